@@ -1,0 +1,114 @@
+"""The column and flag registries are complete, typed and documented."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifquant import flags, slide_table, table
+from ifquant.errors import RequestError
+from ifquant.recipe import Recipe
+
+DOCS = Path(__file__).parent.parent / "docs" / "columns.md"
+
+
+def recipe_of(**more: object) -> Recipe:
+    channels = [
+        {"name": "DAPI", "role": "nucleus"},
+        {"name": "PanCK", "role": "tumor"},
+        {"name": "CD11c", "role": "myeloid"},
+        {"name": "TGF b_cell_mean"},
+        {"name": "blank", "role": "background"},
+        {"name": "skip", "role": "ignore"},
+    ]
+    phenotypes = {"tumor": "PanCK+", "myeloid": "CD11c+ & PanCK-"}
+    return Recipe.model_validate({"channels": channels, "phenotypes": phenotypes, **more})
+
+
+def names(recipe: Recipe) -> list[str]:
+    return [column.name for column in table.cell_columns(recipe)]
+
+
+def test_contract_columns_in_canonical_order() -> None:
+    found = names(recipe_of(proximity={"from": "myeloid", "to": "tumor", "radii_um": [10, 12.5]}))
+    assert len(found) == len(set(found))
+    assert found[:6] == ["cell_id", "flags", "anchor_y_px", "anchor_x_px", "x_um", "y_um"]
+    assert found.index("area_um2") < found.index("nucleus_area_um2") < found.index("DAPI_nucleus_mean")
+    assert found.index("DAPI_saturated_fraction") < found.index("PanCK_nucleus_mean") < found.index("TGF b_cell_mean_soma_median")
+    assert "blank_cell_mean" in found
+    assert "blank_positive" not in found
+    assert not [name for name in found if name.startswith("skip")]
+    assert found[-3:] == ["tissue_within_10um", "tissue_within_12.5um", "tumor_region_distance_um"]
+    for name in (
+        "nearest_tumor_um",
+        "nearest_myeloid_border_um",
+        "n_touching_tumor",
+        "n_myeloid_within_12.5um",
+        "phenotype",
+        "growth_class",
+    ):
+        assert name in found
+
+
+def test_optional_columns_follow_the_recipe() -> None:
+    more = {"segmentation": {"method": "labels"}, "measure": {"background": "calibration", "statistics": ["sum"]}}
+    found = names(recipe_of(**more))
+    assert found[1] == "source_label"
+    assert found.index("PanCK_cell_sum") < found.index("PanCK_cell_corrected_sum")
+    assert "PanCK_cell_mean" not in found
+
+
+def test_a_marker_that_collides_is_refused() -> None:
+    clash = Recipe.model_validate({"channels": [{"name": "A"}, {"name": "A"}]})
+    with pytest.raises(RequestError, match="'A_nucleus_mean'"):
+        table.cell_columns(clash)
+
+
+def test_describe_and_order() -> None:
+    info = table.describe("TGF b_cell_mean_soma_corrected_p95", ["TGF b_cell_mean"], [])
+    assert info.unit == "file"
+    assert "95th percentile of TGF b_cell_mean" in info.meaning
+    assert table.column_order(["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []) == ["cell_id", "x_um", "PanCK_positive", "mine"]
+    with pytest.raises(RequestError, match="no column"):
+        table.describe("PanCK_cell_mode", ["PanCK"], [])
+    for column in table.cell_columns(recipe_of()):
+        assert "<" not in column.name + column.meaning
+        assert column.meaning.endswith(".")
+
+
+def test_empty_table_is_typed_and_wrong_columns_are_named() -> None:
+    recipe = recipe_of()
+    empty = table.empty_table(recipe)
+    assert list(empty.columns) == names(recipe)
+    assert len(empty) == 0
+    assert empty["cell_id"].dtype == np.uint32
+    assert empty["PanCK_positive"].dtype == pd.BooleanDtype()
+    assert list(empty["phenotype"].cat.categories) == ["tumor", "myeloid", "other"]
+    with pytest.raises(RequestError, match="missing columns \\['x_um'\\]"):
+        table.typed(empty.drop(columns="x_um"), recipe)
+
+
+def test_slide_columns_keep_sample_columns_apart() -> None:
+    found = [column.name for column in slide_table.slide_columns(recipe_of(), ["slide", "patient", "status"])]
+    assert found[:6] == ["slide", "path", "status", "error", "patient", "sample_status"]
+    assert "fraction_tumor_within_50um" in found
+    assert "median_nearest_tumor_um" in found
+    assert "gate_PanCK_origin" in found
+
+
+def test_flags_round_trip_and_refuse_unknown_names() -> None:
+    encoded = flags.encode_flags(3, {"saturated": [True, False, True], "reviewed": [False, False, True]})
+    assert [flags.decode_flags(int(value)) for value in encoded] == [("saturated",), (), ("saturated", "reviewed")]
+    assert flags.count_flags(encoded)["saturated"] == 2
+    assert flags.has_flag(encoded, "reviewed").tolist() == [False, False, True]
+    assert len({flag.bit for flag in flags.FLAGS}) == len({flag.name for flag in flags.FLAGS}) == len(flags.FLAGS)
+    with pytest.raises(RequestError, match="no flag is called 'blurred'"):
+        flags.flag_value("blurred")
+
+
+def test_the_docs_page_is_current() -> None:
+    if os.environ.get("IFQUANT_UPDATE"):
+        DOCS.write_text(slide_table.documentation(), encoding="utf-8")
+    assert DOCS.read_text(encoding="utf-8") == slide_table.documentation(), "run the tests with IFQUANT_UPDATE=1"
