@@ -8,7 +8,7 @@ Here every decision looks at a bounded neighbourhood, in integers, with ties bro
    seed; a climb of more than ``chain_px`` steps leaves the pixel unassigned. The pixels of one seed are a *basin*;
 2. a basin joins higher ground over its highest saddle (found by a flood from its seed, highest ground first, no further than ``merge_px``)
    when that saddle is nearly as high as its own seed: this heals plateaus (the middle line of an elongated nucleus is one) and noise.
-   Joins form a forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its own seed, else it stays alone;
+   Joins form a forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its own seed;
 3. roots below ``min_peak`` are dropped; of each object only the 4-connected piece holding its seed is kept; holes are filled; objects
    below ``min_area_px`` are dropped; labels are 1..n in raster order of each object's first pixel.
 
@@ -106,7 +106,9 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
     if foreground.ndim != 2 or foreground.shape != relief.shape:
         raise RequestError(f"found maps of shape {foreground.shape} and {relief.shape}; foreground and relief must be one (Y, X) shape")
     if foreground.dtype != np.uint8 or relief.dtype not in (np.uint8, np.int16):
-        raise RequestError(f"found maps of type {foreground.dtype} and {relief.dtype}; expected uint8 and uint8 or int16: quantise them first")
+        raise RequestError(
+            f"found maps of type {foreground.dtype} and {relief.dtype}; expected uint8 and uint8 or int16: quantise them first"
+        )
     labels = np.zeros(foreground.shape, np.int32)
     if labels.size == 0:
         return labels
@@ -121,7 +123,7 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
     return labels
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped-def]
     """Write the basin number (1..n, in raster order of seeds) of each pixel into `labels`; return the seeds' flat indices."""
     height, width = fg.shape
@@ -180,7 +182,7 @@ def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped
     return seeds
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap):  # type: ignore[no-untyped-def]
     """Basin joined to basin `b` over its highest saddle not below `lowest`, or `b`: a flood from the seed, highest ground first."""
     height, width = labels.shape
@@ -210,7 +212,7 @@ def _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, 
     return b
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # type: ignore[no-untyped-def]
     """Root basin (0-based) of each basin."""
     width = labels.shape[1]
@@ -236,10 +238,10 @@ def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # typ
     return roots
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no-untyped-def]
     """Relabel basins by root, keeping only what is 4-connected to the root's seed, and only roots of enough relief."""
-    height, width = labels.shape
+    width = labels.shape[1]
     flat = labels.ravel()
     for i in range(flat.size):
         if flat[i] > 0:
@@ -282,7 +284,7 @@ def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no
             flat[i] = 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def fill_holes(labels):  # type: ignore[no-untyped-def]
     """Give background enclosed by one label to that label, in place (4-connected background, as scipy's ``binary_fill_holes``).
 
@@ -338,7 +340,7 @@ def fill_holes(labels):  # type: ignore[no-untyped-def]
                 flat[found[k]] = owner
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
     """Drop labels below `min_area` pixels and number the others in raster order of their first pixel, in place."""
     flat = labels.ravel()
