@@ -1,0 +1,157 @@
+"""Numbers read off an intensity histogram: quantiles, background, saturation and the pixel threshold "stained".
+
+All functions take ascending `values` and integer `counts` of the pixels with these values, so that they see the whole slide at once and
+give the same answer whatever the blocks were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_ONE_SD_BELOW = 0.3173  # share of a half-normal further than one sd from its mode
+_QUARTER_HALF_NORMAL = 0.3186  # quarter quantile of a half-normal, in sd
+
+
+@dataclass(frozen=True)
+class StainThreshold:
+    """`value`: a pixel above it is stained. `stained`: false when the channel shows no stain (then nothing lies above `value`)."""
+
+    value: float
+    stained: bool
+    origin: str
+
+
+def quantile(values: Values, counts: Counts, q: float) -> float:
+    """Smallest value with at least the fraction `q` of pixels at or below it (numpy's ``inverted_cdf``); nan without pixels."""
+    cumulative = np.cumsum(counts)
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    if total == 0:
+        return float("nan")
+    rank = max(1, int(np.ceil(q * total)))
+    return float(values[int(np.searchsorted(cumulative, rank))])
+
+
+def mode(values: Values, counts: Counts) -> float:
+    """Half-sample mode: the middle of the densest half, of its densest half, and so on (Bickel & Fruehwirth 2006); nan without pixels."""
+    occupied = counts > 0
+    points, weights = values[occupied], counts[occupied]
+    if len(points) == 0:
+        return float("nan")
+    while len(points) > 2:
+        edges = np.concatenate(([0], np.cumsum(weights)))
+        need = -(-int(edges[-1]) // 2)
+        stop = np.searchsorted(edges, edges[:-1] + need)  # points[i : stop[i]] hold at least half
+        valid = stop < len(edges)
+        starts = np.flatnonzero(valid)
+        widths = points[stop[valid] - 1] - points[starts]
+        held = edges[stop[valid]] - edges[starts]
+        best = np.lexsort((-held, widths))[0]
+        first, last = int(starts[best]), int(stop[valid][best])
+        if (first, last) == (0, len(points)):
+            break
+        points, weights = points[first:last], weights[first:last]
+    return float(points[int(np.argmax(weights))])
+
+
+def background(values: Values, counts: Counts) -> tuple[float, float]:
+    """Level and standard deviation of the background: the mode, and the spread below it (stain only widens the upper side).
+
+    The spread is the distance from the mode down to the 31.7 % quantile of the pixels below it (one sd of a Gaussian). Where values are
+    clipped at the mode (nothing lies below it) it comes from the lower quarter of the pixels above. It is never below half the step
+    between values.
+    """
+    level = mode(values, counts)
+    if not np.isfinite(level):
+        return float("nan"), float("nan")
+    quantum = _quantum(values, counts)
+    edges, cumulative = _continuous(values, counts)
+    below = float(np.interp(level, edges, cumulative))
+    if counts[values < level].sum() > 0:
+        spread = level - float(np.interp(_ONE_SD_BELOW * below, cumulative, edges))
+    else:
+        above = np.where(values > level, counts, 0)
+        spread = 0.0
+        if above.sum():
+            edges, cumulative = _continuous(values, above)
+            spread = (float(np.interp(0.25 * cumulative[-1], cumulative, edges)) - level) / _QUARTER_HALF_NORMAL
+    return level, max(spread, 0.5 * quantum)
+
+
+def saturation(
+    values: Values, counts: Counts, *, maximum: float, at_maximum: int, type_maximum: float | None, stated_maximum: float | None
+) -> float | None:
+    """Find the value from which pixels count as saturated: the file's stated depth, a pile-up at the top, or the type's maximum.
+
+    A pile-up is at least 20 pixels at the largest value, and ten times as many as the mean count of the 16 values below it that occur.
+    """
+    if stated_maximum is not None and maximum <= stated_maximum:
+        return float(stated_maximum)
+    occupied = np.flatnonzero(counts)
+    if len(occupied) > 1 and at_maximum >= 20:
+        neighbours = counts[occupied[max(0, len(occupied) - 17) : -1]]
+        top_bin_apart = type_maximum is None or counts[occupied[-1]] == at_maximum
+        if top_bin_apart and at_maximum >= 10 * float(neighbours.mean()) and maximum > quantile(values, counts, 0.5):
+            return maximum
+    return type_maximum
+
+
+def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
+    """Pixel threshold that separates stain from background.
+
+    Otsu's threshold on ``asinh((value - level) / (2 sd))``, level and sd those of the darker half of the pixels: linear inside the noise,
+    logarithmic above, so that the threshold lies at the geometric middle between background and stain and holds from 5 % to 90 % stained
+    pixels. It is at least `level + 4 sd` of the background below it. The channel counts as unstained when what lies above is no
+    population of its own: less than 0.05 % of the pixels, or a median less than 6 sd or 1.5 times above the background (skewed
+    autofluorescence stays below 6).
+    """
+    if int(counts.sum()) == 0:
+        return StainThreshold(float(values[-1]), False, "no pixels: nothing counts as stained")
+    occupied = counts > 0
+    points, weights = values[occupied], counts[occupied]
+    nothing = float(points[-1]) + max(1.0, abs(float(points[-1])) * 0.01)
+    if len(points) < 3:
+        return StainThreshold(nothing, False, "no stain found: constant channel")
+    half = points <= quantile(points, weights, 0.5)
+    level, spread = background(points[half], weights[half])
+    split = _otsu(np.arcsinh((points - level) / (2 * spread)), weights.astype(np.float64))
+    level, spread = background(points[: split + 1], weights[: split + 1])
+    value = max(float(points[split]), level + 4 * spread)
+    above = points > value
+    fraction = float(weights[above].sum()) / float(weights.sum())
+    if fraction < 5e-4:
+        return StainThreshold(nothing, False, f"no stain found: {fraction:.3%} of tissue pixels clearly above background")
+    stain = quantile(points[above], weights[above], 0.5)
+    floor = min(0.0, float(points[0]))
+    if stain - level < 6 * spread or stain - floor < 1.5 * (level - floor):
+        return StainThreshold(nothing, False, f"no stain found: brightest part {(stain - level) / spread:.1f} sd above background")
+    return StainThreshold(value, True, f"Otsu on log intensity above background; {fraction:.1%} of tissue pixels stained")
+
+
+def _continuous(values: Values, counts: Counts) -> tuple[Values, Values]:
+    """Cumulative counts at the edges between neighbouring values (each value spread evenly over its bin)."""
+    points, weights = values[counts > 0], counts[counts > 0]
+    middle = (points[1:] + points[:-1]) / 2
+    first = points[0] - (middle[0] - points[0] if len(middle) else 0.5)
+    last = points[-1] + (points[-1] - middle[-1] if len(middle) else 0.5)
+    return np.concatenate(([first], middle, [last])), np.concatenate(([0.0], np.cumsum(weights, dtype=np.float64)))
+
+
+def _quantum(values: Values, counts: Counts) -> float:
+    """Smallest step between values that occur, among the lower half of the pixels."""
+    points = values[(counts > 0) & (values <= quantile(values, counts, 0.5))]
+    upper = values[counts > 0]
+    steps = np.diff(points) if len(points) > 1 else np.diff(upper[:2])
+    return float(steps.min()) if len(steps) else 1.0
+
+
+def _otsu(z: Values, weights: Values) -> int:
+    """Index of the last point of the lower class that maximises the variance between classes."""
+    p0, m0 = np.cumsum(weights)[:-1], np.cumsum(weights * z)[:-1]
+    total, moment = float(weights.sum()), float((weights * z).sum())
+    return int(np.argmax((m0 / p0 - (moment - m0) / (total - p0)) ** 2 * p0 * (total - p0)))
