@@ -126,5 +126,5 @@ def _quoted(name: str) -> str:
     """Write a name as it can stand in a rule: quoted only where it needs to be."""
     if name.replace("_", "a").isalnum():
         return name
-    quote = "'" if '"' in name else '"'
+    quote = '"' if "'" in name else "'"
     return f"{quote}{name}{quote}"

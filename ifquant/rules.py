@@ -118,7 +118,7 @@ def holds(
     result = holds(rule.parts[0], required, excluded)
     for part in rule.parts[1:]:
         other = holds(part, required, excluded)
-        result = result & other if isinstance(rule, AllOf) else result | other
+        result = result & other if isinstance(rule, AllOf) else result | other  # type: ignore[operator]  # (stubs lack |)
     return result
 
 
