@@ -1,0 +1,105 @@
+"""Which paths are slides, and the safe, unique names their results get."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from ifquant.errors import RequestError
+
+_ZARR = (".ome.zarr", ".zarr")
+IMAGE_SUFFIXES = (
+    ".ome.tiff", ".ome.tif", ".ome.btf", ".ome.tf2", ".ome.tf8", ".qptiff", ".tiff", ".tif", ".btf", ".tf2", ".tf8", *_ZARR,
+)  # fmt: skip
+VENDOR_FORMATS = {
+    ".czi": "Zeiss CZI", ".lif": "Leica LIF", ".lof": "Leica LOF", ".nd2": "Nikon ND2", ".vsi": "Olympus VSI", ".oir": "Olympus OIR",
+    ".oib": "Olympus OIB", ".ims": "Imaris", ".mrxs": "3DHISTECH MRXS", ".ndpi": "Hamamatsu NDPI", ".svs": "Aperio SVS", ".scn": "Leica SCN",
+    ".bif": "Ventana BIF", ".lsm": "Zeiss LSM", ".mcd": "Fluidigm MCD", ".stk": "MetaMorph STK",
+}  # fmt: skip
+"""Formats that are recognised and refused with advice; in a folder they are listed, not passed over."""
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
+_MAX_NAME = 64
+
+
+def find_slides(paths: Sequence[str]) -> list[str]:
+    """Expand files, folders and glob patterns into slide paths, in order, each once.
+
+    A folder gives the images directly inside it (natural order; hidden files are passed over; an OME-Zarr folder is one slide). Files of
+    vendor formats are listed too, so that they are refused by name instead of being passed over.
+
+    Raises
+    ------
+    RequestError
+        If a path does not exist or gives no image.
+    """
+    found: list[str] = []
+    for path in paths:
+        if os.path.isdir(path) and not _is_zarr_name(path) and not _is_zarr_folder(path):
+            inside = sorted((os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)), key=_natural)
+            if not inside:
+                raise RequestError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); subfolders need their own path or a glob")
+            found += inside
+        elif os.path.lexists(path):
+            found.append(path)
+        elif glob.has_magic(path):
+            matches = sorted((match for match in glob.glob(path, recursive=True) if _is_image_name(os.path.basename(match))), key=_natural)
+            if not matches:
+                raise RequestError(f"{path}: no image matches this pattern")
+            found += matches
+        else:
+            raise RequestError(f"{path}: no such file or folder")
+    unique: dict[str, str] = {}
+    for path in found:
+        unique.setdefault(os.path.realpath(path), path.rstrip("/\\") or path)
+    return list(unique.values())
+
+
+def slide_name(path: str) -> str:
+    """The file name less its known image suffixes, made of letters, digits, dot, dash and underscore, at most 64 long."""
+    name = os.path.basename(os.path.normpath(path))
+    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            name = name[: -len(suffix)]
+            break
+    name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME].rstrip("._-")
+    if not name:
+        name = "slide"
+    return f"{name}_" if name.split(".")[0].lower() in _RESERVED else name
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """`slide_name` of each path; names that differ at most in case get _2, _3, ... in the order given."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name = base = slide_name(path)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{base[: _MAX_NAME - 1 - len(str(number))]}_{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _is_image_name(name: str) -> bool:
+    lower = name.lower()
+    return not name.startswith(".") and lower.endswith(IMAGE_SUFFIXES + tuple(VENDOR_FORMATS))
+
+
+def _is_zarr_name(path: str) -> bool:
+    return path.rstrip("/\\").lower().endswith(_ZARR)
+
+
+def _is_zarr_folder(path: str) -> bool:
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))
+
+
+def _natural(path: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key: numbers by value (s2 before s10)."""
+    parts = re.split(r"(\d+)", os.path.basename(path).casefold())
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts], path

@@ -1,0 +1,367 @@
+"""Reading TIFF: the only module that touches tifffile for reading.
+
+Directories are read once per open file; pixels by tile or strip, never through tifffile's series (which can return another file's pixels
+for multi-file OME-TIFF: facts of 2026.3.3). What tifffile only logs about a damaged file is an error here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from ifquant.image import MAX_SEGMENT_BYTES, Array, ImageFacts, check_claim
+from ifquant.tiff_layout import Page, Plane, layout_of
+from ifquant.tiles import Window
+
+MAX_PAGES = 20_000
+CACHE_TILED_BYTES = 96 << 20
+CACHE_STRIPS_BYTES = 384 << 20  # neighbouring windows need the same strips again: they span the image's width
+_VENDORS = ("svs", "ndpi", "scn", "bif", "lsm", "stk", "fluoview", "nih", "eer", "philips", "sem", "sis", "indica", "avs", "tvips", "scanimage", "mdgel")
+_LOSSY = {"JPEG": "JPEG", "OJPEG": "JPEG", "JPEG_LOSSY": "JPEG", "ALT_JPEG": "JPEG", "WEBP": "WebP", "JPEGXR": "JPEG XR", "JPEGXR_NDPI": "JPEG XR", "JPEGXL": "JPEG XL", "JPEGXL_DNG": "JPEG XL", "LERC": "LERC"}  # fmt: skip
+_OPTIONAL_TAG = re.compile(r"TiffTag (\d+)")
+
+
+class TiffReader:
+    """One open TIFF file.
+
+    Raises
+    ------
+    Exception
+        Anything: tifffile's exceptions on damaged files are an open set. `slide` turns them all into UnreadableImage.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._cached_bytes = 0
+        self._raw = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
+        self._tiff: Any = None
+        try:
+            with _promoted_log() as notes:
+                self._tiff = tifffile.TiffFile(path)
+                self._pages = _all_pages(self._tiff)
+            vendor = next((kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None)
+            if vendor:
+                raise ValueError(
+                    f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read; convert it with bioformats2raw to OME-Zarr"
+                )
+            self._size = self._raw.seek(0, 2)
+            pages = [_page(page) for page in self._pages]
+            first = self._pages[0]
+            labels = None
+            if pages[0].description.startswith("ImageJ="):
+                labels = (self._tiff.imagej_metadata or {}).get("Labels")
+            layout = layout_of(
+                pages,
+                path,
+                qpi=bool(self._tiff.is_qpi),
+                imagej_labels=labels,
+                data_bytes=self._size - (first.dataoffsets[0] if first.dataoffsets else self._size),
+            )
+            self._planes = layout.planes
+            used = sorted({plane.page for channel in layout.planes for plane in channel})
+            shape = (len(layout.planes), len(layout.planes[0]), pages[used[0]].height, pages[used[0]].width)
+            check_claim(shape, np.dtype(pages[used[0]].dtype), "the image")
+            warnings = layout.warnings + tuple(notes) + tuple(self._check_segments(used))
+            lossy = next((pages[i].lossy for i in used if pages[i].lossy), None)
+            if lossy == "?":
+                lossy = self._lossy_detail(used[0])
+            self._limit = CACHE_TILED_BYTES if self._pages[used[0]].is_tiled else CACHE_STRIPS_BYTES
+            self._facts = ImageFacts(
+                format=layout.format,
+                shape=shape,
+                dtype=pages[used[0]].dtype,
+                channels=layout.names,
+                pixel_size_um=layout.pixel_size_um,
+                pixel_size_origin=layout.pixel_size_origin,
+                timepoints=layout.timepoints,
+                levels=layout.levels,
+                max_value=layout.max_value,
+                lossy=lossy,
+                problems=layout.problems,
+                warnings=warnings,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What the file says."""
+        return self._facts
+
+    def close(self) -> None:
+        """Close the file and drop decoded tiles."""
+        self._cache.clear()
+        self._raw.close()
+        if self._tiff is not None:
+            self._tiff.close()
+
+    def read_plane(self, channel: int, z: int, window: Window) -> Array:
+        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image."""
+        plane = self._planes[channel][z]
+        page = self._pages[plane.page]
+        out = np.empty(window.shape, np.dtype(page.dtype))
+        if plane.shift or _is_raw(page):
+            self._read_rows(page, plane, window, out)
+        else:
+            with _promoted_log():
+                self._read_segments(page, plane, window, out)
+        return out
+
+    def _read_segments(self, page: Any, plane: Plane, window: Window, out: Array) -> None:
+        height, width = _segment_shape(page)
+        across = -(-page.imagewidth // width)
+        down = -(-page.imagelength // height)
+        base = plane.sample * across * down if _separate(page) else 0
+        sample = 0 if _separate(page) else plane.sample
+        for row in range(window.y0 // height, -(-window.y1 // height)):
+            for column in range(window.x0 // width, -(-window.x1 // width)):
+                whole = Window(row * height, column * width, min((row + 1) * height, page.imagelength), min((column + 1) * width, page.imagewidth))
+                part = whole.intersection(window)
+                pixels = self._segment(plane.page, page, base + row * across + column)
+                target = part.slices_in(window)
+                if pixels is None:
+                    out[target] = page.nodata
+                else:
+                    out[target] = pixels[(*part.slices_in(whole), sample)]
+
+    def _segment(self, page_index: int, page: Any, index: int) -> Array | None:
+        """One decoded tile or strip (rows, columns, samples); None where the file declares it sparse."""
+        key = (page_index, index)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        count = page.databytecounts[index]
+        if count == 0:
+            return None
+        data, _, shape = page.decode(
+            self._bytes(page.dataoffsets[index], count), index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+        )
+        if data is None:
+            raise ValueError(f"tile {index} of page {page_index + 1} cannot be decoded")
+        pixels: Array = data[0]
+        if pixels.shape[-1] != shape[-1]:
+            raise ValueError(f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected {shape[-1]}")
+        self._cache[key] = pixels
+        self._cached_bytes += pixels.nbytes
+        while self._cached_bytes > self._limit and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return pixels
+
+    def _read_rows(self, page: Any, plane: Plane, window: Window, out: Array) -> None:
+        """Uncompressed strips: read just the bytes of the window, row by row or in blocks of whole rows."""
+        dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+        width, rows_per_strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
+        strips = -(-page.imagelength // rows_per_strip)
+        first = plane.sample * strips
+        row_bytes = width * dtype.itemsize
+        whole_rows = 2 * (window.x1 - window.x0) >= width
+        step = max((4 << 20) // row_bytes, 1) if whole_rows else 1
+        y = window.y0
+        while y < window.y1:
+            strip, within = divmod(y, rows_per_strip)
+            n_rows = min(rows_per_strip - within, window.y1 - y, step)
+            at = page.dataoffsets[first + strip] + plane.shift + within * row_bytes
+            target = out[y - window.y0 : y - window.y0 + n_rows]
+            if page.databytecounts[first + strip] == 0:
+                target[:] = page.nodata
+            elif whole_rows:
+                target[:] = np.frombuffer(self._bytes(at, n_rows * row_bytes), dtype).reshape(n_rows, width)[:, window.x0 : window.x1]
+            else:
+                x_bytes = window.x0 * dtype.itemsize
+                target[0] = np.frombuffer(self._bytes(at + x_bytes, (window.x1 - window.x0) * dtype.itemsize), dtype)
+            y += n_rows
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        self._raw.seek(offset)
+        data = self._raw.read(count)
+        while len(data) < count:
+            more = self._raw.read(count - len(data))
+            if not more:
+                raise ValueError(f"it ends before byte {offset + count}: the file was cut off")
+            data += more
+        return data
+
+    def _check_segments(self, used: list[int]) -> Iterator[str]:
+        """Compare what the directories claim with the file's size; yield warnings about sparse tiles."""
+        sparse = total = 0
+        for index in used:
+            page = self._pages[index]
+            height, width = _segment_shape(page)
+            if page.imagedepth != 1:
+                raise ValueError("it stores a volume in one page (ImageDepth), which is not read; export one plane per page")
+            planes = page.samplesperpixel if _separate(page) else 1
+            samples = 1 if _separate(page) else page.samplesperpixel
+            n = -(-page.imagelength // height) * -(-page.imagewidth // width) * planes
+            item = max(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample), 1)
+            decoded = height * width * samples * item / 8
+            if not _is_raw(page) and height * width * samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES:
+                raise ValueError(
+                    f"one of its compressed tiles or strips claims {decoded / 2**30:.3g} GiB; at most 1 GiB is decoded at once. "
+                    "Save the image with tiles (e.g. as OME-TIFF, 512 x 512)"
+                )
+            if len(page.dataoffsets) != n or len(page.databytecounts) != n:
+                raise ValueError(f"page {index + 1} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header is damaged")
+            offsets = np.asarray(page.dataoffsets, np.uint64)
+            counts = np.asarray(page.databytecounts, np.uint64)
+            absent = (counts == 0) & (offsets == 0)
+            if np.any((counts == 0) != absent) or np.any((offsets == 0) != absent):
+                raise ValueError(f"page {index + 1} lacks pixel data that it does not declare as empty: the file is damaged")
+            if absent.all():
+                raise ValueError(f"page {index + 1} has no pixel data at all: the file was not written to its end")
+            if np.any(offsets + counts > self._size):
+                raise ValueError(
+                    f"page {index + 1} needs bytes up to {int((offsets + counts).max())}, the file ends at {self._size}: it was cut off. "
+                    "Copy or export it again."
+                )
+            if page.compression == 1 and item % 8 == 0:
+                rows = np.full(n, height)
+                if not page.is_tiled:
+                    last = page.imagelength - (n // planes - 1) * height
+                    rows[n // planes - 1 :: n // planes] = last
+                if np.any((counts < rows * (width * samples * (item // 8))) & ~absent):
+                    raise ValueError(f"page {index + 1} claims more pixels than it holds bytes: the header is damaged or the file was cut off")
+            sparse += int(absent.sum())
+            total += n
+        if sparse:
+            yield f"{sparse} of {total} tiles are declared empty (sparse) and read as background"
+
+    def _lossy_detail(self, index: int) -> str | None:
+        """Whether a JPEG or JPEG 2000 stream is of the lossless kind."""
+        page = self._pages[index]
+        at = next((i for i, count in enumerate(page.databytecounts) if count), 0)
+        head = self._bytes(page.dataoffsets[at], min(page.databytecounts[at], 1 << 16))
+        if page.compression == 7:
+            return None if b"\xff\xc3" in head[:4096] else "JPEG"
+        cod = head.find(b"\xff\x52")  # JPEG 2000 COD marker: byte 13 is the wavelet, 1 = reversible
+        return None if cod >= 0 and len(head) > cod + 13 and head[cod + 13] == 1 else "JPEG 2000"
+
+
+def is_tiff(path: str) -> bool:
+    """Whether the file starts like a TIFF."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _all_pages(tiff: Any) -> list[Any]:
+    pages: list[Any] = []
+    seen: set[int] = set()
+    for index in range(MAX_PAGES + 1):
+        try:
+            page = tiff.pages[index]
+        except IndexError:
+            break
+        if page.offset in seen:
+            raise ValueError(f"its list of pages runs in a circle (page {index + 1}): the header is damaged")
+        seen.add(page.offset)
+        pages.append(page)
+    if len(pages) > MAX_PAGES:
+        raise ValueError(f"it has more than {MAX_PAGES} pages, which no slide has")
+    if not pages:
+        raise ValueError("it holds no image: the file was not written to its end")
+    return pages
+
+
+def _page(page: Any) -> Page:
+    if page.dtype is None:
+        raise ValueError(f"page {page.index + 1} has pixels of {page.bitspersample} bits, which are not read")
+    compression = getattr(page.compression, "name", str(page.compression))
+    description = page.description or ""
+    colormap = page.colormap
+    lossy = _LOSSY.get(compression)
+    if compression in ("JPEG", "JPEG2000", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG_2000_LOSSY"):
+        lossy = "?"
+    name = page.tags.valueof(285)
+    return Page(
+        index=int(page.index),
+        height=int(page.imagelength),
+        width=int(page.imagewidth),
+        samples=int(page.samplesperpixel),
+        separate=_separate(page),
+        dtype=np.dtype(page.dtype).name,
+        bits=int(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)),
+        photometric=getattr(page.photometric, "name", str(page.photometric)),
+        compression="NONE" if compression in ("1", "NONE") else compression,
+        description=description if isinstance(description, str) else str(description),
+        reduced=bool(page.subfiletype & 1),
+        levels=1 + len(page.subifds or ()),
+        resolution=_resolution(page),
+        name=name.strip() or None if isinstance(name, str) else None,
+        colormap_is_ramp=colormap is not None and bool(np.all(np.diff(colormap.astype(np.int64).sum(axis=0)) >= 0)),
+        lossy=lossy,
+    )
+
+
+def _resolution(page: Any) -> tuple[float, float, str] | None:
+    values = []
+    for code in (282, 283):
+        value = page.tags.valueof(code)
+        if not isinstance(value, tuple) or len(value) != 2 or not value[1]:
+            return None
+        values.append(value[0] / value[1])
+    unit = page.tags.valueof(296, 2)
+    return values[0], values[1], getattr(unit, "name", str(unit))
+
+
+def _separate(page: Any) -> bool:
+    return bool(page.samplesperpixel > 1 and page.planarconfig == 2)
+
+
+def _segment_shape(page: Any) -> tuple[int, int]:
+    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    if height < 1 or width < 1:
+        raise ValueError(f"page {page.index + 1} has tiles or strips of size {height} x {width}")
+    return int(height), int(width)
+
+
+def _is_raw(page: Any) -> bool:
+    """Pixels lie in the file as they are in memory: strips can be read by the row."""
+    return bool(
+        page.compression == 1
+        and page.predictor == 1
+        and page.fillorder == 1
+        and not page.is_tiled
+        and page.bitspersample in (8, 16, 32, 64)
+        and (page.samplesperpixel == 1 or _separate(page))
+    )
+
+
+@contextlib.contextmanager
+def _promoted_log() -> Iterator[list[str]]:
+    """Collect what tifffile logs in this thread; raise it as an error unless it is about a private tag nobody needs."""
+    records: list[str] = []
+    notes: list[str] = []
+    handler = _Collect(records)
+    logger = logging.getLogger("tifffile")
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+    for text in records:
+        code = _OPTIONAL_TAG.search(text)
+        if code and int(code[1]) >= 32768:
+            notes.append(f"a private tag ({code[1]}) is damaged and ignored")
+        else:
+            raise ValueError(f"its header is damaged: {text}")
+
+
+class _Collect(logging.Handler):
+    def __init__(self, records: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._records = records
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._records.append(record.getMessage())
