@@ -280,7 +280,8 @@ def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFr
     Parameters
     ----------
     values
-        Columns (n,) by name; numbers may be NaN where the type allows empty cells.
+        Columns (n,) by name; numbers may be NaN where the type allows empty cells. ``growth_class`` and ``phenotype`` may be names or codes
+        (positions in `categories`).
 
     Raises
     ------
@@ -293,9 +294,16 @@ def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFr
         raise RequestError(f"cell table: missing columns {sorted(wanted - given)}, unexpected columns {sorted(given - wanted)}.")
     data = {}
     for column in columns:
-        kind: Any = pd.CategoricalDtype(list(categories(column.name, recipe))) if column.dtype == "category" else column.dtype
-        data[column.name] = pd.Series(values[column.name]).reset_index(drop=True).astype(kind)
+        series = pd.Series(values[column.name]).reset_index(drop=True)
+        data[column.name] = _as_category(series, categories(column.name, recipe)) if column.dtype == "category" else series.astype(column.dtype)
     return pd.DataFrame(data)
+
+
+def _as_category(series: pd.Series, names: Sequence[str]) -> pd.Series:
+    kind = pd.CategoricalDtype(list(names))
+    if pd.api.types.is_integer_dtype(series.dtype):
+        return pd.Series(pd.Categorical.from_codes(series.to_numpy(), dtype=kind))
+    return series.astype(kind)
 
 
 def empty_table(recipe: Recipe) -> pd.DataFrame:
