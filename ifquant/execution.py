@@ -104,8 +104,8 @@ def executor(execution: Execution) -> Iterator[Executor]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int, done: Callable[[R], None]) -> None:
-    """Run `function` on every task with at most `in_flight` at once; `done` sees each result as it arrives, in any order.
+def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int) -> Iterator[R]:
+    """Run `function` on every task, at most `in_flight` at once, and yield each result as it arrives, in any order.
 
     The first error cancels what has not started, waits for what has, and is raised.
     """
@@ -115,7 +115,7 @@ def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *,
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
-                done(future.result())
+                yield future.result()
             pending |= {pool.submit(function, task) for task in islice(todo, len(finished))}
     except BaseException:
         for future in pending:

@@ -6,17 +6,17 @@ that was killed at any moment goes on with the tiles that are missing.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifquant import calibrate, storage
-from ifquant.calibrate import Calibration, HistogramPart
+from ifquant.calibrate import Calibration, HistogramPart, SlideHistogram, TissueMask
 from ifquant.execution import Execution, run_tasks
 from ifquant.panel import Panel
 from ifquant.parts import Assembled, TilePart, assemble, load_arrays, save_part
@@ -26,11 +26,36 @@ from ifquant.slide import SlideRef
 from ifquant.tile import SlidePlan, TileTask, compute_maps, compute_tile, open_slide
 from ifquant.tiles import Window, cores
 
+T = TypeVar("T")
+
 SCAN_BLOCK_PX = 2048
 """Side of the blocks read in pass 1; a matter of memory only, histograms are exact for any block size."""
 
 Advance = Callable[[str, int, int], None]
 """Progress callback: stage, done, total."""
+
+
+@dataclass(frozen=True)
+class Uncalibrated:
+    """One slide that is about to be calibrated.
+
+    Attributes
+    ----------
+    image_shape
+        Height and width (Y, X) in px.
+    analysed
+        Coarse mask (My, Mx) of the regions the user included; None: everything.
+    max_value
+        Largest value of the file's stated bit depth, if it states one.
+    """
+
+    ref: SlideRef
+    panel: Panel
+    recipe: Recipe
+    image_shape: tuple[int, int]
+    pixel_size_um: float
+    analysed: NDArray[np.bool_] | None = None
+    max_value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +72,7 @@ class ScanTask:
 def scan(task: ScanTask) -> HistogramPart:
     """Histogram and coarse sums of one block."""
     pixels = open_slide(task.ref).read(task.channels, task.window)
-    return calibrate.scan_block(pixels, task.window, task.step_px, tissue=task.tissue)
+    return calibrate.scan_block(pixels, task.window, task.step_px, task.tissue)
 
 
 @dataclass(frozen=True)
@@ -59,65 +84,33 @@ class Measured:
     tile_cores: tuple[Window, ...]
 
 
-def calibrate_slide(
-    ref: SlideRef,
-    panel: Panel,
-    recipe: Recipe,
-    *,
-    image_shape: tuple[int, int],
-    pixel_size_um: float,
-    pool: Executor,
-    in_flight: int,
-    advance: Advance,
-    analysed: NDArray[np.bool_] | None = None,
-) -> Calibration:
-    """Calibrate one slide from whole-slide histograms.
+def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> Calibration:
+    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much is glass)."""
+    step = calibrate.grid_step_px(plan.recipe.tissue.step_um, plan.pixel_size_um)
+    windows = cores(plan.image_shape, -(-SCAN_BLOCK_PX // step) * step)
 
-    Parameters
-    ----------
-    analysed
-        Coarse mask (My, Mx) of the regions the user included; None: everything.
-    """
-    step = calibrate.step_px(recipe.tissue, pixel_size_um)
-    windows = cores(image_shape, -(-SCAN_BLOCK_PX // step) * step)
+    def count(stage: str, tissue: TissueMask | None) -> SlideHistogram:
+        wanted = [window for window in windows if tissue is None or tissue.any(window)]
+        mask = None if tissue is None else tissue.mask
+        tasks = [ScanTask(plan.ref, plan.panel.indices, window, step, mask) for window in wanted]
+        parts = run_tasks(pool, scan, tasks, in_flight=in_flight)
+        return calibrate.merge(_counted(parts, stage, len(tasks), advance), plan.image_shape)
 
-    def passes(tissue: NDArray[np.bool_] | None) -> HistogramPart:
-        parts: list[HistogramPart] = []
-        tasks = [ScanTask(ref, panel.indices, window, step, _block_mask(tissue, window, step)) for window in windows]
-        tasks = [task for task in tasks if task.tissue is None or task.tissue.any()]
-
-        def collect(part: HistogramPart) -> None:
-            parts[:] = [functools.reduce(calibrate.merge, [*parts, part])]
-            advance("calibrate", 1, len(tasks))
-
-        run_tasks(pool, scan, tasks, in_flight=in_flight, done=collect)
-        return parts[0]
-
-    first = passes(None)
-    tissue = calibrate.find_tissue(first, recipe.tissue, image_shape=image_shape, pixel_size_um=pixel_size_um, analysed=analysed)
-    counted = first if tissue.fraction >= calibrate.ENOUGH_TISSUE or not tissue.mask.any() else passes(tissue.mask)
-    return calibrate.calibrate(counted, tissue, channels=panel.channels)
+    everything = count("calibrate", None)
+    tissue = calibrate.find_tissue(everything, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
+    second = calibrate.needs_second_pass(tissue) and bool(tissue.mask.any())
+    counted = count("calibrate tissue", tissue) if second else everything
+    return calibrate.calibrate(counted, tissue, plan.panel.names, max_value=plan.max_value)
 
 
-def _block_mask(tissue: NDArray[np.bool_] | None, window: Window, step: int) -> NDArray[np.bool_] | None:
-    if tissue is None:
-        return None
-    return tissue[window.y0 // step : -(-window.y1 // step), window.x0 // step : -(-window.x1 // step)]
+def _counted(results: Iterable[T], stage: str, total: int, advance: Advance) -> Iterator[T]:
+    for result in results:
+        advance(stage, 1, total)
+        yield result
 
 
 def measure_slide(
-    ref: SlideRef,
-    panel: Panel,
-    recipe: Recipe,
-    *,
-    image_shape: tuple[int, int],
-    pixel_size_um: float,
-    work: Path,
-    execution: Execution,
-    pool: Executor,
-    advance: Advance,
-    analysed: NDArray[np.bool_] | None = None,
-    calibration: Calibration | None = None,
+    plan: Uncalibrated, *, work: Path, execution: Execution, pool: Executor, advance: Advance, calibration: Calibration | None = None
 ) -> Measured:
     """Calibrate, segment and measure one slide, reusing the parts that `work` already holds.
 
@@ -134,38 +127,31 @@ def measure_slide(
         If the slide's content cannot be used; finished parts stay.
     """
     in_flight = 2 * execution.workers if execution.scheduler is None else 64
-    stored = work / "calibration.npz"
-    if calibration is None and stored.exists():
-        calibration = Calibration.from_arrays(load_arrays(stored))
-    elif calibration is None:
-        calibration = calibrate_slide(
-            ref,
-            panel,
-            recipe,
-            image_shape=image_shape,
-            pixel_size_um=pixel_size_um,
-            pool=pool,
-            in_flight=in_flight,
-            advance=advance,
-            analysed=analysed,
-        )
     storage.make_folder(work)
-    save_part(stored, calibration.to_arrays())
-    nucleus = panel.nucleus(recipe.segmentation.channel)
+    stored = work / "calibration.npz"
+    if stored.exists():
+        calibration = Calibration.from_arrays(load_arrays(stored))
+    else:
+        calibration = calibration or calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
+        save_part(stored, calibration.to_arrays())
+    nucleus = plan.panel.nucleus(plan.recipe.segmentation.channel)
     segmenter = make_segmenter(
-        recipe.segmentation,
-        pixel_size_um=pixel_size_um,
-        calibration=calibration.channel(panel.names[nucleus]) if nucleus is not None else None,
+        plan.recipe.segmentation,
+        pixel_size_um=plan.pixel_size_um,
+        calibration=calibration[plan.panel.names[nucleus]] if nucleus is not None else None,
     )
-    plan = SlidePlan(ref, str(work), recipe, panel, segmenter, image_shape, pixel_size_um)
-    tiles = cores(image_shape, execution.tile_size_px)
+    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um)
+    tiles = cores(plan.image_shape, execution.tile_size_px)
+
+    def stage(name: str, function: Callable[[TileTask], Window], windows: list[Window]) -> None:
+        tasks = [TileTask(shared, window) for window in windows]
+        for _ in _counted(run_tasks(pool, function, tasks, in_flight=in_flight), name, len(tasks), advance):
+            pass
+
     if segmenter.lattice_px is not None:
-        lattice = _cells_needed(cores(image_shape, segmenter.lattice_px), tiles, plan, calibration)
-        run_tasks(
-            pool, compute_maps, [TileTask(plan, c) for c in lattice], in_flight=in_flight, done=lambda _: advance("maps", 1, len(lattice))
-        )
-    run_tasks(pool, compute_tile, [TileTask(plan, core) for core in tiles], in_flight=in_flight, done=lambda _: advance("tiles", 1, len(tiles)))
-    parts = [TilePart.from_arrays(load_arrays(plan.part_path(core))) for core in tiles]
+        stage("maps", compute_maps, _cells_needed(cores(plan.image_shape, segmenter.lattice_px), tiles, shared, calibration))
+    stage("tiles", compute_tile, tiles)
+    parts = [TilePart.from_arrays(load_arrays(shared.part_path(core))) for core in tiles]
     return Measured(calibration, assemble(parts), tuple(tiles))
 
 

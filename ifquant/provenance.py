@@ -75,3 +75,13 @@ def versions() -> dict[str, str]:
 def host() -> dict[str, str]:
     """The machine, without anything that names its user or place."""
     return {"system": platform.system(), "machine": platform.machine(), "python_implementation": sys.implementation.name}
+
+
+def peak_memory_bytes() -> int | None:
+    """Peak resident memory of this process and its finished children, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -54,7 +54,8 @@ class SlidePlan:
         """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein."""
         nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
         compartments_px = math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
-        return nucleus_px + cell_model.reach_px(self.recipe.cells, self.pixel_size_um) + compartments_px + self.segmenter.reach_px
+        growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, self.recipe.segmentation.max_diameter_um)
+        return nucleus_px + growth_px + compartments_px + self.segmenter.reach_px
 
     def map_path(self, cell: Window) -> Path:
         """Where the segmenter's maps of a lattice cell are kept until the slide is done."""
@@ -141,7 +142,8 @@ def tile_part(task: TileTask) -> TilePart:
         names=plan.panel.names,
         pixel_size_um=plan.pixel_size_um,
         options=plan.recipe.measure,
-        saturation=[calibration.channel(name).saturation for name in plan.panel.names],
+        saturation=[calibration[name].saturation for name in plan.panel.names],
+        background=[calibration[name].background for name in plan.panel.names],
         origin=(window.y0, window.x0),
     )
     table["growth_class"] = grown.growth_class[owned]
@@ -176,7 +178,7 @@ def _on_tissue(nuclei: NDArray[np.int32], window: Window, calibration: Calibrati
 
 def _threshold(recipe: Recipe, calibration: Calibration, name: str) -> float | None:
     given = recipe.cells.thresholds.get(name)
-    return given if given is not None else calibration.channel(name).threshold
+    return given if given is not None else calibration[name].threshold
 
 
 def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: SlidePlan) -> None:

@@ -21,9 +21,8 @@ def explode(value: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_task_runs_once(workers: int) -> None:
-    seen: list[int] = []
     with executor(Execution(workers=workers)) as pool:
-        run_tasks(pool, double, range(20), in_flight=4, done=seen.append)
+        seen = list(run_tasks(pool, double, range(20), in_flight=4))
     assert sorted(seen) == [2 * i for i in range(20)]
 
 
@@ -35,7 +34,7 @@ def test_the_first_error_stops_the_rest() -> None:
         return explode(value)
 
     with pytest.raises(ValueError, match="three"):
-        run_tasks(SerialExecutor(), watched, range(100), in_flight=2, done=lambda _: None)
+        list(run_tasks(SerialExecutor(), watched, range(100), in_flight=2))
     assert max(started) < 10
 
 
@@ -52,7 +51,7 @@ def test_in_flight_is_bounded() -> None:
             now -= 1
 
     with ThreadPoolExecutor(8) as pool:
-        run_tasks(pool, watched, range(40), in_flight=3, done=lambda _: None)
+        list(run_tasks(pool, watched, range(40), in_flight=3))
     assert most <= 3
 
 

@@ -1,0 +1,81 @@
+"""Finished results as input: cells and calibration of a slide taken back from its own outputs, so that a changed gate never re-measures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.errors import IfquantError
+from ifquant.omezarr import read_labels
+from ifquant.parts import Assembled
+from ifquant.runs import CellRuns, concatenate, runs_of
+from ifquant.tiles import Window
+
+BAND_PX = 1024
+
+
+def packed(arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
+    """Arrays as JSON-able values, exactly (zlib, base64)."""
+    return {
+        name: {
+            "dtype": array.dtype.str,
+            "shape": list(array.shape),
+            "zlib_base64": base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode(),
+        }
+        for name, array in arrays.items()
+    }
+
+
+def unpacked(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Inverse of `packed`."""
+    return {
+        name: np.frombuffer(zlib.decompress(base64.b64decode(value["zlib_base64"])), dtype=np.dtype(value["dtype"])).reshape(value["shape"])
+        for name, value in stored.items()
+    }
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Content of a finished slide's slide.json; None when the slide is not finished or the file is not ours."""
+    try:
+        content = json.loads((folder / "slide.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "digests" in content else None
+
+
+def cells_of(folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int], orphan_px: int) -> Assembled | None:
+    """Measured cells of a finished slide, or None when they are not there whole (then they are measured again).
+
+    Parameters
+    ----------
+    columns
+        Columns to take from cells.parquet: those measured, not those a gate decides.
+    """
+    try:
+        table = pd.read_parquet(folder / "cells.parquet", columns=list(columns))
+        ids = np.arange(1, len(table) + 1)
+        nuclei, cells = (_runs(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in ("nuclei", "cells"))
+    except (OSError, ValueError, KeyError, IfquantError):
+        return None
+    return Assembled({name: table[name].to_numpy() for name in columns}, nuclei, cells, orphan_px)
+
+
+def _runs(store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> CellRuns:
+    height, width = image_shape
+    bands = []
+    for y in range(0, height, BAND_PX):
+        window = Window(y, 0, min(y + BAND_PX, height), width)
+        bands.append(runs_of(read_labels(store, kind, window), ids, (y, 0)))
+    whole = concatenate(bands)
+    n = len(ids)
+    order = (np.arange(len(bands))[None, :] * n + np.arange(n)[:, None]).ravel()  # object 0 of every band, object 1 of every band, ...
+    pieces = whole.take(order)
+    return CellRuns(pieces.offsets[:: len(bands)], pieces.y, pieces.x0, pieces.x1)

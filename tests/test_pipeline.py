@@ -1,0 +1,211 @@
+"""The whole pipeline on simulated slides: the same bits for every tiling, worker count and order, and nothing wired to one panel."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tissue import PANELS, recipe_for, simulated, write_slide
+
+import ifquant
+from ifquant import cohort
+from ifquant.execution import Execution
+from ifquant.tiles import Window
+
+HEIGHT, WIDTH = 900, 1100
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return simulated(HEIGHT, WIDTH).image
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
+    return write_slide(tmp_path_factory.mktemp("slides") / "tumor 1.ome.tif", image, PANELS["tgfb_il1b"])
+
+
+def run(slide: Path, out: Path, panel: str = "tgfb_il1b", **execution: Any) -> pd.DataFrame:
+    result = ifquant.run(recipe_for(PANELS[panel]), [slide], out, execution=Execution(quiet=True, **execution))
+    assert result.exit_code == 0, result.summary_lines()
+    return pd.read_parquet(out / result.slides[0].name / "cells.parquet")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> tuple[Path, pd.DataFrame]:
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(slide, out, tile_size_px=4096)
+
+
+def folder(out: Path) -> Path:
+    return next(path for path in out.iterdir() if (path / "slide.json").exists())
+
+
+def same_outputs(one: Path, other: Path) -> None:
+    names = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(other)) for p in other.rglob("*") if p.is_file())
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("tile", "workers"), [(256, 1), (300, 2), (1000, 1)])
+def test_tiles_and_workers_change_no_bit(tile: int, workers: int, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    table = run(slide, tmp_path, tile_size_px=tile, workers=workers)
+    pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
+    same_outputs(folder(tmp_path), folder(whole[0]))
+    cores = json.loads((tmp_path / "run.json").read_text())["slides"][0]["tile_cores"]
+    assert len(cores) == -(-HEIGHT // tile) * -(-WIDTH // tile)
+    assert len(json.loads((whole[0] / "run.json").read_text())["slides"][0]["tile_cores"]) == 1
+
+
+class Shuffled(Executor):
+    """Completes tasks in a random order."""
+
+    def __init__(self) -> None:
+        self.random = random.Random(5)
+        self.waiting: list[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, fn, args))
+        self.random.shuffle(self.waiting)
+        if len(self.waiting) > 2:
+            self.step()
+        return future
+
+    def step(self) -> None:
+        future, fn, args = self.waiting.pop()
+        future.set_result(fn(*args))
+
+
+def test_the_order_of_completion_changes_no_bit(
+    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    from ifquant import execution
+
+    pool = Shuffled()
+    real_wait = execution.wait
+
+    def wait(futures: Any, **kwargs: Any) -> Any:
+        while pool.waiting and not any(future.done() for future in futures):
+            pool.step()
+        return real_wait(futures, **kwargs)
+
+    monkeypatch.setattr(execution, "wait", wait)
+    monkeypatch.setattr(cohort, "executor", lambda _: nullcontext(pool))
+    pd.testing.assert_frame_equal(run(slide, tmp_path, tile_size_px=300), whole[1], check_exact=True)
+
+
+def test_a_window_wise_watershed_does_depend_on_tiles(
+    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: same maps, thresholds, halo and ownership, but scikit-image's watershed of the window as decoder."""
+    from scipy import ndimage
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import relabel_sequential, watershed
+
+    from ifquant import classical
+
+    def flooded(foreground: np.ndarray, relief: np.ndarray, options: Any) -> np.ndarray:
+        inside = foreground >= options.threshold
+        peaks = peak_local_max(ndimage.gaussian_filter(relief.astype(float), 1), min_distance=4, labels=inside.astype(int), exclude_border=False)
+        seeds = np.zeros(relief.shape, np.int32)
+        seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+        return relabel_sequential(watershed(-relief.astype(np.int32), seeds, mask=inside))[0].astype(np.int32)
+
+    monkeypatch.setattr(classical, "decode", flooded)
+    one = run(slide, tmp_path / "a", tile_size_px=256)
+    other = run(slide, tmp_path / "b", tile_size_px=4096)
+    assert len(one) > 100
+    assert not one.equals(other)
+
+
+@pytest.mark.parametrize("name", [name for name in PANELS if name != "tgfb_il1b"])
+def test_nothing_is_wired_to_the_panel(name: str, image: np.ndarray, whole: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    panel = PANELS[name]
+    path = write_slide(tmp_path / "tumor 1.ome.tif", image, panel)
+    table = run(path, tmp_path / "out", name)
+    shared = {}
+    for column in whole[1].columns:
+        for own, other in panel.names.items():
+            if column.startswith(f"{own}_"):
+                shared[column] = column.replace(own, other, 1)
+                break
+        else:
+            shared[column] = column
+    renamed = whole[1].rename(columns=shared)
+    pd.testing.assert_frame_equal(table[list(renamed.columns)], renamed, check_exact=True)
+
+
+def test_a_crop_is_the_image_cut(image: np.ndarray, slide: Path, tmp_path: Path) -> None:
+    window = Window(100, 200, 600, 800)
+    cut = write_slide(tmp_path / "cut" / "tumor 1.ome.tif", image[:, 100:600, 200:800], PANELS["tgfb_il1b"])
+    cropped = run(slide, tmp_path / "a", crop=window)
+    pd.testing.assert_frame_equal(cropped, run(cut, tmp_path / "b"), check_exact=True)
+
+
+def test_a_second_run_reuses_everything(slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    from ifquant import pipeline
+
+    monkeypatch.setattr(pipeline, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    before = {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()}
+    result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [slide], whole[0], execution=Execution(quiet=True, tile_size_px=4096))
+    assert result.slides[0].reused == "everything"
+    assert {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()} == before
+
+
+def test_a_changed_gate_never_measures_again(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ifquant import prepare
+
+    run(slide, tmp_path / "a")
+    recipe = recipe_for(PANELS["tgfb_il1b"], gates={"markers": {"PanCK": {"method": "value", "value": 500.0}}})
+    fresh = ifquant.run(recipe, [slide], tmp_path / "b", execution=Execution(quiet=True))
+    monkeypatch.setattr(prepare, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    again = ifquant.run(recipe, [slide], tmp_path / "a", execution=Execution(quiet=True))
+    assert (fresh.exit_code, again.exit_code) == (0, 0)
+    assert again.slides[0].reused == "cells"
+    same_outputs(folder(tmp_path / "a"), folder(tmp_path / "b"))
+
+
+def test_unfinished_tiles_are_reused(slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ifquant import pipeline, tile
+
+    real, calls = tile.tile_part, []
+
+    def interrupted(task: Any) -> Any:
+        calls.append(task.core)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(task)
+
+    monkeypatch.setattr(tile, "tile_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(slide, tmp_path, tile_size_px=300)
+    done = set(calls[:3])
+    calls.clear()
+    monkeypatch.setattr(tile, "tile_part", lambda task: (calls.append(task.core), real(task))[1])
+    pd.testing.assert_frame_equal(run(slide, tmp_path, tile_size_px=300), whole[1], check_exact=True)
+    assert not done & set(calls)
+    assert not list(tmp_path.rglob(".unfinished"))
+    assert pipeline.SCAN_BLOCK_PX
+
+
+def test_a_bad_slide_does_not_stop_the_others(slide: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(b"not an image")
+    result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300)))
+    assert result.exit_code == 3
+    assert [s.status for s in result.slides] == ["failed", "done"]
+    table = pd.read_csv(tmp_path / "out" / "slides.csv")
+    assert list(table["status"]) == ["failed", "done"]
+    assert "TIFF" in table["error"][0]
+    assert not (tmp_path / "out" / "bad" / "slide.json").exists()
