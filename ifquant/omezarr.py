@@ -87,6 +87,20 @@ class OmeZarrReader:
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
+def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
+    """Labels (Y, X) uint32 of a window from `labels/<name>` of a store ifquant wrote.
+
+    Raises
+    ------
+    UnreadableImage
+        If chunks are missing or damaged, or the label image does not exist.
+    """
+    from ifquant.slide import SlideRef
+
+    with SlideRef((os.path.join(store, "labels", name),)).open() as slide:
+        return slide.read([0], window)[0]
+
+
 def is_zarr(path: str) -> bool:
     """Whether a folder is a zarr group."""
     return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs"))

@@ -37,15 +37,15 @@ def find_slides(paths: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for path in paths:
-        if os.path.isdir(path) and not _is_zarr_name(path) and not _is_zarr_folder(path):
-            inside = sorted((os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)), key=_natural)
+        if os.path.isdir(path) and not _is_zarr_name(path) and not is_zarr_folder(path):
+            inside = sorted((os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)), key=natural_order)
             if not inside:
                 raise RequestError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); subfolders need their own path or a glob")
             found += inside
         elif os.path.lexists(path):
             found.append(path)
         elif glob.has_magic(path):
-            matches = sorted((match for match in glob.glob(path, recursive=True) if _is_image_name(os.path.basename(match))), key=_natural)
+            matches = sorted((match for match in glob.glob(path, recursive=True) if _is_image_name(os.path.basename(match))), key=natural_order)
             if not matches:
                 raise RequestError(f"{path}: no image matches this pattern")
             found += matches
@@ -95,11 +95,12 @@ def _is_zarr_name(path: str) -> bool:
     return path.rstrip("/\\").lower().endswith(_ZARR)
 
 
-def _is_zarr_folder(path: str) -> bool:
+def is_zarr_folder(path: str) -> bool:
+    """Whether a folder is a zarr group (v3 or v2), by its metadata file."""
     return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))
 
 
-def _natural(path: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural_order(path: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key: numbers by value (s2 before s10)."""
     parts = re.split(r"(\d+)", os.path.basename(path).casefold())
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts], path
