@@ -99,8 +99,10 @@ class Calibration:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for ``np.savez`` (no pickle needed), read back exactly by `from_arrays`."""
         numbers = [
-            (c.low, c.high, c.background, c.background_sd, *c.display, _nan(c.saturation), c.saturated_fraction)
-            + (_nan(c.threshold), float(c.stained), c.nonfinite_fraction)  # noqa: RUF005
+            [
+                *(c.low, c.high, c.background, c.background_sd, *c.display, _nan(c.saturation)),
+                *(c.saturated_fraction, _nan(c.threshold), float(c.stained), c.nonfinite_fraction),
+            ]
             for c in self.channels
         ]
         return {

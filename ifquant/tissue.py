@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
-from ifquant import stain
+from ifquant import grids, stain
 from ifquant.histogram import SlideHistogram, grid_shape
 from ifquant.recipe import TissueOptions
 from ifquant.tiles import Window
@@ -115,42 +114,14 @@ def _detect(means: NDArray[np.float64], step_um: float, options: TissueOptions) 
         stained |= channel > level + margin
     if not stained.any():
         return None, "whole image (no stained area found)"
-    closed = _close(stained, options.close_um / 2 / step_um)
-    mask = _drop_small(closed, options.min_area_um2 / step_um**2)
-    mask = ~_drop_small(~mask, options.min_area_um2 / step_um**2)
+    min_cells = options.min_area_um2 / step_um**2
+    mask = grids.without_small(grids.closed(stained, options.close_um / 2 / step_um), min_cells)
+    mask = grids.filled_small(mask, min_cells)
     glass = 1 - float(mask.mean())
     if not mask.any() or glass < 0.01:
         return None, "whole image (no glass found)"
-    interior = _erode(mask, options.close_um / step_um)
+    interior = grids.eroded(mask, options.close_um / step_um)
     dark_inside = 1 - float(stained[interior].mean()) if interior.any() else 1.0
     if dark_inside > _MAX_DARK_INSIDE:
         return None, f"whole image (glass not separable: {dark_inside:.0%} of the area between stained blocks is as dark)"
     return mask, f"found: {glass:.0%} of the image is glass"
-
-
-def _within(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Cells at most `radius` cells from a True cell."""
-    if not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius)
-
-
-def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Close with a disc; the image continues by reflection, so that gaps towards its border close as well."""
-    pad = int(np.ceil(radius)) + 1
-    pad_y, pad_x = min(pad, mask.shape[0]), min(pad, mask.shape[1])
-    padded = np.pad(mask, ((pad_y, pad_y), (pad_x, pad_x)), mode="symmetric")
-    closed = ~_within(~_within(padded, radius), radius) | padded
-    return np.asarray(closed[pad_y : pad_y + mask.shape[0], pad_x : pad_x + mask.shape[1]])
-
-
-def _erode(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    return ~_within(~mask, radius)
-
-
-def _drop_small(mask: NDArray[np.bool_], min_cells: float) -> NDArray[np.bool_]:
-    """`mask` without 8-connected areas of fewer than `min_cells` cells."""
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
-    keep = np.bincount(labels.ravel(), minlength=n + 1) >= min_cells
-    keep[0] = False
-    return np.asarray(keep[labels])

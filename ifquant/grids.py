@@ -1,0 +1,43 @@
+"""Shapes on a coarse grid: distances, closing gaps, dropping small areas. Radii and areas are in grid cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+
+
+def within(mask: Mask, radius: float) -> Mask:
+    """Cells whose center is at most `radius` from the center of a True cell."""
+    if not mask.any():
+        return mask.copy()
+    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius)
+
+
+def eroded(mask: Mask, radius: float) -> Mask:
+    """Cells further than `radius` from every False cell; the border of the grid does not erode."""
+    return ~within(~mask, radius)
+
+
+def closed(mask: Mask, radius: float) -> Mask:
+    """Close with a disc; the image continues by reflection, so that gaps towards its border close as well."""
+    pad = int(np.ceil(radius)) + 1
+    pad_y, pad_x = min(pad, mask.shape[0]), min(pad, mask.shape[1])
+    padded = np.pad(mask, ((pad_y, pad_y), (pad_x, pad_x)), mode="symmetric")
+    result = eroded(within(padded, radius), radius) | padded
+    return np.asarray(result[pad_y : pad_y + mask.shape[0], pad_x : pad_x + mask.shape[1]])
+
+
+def without_small(mask: Mask, min_cells: float) -> Mask:
+    """Drop 8-connected areas of fewer than `min_cells` cells."""
+    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    keep = np.bincount(labels.ravel(), minlength=n + 1) >= min_cells
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def filled_small(mask: Mask, min_cells: float) -> Mask:
+    """Fill 8-connected holes of fewer than `min_cells` cells."""
+    return ~without_small(~mask, min_cells)
