@@ -33,7 +33,7 @@ _UNIT_UM = {
 
 
 def length_um(value: object, unit: str | None) -> float | None:
-    """A length in um, or None when the unit is not a length (`pixel`, `reference frame`) or the value is not a positive number."""
+    """Convert a length to um; None when the unit is not a length (`pixel`, `reference frame`) or the value is not a positive number."""
     factor = _UNIT_UM.get((unit or "").strip().lower().replace("Â", ""))
     try:
         number = float(value)  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ class OmeZarrReader:
     def read_plane(self, channel: int, z: int, window: Window) -> Array:
         """Pixels (Y, X) of one plane, native byte order."""
         at = {"t": 0, "c": channel, "z": z}
-        index = tuple(at[axis] for axis in self._axes[:-2]) + (slice(window.y0, window.y1), slice(window.x0, window.x1))
+        index = (*(at[axis] for axis in self._axes[:-2]), slice(window.y0, window.y1), slice(window.x0, window.x1))
         pixels = np.asarray(self._array[index])
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
@@ -98,7 +98,8 @@ def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Arr
     from ifquant.slide import SlideRef
 
     with SlideRef((os.path.join(store, "labels", name),)).open() as slide:
-        return slide.read([0], window)[0]
+        pixels: Array = slide.read([0], window)[0]
+        return pixels
 
 
 def is_zarr(path: str) -> bool:
@@ -124,12 +125,12 @@ def _attributes(group: Path) -> dict[str, Any]:
 
 
 def _image_group(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The group with the image and its attributes; bioformats2raw puts it one level down."""
+    """Find the group with the image and its attributes; bioformats2raw puts it one level down."""
     attributes = _attributes(path)
     if "plate" in attributes or "well" in attributes:
         raise ValueError("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
     if "multiscales" not in attributes:
-        images = sorted(child for child in path.iterdir() if child.is_dir() and "multiscales" in _attributes(child)) if path.is_dir() else []
+        images = sorted(child for child in path.iterdir() if child.is_dir() and "multiscales" in _attributes(child))
         if len(images) > 1:
             raise ValueError(f"it holds {len(images)} images; give the path of one of them, e.g. {images[0].name!r} inside it")
         if images:

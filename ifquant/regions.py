@@ -45,7 +45,7 @@ class Regions:
     notes: tuple[str, ...] = ()
 
     def geometry(self, kind: Kind, name: str | None = None) -> BaseGeometry | None:
-        """The area of a kind; for `control` of the region with that name, or of all.
+        """Give the area of a kind; for `control` of the region with that name, or of all.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Regions:
         return np.asarray(shapely.contains_xy(area, x, y), np.bool_)
 
     def mask(self, kind: Kind, image_shape: tuple[int, int], step_px: int, name: str | None = None) -> NDArray[np.bool_]:
-        """A kind on a coarse grid.
+        """Draw a kind on a coarse grid.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Regions:
         return kept & self.mask("include", image_shape, step_px) if self.include is not None else kept
 
     def shifted(self, dy_px: float, dx_px: float) -> Regions:
-        """The same regions in another coordinate system (e.g. of a crop)."""
+        """Move the regions into another coordinate system (e.g. of a crop)."""
 
         def moved(area: BaseGeometry | None) -> BaseGeometry | None:
             return None if area is None else translate(area, dx_px, dy_px)
@@ -188,7 +188,7 @@ def _kind(feature: Mapping[str, Any], where: str) -> tuple[Kind | None, str, str
 
 
 def _polygons(geometry: Any, where: str) -> BaseGeometry | None:
-    """The polygonal part of a GeoJSON geometry, repaired where outlines cross themselves; None when there is none."""
+    """Take the polygonal part of a GeoJSON geometry, repaired where outlines cross themselves; None when there is none."""
     if not isinstance(geometry, dict):
         return None
     try:

@@ -43,7 +43,8 @@ class RunLock:
                     owner = os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else b""
                     os.close(descriptor)
                     raise RequestError(
-                        f"{self._path.parent}: another run is writing here ({_owner(owner)}); wait until it ends, stop it, or choose another folder"
+                        f"{self._path.parent}: another run is writing here ({_owner(owner)}); wait until it ends, stop it, "
+                        "or choose another folder"
                     ) from None
                 if _same_file(descriptor, self._path):
                     self._descriptor = descriptor

@@ -21,8 +21,8 @@ KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
 RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
 """Columns that slides.csv fills itself."""
 _ALIASES = {
-    "sample": "slide", "image": "slide", "slide_id": "slide", "sample_id": "slide", "file": "path", "filename": "path", "patient_id": "patient",
-    "subject": "patient", "condition": "group", "geojson": "regions", "pixel_size": "pixel_size_um",
+    "sample": "slide", "image": "slide", "slide_id": "slide", "sample_id": "slide", "file": "path", "filename": "path",
+    "patient_id": "patient", "subject": "patient", "condition": "group", "geojson": "regions", "pixel_size": "pixel_size_um",
 }  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_BYTES = 64 << 20
@@ -77,7 +77,8 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
         problems.append("it has a header but no rows")
     _check_together(samples, problems)
     if problems:
-        raise RequestError(f"{sheet}: the sample sheet has {len(problems)} problem(s):\n" + "\n".join(f"  {problem}" for problem in problems))
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise RequestError(f"{sheet}: the sample sheet has {len(problems)} problem(s):\n{listed}")
     return samples
 
 
@@ -130,7 +131,8 @@ def _header(cells: list[str], line: int, problems: list[str]) -> list[str]:
         if name.casefold() in RESERVED:
             problems.append(f"line {line}: column {name!r} is filled by ifquant in slides.csv; rename it")
     if "slide" not in names and "path" not in names:
-        problems.append(f"line {line}: there is no column 'slide' (found {', '.join(filter(None, names)) or 'none'}); the first line must name the columns")
+        found = ", ".join(filter(None, names)) or "none"
+        problems.append(f"line {line}: there is no column 'slide' (found {found}); the first line must name the columns")
     return names
 
 
@@ -139,7 +141,9 @@ def _sample(values: dict[str, str], line: int, folder: Path, problems: list[str]
         if any(ord(character) < 32 for character in value):
             problems.append(f"line {line}: {name} {value!r} contains control characters; remove them")
         elif value[:1] in "=+-@" and value and not _is_number(value) and name not in ("path", "regions"):
-            problems.append(f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}")
+            problems.append(
+                f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}"
+            )
     path = values.get("path") or ""
     name = values.get("slide") or (slide_name(path) if path else "")
     if name.lower().endswith(IMAGE_SUFFIXES):
@@ -148,7 +152,8 @@ def _sample(values: dict[str, str], line: int, folder: Path, problems: list[str]
         problems.append(f"line {line}: neither slide nor path is given")
     elif not _NAME.fullmatch(name) or slide_name(name) != name:
         problems.append(
-            f"line {line}: slide {name!r} cannot name a folder on every system; use letters, digits, dot, dash and underscore (e.g. {slide_name(name)!r})"
+            f"line {line}: slide {name!r} cannot name a folder on every system; use letters, digits, dot, dash and underscore "
+            f"(e.g. {slide_name(name)!r})"
         )
     paths, channels = _paths(path, folder, line, problems) if path else ((), None)
     regions = values.get("regions") or None
@@ -228,7 +233,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_together(samples: list[Sample], problems: list[str]) -> None:
-    """The same slide twice, one image in two rows, one patient in two groups: all of them invent or mix patients."""
+    """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or mix patients."""
     by_name: dict[str, Sample] = {}
     by_file: dict[object, Sample] = {}
     groups: dict[str, Sample] = {}
@@ -247,5 +252,6 @@ def _check_together(samples: list[Sample], problems: list[str]) -> None:
             known = groups.setdefault(sample.patient.casefold(), sample)
             if known.group != sample.group:
                 problems.append(
-                    f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r} here and in {known.group!r} on line {known.line}"
+                    f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r} here "
+                    f"and in {known.group!r} on line {known.line}"
                 )

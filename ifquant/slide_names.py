@@ -16,8 +16,8 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 VENDOR_FORMATS = {
     ".czi": "Zeiss CZI", ".lif": "Leica LIF", ".lof": "Leica LOF", ".nd2": "Nikon ND2", ".vsi": "Olympus VSI", ".oir": "Olympus OIR",
-    ".oib": "Olympus OIB", ".ims": "Imaris", ".mrxs": "3DHISTECH MRXS", ".ndpi": "Hamamatsu NDPI", ".svs": "Aperio SVS", ".scn": "Leica SCN",
-    ".bif": "Ventana BIF", ".lsm": "Zeiss LSM", ".mcd": "Fluidigm MCD", ".stk": "MetaMorph STK",
+    ".oib": "Olympus OIB", ".ims": "Imaris", ".mrxs": "3DHISTECH MRXS", ".ndpi": "Hamamatsu NDPI", ".svs": "Aperio SVS",
+    ".scn": "Leica SCN",    ".bif": "Ventana BIF", ".lsm": "Zeiss LSM", ".mcd": "Fluidigm MCD", ".stk": "MetaMorph STK",
 }  # fmt: skip
 """Formats that are recognised and refused with advice; in a folder they are listed, not passed over."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
@@ -40,12 +40,14 @@ def find_slides(paths: Sequence[str]) -> list[str]:
         if os.path.isdir(path) and not _is_zarr_name(path) and not is_zarr_folder(path):
             inside = sorted((os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)), key=natural_order)
             if not inside:
-                raise RequestError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); subfolders need their own path or a glob")
+                known = ", ".join(IMAGE_SUFFIXES)
+                raise RequestError(f"{path}: no images in this folder (looked for {known}); subfolders need their own path or a glob")
             found += inside
         elif os.path.lexists(path):
             found.append(path)
         elif glob.has_magic(path):
-            matches = sorted((match for match in glob.glob(path, recursive=True) if _is_image_name(os.path.basename(match))), key=natural_order)
+            matched = (match for match in glob.glob(path, recursive=True) if _is_image_name(os.path.basename(match)))
+            matches = sorted(matched, key=natural_order)
             if not matches:
                 raise RequestError(f"{path}: no image matches this pattern")
             found += matches
@@ -58,7 +60,7 @@ def find_slides(paths: Sequence[str]) -> list[str]:
 
 
 def slide_name(path: str) -> str:
-    """The file name less its known image suffixes, made of letters, digits, dot, dash and underscore, at most 64 long."""
+    """Take the file name less its known image suffixes, made of letters, digits, dot, dash and underscore, at most 64 long."""
     name = os.path.basename(os.path.normpath(path))
     for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS):
         if name.lower().endswith(suffix) and len(name) > len(suffix):

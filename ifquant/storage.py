@@ -1,8 +1,8 @@
 """Every change to the disk goes through this module: files appear whole or not at all.
 
 A file is written under a temporary name in its own folder (never across file systems), flushed to the device, checked, and renamed over
-the final name; the folder entry is flushed too. A failed write leaves nothing behind, a killed one leaves a `.part` that nobody mistakes for
-a result. Disk-full and quota errors become `ResourceError`, missing rights and impossible paths `RequestError`.
+the final name; the folder entry is flushed too. A failed write leaves nothing behind, a killed one leaves a `.part` that nobody mistakes
+for a result. Disk-full and quota errors become `ResourceError`, missing rights and impossible paths `RequestError`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from ifquant.errors import IfquantError, RequestError, ResourceError
 
 PathLike = str | os.PathLike[str]
 
-_REQUEST = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
+_REQUEST = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
+    errno.EINVAL, errno.ELOOP,
+}  # fmt: skip
 _REASON = {errno.ENOSPC: "the disk is full", errno.EFBIG: "the file would be larger than allowed", errno.EMFILE: "too many open files"}
 if hasattr(errno, "EDQUOT"):
     _REASON[errno.EDQUOT] = "the disk quota is used up"
@@ -36,13 +39,13 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os
 
 
 def before_mutation(operation: str, path: str) -> None:
-    """Called before every change to the disk; does nothing. Tests replace it to let the n-th change fail or the process die."""
+    """Do nothing; called before every change to the disk. Tests replace it to let the n-th change fail or the process die."""
 
 
 def create_file(path: PathLike) -> io.FileIO:
     """Create a file that must not exist yet, for unbuffered writing."""
     before_mutation("create", os.fspath(path))
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b", buffering=0)  # type: ignore[return-value]
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b", buffering=0)
 
 
 def write_new_file(path: PathLike, data: bytes | memoryview) -> None:
@@ -129,14 +132,14 @@ def writing(path: PathLike) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error) or type(error).__name__).lower()
         if error.errno in _REQUEST:
-            raise RequestError(f"{os.fspath(path)}: cannot be written ({reason}); choose another output folder or change its rights") from error
+            raise RequestError(f"{os.fspath(path)}: cannot be written ({reason}); choose another folder or change its rights") from error
         reason = _REASON.get(error.errno or 0, reason)
-        raise ResourceError(f"{os.fspath(path)}: writing failed ({reason}); free some space or choose another disk, then run again") from error
+        raise ResourceError(f"{os.fspath(path)}: writing failed ({reason}); free space or choose another disk, then run again") from error
 
 
 @contextlib.contextmanager
 def atomic_path(final: PathLike) -> Iterator[Path]:
-    """A temporary path beside `final` for writers that want a file name (matplotlib, tifffile, pyarrow).
+    """Give a temporary path beside `final` to writers that want a file name (matplotlib, tifffile, pyarrow).
 
     The file keeps the suffix of `final`. When the block ends well and the file is not empty, it is flushed and renamed; when it raises,
     the file is removed and `final` is as before.
@@ -160,7 +163,7 @@ def atomic_path(final: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(final: PathLike) -> Iterator[Path]:
-    """A temporary folder beside `final`, renamed to it when the block ends well. An older `final` is replaced."""
+    """Give a temporary folder beside `final`, renamed to it when the block ends well. An older `final` is replaced."""
     final = Path(final)
     with writing(final):
         make_folder(final.parent)
@@ -181,7 +184,7 @@ def atomic_folder(final: PathLike) -> Iterator[Path]:
 
 
 def part_name(name: str) -> str:
-    """A temporary name that ends like `name` and tells whose it is: .name.<pid>.<random>.part.suffix."""
+    """Make a temporary name that ends like `name` and tells whose it is: .name.<pid>.<random>.part.suffix."""
     return f".{name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part{Path(name).suffix}"
 
 

@@ -37,7 +37,7 @@ def write_parquet(
 
 
 def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
-    """What `write_parquet` was told about each column."""
+    """Read what `write_parquet` was told about each column."""
     return {
         field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")}
         for field in pq.read_schema(path)

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from ifquant.image import MAX_SEGMENT_BYTES, Array, ImageFacts, check_claim
-from ifquant.tiff_layout import Page, Plane, layout_of
+from ifquant.image import Array, ImageFacts, check_claim
+from ifquant.tiff_layout import layout_of
+from ifquant.tiff_page import Plane
+from ifquant.tiff_segments import check_segments, is_raw, is_separate, page_record, segment_shape
 from ifquant.tiles import Window
 
 MAX_PAGES = 20_000
 CACHE_TILED_BYTES = 96 << 20
 CACHE_STRIPS_BYTES = 384 << 20  # neighbouring windows need the same strips again: they span the image's width
-_VENDORS = ("svs", "ndpi", "scn", "bif", "lsm", "stk", "fluoview", "nih", "eer", "philips", "sem", "sis", "indica", "avs", "tvips", "scanimage", "mdgel")
-_LOSSY = {"JPEG": "JPEG", "OJPEG": "JPEG", "JPEG_LOSSY": "JPEG", "ALT_JPEG": "JPEG", "WEBP": "WebP", "JPEGXR": "JPEG XR", "JPEGXR_NDPI": "JPEG XR", "JPEGXL": "JPEG XL", "JPEGXL_DNG": "JPEG XL", "LERC": "LERC"}  # fmt: skip
+_VENDORS = ("svs", "ndpi", "scn", "bif", "lsm", "stk", "fluoview", "nih", "eer", "philips", "indica", "tvips", "scanimage")
 _OPTIONAL_TAG = re.compile(r"TiffTag (\d+)")
 
 
@@ -53,7 +54,7 @@ class TiffReader:
                     f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read; convert it with bioformats2raw to OME-Zarr"
                 )
             self._size = self._raw.seek(0, 2)
-            pages = [_page(page) for page in self._pages]
+            pages = [page_record(page) for page in self._pages]
             first = self._pages[0]
             labels = None
             if pages[0].description.startswith("ImageJ="):
@@ -69,7 +70,7 @@ class TiffReader:
             used = sorted({plane.page for channel in layout.planes for plane in channel})
             shape = (len(layout.planes), len(layout.planes[0]), pages[used[0]].height, pages[used[0]].width)
             check_claim(shape, np.dtype(pages[used[0]].dtype), "the image")
-            warnings = layout.warnings + tuple(notes) + tuple(self._check_segments(used))
+            warnings = layout.warnings + tuple(notes) + tuple(check_segments(self._pages, used, self._size))
             lossy = next((pages[i].lossy for i in used if pages[i].lossy), None)
             if lossy == "?":
                 lossy = self._lossy_detail(used[0])
@@ -109,7 +110,7 @@ class TiffReader:
         plane = self._planes[channel][z]
         page = self._pages[plane.page]
         out = np.empty(window.shape, np.dtype(page.dtype))
-        if plane.shift or _is_raw(page):
+        if plane.shift or is_raw(page):
             self._read_rows(page, plane, window, out)
         else:
             with _promoted_log():
@@ -117,14 +118,15 @@ class TiffReader:
         return out
 
     def _read_segments(self, page: Any, plane: Plane, window: Window, out: Array) -> None:
-        height, width = _segment_shape(page)
+        height, width = segment_shape(page)
         across = -(-page.imagewidth // width)
         down = -(-page.imagelength // height)
-        base = plane.sample * across * down if _separate(page) else 0
-        sample = 0 if _separate(page) else plane.sample
+        base = plane.sample * across * down if is_separate(page) else 0
+        sample = 0 if is_separate(page) else plane.sample
         for row in range(window.y0 // height, -(-window.y1 // height)):
             for column in range(window.x0 // width, -(-window.x1 // width)):
-                whole = Window(row * height, column * width, min((row + 1) * height, page.imagelength), min((column + 1) * width, page.imagewidth))
+                y, x = row * height, column * width
+                whole = Window(y, x, min(y + height, page.imagelength), min(x + width, page.imagewidth))
                 part = whole.intersection(window)
                 pixels = self._segment(plane.page, page, base + row * across + column)
                 target = part.slices_in(window)
@@ -190,50 +192,6 @@ class TiffReader:
             data += more
         return data
 
-    def _check_segments(self, used: list[int]) -> Iterator[str]:
-        """Compare what the directories claim with the file's size; yield warnings about sparse tiles."""
-        sparse = total = 0
-        for index in used:
-            page = self._pages[index]
-            height, width = _segment_shape(page)
-            if page.imagedepth != 1:
-                raise ValueError("it stores a volume in one page (ImageDepth), which is not read; export one plane per page")
-            planes = page.samplesperpixel if _separate(page) else 1
-            samples = 1 if _separate(page) else page.samplesperpixel
-            n = -(-page.imagelength // height) * -(-page.imagewidth // width) * planes
-            item = max(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample), 1)
-            decoded = height * width * samples * item / 8
-            if not _is_raw(page) and height * width * samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES:
-                raise ValueError(
-                    f"one of its compressed tiles or strips claims {decoded / 2**30:.3g} GiB; at most 1 GiB is decoded at once. "
-                    "Save the image with tiles (e.g. as OME-TIFF, 512 x 512)"
-                )
-            if len(page.dataoffsets) != n or len(page.databytecounts) != n:
-                raise ValueError(f"page {index + 1} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header is damaged")
-            offsets = np.asarray(page.dataoffsets, np.uint64)
-            counts = np.asarray(page.databytecounts, np.uint64)
-            absent = (counts == 0) & (offsets == 0)
-            if np.any((counts == 0) != absent) or np.any((offsets == 0) != absent):
-                raise ValueError(f"page {index + 1} lacks pixel data that it does not declare as empty: the file is damaged")
-            if absent.all():
-                raise ValueError(f"page {index + 1} has no pixel data at all: the file was not written to its end")
-            if np.any(offsets + counts > self._size):
-                raise ValueError(
-                    f"page {index + 1} needs bytes up to {int((offsets + counts).max())}, the file ends at {self._size}: it was cut off. "
-                    "Copy or export it again."
-                )
-            if page.compression == 1 and item % 8 == 0:
-                rows = np.full(n, height)
-                if not page.is_tiled:
-                    last = page.imagelength - (n // planes - 1) * height
-                    rows[n // planes - 1 :: n // planes] = last
-                if np.any((counts < rows * (width * samples * (item // 8))) & ~absent):
-                    raise ValueError(f"page {index + 1} claims more pixels than it holds bytes: the header is damaged or the file was cut off")
-            sparse += int(absent.sum())
-            total += n
-        if sparse:
-            yield f"{sparse} of {total} tiles are declared empty (sparse) and read as background"
-
     def _lossy_detail(self, index: int) -> str | None:
         """Whether a JPEG or JPEG 2000 stream is of the lossless kind."""
         page = self._pages[index]
@@ -268,70 +226,6 @@ def _all_pages(tiff: Any) -> list[Any]:
     if not pages:
         raise ValueError("it holds no image: the file was not written to its end")
     return pages
-
-
-def _page(page: Any) -> Page:
-    if page.dtype is None:
-        raise ValueError(f"page {page.index + 1} has pixels of {page.bitspersample} bits, which are not read")
-    compression = getattr(page.compression, "name", str(page.compression))
-    description = page.description or ""
-    colormap = page.colormap
-    lossy = _LOSSY.get(compression)
-    if compression in ("JPEG", "JPEG2000", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG_2000_LOSSY"):
-        lossy = "?"
-    name = page.tags.valueof(285)
-    return Page(
-        index=int(page.index),
-        height=int(page.imagelength),
-        width=int(page.imagewidth),
-        samples=int(page.samplesperpixel),
-        separate=_separate(page),
-        dtype=np.dtype(page.dtype).name,
-        bits=int(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)),
-        photometric=getattr(page.photometric, "name", str(page.photometric)),
-        compression="NONE" if compression in ("1", "NONE") else compression,
-        description=description if isinstance(description, str) else str(description),
-        reduced=bool(page.subfiletype & 1),
-        levels=1 + len(page.subifds or ()),
-        resolution=_resolution(page),
-        name=name.strip() or None if isinstance(name, str) else None,
-        colormap_is_ramp=colormap is not None and bool(np.all(np.diff(colormap.astype(np.int64).sum(axis=0)) >= 0)),
-        lossy=lossy,
-    )
-
-
-def _resolution(page: Any) -> tuple[float, float, str] | None:
-    values = []
-    for code in (282, 283):
-        value = page.tags.valueof(code)
-        if not isinstance(value, tuple) or len(value) != 2 or not value[1]:
-            return None
-        values.append(value[0] / value[1])
-    unit = page.tags.valueof(296, 2)
-    return values[0], values[1], getattr(unit, "name", str(unit))
-
-
-def _separate(page: Any) -> bool:
-    return bool(page.samplesperpixel > 1 and page.planarconfig == 2)
-
-
-def _segment_shape(page: Any) -> tuple[int, int]:
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
-    if height < 1 or width < 1:
-        raise ValueError(f"page {page.index + 1} has tiles or strips of size {height} x {width}")
-    return int(height), int(width)
-
-
-def _is_raw(page: Any) -> bool:
-    """Pixels lie in the file as they are in memory: strips can be read by the row."""
-    return bool(
-        page.compression == 1
-        and page.predictor == 1
-        and page.fillorder == 1
-        and not page.is_tiled
-        and page.bitspersample in (8, 16, 32, 64)
-        and (page.samplesperpixel == 1 or _separate(page))
-    )
 
 
 @contextlib.contextmanager

@@ -143,8 +143,8 @@ class _Spool:
 
 
 _CODECS: dict[str, tuple[Callable[[Array], bytes], Callable[[bytes], bytes]]] = {
-    "zlib": (lambda tile: bytes(imagecodecs.deflate_encode(tile, level=6)), lambda data: bytes(imagecodecs.deflate_decode(data))),
-    "zstd": (lambda tile: bytes(imagecodecs.zstd_encode(tile, level=3)), lambda data: bytes(imagecodecs.zstd_decode(data))),
+    "zlib": (lambda tile: bytes(imagecodecs.deflate_encode(tile.tobytes(), level=6)), lambda data: bytes(imagecodecs.deflate_decode(data))),
+    "zstd": (lambda tile: bytes(imagecodecs.zstd_encode(tile.tobytes(), level=3)), lambda data: bytes(imagecodecs.zstd_decode(data))),
     "none": (lambda tile: tile.tobytes(), lambda data: data),
 }
 

@@ -1,7 +1,7 @@
 """Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band, whole or not at all.
 
-Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are not written, and the list of written chunks
-(`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears under its name only when it is complete.
+Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are not written, and the list of written
+chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Display:
     ranges: tuple[tuple[float, float], ...]
 
 
-class _Store(LocalStore):
+class _Store(LocalStore):  # type: ignore[misc]  # zarr is untyped for us
     """A local store that writes through `storage` and remembers what it wrote."""
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
@@ -231,7 +231,7 @@ def _top(dtype: np.dtype[Any], high: float) -> float:
 def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict[str, Any]:
     return {
         "name": name,
-        "axes": [{"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space", "unit": "micrometer"} for axis in axes],
+        "axes": [{"name": a, "type": "channel"} if a == "c" else {"name": a, "type": "space", "unit": "micrometer"} for a in axes],
         "datasets": [
             {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]} for k, scale in enumerate(scales)
         ],
