@@ -58,7 +58,7 @@ def detail_png(result: SlideResult, read: Read) -> bytes:
 
 
 def read_overview(result: SlideResult, read: Read) -> Stack:
-    """The whole slide for display, read once; also what labels.ome.zarr keeps as its display pyramid.
+    """Read the whole slide for display, once; also what labels.ome.zarr keeps as its display pyramid.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def display_ranges(result: SlideResult) -> list[tuple[float, float]]:
 
 
 def rendered(result: SlideResult, stack: Stack, view: View) -> NDArray[np.uint8]:
-    """The picture of a view without its frame, uint8 (h, w, 3)."""
+    """Draw the picture of a view without its frame, uint8 (h, w, 3)."""
     channels, colors = result.panel.channels, picture.channel_colors(result.recipe)
     chosen = [i for i, channel in enumerate(channels) if channel.name in colors]
     weights = [picture.CONTEXT.get(channels[i].role, 1.0) for i in chosen]
@@ -85,7 +85,7 @@ def rendered(result: SlideResult, stack: Stack, view: View) -> NDArray[np.uint8]
 
 
 def detail_window(result: SlideResult) -> Window:
-    """The window of `DETAIL_UM` with most touching `from`-`to` pairs; without any, with most `from` cells, then most cells, then the middle."""
+    """Find the window of `DETAIL_UM` with most `from` cells touching a `to` cell; without any: most `from` cells, most cells, the middle."""
     height, width = result.image_shape
     tall, wide = (min(round(um / result.pixel_size_um), side) for um, side in zip(DETAIL_UM, (height, width), strict=True))
     source, target = proximity_pair(result.recipe)
@@ -158,7 +158,7 @@ def region_outlines(result: SlideResult) -> list[NDArray[np.float64]]:
     """Outlines of the tumor region, each (n, 2) as y, x in px of the image."""
     if result.tumor_region is None:
         return []
-    return [np.asarray(outline, np.float64) for outline in result.tumor_region.outlines]
+    return [np.asarray(ring[:, ::-1] / result.pixel_size_um) for ring in result.tumor_region.rings_um]
 
 
 def nearest_pairs(table: pd.DataFrame, source: str | None, target: str | None) -> list[NDArray[np.float64]]:
@@ -185,7 +185,7 @@ def dashed(outline: NDArray[np.float64], dash_px: float) -> list[NDArray[np.floa
 
 
 def framed(result: SlideResult, view: View, pixels: NDArray[np.uint8]) -> Image.Image:
-    """The picture with its scale bar, and the legend below."""
+    """Put the scale bar into the picture and the legend below it."""
     height, width = pixels.shape[:2]
     canvas_width = max(width, MIN_WIDTH_PX)
     size = max(13, round(canvas_width / 75))
@@ -266,7 +266,7 @@ def _scale_bar(
 
 
 def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font that comes with matplotlib, without the optional layout engine (which would change pixels between machines)."""
+    """Load a font that comes with matplotlib, without the optional layout engine (which would change pixels between machines)."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / file
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
@@ -278,5 +278,5 @@ def _printable(text: str) -> str:
 def png(image: Image.Image) -> bytes:
     """PNG without metadata."""
     stream = io.BytesIO()
-    image.save(stream, format="PNG", compress_level=6)
+    image.save(stream, format="PNG", compress_level=4)
     return stream.getvalue()

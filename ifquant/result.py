@@ -1,24 +1,21 @@
-"""What the pipeline knows about one slide when it is done; outputs, overlay and report are made from this alone (and the slide's pixels)."""
+"""What the pipeline knows about one slide when it is done; all outputs are made from this and the slide's pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ifquant.calibrate import Calibration
 from ifquant.errors import SlideError
+from ifquant.gates import FittedGate
 from ifquant.panel import Panel
 from ifquant.recipe import Recipe
 from ifquant.runs import CellRuns
+from ifquant.samples import Sample
 from ifquant.slide import SlideInfo, SlideRef
-
-if TYPE_CHECKING:
-    from ifquant.gates import FittedGate
-    from ifquant.samples import Sample
-    from ifquant.tumor_region import TumorRegion
+from ifquant.tumor_region import TumorRegion
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +32,8 @@ class SlideResult:
         Geometry; object `i` is the cell of row `i`.
     gates
         One per marker of `table.gated_markers(recipe)`, in that order.
-    orphan_myeloid_area_um2
-        Area of myeloid stain that belongs to no nucleus in the section.
+    orphan_px
+        Pixels of myeloid stain that belong to no nucleus in the section.
     warnings
         Sentences for people.
     digests
@@ -55,7 +52,7 @@ class SlideResult:
     gates: tuple[FittedGate, ...] = ()
     sample: Sample | None = None
     tumor_region: TumorRegion | None = None
-    orphan_myeloid_area_um2: float = 0.0
+    orphan_px: int = 0
     warnings: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 

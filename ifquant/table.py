@@ -295,7 +295,8 @@ def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFr
     data = {}
     for column in columns:
         series = pd.Series(values[column.name]).reset_index(drop=True)
-        data[column.name] = _as_category(series, categories(column.name, recipe)) if column.dtype == "category" else series.astype(column.dtype)
+        kind: Any = column.dtype
+        data[column.name] = _as_category(series, categories(column.name, recipe)) if kind == "category" else series.astype(kind)
     return pd.DataFrame(data)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tifffile
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
@@ -13,6 +15,7 @@ from skimage.segmentation import expand_labels
 
 from ifquant import table
 from ifquant.calibrate import calibrate_array
+from ifquant.gates import fit_gate
 from ifquant.panel import find_panel
 from ifquant.picture import Read
 from ifquant.recipe import Recipe
@@ -20,6 +23,7 @@ from ifquant.recipe_resolve import resolved
 from ifquant.result import SlideResult
 from ifquant.runs import CellRuns, runs_of
 from ifquant.slide import SlideInfo, SlideRef
+from ifquant.tumor_region import tumor_region_of_cells
 
 PIXEL_SIZE_UM = 0.5
 NAMES = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")
@@ -121,7 +125,9 @@ def cell_table(tissue: Tissue, recipe: Recipe) -> tuple[pd.DataFrame, CellRuns, 
         columns |= {f"{prefix}area_um2": props["area"].to_numpy(float) * px**2, f"{prefix}solidity": props["solidity"].to_numpy(float)}
         columns |= {f"{prefix}axis_{k}_um": props[f"axis_{k}_length"].to_numpy(float) * px for k in ("major", "minor")}
         columns[f"{prefix}eccentricity"] = props["eccentricity"].to_numpy(float)
-    means = {name: np.asarray(ndimage.mean(plane, tissue.cells, labels)) for name, plane in zip(recipe_names(recipe), tissue.image, strict=True)}
+    means = {
+        name: np.asarray(ndimage.mean(plane, tissue.cells, labels)) for name, plane in zip(recipe_names(recipe), tissue.image, strict=True)
+    }
     codes = tissue.codes[labels - 1] if n else np.zeros(0, int)
     for column in table.cell_columns(recipe):
         for name, mean in means.items():
@@ -151,12 +157,10 @@ def _proximity(columns: dict[str, object], centers: np.ndarray, codes: np.ndarra
             distance = np.where(codes == names.index(name), found[:, 1], found[:, 0])
             distance[~np.isfinite(distance)] = np.nan
         columns[f"nearest_{name}_um"] = distance
-        columns[f"nearest_{name}_border_um"] = np.clip(distance - 7.5, 0, None)
-        columns[f"n_touching_{name}"] = (distance < 7.5).astype(int)
+        columns[f"nearest_{name}_border_um"] = np.clip(distance - 11, 0, None)
+        columns[f"n_touching_{name}"] = (distance < 11).astype(int)
         for radius in recipe.proximity.radii_um:
-            near = (
-                cKDTree(centers[chosen]).query_ball_point(centers, radius, return_length=True) if len(chosen) and n else np.zeros(n, int)
-            )
+            near = cKDTree(centers[chosen]).query_ball_point(centers, radius, return_length=True) if len(chosen) and n else np.zeros(n, int)
             columns[f"n_{name}_within_{radius:g}um"] = near
     for radius in recipe.proximity.radii_um:
         columns[f"tissue_within_{radius:g}um"] = np.ones(n)
@@ -182,9 +186,30 @@ def result_of(tissue: Tissue, recipe: Recipe | None = None, name: str = "phantom
         "table": typed,
         "nuclei": nuclei,
         "cells": cells,
+        "gates": tuple(
+            fit_gate(typed[f"{marker}_cell_mean"].to_numpy(), recipe.gates.markers[marker], marker, column=f"{marker}_cell_mean")
+            for marker in table.gated_markers(recipe)
+        ),
+        "tumor_region": tumor_region_of_cells(
+            cells.take((typed["phenotype"] == "tumor").to_numpy()), image_shape=(height, width), pixel_size_um=PIXEL_SIZE_UM
+        ),
         "digests": {"input": "0" * 64, "recipe": "1" * 64},
     }
     return SlideResult(**{**fields, **more})
+
+
+def written_result(folder: Path, tissue: Tissue, recipe: Recipe | None = None, name: str = "phantom", **more: object) -> SlideResult:
+    """A finished slide whose pixels lie in an OME-TIFF in `folder`."""
+    result = result_of(tissue, recipe, name, **more)
+    path = folder / f"{name}.ome.tif"
+    metadata = {
+        "axes": "CYX",
+        "Channel": {"Name": list(result.panel.names)},
+        "PhysicalSizeX": PIXEL_SIZE_UM,
+        "PhysicalSizeY": PIXEL_SIZE_UM,
+    }
+    tifffile.imwrite(path, tissue.image, ome=True, metadata=metadata, photometric="minisblack")
+    return replace(result, ref=SlideRef((str(path),)), info=replace(result.info, path=str(path)))
 
 
 def reader_of(tissue: Tissue) -> Read:
