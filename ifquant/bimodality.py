@@ -105,8 +105,8 @@ def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
     """Histogram of finite intensities on the log scale; None when they do not vary.
 
     Where more than one value in a thousand is not positive, an offset is added to all: minus the least value plus a tenth of the range
-    up to the 90 % (99 %, 100 %) quantile, so that values near zero do not split off. Heavily tied values (medians of integer images) are spread
-    evenly over their grid step. The order of the values does not matter.
+    up to the 90 % (99 %, 100 %) quantile, so that values near zero do not split off. Heavily tied values (medians of integer images) are
+    spread evenly over their grid step. The order of the values does not matter.
     """
     values = np.sort(values[np.isfinite(values)])
     if values.size == 0 or values[0] == values[-1]:

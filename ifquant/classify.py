@@ -118,7 +118,8 @@ def classify_cells(columns: Columns, recipe: Recipe, gates: Mapping[str, FittedG
 
     Returns
     -------
-    ``<marker>_positive`` (nullable boolean), ``phenotype`` (categorical), ``phenotype_code`` (int16, see `phenotype_order`), and ``flags``
+    ``<marker>_positive`` (nullable boolean), ``phenotype`` (categorical), ``phenotype_code`` (int16, positions in
+    `table.phenotype_names`: the recipe's order, other last), and ``flags``
     (uint32; bits several_phenotypes, phenotype_uncertain and growth_mismatch added to those given).
     """
     full = resolved(recipe)
@@ -136,11 +137,6 @@ def classify_cells(columns: Columns, recipe: Recipe, gates: Mapping[str, FittedG
         "phenotype_code": assignment.codes,
         "flags": flags,
     }
-
-
-def phenotype_order(recipe: Recipe) -> tuple[str, ...]:
-    """Names the phenotype codes index: ``other`` first, then the recipe's order."""
-    return ("other", *resolved(recipe).phenotypes)
 
 
 def positivity_by_place(
@@ -170,7 +166,7 @@ def growth_mismatch(growth_class: NDArray[Any], assignment: Assignment, recipe: 
     Cells whose phenotype is uncertain are not compared: a missing gate says nothing about how they grew.
     """
     expected = np.zeros(len(assignment.names), np.uint8)
-    for code, rule in enumerate(parsed_phenotypes(recipe).values(), 1):
+    for code, rule in enumerate(parsed_phenotypes(recipe).values()):
         roles = {recipe.channel(m.name).role for m in markers(rule) if m.positive}
         expected[code] = next((i for i, name in enumerate(GROWTH_CLASSES) if i and name in roles), 0)
     grown = growth_class
@@ -196,10 +192,11 @@ def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePosit
     for name in {full.proximity.from_, full.proximity.to} - {None}:
         column = f"n_touching_{name}"
         if column in columns:
-            counts = pd.array(np.asarray(columns[column], dtype=object), dtype="Int64").to_numpy(dtype=np.int64, na_value=0)
+            counts = pd.Series(columns[column], dtype="Int64").to_numpy(dtype=np.int64, na_value=0)
             touching |= (counts > 0) & (own != name)
-    positive = {name: pd.array(columns[f"{name}_positive"], dtype="boolean") for name in gated(full)}
-    return [double_positives(positive, a.name, b.name, touching) for a in full.with_role("tumor") for b in full.with_role("myeloid")]
+    pairs = [(a.name, b.name) for a in full.with_role("tumor") for b in full.with_role("myeloid")]
+    positive = {name: pd.array(list(columns[f"{name}_positive"]), dtype="boolean") for pair in pairs for name in pair}
+    return [double_positives(positive, first, second, touching) for first, second in pairs]
 
 
 def _intensities(columns: Columns, name: str) -> NDArray[np.float64]:

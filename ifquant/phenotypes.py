@@ -1,8 +1,9 @@
 """Phenotypes from positivity: the first rule that fits, with three-valued logic, and double positives by contact.
 
 A marker a rule requires (``CD11c+``) is judged in the channel's compartment; one it excludes (``PanCK-``) in the soma, away from shared
-borders, so that spill-over from a touching tumor cell does not hide the very myeloid cells that touch tumor. Positivity is null where a gate
-is not callable; a rule whose answer then stays unknown does not fit, and the cell is marked uncertain when that could change its phenotype.
+borders, so that spill-over from a touching tumor cell does not hide the very myeloid cells that touch tumor. Positivity is null where a
+gate is not callable; a rule whose answer then stays unknown does not fit, and the cell is marked uncertain when that could change its
+phenotype.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Assignment:
     Attributes
     ----------
     names
-        ``other`` first, then the phenotypes in the recipe's order.
+        The phenotypes in the recipe's order, then ``other`` (as `table.phenotype_names`).
     codes
         Index into `names` per cell, int16 (n_cells,).
     several
@@ -46,8 +47,7 @@ class Assignment:
 
     def categorical(self) -> pd.Categorical[str]:
         """Give the column ``phenotype``: categories in the recipe's order, ``other`` last."""
-        categories = pd.Index([*self.names[1:], self.names[0]])
-        return pd.Categorical.from_codes((self.codes - 1) % len(self.names), categories=categories)
+        return pd.Categorical.from_codes(self.codes, categories=pd.Index(self.names))
 
 
 def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity, n_cells: int) -> Assignment:
@@ -73,16 +73,17 @@ def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity
             raise RequestError(
                 f"phenotype {name}: no positivity for {', '.join(sorted(lacking))}; only measured markers can be named in a rule."
             )
-    codes = np.zeros(n_cells, np.int16)
+    codes = np.full(n_cells, len(rules), np.int16)
     fits = np.zeros(n_cells, np.int32)
     uncertain = np.zeros(n_cells, np.bool_)
-    for code, rule in enumerate(rules.values(), 1):
+    for code, rule in enumerate(rules.values()):
         answer = holds(rule, required, excluded)
         yes = answer.to_numpy(dtype=np.bool_, na_value=False)
-        uncertain |= np.asarray(answer.isna()) & (codes == 0)
-        codes[yes & (codes == 0)] = code
+        none_yet = codes == len(rules)
+        uncertain |= np.asarray(answer.isna()) & none_yet
+        codes[yes & none_yet] = code
         fits += yes
-    return Assignment((OTHER, *rules), codes, fits > 1, uncertain)
+    return Assignment((*rules, OTHER), codes, fits > 1, uncertain)
 
 
 @dataclass(frozen=True)
