@@ -19,14 +19,14 @@ from ifquant.errors import RequestError
 from ifquant.simulate_cells import NEIGHBOUR_REACH, Cells, describe, make_levels
 from ifquant.simulate_geometry import paint, paint_nuclei
 from ifquant.simulate_ground import grain, paint_debris, paint_fibres, soft_nuclei
-from ifquant.simulate_options import BLOCK_UM, CHANNELS, CLASSES, MYELOID, TUMOR, SimulationOptions
 from ifquant.simulate_optics import expose, reach_px
+from ifquant.simulate_options import BLOCK_UM, CHANNELS, CLASSES, MYELOID, TUMOR, SimulationOptions
 from ifquant.simulate_places import COLOR_REACH, COS, IN_PLANE, KIND, MAJOR, MINOR, SIN, Tissue, X, Y, make_tissue, populate
 from ifquant.simulate_random import field_on_pixels, make_field
 from ifquant.simulate_stains import Ground, levels_of, stain
 from ifquant.tiles import Window
 
-__all__ = ["CHANNELS", "CLASSES", "SimulatedWindow", "SimulationOptions", "add_shapes", "simulate_field", "simulate_window"]
+__all__ = ["CHANNELS", "CLASSES", "SimulatedWindow", "SimulationOptions", "add_shapes", "label_sums", "simulate_field", "simulate_window"]
 
 _WARP_Y, _WARP_X, _SLOW_Y, _SLOW_X = 91, 92, 93, 94
 _CELL_REACH_BLOCKS = 1
@@ -167,7 +167,7 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
     table = pd.DataFrame(
         {
             "id": cells.ids[rows].astype(np.int32),
-            "class": pd.Categorical.from_codes(kinds, categories=list(CLASSES)),
+            "class": pd.Categorical(np.array(CLASSES)[kinds], categories=list(CLASSES)),
             "nucleus_x_um": cells.geometry[rows, X],
             "nucleus_y_um": cells.geometry[rows, Y],
             "tgfb1_level": levels.ligand[rows],
@@ -177,7 +177,9 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
             "exposure": cells.exposure[rows],
         }
     )
-    return SimulatedWindow(window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table.sort_values("id", ignore_index=True))
+    return SimulatedWindow(
+        window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table.sort_values("id", ignore_index=True)
+    )
 
 
 def _regions(
@@ -194,15 +196,13 @@ def _regions(
 def simulate_field(options: SimulationOptions) -> SimulatedWindow:
     """Render a whole slide at once and add the shapes of its cells to the table (see `simulate_window`, `add_shapes`)."""
     field = simulate_window(options, Window(0, 0, *options.size))
-    table = add_shapes(field.table, [field], options.pixel_size_um)
+    table = add_shapes(field.table, [label_sums(field)], options.pixel_size_um)
     return SimulatedWindow(field.window, field.image, field.nuclei, field.cells, table)
 
 
-def add_shapes(table: pd.DataFrame, parts: list[SimulatedWindow], pixel_size_um: float) -> pd.DataFrame:
-    """Add `x_um`, `y_um` (centroid of the cell), `area_um2` and `nucleus_area_um2`, summed over windows that do not overlap."""
-    sums = label_sums(parts[0])
-    for part in parts[1:]:
-        sums = sums.add(label_sums(part), fill_value=0)
+def add_shapes(table: pd.DataFrame, parts: list[pd.DataFrame], pixel_size_um: float) -> pd.DataFrame:
+    """Add `x_um`, `y_um` (centroid of the cell), `area_um2` and `nucleus_area_um2` from the `label_sums` of windows that do not overlap."""
+    sums = pd.concat(parts).groupby(level=0).sum()
     sums = sums.reindex(table["id"].to_numpy()).reset_index(drop=True)
     return table.assign(
         x_um=(sums["x"] / sums["area"] + 0.5) * pixel_size_um,

@@ -67,7 +67,16 @@ def _level(field: Field, levels: Levels, y: float, x: float, key: np.uint64, whi
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _exposure(levels: Levels, cells: NDArray[np.float64], counts: NDArray[np.int64], keys: NDArray[np.uint64], row: int, column: int, y: float, x: float) -> float:
+def _exposure(
+    levels: Levels,
+    cells: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    row: int,
+    column: int,
+    y: float,
+    x: float,
+) -> float:
     """Mean standardised ligand level of the nearest tumor cells, NaN without any."""
     distance = np.full(EXPOSURE_CELLS, 1e18)
     level = np.zeros(EXPOSURE_CELLS)
@@ -91,7 +100,9 @@ def _exposure(levels: Levels, cells: NDArray[np.float64], counts: NDArray[np.int
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _room(cells: NDArray[np.float64], counts: NDArray[np.int64], first_y: int, first_x: int, y: float, x: float, self_y: float, self_x: float) -> float:
+def _room(
+    cells: NDArray[np.float64], counts: NDArray[np.int64], first_y: int, first_x: int, y: float, x: float, self_y: float, self_x: float
+) -> float:
     """Distance (um) of a point from the nearest nucleus but its own, at most _ROOM_UM; negative inside one."""
     best = _ROOM_UM
     row, column = int(np.floor(y / BLOCK_UM)) - first_y, int(np.floor(x / BLOCK_UM)) - first_x
@@ -149,7 +160,13 @@ def _grow_branch(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _branches_of(
-    cells: NDArray[np.float64], counts: NDArray[np.int64], first_y: int, first_x: int, cell: NDArray[np.float64], key: np.uint64, segments: NDArray[np.float64]
+    cells: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    first_y: int,
+    first_x: int,
+    cell: NDArray[np.float64],
+    key: np.uint64,
+    segments: NDArray[np.float64],
 ) -> int:
     n = 0
     number = 0
@@ -174,7 +191,14 @@ def _branches_of(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _describe(
-    cells: NDArray[np.float64], counts: NDArray[np.int64], keys: NDArray[np.uint64], first_y: int, first_x: int, levels: Levels, margin: int, blocks_x: int
+    cells: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    first_y: int,
+    first_x: int,
+    levels: Levels,
+    margin: int,
+    blocks_x: int,
 ) -> tuple[
     NDArray[np.float64],
     NDArray[np.uint64],

@@ -17,7 +17,7 @@ from ifquant.simulate_options import LYMPHOCYTE, MYELOID, STROMA, TUMOR
 from ifquant.simulate_places import BEND, COS, IN_PLANE, KIND, MAJOR, MINOR, REACH, SIN, X, Y
 from ifquant.simulate_random import normal, uniform
 
-NUCLEUS_SIGNAL = np.array([0.85, 0.85, 1.45, 1.05])
+NUCLEUS_SIGNAL = np.array([0.95, 0.95, 1.30, 1.05])
 """Typical DAPI brightness of a nucleus by class: small dense lymphocytes are the brightest (breast_mif)."""
 BORDER_REACH_PX = 4
 """Distances from a cell's border are known up to this many px."""
@@ -75,15 +75,21 @@ def paint_nuclei(
         in_plane = cell[IN_PLANE] > 0.5
         blurred = soft or not in_plane
         box = 1.35 * major + (8.0 if blurred else 1.5)
-        top, bottom = max(int(np.floor((cell[Y] - box) / pixel_size_um)) - y0, 0), min(int(np.ceil((cell[Y] + box) / pixel_size_um)) - y0, height)
-        left, right = max(int(np.floor((cell[X] - box) / pixel_size_um)) - x0, 0), min(int(np.ceil((cell[X] + box) / pixel_size_um)) - x0, width)
+        top, bottom = (
+            max(int(np.floor((cell[Y] - box) / pixel_size_um)) - y0, 0),
+            min(int(np.ceil((cell[Y] + box) / pixel_size_um)) - y0, height),
+        )
+        left, right = (
+            max(int(np.floor((cell[X] - box) / pixel_size_um)) - x0, 0),
+            min(int(np.ceil((cell[X] + box) / pixel_size_um)) - x0, width),
+        )
         if top >= bottom or left >= right:
             continue
         rough = 1.0 if kind != LYMPHOCYTE else 0.6
         for k in range(4):
             wave[k, 0] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 200 + 2 * k)
             wave[k, 1] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 201 + 2 * k)
-        light = NUCLEUS_SIGNAL[kind] * np.exp(0.36 * normal(key, 210))
+        light = NUCLEUS_SIGNAL[kind] * np.exp(0.28 * normal(key, 210))
         edge = 0.35 + 0.5 * uniform(key, 30) ** 2
         if blurred:
             light *= 0.08 + 0.42 * uniform(key, 31) ** 1.5
@@ -112,7 +118,11 @@ def paint_nuclei(
                     continue
                 outline = _contour(u, v, wave)
                 rho = np.sqrt(u * u + v * v) / max(outline, 0.4)
-                depth = (1.0 - rho) * minor * (1.0 if rho < 1e-6 else np.sqrt((u * u + v * v) / (u * u * minor * minor / (major * major) + v * v + 1e-12)))
+                depth = (
+                    (1.0 - rho)
+                    * minor
+                    * (1.0 if rho < 1e-6 else np.sqrt((u * u + v * v) / (u * u * minor * minor / (major * major) + v * v + 1e-12)))
+                )
                 cover = 0.5 + 0.5 * depth / edge
                 if cover <= 0.0:
                     continue
@@ -125,7 +135,9 @@ def paint_nuclei(
                     if kind != LYMPHOCYTE:
                         value += 0.22 * np.exp(-((rho - 0.86) ** 2) / 0.012) - 0.08
                     for k in range(n_spots):
-                        gap = ((u - spots[k, 0]) ** 2 * major * major + (v - spots[k, 1]) ** 2 * minor * minor) / (spots[k, 2] * spots[k, 2])
+                        gap = ((u - spots[k, 0]) ** 2 * major * major + (v - spots[k, 1]) ** 2 * minor * minor) / (
+                            spots[k, 2] * spots[k, 2]
+                        )
                         value -= 0.45 * np.exp(-0.5 * gap)
                 dapi[row, column] += light * cover * max(value, 0.12)
                 if not blurred and rho <= 1.0 and rho < nearness[row, column]:
@@ -152,8 +164,14 @@ def paint_cells(
         cell, key = geometry[n], keys[n]
         kind, major, minor = int(cell[KIND]), cell[MAJOR], cell[MINOR]
         box = min(cell[REACH], 1.2 * major + 10.0) + 2.0
-        top, bottom = max(int(np.floor((cell[Y] - box) / pixel_size_um)) - y0, 0), min(int(np.ceil((cell[Y] + box) / pixel_size_um)) - y0, height)
-        left, right = max(int(np.floor((cell[X] - box) / pixel_size_um)) - x0, 0), min(int(np.ceil((cell[X] + box) / pixel_size_um)) - x0, width)
+        top, bottom = (
+            max(int(np.floor((cell[Y] - box) / pixel_size_um)) - y0, 0),
+            min(int(np.ceil((cell[Y] + box) / pixel_size_um)) - y0, height),
+        )
+        left, right = (
+            max(int(np.floor((cell[X] - box) / pixel_size_um)) - x0, 0),
+            min(int(np.ceil((cell[X] + box) / pixel_size_um)) - x0, width),
+        )
         if top >= bottom or left >= right:
             continue
         half = major - minor
@@ -207,8 +225,14 @@ def paint_branches(
     for n in range(segments.shape[0]):
         ay, ax, by, bx, wide, narrow = segments[n]
         box = max(wide, narrow) + pixel_size_um
-        top, bottom = max(int(np.floor((min(ay, by) - box) / pixel_size_um)) - y0, 0), min(int(np.ceil((max(ay, by) + box) / pixel_size_um)) - y0, height)
-        left, right = max(int(np.floor((min(ax, bx) - box) / pixel_size_um)) - x0, 0), min(int(np.ceil((max(ax, bx) + box) / pixel_size_um)) - x0, width)
+        top, bottom = (
+            max(int(np.floor((min(ay, by) - box) / pixel_size_um)) - y0, 0),
+            min(int(np.ceil((max(ay, by) + box) / pixel_size_um)) - y0, height),
+        )
+        left, right = (
+            max(int(np.floor((min(ax, bx) - box) / pixel_size_um)) - x0, 0),
+            min(int(np.ceil((max(ax, bx) + box) / pixel_size_um)) - x0, width),
+        )
         dy, dx = by - ay, bx - ax
         square = dy * dy + dx * dx
         for row in range(top, bottom):

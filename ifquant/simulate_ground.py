@@ -33,14 +33,18 @@ def grain(seed: int, pixel_size_um: float) -> tuple[NDArray[np.float32], NDArray
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _add_line(image: NDArray[np.float32], y0: int, x0: int, pixel_um: float, line: tuple[float, float, float, float], sigma: float, light: float) -> None:
+def _add_line(
+    image: NDArray[np.float32], y0: int, x0: int, pixel_um: float, line: tuple[float, float, float, float], sigma: float, light: float
+) -> None:
     """Raise `image` to a soft line's light (maximum, so that joints do not show)."""
     ay, ax, by, bx = line
     box = 2.5 * sigma
     dy, dx = by - ay, bx - ax
     square = dy * dy + dx * dx + 1e-12
     for row in range(max(int((min(ay, by) - box) / pixel_um) - y0, 0), min(int((max(ay, by) + box) / pixel_um) + 1 - y0, image.shape[0])):
-        for column in range(max(int((min(ax, bx) - box) / pixel_um) - x0, 0), min(int((max(ax, bx) + box) / pixel_um) + 1 - x0, image.shape[1])):
+        for column in range(
+            max(int((min(ax, bx) - box) / pixel_um) - x0, 0), min(int((max(ax, bx) + box) / pixel_um) + 1 - x0, image.shape[1])
+        ):
             y, x = (y0 + row + 0.5) * pixel_um - ay, (x0 + column + 0.5) * pixel_um - ax
             t = min(max((y * dy + x * dx) / square, 0.0), 1.0)
             gap = (y - t * dy) ** 2 + (x - t * dx) ** 2
@@ -50,7 +54,9 @@ def _add_line(image: NDArray[np.float32], y0: int, x0: int, pixel_um: float, lin
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def paint_fibres(seed: np.uint64, tissue: Tissue, blocks: tuple[int, int, int, int], y0: int, x0: int, pixel_um: float, image: NDArray[np.float32]) -> None:
+def paint_fibres(
+    seed: np.uint64, tissue: Tissue, blocks: tuple[int, int, int, int], y0: int, x0: int, pixel_um: float, image: NDArray[np.float32]
+) -> None:
     """Collagen fibres of the stroma, along the flow of the tissue; each stays within 30 um of its block."""
     for block_y in range(blocks[0], blocks[2]):
         for block_x in range(blocks[1], blocks[3]):
@@ -91,7 +97,9 @@ def paint_debris(seed: np.uint64, blocks: tuple[int, int, int, int], y0: int, x0
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def soft_nuclei(seed: np.uint64, tissue: Tissue, blocks: tuple[int, int, int, int], frequency: float) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
+def soft_nuclei(
+    seed: np.uint64, tissue: Tissue, blocks: tuple[int, int, int, int], frequency: float
+) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
     """Nuclei out of focus: as many again as would grow there, thrown without regard to each other."""
     tries = 7
     most = (blocks[2] - blocks[0]) * (blocks[3] - blocks[1]) * tries

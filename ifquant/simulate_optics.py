@@ -46,11 +46,13 @@ def _coarse(light: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     for dy in range(_STEP):
         for dx in range(_STEP):
             total += light[dy::_STEP, dx::_STEP]
-    return gaussian_filter(total / np.float32(_STEP * _STEP), sigma, truncate=_TRUNCATE)
+    return np.asarray(gaussian_filter(total / np.float32(_STEP * _STEP), sigma, truncate=_TRUNCATE))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _shine(light: NDArray[np.float32], coarse: NDArray[np.float32], haze: float, slope: NDArray[np.float32], depth: float, y0: int, x0: int) -> None:
+def _shine(
+    light: NDArray[np.float32], coarse: NDArray[np.float32], haze: float, slope: NDArray[np.float32], depth: float, y0: int, x0: int
+) -> None:
     """Mix in the haze (bilinear between the centers of its 4 x 4 cells) and darken the corners of fields of view, in place."""
     height, width = light.shape
     half = FIELD_OF_VIEW_PX / 2
@@ -64,13 +66,17 @@ def _shine(light: NDArray[np.float32], coarse: NDArray[np.float32], haze: float,
             j = min(max(int(np.floor(u)), 0), coarse.shape[1] - 2)
             s = min(max(u - j, 0.0), 1.0)
             fx = ((x0 + column) % FIELD_OF_VIEW_PX - half) / half
-            glow = (1.0 - t) * ((1.0 - s) * coarse[i, j] + s * coarse[i, j + 1]) + t * ((1.0 - s) * coarse[i + 1, j] + s * coarse[i + 1, j + 1])
+            glow = (1.0 - t) * ((1.0 - s) * coarse[i, j] + s * coarse[i, j + 1]) + t * (
+                (1.0 - s) * coarse[i + 1, j] + s * coarse[i + 1, j + 1]
+            )
             shade = 1.0 + depth * (0.35 * slope[row, column] - 0.3 * (fy * fy + fx * fx) * 0.5)
             light[row, column] = ((1.0 - haze) * light[row, column] + haze * glow) * shade
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _expose(light: NDArray[np.float32], matrix: NDArray[np.float64], seed: np.uint64, y0: int, x0: int, shot: float, read: float) -> NDArray[np.uint16]:
+def _expose(
+    light: NDArray[np.float32], matrix: NDArray[np.float64], seed: np.uint64, y0: int, x0: int, shot: float, read: float
+) -> NDArray[np.uint16]:
     """Mix the channels, add noise, digitise. The noise of a pixel is a sum of four 16-bit parts of its hash: normal within 4 sd."""
     channels, height, width = light.shape
     result = np.empty((channels, height, width), np.uint16)

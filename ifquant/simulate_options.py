@@ -84,7 +84,7 @@ class SimulationOptions:
     follicle_fraction: float = 0.10
     hole_fraction: float = 0.03
     crowding: float = 1.0
-    overlap: float = 0.25
+    overlap: float = 0.08
     myeloid_fraction: float = 1.0
     without_nucleus: float = 0.05
     out_of_focus: float = 1.0
@@ -115,8 +115,19 @@ class SimulationOptions:
             problems.append(f"pixel_size_um is {self.pixel_size_um}; 0.1 to 2 um can be simulated")
         if not 0 <= self.seed < 2**63:
             problems.append(f"seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1")
-        shares = ("nest_fraction", "follicle_fraction", "hole_fraction", "overlap", "without_nucleus", "smooth_share", "confounding", "haze")
-        problems += [f"{name} is {getattr(self, name)}; it must lie between 0 and 1" for name in shares if not 0 <= getattr(self, name) <= 1]
+        shares = (
+            "nest_fraction",
+            "follicle_fraction",
+            "hole_fraction",
+            "overlap",
+            "without_nucleus",
+            "smooth_share",
+            "confounding",
+            "haze",
+        )
+        problems += [
+            f"{name} is {getattr(self, name)}; it must lie between 0 and 1" for name in shares if not 0 <= getattr(self, name) <= 1
+        ]
         positive = ("nest_range_um", "ligand_range_um", "response_range_um", "confounding_range_um")
         problems += [f"{name} is {getattr(self, name)}; it must be at least 5 um" for name in positive if not getattr(self, name) >= 5]
         if not 0.3 <= self.crowding <= 2:

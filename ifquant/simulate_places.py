@@ -138,7 +138,7 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
         return -1
     nest, pick, myeloid = nest_at(tissue, y, x), uniform(key, 3), tissue.myeloid
     if nest > 0.02:
-        if pick < 0.008 * myeloid:
+        if pick < 0.016 * myeloid:
             return MYELOID
         return LYMPHOCYTE if pick > 0.992 else TUMOR
     if nest > -0.02:
@@ -148,11 +148,12 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
             return MYELOID
         return STROMA if pick > 0.98 else LYMPHOCYTE
     rim = np.exp(nest / 0.35)
-    if pick < (0.012 + 0.016 * rim) * myeloid:
+    if pick < (0.008 + 0.008 * rim) * myeloid:
         return MYELOID
-    if pick < 0.11:
+    loose = np.exp(0.5 * field_at(tissue.crowd, y, x))
+    if pick < 0.016 + 0.022 * loose:
         return STROMA
-    return LYMPHOCYTE if pick < 0.11 + 0.035 + 0.05 * rim else -1
+    return LYMPHOCYTE if pick < 0.016 + 0.022 * loose + 0.012 + 0.022 * rim else -1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -162,9 +163,9 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
     bend = 0.0
     crowd = field_at(tissue.crowd, cell[Y], cell[X])
     if kind == TUMOR:
-        radius = 4.15 * np.exp(0.17 * normal(key, 0) - 0.06 * crowd)
-        aspect = 1.05 + 0.5 * uniform(key, 5) ** 1.3
-        gap = 1.9 * np.exp(0.5 * normal(key, 1) - 0.35 * crowd) - 0.5
+        radius = 4.7 * np.exp(0.17 * normal(key, 0) - 0.05 * crowd)
+        aspect = 1.05 + 0.6 * uniform(key, 5) ** 1.3
+        gap = 4.2 * np.exp(0.45 * normal(key, 1) - 0.35 * crowd) - 0.5
         reach = 9.5
     elif kind == MYELOID:
         radius = 3.7 * np.exp(0.15 * normal(key, 0))
@@ -175,7 +176,7 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
     elif kind == LYMPHOCYTE:
         radius = 2.95 * np.exp(0.09 * normal(key, 0))
         aspect = 1.0 + 0.25 * uniform(key, 5) ** 2
-        gap = 0.55 * np.exp(0.6 * normal(key, 1)) - 0.2
+        gap = 0.9 * np.exp(0.6 * normal(key, 1)) - 0.3
         reach = 2.0
     else:
         radius = 3.3 * np.exp(0.16 * normal(key, 0))
@@ -216,7 +217,9 @@ def _fits(cell: NDArray[np.float64], cells: NDArray[np.float64], counts: NDArray
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _fill(seed: np.uint64, tissue: Tissue, first_y: int, first_x: int, height: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint64]]:
+def _fill(
+    seed: np.uint64, tissue: Tissue, first_y: int, first_x: int, height: int, width: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint64]]:
     cells = np.zeros((height, width, CAPACITY, N_COLUMNS))
     counts = np.zeros((height, width), np.int64)
     keys = np.zeros((height, width, CAPACITY), np.uint64)

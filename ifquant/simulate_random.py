@@ -32,7 +32,7 @@ def mix(value: np.uint64) -> np.uint64:
     value = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    return np.uint64(value ^ (value >> np.uint64(31)))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -47,7 +47,9 @@ def key_of(seed: np.uint64, purpose: int, y: int, x: int, index: int) -> np.uint
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def uniform(key: np.uint64, which: int) -> float:
     """The `which`-th number in [0, 1) that belongs to a key."""
-    return float(mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    return float(mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95))) >> np.uint64(11)) * (
+        1.0 / 9007199254740992.0
+    )
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

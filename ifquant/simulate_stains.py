@@ -99,7 +99,6 @@ def _stain(
                 kind = kinds[who]
                 deep = border[row, column] * pixel_size_um
                 membrane = np.exp(-0.5 * ((deep - 0.5 * pixel_size_um) / 0.55) ** 2) if deep < BORDER_REACH_PX * pixel_size_um else 0.0
-                ry, rx = (ty + 97 * (who & 15)) % side, (tx + 61 * (who & 31)) % side
                 grain, lump = fine[ty, tx], coarse[ty, tx]
                 if kind == TUMOR:
                     strands = np.exp(-(grain * grain) / 0.35)
@@ -113,7 +112,9 @@ def _stain(
                     body = max(0.55 + 0.22 * grain + 0.2 * lump, 0.12) + 0.6 * membrane
                     cd11c = levels.cd11c[who] * body * (0.30 if in_nucleus else 1.0)
                     spots = max(0.0, grain - 0.7)
-                    response = levels.response[who] * (max(0.75 + 0.30 * grain + 0.2 * lump, 0.1) + 0.8 * spots) * (0.15 if in_nucleus else 1.0)
+                    response = (
+                        levels.response[who] * (max(0.75 + 0.30 * grain + 0.2 * lump, 0.1) + 0.8 * spots) * (0.15 if in_nucleus else 1.0)
+                    )
                     ligand = levels.ligand[who] * (0.3 + membrane)
                 else:
                     share = 0.25 if in_nucleus else 1.0
