@@ -44,6 +44,14 @@ def length_um(value: object, unit: str | None) -> float | None:
     return number * factor
 
 
+class Unfit(ValueError):
+    """Why a file's content is not read; the text says what to do. `slide` puts the path in front."""
+
+
+class Damaged(Unfit):
+    """A file that contradicts itself or was cut off; `slide` adds the advice."""
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """One image as its file describes it: nothing projected, cropped or renamed yet.
@@ -92,6 +100,6 @@ def check_claim(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None
         If a dimension is empty or the decoded size is above `MAX_IMAGE_BYTES`.
     """
     if min(shape, default=0) < 1:
-        raise ValueError(f"{what} has an empty dimension: shape {shape}")
+        raise Damaged(f"{what} has an empty dimension: shape {shape}")
     if (nbytes := math.prod(shape) * dtype.itemsize) > MAX_IMAGE_BYTES:
-        raise ValueError(f"{what} claims {nbytes / 2**40:.3g} TiB of pixels (shape {shape}, {dtype}), which is no slide")
+        raise Damaged(f"{what} claims {nbytes / 2**40:.3g} TiB of pixels (shape {shape}, {dtype}), which is no slide")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ifquant.image import Damaged, Unfit
 from ifquant.ome_xml import Ome, OmeImage
 from ifquant.tiff_page import Layout, Page, Plane, print_resolution
 
@@ -11,10 +12,10 @@ from ifquant.tiff_page import Layout, Page, Plane, print_resolution
 def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
     """Interpret OME metadata; `own_name` is the file's name."""
     if ome.companion is not None:
-        raise ValueError(f"its metadata live in another file ({ome.companion!r}); convert the set into one OME-TIFF (bfconvert) first")
+        raise Unfit(f"its metadata live in another file ({ome.companion!r}); convert the set into one OME-TIFF (bfconvert) first")
     foreign = _foreign_files(ome, own_name)
     if foreign:
-        raise ValueError(
+        raise Unfit(
             f"its OME metadata spread the image over other files ({', '.join(map(repr, foreign[:3]))}); such sets are refused because "
             "pixels of the wrong file can be returned. Convert them into one OME-TIFF, or list one-channel files in the sample sheet"
         )
@@ -26,11 +27,11 @@ def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
     where, samples = _ome_planes(pages, image)
     first = pages[where[0][0].page]
     if (first.height, first.width) != (image.size_y, image.size_x):
-        raise ValueError(f"its OME metadata say {image.size_y} x {image.size_x} px (Y x X), the pixels are {first.height} x {first.width}")
+        raise Unfit(f"its OME metadata say {image.size_y} x {image.size_x} px (Y x X), the pixels are {first.height} x {first.width}")
     warnings: tuple[str, ...] = ()
     if image.dtype is not None and image.dtype != first.dtype:
         if image.dtype.lstrip("u") != first.dtype.lstrip("u"):
-            raise ValueError(f"its OME metadata say {image.dtype} but the pixels are {first.dtype}")
+            raise Unfit(f"its OME metadata say {image.dtype} but the pixels are {first.dtype}")
         warnings += (f"its OME metadata say {image.dtype}, the pixels are {first.dtype}; read as {first.dtype}",)
     if len(ome.images) > len(equal):
         warnings += (f"{len(ome.images)} images in the file; the largest is read, the others (previews, labels) are not",)
@@ -64,16 +65,14 @@ def _ome_planes(pages: Sequence[Page], image: OmeImage) -> tuple[tuple[tuple[Pla
     """Find the planes of time point 0 as [c][z], and the samples per page. Every promised plane must be in the file."""
     start = image.blocks[0].ifd if image.blocks else 0
     if start >= len(pages):
-        raise ValueError(f"its OME metadata point to page {start + 1}, the file has {len(pages)}: it was cut off. Copy or export it again.")
+        raise Damaged(f"its OME metadata point to page {start + 1}, the file has {len(pages)}: it was cut off")
     samples = pages[start].samples
     if min(image.size_c, image.size_z, image.size_t) < 1 or image.size_c % samples:
-        raise ValueError(f"its OME metadata promise {image.size_c} channels on pages of {samples} samples")
+        raise Damaged(f"its OME metadata promise {image.size_c} channels on pages of {samples} samples")
     sizes = {"C": image.size_c // samples, "Z": image.size_z, "T": image.size_t}
     total = sizes["C"] * sizes["Z"] * sizes["T"]
     if total > len(pages):
-        raise ValueError(
-            f"its OME metadata promise {total} planes (C x Z x T), it has {len(pages)} pages: it was cut off. Copy or export it again."
-        )
+        raise Damaged(f"its OME metadata promise {total} planes (C x Z x T), it has {len(pages)} pages: it was cut off")
     found: dict[tuple[int, int, int], int] = {}
     for block in image.blocks or ():
         c, z, t = block.first
@@ -84,19 +83,19 @@ def _ome_planes(pages: Sequence[Page], image: OmeImage) -> tuple[tuple[tuple[Pla
             step *= sizes[axis]
         for k in range(total - position if block.count is None else block.count):
             if position + k >= total:
-                raise ValueError("its OME metadata list more planes than C x Z x T")
+                raise Damaged("its OME metadata list more planes than C x Z x T")
             found[_plane_at(position + k, image.order, sizes)] = block.ifd + k
     if not image.blocks:
         found = {_plane_at(k, image.order, sizes): k for k in range(total)}
     missing = total - len(found)
     beyond = [page for page in found.values() if page >= len(pages)]
     if missing or beyond:
-        raise ValueError(
+        raise Unfit(
             f"its OME metadata promise {total} planes (C x Z x T) but {missing + len(beyond)} of them are not in the file "
-            f"({len(pages)} pages): it was cut off or is one part of a set. Copy or export it again as one file."
+            f"({len(pages)} pages): it was cut off or is one part of a set"
         )
     if len(set(found.values())) != len(found):
-        raise ValueError("its OME metadata use one page for several planes")
+        raise Damaged("its OME metadata use one page for several planes")
     planes = tuple(tuple(Plane(found[c, z, 0], sample) for z in range(sizes["Z"])) for c in range(sizes["C"]) for sample in range(samples))
     return planes, samples
 

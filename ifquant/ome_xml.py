@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from ifquant.image import length_um
+from ifquant.image import Damaged, Unfit, length_um
 
 MAX_XML_CHARS = 64 << 20
 _DTYPES = {
@@ -65,16 +65,16 @@ def parse_xml(text: str) -> ET.Element:
 
     Raises
     ------
-    ValueError
+    Unfit
         If the text declares a DTD or entities, or is above 64 MiB.
     xml.etree.ElementTree.ParseError
         If it is not well-formed.
     """
     if len(text) > MAX_XML_CHARS:
-        raise ValueError(f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read")
+        raise Unfit(f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read")
     upper = text.upper()
     if "<!DOCTYPE" in upper or "<!ENTITY" in upper:
-        raise ValueError("its XML declares a document type or entities, which image metadata never need; refused for safety")
+        raise Unfit("its XML declares a document type or entities, which image metadata never need; refused for safety")
     return ET.fromstring(text.strip().strip("\0").lstrip("\ufeff"))
 
 
@@ -89,30 +89,30 @@ def parse_ome(text: str) -> Ome:
 
     Raises
     ------
-    ValueError
+    Unfit
         If the XML is broken or lacks what every OME document has.
     """
     try:
         root = parse_xml(text)
     except ET.ParseError as error:
-        raise ValueError(f"its OME-XML is broken ({error}); the file was cut off or its header is damaged") from error
+        raise Damaged(f"its OME-XML is broken ({error}); the file was cut off or its header is damaged") from error
     binary_only = _child(root, "BinaryOnly")
     images = tuple(_image(element) for element in root if _tag(element) == "Image")
     if not images and binary_only is None:
-        raise ValueError("its OME-XML describes no image")
+        raise Damaged("its OME-XML describes no image")
     return Ome(root.get("UUID"), images, None if binary_only is None else binary_only.get("MetadataFile", "another file"))
 
 
 def _image(element: ET.Element) -> OmeImage:
     pixels = _child(element, "Pixels")
     if pixels is None:
-        raise ValueError("its OME-XML has an Image without Pixels")
+        raise Damaged("its OME-XML has an Image without Pixels")
     sizes = {axis: _int(pixels, f"Size{axis}") for axis in "XYCZT"}
     kind = pixels.get("Type") or pixels.get("PixelType") or ""
     x_um, y_um = (length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "um")) for a in "XY")
     order = pixels.get("DimensionOrder", "XYCZT").replace("X", "").replace("Y", "")
     if sorted(order) != ["C", "T", "Z"]:
-        raise ValueError(f"its OME-XML has the impossible DimensionOrder {pixels.get('DimensionOrder')!r}")
+        raise Damaged(f"its OME-XML has the impossible DimensionOrder {pixels.get('DimensionOrder')!r}")
     bits = pixels.get("SignificantBits")
     return OmeImage(
         name=element.get("Name", ""),
@@ -156,9 +156,9 @@ def _int(element: ET.Element, key: str, default: int | None = None) -> int:
     try:
         value = int(text or "")
     except ValueError:
-        raise ValueError(f"its OME-XML has {_tag(element)} {key}={text!r}, which is not a whole number") from None
+        raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is not a whole number") from None
     if value < 0:
-        raise ValueError(f"its OME-XML has {_tag(element)} {key}={text!r}, which is negative")
+        raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is negative")
     return value
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ifquant.image import MAX_SEGMENT_BYTES, Array, ImageFacts, check_claim, length_um
+from ifquant.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
 from ifquant.tiles import Window
 
 CHUNK_MANIFEST = "ifquant-chunks.json"
@@ -32,13 +32,13 @@ class OmeZarrReader:
         multiscale, version = _multiscale(attributes)
         axes = [axis.get("name", "") if isinstance(axis, dict) else str(axis) for axis in multiscale["axes"]]
         if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
-            raise ValueError(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
+            raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
         datasets = multiscale["datasets"]
         name = _safe_path(str(datasets[0]["path"]))
         group = zarr.open_group(str(group_path), mode="r")
         array = group[name]
         if not isinstance(array, zarr.Array) or array.ndim != len(axes):
-            raise ValueError(f"its dataset {name!r} is no array with axes {axes}")
+            raise Damaged(f"its dataset {name!r} is no array with axes {axes}")
         self._array: Any = array
         self._axes = axes
         sizes = dict(zip(axes, array.shape, strict=True))
@@ -47,7 +47,7 @@ class OmeZarrReader:
         check_claim(tuple(array.shape), dtype, "the image")
         chunk_bytes = int(np.prod(array.chunks)) * dtype.itemsize
         if chunk_bytes > MAX_SEGMENT_BYTES:
-            raise ValueError(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
+            raise Unfit(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
         problems: tuple[str, ...] = ()
         omero = attributes.get("omero") or {}
         labels = [entry.get("label") if isinstance(entry, dict) else None for entry in omero.get("channels", [])]
@@ -113,10 +113,10 @@ def _attributes(group: Path) -> dict[str, Any]:
         file = group / name
         if file.is_file():
             if file.stat().st_size > 64 << 20:
-                raise ValueError(f"{name} has more than 64 MiB")
+                raise Damaged(f"{name} has more than 64 MiB")
             content = json.loads(file.read_text("utf-8"))
             if not isinstance(content, dict):
-                raise ValueError(f"{name} is not a JSON object")
+                raise Damaged(f"{name} is not a JSON object")
             if name == "zarr.json":
                 attributes = content.get("attributes") or {}
                 return dict(attributes.get("ome") or {})
@@ -128,14 +128,14 @@ def _image_group(path: Path) -> tuple[Path, dict[str, Any]]:
     """Find the group with the image and its attributes; bioformats2raw puts it one level down."""
     attributes = _attributes(path)
     if "plate" in attributes or "well" in attributes:
-        raise ValueError("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
+        raise Unfit("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
     if "multiscales" not in attributes:
         images = sorted(child for child in path.iterdir() if child.is_dir() and "multiscales" in _attributes(child))
         if len(images) > 1:
-            raise ValueError(f"it holds {len(images)} images; give the path of one of them, e.g. {images[0].name!r} inside it")
+            raise Unfit(f"it holds {len(images)} images; give the path of one of them, e.g. {images[0].name!r} inside it")
         if images:
             return images[0], _attributes(images[0])
-        raise ValueError("it is a zarr folder without OME-Zarr image metadata (multiscales)")
+        raise Unfit("it is a zarr folder without OME-Zarr image metadata (multiscales)")
     return path, attributes
 
 
@@ -143,17 +143,17 @@ def _multiscale(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     multiscales = attributes["multiscales"]
     multiscale = multiscales[0] if isinstance(multiscales, list) and multiscales else None
     if not isinstance(multiscale, dict) or not multiscale.get("datasets"):
-        raise ValueError("its multiscales metadata are empty")
+        raise Damaged("its multiscales metadata are empty")
     version = str(attributes.get("version") or multiscale.get("version") or "0.4")
     if version not in ("0.4", "0.5") or not isinstance(multiscale.get("axes"), list):
-        raise ValueError(_OLD.format(version=version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"))
+        raise Unfit(_OLD.format(version=version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"))
     return multiscale, version
 
 
 def _safe_path(name: str) -> str:
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-        raise ValueError(f"its metadata point outside the folder ({name!r})")
+        raise Unfit(f"its metadata point outside the folder ({name!r})")
     return name
 
 
@@ -184,10 +184,10 @@ def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[
             key = (group_path.resolve() / name).relative_to(root.resolve()).as_posix()
             written = json.loads(manifest.read_text("utf-8")).get("chunks", {}).get(key)
             if written is None:
-                raise ValueError(f"its chunk list does not know {key!r}; the folder was changed after it was written. Run again")
+                raise Unfit(f"its chunk list does not know {key!r}; the folder was changed after it was written. Run again")
             lost = [chunk for chunk in written if not (root / key / "c" / chunk).is_file()]
             if lost:
-                raise ValueError(f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the folder again or run again")
+                raise Unfit(f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the folder again or run again")
             return []
     missing = int(array.nchunks) - int(array.nchunks_initialized)
     if missing > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ifquant.image import Damaged
 from ifquant.ome_xml import parse_xml
 from ifquant.tiff_page import Layout, Page, Plane, resolution_um, same_kind
 
@@ -18,7 +19,7 @@ def qptiff_layout(pages: Sequence[Page]) -> Layout:
         except ValueError:
             raise
         except Exception as error:
-            raise ValueError(f"page {page.index + 1} has broken QPTIFF metadata ({error})") from error
+            raise Damaged(f"page {page.index + 1} has broken QPTIFF metadata ({error})") from error
         kind = (root.findtext("ImageType") or "").strip()
         if kind and kind != "FullResolution":
             continue
@@ -27,9 +28,9 @@ def qptiff_layout(pages: Sequence[Page]) -> Layout:
         used.append(page)
         names.append((root.findtext("Biomarker") or "").strip() or (root.findtext("Name") or "").strip() or None)
     if not used:
-        raise ValueError("it calls itself QPTIFF but holds no full-resolution page")
+        raise Damaged("it calls itself QPTIFF but holds no full-resolution page")
     if any(not same_kind(page, used[0]) for page in used):
-        raise ValueError("its full-resolution pages differ in size or type")
+        raise Damaged("its full-resolution pages differ in size or type")
     planes = tuple((Plane(page.index, sample),) for page in used for sample in range(page.samples))
     size = resolution_um(used[0])
     smaller = {(page.height, page.width) for page in pages if page.reduced and page.samples == used[0].samples}

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
-from ifquant.image import Array, ImageReader
+from ifquant.image import Array, Damaged, ImageReader, Unfit
 from ifquant.slide_info import SlideInfo, describe
 from ifquant.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
 from ifquant.tiles import Window
@@ -228,7 +228,9 @@ def _boundary(path: str) -> Iterator[None]:
         raise UnreadableImage(f"{path}: not enough memory to read it; use fewer workers, or save the image with tiles") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, ValueError) or type(error) is not ValueError:
+        if isinstance(error, Damaged):
+            reason = f"{reason}. Copy or export it again"
+        elif not isinstance(error, Unfit):
             reason = (
                 f"it cannot be read ({type(error).__name__}: {reason[:300]}); it is damaged or of an unknown kind. Export it as OME-TIFF"
             )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from ifquant.image import Array, ImageFacts, check_claim
+from ifquant.image import Array, Damaged, ImageFacts, Unfit, check_claim
 from ifquant.tiff_layout import layout_of
 from ifquant.tiff_page import Plane
 from ifquant.tiff_segments import check_segments, is_raw, is_separate, page_record, segment_shape
@@ -50,7 +50,7 @@ class TiffReader:
                 self._pages = _all_pages(self._tiff)
             vendor = next((kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None)
             if vendor:
-                raise ValueError(
+                raise Unfit(
                     f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read; convert it with bioformats2raw to OME-Zarr"
                 )
             self._size = self._raw.seek(0, 2)
@@ -148,10 +148,10 @@ class TiffReader:
             self._bytes(page.dataoffsets[index], count), index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
         if data is None:
-            raise ValueError(f"tile {index} of page {page_index + 1} cannot be decoded")
+            raise Damaged(f"tile {index} of page {page_index + 1} cannot be decoded")
         pixels: Array = data[0]
         if pixels.shape[-1] != shape[-1]:
-            raise ValueError(f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected {shape[-1]}")
+            raise Damaged(f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected {shape[-1]}")
         self._cache[key] = pixels
         self._cached_bytes += pixels.nbytes
         while self._cached_bytes > self._limit and len(self._cache) > 1:
@@ -188,7 +188,7 @@ class TiffReader:
         while len(data) < count:
             more = self._raw.read(count - len(data))
             if not more:
-                raise ValueError(f"it ends before byte {offset + count}: the file was cut off")
+                raise Damaged(f"it ends before byte {offset + count}: the file was cut off")
             data += more
         return data
 
@@ -218,13 +218,13 @@ def _all_pages(tiff: Any) -> list[Any]:
         except IndexError:
             break
         if page.offset in seen:
-            raise ValueError(f"its list of pages runs in a circle (page {index + 1}): the header is damaged")
+            raise Damaged(f"its list of pages runs in a circle (page {index + 1}): the header is damaged")
         seen.add(page.offset)
         pages.append(page)
     if len(pages) > MAX_PAGES:
-        raise ValueError(f"it has more than {MAX_PAGES} pages, which no slide has")
+        raise Damaged(f"it has more than {MAX_PAGES} pages, which no slide has")
     if not pages:
-        raise ValueError("it holds no image: the file was not written to its end")
+        raise Damaged("it holds no image: the file was not written to its end")
     return pages
 
 
@@ -247,7 +247,7 @@ def _promoted_log() -> Iterator[list[str]]:
         if code and int(code[1]) >= 32768:
             notes.append(f"a private tag ({code[1]}) is damaged and ignored")
         else:
-            raise ValueError(f"its header is damaged: {text}")
+            raise Damaged(f"its header is damaged: {text}")
 
 
 class _Collect(logging.Handler):

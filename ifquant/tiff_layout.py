@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ifquant.image import length_um
+from ifquant.image import Damaged, Unfit, length_um
 from ifquant.ome_layout import ome_layout
 from ifquant.ome_xml import is_ome, parse_ome
 from ifquant.qptiff import qptiff_layout
@@ -53,7 +53,7 @@ def _plain_layout(pages: Sequence[Page]) -> Layout:
     names = tuple(page.name for page in used for _ in range(page.samples))
     size, warnings = print_resolution(first)
     if left_out and not all(page.height <= first.height and page.width <= first.width for page in left_out):
-        raise ValueError(f"its pages differ: the first is {describe(first)}, another is {describe(left_out[0])}; save one image per file")
+        raise Unfit(f"its pages differ: the first is {describe(first)}, another is {describe(left_out[0])}; save one image per file")
     if left_out:
         warnings += (f"{len(left_out)} pages of another size or type are left out (previews or lower resolutions)",)
     named = len(used) > 1 and all(names) and len(set(names)) > 1
@@ -75,7 +75,7 @@ def _imagej_layout(pages: Sequence[Page], labels: Sequence[str] | None, data_byt
     n_images, n_c, n_z, n_t = (_count(facts.get(key)) for key in ("images", "channels", "slices", "frames"))
     if n_c * n_z * n_t != n_images:
         if n_c * n_z * n_t != 1:
-            raise ValueError(f"its ImageJ metadata promise {n_images} planes but {n_c} channels x {n_z} slices x {n_t} frames")
+            raise Damaged(f"its ImageJ metadata promise {n_images} planes but {n_c} channels x {n_z} slices x {n_t} frames")
         n_c = n_images  # a plain stack: ImageJ does not say what its slices are; like pages of a plain TIFF they are channels
     used = [page for page in pages if same_kind(page, first)]
     plane_bytes = first.height * first.width * first.samples * first.bits // 8
@@ -84,9 +84,7 @@ def _imagej_layout(pages: Sequence[Page], labels: Sequence[str] | None, data_byt
     elif len(pages) == 1 and first.compression == "NONE" and data_bytes >= n_images * plane_bytes:
         where = [Plane(0, 0, k * plane_bytes) for k in range(n_images)]
     else:
-        raise ValueError(
-            f"its ImageJ metadata promise {n_images} planes but it holds {len(used)}: the file was cut off. Copy or export it again."
-        )
+        raise Damaged(f"its ImageJ metadata promise {n_images} planes but it holds {len(used)}: the file was cut off")
     planes = tuple(tuple(where[z * n_c + c]._replace(sample=s) for z in range(n_z)) for c in range(n_c) for s in range(first.samples))
     names: tuple[str | None, ...] = (None,) * len(planes)
     if labels and len(labels) >= n_images and first.samples == 1:
@@ -108,7 +106,7 @@ def _imagej_layout(pages: Sequence[Page], labels: Sequence[str] | None, data_byt
 def _count(text: str | None) -> int:
     value = 1 if text is None else int(text)
     if value < 1:
-        raise ValueError(f"its ImageJ metadata count {text!r} planes")
+        raise Unfit(f"its ImageJ metadata count {text!r} planes")
     return value
 
 
@@ -124,7 +122,7 @@ def _checked(layout: Layout, pages: Sequence[Page]) -> Layout:
     first = pages[min(used)]
     for index in used:
         if not same_kind(pages[index], first):
-            raise ValueError(f"its planes differ: {describe(first)} and {describe(pages[index])}")
+            raise Damaged(f"its planes differ: {describe(first)} and {describe(pages[index])}")
     problems = layout.problems
     kind = next((pages[i].photometric for i in sorted(used) if pages[i].photometric in _COLOR), None)
     if kind:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ifquant.image import MAX_SEGMENT_BYTES
+from ifquant.image import MAX_SEGMENT_BYTES, Damaged, Unfit
 from ifquant.tiff_page import Page
 
 _LOSSY = {
@@ -22,54 +23,73 @@ _LOSSY = {
 
 
 def check_segments(pages: Sequence[Any], used: Sequence[int], file_bytes: int) -> Iterator[str]:
-    """Compare what the directories claim with the file's size; yield warnings about sparse tiles."""
+    """Compare what the directories claim with the file; yield warnings about sparse tiles.
+
+    Raises
+    ------
+    ValueError
+        If pixel data lie beyond the file's end, are missing without being declared sparse (offset and byte count 0), overlap, or are
+        fewer than the size needs.
+    """
+    extents = []
     sparse = total = 0
     for index in used:
-        page = pages[index]
-        height, width = segment_shape(page)
-        if page.imagedepth != 1:
-            raise ValueError("it stores a volume in one page (ImageDepth), which is not read; export one plane per page")
-        planes = page.samplesperpixel if is_separate(page) else 1
-        samples = 1 if is_separate(page) else page.samplesperpixel
-        n = -(-page.imagelength // height) * -(-page.imagewidth // width) * planes
-        item = max(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample), 1)
-        decoded = height * width * samples * item / 8
-        if not is_raw(page) and height * width * samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES:
-            raise ValueError(
-                f"one of its compressed tiles or strips claims {decoded / 2**30:.3g} GiB; at most 1 GiB is decoded at once. "
-                "Save the image with tiles (e.g. as OME-TIFF, 512 x 512)"
-            )
-        if len(page.dataoffsets) != n or len(page.databytecounts) != n:
-            raise ValueError(f"page {index + 1} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header is damaged")
-        offsets = np.asarray(page.dataoffsets, np.uint64)
-        counts = np.asarray(page.databytecounts, np.uint64)
-        absent = (counts == 0) & (offsets == 0)
-        if np.any((counts == 0) != absent) or np.any((offsets == 0) != absent):
-            raise ValueError(f"page {index + 1} lacks pixel data that it does not declare as empty: the file is damaged")
-        if absent.all():
-            raise ValueError(f"page {index + 1} has no pixel data at all: the file was not written to its end")
-        if np.any(offsets + counts > file_bytes):
-            raise ValueError(
-                f"page {index + 1} needs bytes up to {int((offsets + counts).max())}, the file ends at {file_bytes}: it was cut off. "
-                "Copy or export it again."
-            )
-        if page.compression == 1 and item % 8 == 0:
-            rows = np.full(n, height)
-            if not page.is_tiled:
-                last = page.imagelength - (n // planes - 1) * height
-                rows[n // planes - 1 :: n // planes] = last
-            if np.any((counts < rows * (width * samples * (item // 8))) & ~absent):
-                raise ValueError(f"page {index + 1} claims more pixels than it holds bytes: the header is damaged or the file was cut off")
+        offsets, counts = _extents(pages[index], file_bytes)
+        absent = counts == 0
         sparse += int(absent.sum())
-        total += n
+        total += len(counts)
+        extents.append(np.stack([offsets[~absent], counts[~absent]], axis=1))
+    segments = np.unique(np.concatenate(extents), axis=0)  # writers may store equal tiles once
+    if np.any(segments[1:, 0] < segments[:-1].sum(axis=1)):
+        raise Damaged("its tiles or strips overlap in the file: the header is damaged")
     if sparse:
         yield f"{sparse} of {total} tiles are declared empty (sparse) and read as background"
+
+
+def _extents(page: Any, file_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and byte counts of the tiles or strips of one page, checked."""
+    what = f"page {page.index + 1}"
+    if page.imagedepth != 1:
+        raise Unfit("it stores a volume in one page (ImageDepth), which is not read; export one plane per page")
+    height, width = segment_shape(page)
+    planes = page.samplesperpixel if is_separate(page) else 1
+    row_samples = width * (page.samplesperpixel // planes)
+    per_plane = -(-page.imagelength // height) * -(-page.imagewidth // width)
+    n = per_plane * planes
+    if not is_raw(page) and height * row_samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES:
+        raise Unfit(
+            f"one of its compressed tiles or strips ({height} x {width} px) decodes to over {MAX_SEGMENT_BYTES >> 20} MiB, which is not "
+            "done at once. Save the image with tiles (e.g. as OME-TIFF, 512 x 512)"
+        )
+    if len(page.dataoffsets) != n or len(page.databytecounts) != n:
+        raise Damaged(f"{what} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header is damaged")
+    if max(page.dataoffsets) > file_bytes or max(page.databytecounts) > file_bytes:
+        raise Damaged(f"{what} points beyond the end of the file at {file_bytes} bytes: it was cut off")
+    offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
+    absent = (counts == 0) & (offsets == 0)
+    if np.any((counts == 0) != absent) or np.any((offsets == 0) != absent):
+        raise Damaged(f"{what} lacks pixel data that it does not declare as empty: the file is damaged")
+    if absent.all():
+        raise Damaged(f"{what} has no pixel data at all: the file was not written to its end")
+    bits = page.bitspersample
+    if page.compression == 1 and isinstance(bits, int) and bits % 8 == 0:
+        rows = np.full(n, height, np.int64)
+        if not page.is_tiled:
+            rows[per_plane - 1 :: per_plane] = page.imagelength - (per_plane - 1) * height
+        needed = rows * (row_samples * (bits // 8))
+        if np.any((counts < needed) & ~absent):
+            raise Damaged(f"{what} claims more pixels than it holds bytes: the header is damaged or the file was cut off")
+        counts = np.where(absent, 0, needed)  # some writers round the last strip up
+    if np.any(offsets + counts > file_bytes):
+        end = int((offsets + counts).max())
+        raise Damaged(f"{what} needs bytes up to {end}, the file ends at {file_bytes}: it was cut off")
+    return offsets, counts
 
 
 def page_record(page: Any) -> Page:
     """Make the plain record of a tifffile page."""
     if page.dtype is None:
-        raise ValueError(f"page {page.index + 1} has pixels of {page.bitspersample} bits, which are not read")
+        raise Unfit(f"page {page.index + 1} has pixels of {page.bitspersample} bits, which are not read")
     compression = getattr(page.compression, "name", str(page.compression))
     description = page.description or ""
     colormap = page.colormap
@@ -115,7 +135,7 @@ def segment_shape(page: Any) -> tuple[int, int]:
     """Height and width in px of a tile or strip."""
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
     if height < 1 or width < 1:
-        raise ValueError(f"page {page.index + 1} has tiles or strips of size {height} x {width}")
+        raise Damaged(f"page {page.index + 1} has tiles or strips of size {height} x {width}")
     return int(height), int(width)
 
 
