@@ -28,7 +28,7 @@ def segmenter_names() -> tuple[str, ...]:
 
 
 def segmenter_factory(name: str) -> Callable[..., Any]:
-    """Factory of a segmentation method.
+    """Return the factory of a segmentation method.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Nuclei from one channel: what a segmentation method is, how it is made, and the public function for arrays.
 
-A segmenter is a frozen, picklable value. It never sees the whole slide: it reads what it needs through `read`, and everything data-dependent
-(background, thresholds) was measured once for the whole slide and given to its factory.
+A segmenter is a frozen, picklable value. It never sees the whole slide: it reads what it needs through `read`, and everything
+data-dependent (background, thresholds) was measured once for the whole slide and given to its factory.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Segmenter(Protocol):
     def lattice_px(self) -> int | None: ...  # noqa: D102
 
     def cell_maps(self, read: Read, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """Maps (K, Y, X) of one lattice cell."""
+        """Compute the maps (K, Y, X) of one lattice cell."""
         ...
 
     def nuclei(self, read: Read, read_maps: ReadMaps, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
@@ -151,7 +151,7 @@ def segment_nuclei(
 
 
 def checked_image(image: NDArray[Any]) -> NDArray[Any]:
-    """The image as an array, refused unless it is 2-D, real and finite.
+    """Return the image as an array, refused unless it is 2-D, real and finite.
 
     Raises
     ------

@@ -1,0 +1,279 @@
+"""How well predicted objects agree with true ones, over thresholds of intersection over union (IoU).
+
+A predicted and a true object match when their IoU reaches the threshold, each object at most once. Above 0.5 no object can reach it twice;
+at 0.5 and below the largest set of pairs is matched and, among these, the one with the largest sum of IoU (Hungarian algorithm).
+
+``ap = tp / (tp + fp + fn)``, ``f1 = 2 tp / (2 tp + fp + fn)``, ``pq`` (panoptic quality) = sum of matched IoU / (tp + fp / 2 + fn / 2).
+Where neither image holds an object all rates are 1 (they agree); where only one does they are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ifquant.errors import RequestError
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_PIECE_IN_TRUTH, _PIECE_OF_TRUTH = 0.5, 0.1
+_COUNTS = ["tp", "fp", "fn", "splits", "merges"]
+POOLED, MEAN = "(pooled)", "(mean)"
+"""Names of the two summary rows of `evaluate_many`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Every pair of a predicted and a true object that share pixels.
+
+    Attributes
+    ----------
+    predicted_ids, truth_ids : int64 (P,), (T,)
+        Labels that occur, ascending.
+    predicted_areas, truth_areas : int64 (P,), (T,)
+        Their pixels.
+    i, j : int64 (n,)
+        Indices into the two.
+    shared : int64 (n,)
+        Pixels of both.
+    """
+
+    predicted_ids: NDArray[np.int64]
+    truth_ids: NDArray[np.int64]
+    predicted_areas: NDArray[np.int64]
+    truth_areas: NDArray[np.int64]
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    shared: NDArray[np.int64]
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union of each pair (n,)."""
+        return self.shared / (self.predicted_areas[self.i] + self.truth_areas[self.j] - self.shared)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Pairs matched at one threshold: indices into `Overlaps.predicted_ids` and `truth_ids`, and their IoU, all (tp,)."""
+
+    predicted: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
+def overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> Overlaps:
+    """Count the pixels that predicted and true objects share.
+
+    Parameters
+    ----------
+    predicted, truth : integer labels (Y, X)
+        0 is background; labels need not be consecutive.
+
+    Raises
+    ------
+    RequestError
+        If the shapes differ, an array is not 2-D or not of integers, or a label is negative.
+    """
+    first, second = _checked(predicted, "predicted"), _checked(truth, "true")
+    if first.shape != second.shape:
+        raise RequestError(
+            f"found predicted labels of shape {first.shape} and true ones of {second.shape}; they must cover the same pixels"
+        )
+    p_ids, p_index, p_areas = _compact(first)
+    t_ids, t_index, t_areas = _compact(second)
+    both = (p_index >= 0) & (t_index >= 0)
+    pair, shared = np.unique(p_index[both] * max(len(t_ids), 1) + t_index[both], return_counts=True)
+    return Overlaps(p_ids, t_ids, p_areas, t_areas, pair // max(len(t_ids), 1), pair % max(len(t_ids), 1), shared.astype(np.int64))
+
+
+def match(pairs: Overlaps, threshold: float) -> Matches:
+    """Match objects one to one at an IoU of at least `threshold`."""
+    iou = pairs.iou
+    keep = np.flatnonzero(iou >= threshold)
+    i, j, iou = pairs.i[keep], pairs.j[keep], iou[keep]
+    if threshold > 0.5 or len(i) == 0:
+        return Matches(i, j, iou)
+    n = len(pairs.predicted_ids)
+    graph = coo_array((np.ones(len(i)), (i, j + n)), shape=(n + len(pairs.truth_ids),) * 2)
+    component = connected_components(graph, directed=False)[1][i]
+    order = np.argsort(component, kind="stable")
+    starts = np.flatnonzero(np.diff(component[order], prepend=-1))
+    chosen = [part if len(part) == 1 else part[_assign(i[part], j[part], iou[part])] for part in np.split(order, starts[1:])]
+    picked = np.sort(np.concatenate(chosen))
+    return Matches(i[picked], j[picked], iou[picked])
+
+
+def evaluate(predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Compare predicted labels with the truth.
+
+    Parameters
+    ----------
+    predicted, truth : integer labels (Y, X)
+        0 is background.
+    thresholds
+        IoU thresholds, each above 0 and at most 1.
+
+    Returns
+    -------
+    DataFrame
+        One row per threshold: `threshold`, `tp`, `fp`, `fn`, `ap`, `precision`, `recall`, `f1`, `pq`, `splits`, `merges`,
+        `mean_matched_iou` (nan without a match). `splits` counts true objects with two or more predicted pieces (more than half of a
+        piece lies in the object and it covers at least a tenth of it), `merges` counts predicted objects that hold two or more true ones
+        likewise; both are the same at every threshold.
+
+    Raises
+    ------
+    RequestError
+        If labels or thresholds are not as above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.array([[1, 1, 0, 2, 2]])
+    >>> evaluate(np.array([[1, 1, 0, 2, 0]]), truth, thresholds=[0.5, 0.6])[["tp", "fp", "fn"]].values.tolist()
+    [[2, 0, 0], [1, 1, 1]]
+    """
+    checked = _checked_thresholds(thresholds)
+    counted, _ = _counts(overlaps(predicted, truth), checked)
+    return _rates(counted)
+
+
+def evaluate_many(pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Compare several images: each on its own, pooled, and the mean over images.
+
+    Parameters
+    ----------
+    pairs
+        Name, predicted labels and true labels of each image.
+    thresholds
+        IoU thresholds, each above 0 and at most 1.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `evaluate` after a column `image`. Last come the rows ``(pooled)``, rates of the summed counts, and ``(mean)``,
+        means of the images' rates beside the same summed counts. Without any pair the table is empty.
+
+    Raises
+    ------
+    RequestError
+        If labels or thresholds are not as in `evaluate`; the message names the image.
+    """
+    checked = _checked_thresholds(thresholds)
+    tables = []
+    for name, predicted, truth in pairs:
+        try:
+            counted, iou_sum = _counts(overlaps(predicted, truth), checked)
+        except RequestError as error:
+            raise RequestError(f"{name}: {error}") from error
+        tables.append(counted.assign(image=name, iou_sum=iou_sum))
+    if not tables:
+        return _rates(_counts(overlaps(np.zeros((1, 1), int), np.zeros((1, 1), int)), checked)[0]).iloc[:0].assign(image="")
+    per_image = _rates(pd.concat(tables, ignore_index=True))
+    groups = per_image.groupby("threshold", sort=False)
+    totals = groups[[*_COUNTS, "iou_sum"]].sum().reset_index()
+    pooled = _rates(totals.assign(image=POOLED))
+    rates = groups[["ap", "precision", "recall", "f1", "pq", "mean_matched_iou"]].mean().reset_index()
+    mean = rates.merge(totals, on="threshold").assign(image=MEAN)
+    table = pd.concat([per_image, pooled, mean[per_image.columns]], ignore_index=True)
+    return table[["image", *(c for c in table.columns if c not in ("image", "iou_sum"))]]
+
+
+def split_and_merged(pairs: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find indices of true objects that were split and of predicted objects that merge several true ones (see `evaluate`)."""
+    in_truth = pairs.shared / pairs.predicted_areas[pairs.i]
+    of_truth = pairs.shared / pairs.truth_areas[pairs.j]
+    piece = (in_truth > _PIECE_IN_TRUTH) & (of_truth >= _PIECE_OF_TRUTH)
+    held = (of_truth > _PIECE_IN_TRUTH) & (in_truth >= _PIECE_OF_TRUTH)
+    split = np.flatnonzero(np.bincount(pairs.j[piece], minlength=len(pairs.truth_ids)) > 1)
+    merged = np.flatnonzero(np.bincount(pairs.i[held], minlength=len(pairs.predicted_ids)) > 1)
+    return split, merged
+
+
+def _counts(pairs: Overlaps, thresholds: Sequence[float]) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Return counts per threshold, and the sums of matched IoU."""
+    split, merged = split_and_merged(pairs)
+    found = [match(pairs, threshold) for threshold in thresholds]
+    tp = np.array([len(m.iou) for m in found], np.int64)
+    iou_sum = np.array([m.iou.sum() for m in found])
+    counted = pd.DataFrame({"threshold": np.asarray(thresholds, float), "tp": tp})
+    counted["fp"] = len(pairs.predicted_ids) - tp
+    counted["fn"] = len(pairs.truth_ids) - tp
+    counted["splits"] = np.int64(len(split))
+    counted["merges"] = np.int64(len(merged))
+    return counted.assign(iou_sum=iou_sum), iou_sum
+
+
+def _rates(counted: pd.DataFrame) -> pd.DataFrame:
+    tp, fp, fn, iou_sum = (counted[c].to_numpy(float) for c in ("tp", "fp", "fn", "iou_sum"))
+    empty = tp + fp + fn == 0
+    many = "image" in counted
+
+    def rate(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(empty, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+
+    table = counted[["threshold", "tp", "fp", "fn"]].copy()
+    table["ap"] = rate(tp, tp + fp + fn)
+    table["precision"] = rate(tp, tp + fp)
+    table["recall"] = rate(tp, tp + fn)
+    table["f1"] = rate(2 * tp, 2 * tp + fp + fn)
+    table["pq"] = rate(iou_sum, tp + fp / 2 + fn / 2)
+    table["splits"], table["merges"] = counted["splits"], counted["merges"]
+    table["mean_matched_iou"] = np.divide(iou_sum, tp, out=np.full_like(tp, np.nan), where=tp > 0)
+    return table.assign(image=counted["image"], iou_sum=iou_sum) if many else table
+
+
+def _assign(i: NDArray[np.int64], j: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return indices of the pairs chosen in one connected group: most pairs first, then largest sum of IoU."""
+    rows, row = np.unique(i, return_inverse=True)
+    columns, column = np.unique(j, return_inverse=True)
+    worth = np.zeros((len(rows), len(columns)))
+    worth[row, column] = 1 + iou / (2 * min(worth.shape))
+    place = np.full(worth.shape, -1)
+    place[row, column] = np.arange(len(i))
+    chosen = place[linear_sum_assignment(worth, maximize=True)]
+    return np.asarray(chosen[chosen >= 0], np.int64)
+
+
+def _compact(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Labels that occur, their index at each pixel (-1 background), their areas."""
+    flat = labels.ravel()
+    largest = int(flat.max()) if flat.size else 0
+    if largest <= 4 * flat.size + 1_000_000:  # counting beats sorting
+        areas = np.bincount(flat.astype(np.int64), minlength=1)
+        ids = np.flatnonzero(areas)
+        ids = ids[ids > 0]
+        lookup = np.full(len(areas), -1, np.int64)
+        lookup[ids] = np.arange(len(ids))
+        return ids, lookup[flat], areas[ids]
+    found, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    shift = int(found[0] == 0)
+    return found[shift:].astype(np.int64), inverse.ravel() - shift, counts[shift:].astype(np.int64)
+
+
+def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
+    array = np.asarray(labels)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise RequestError(
+            f"found {what} labels of shape {array.shape} and type {array.dtype}; expected integers (Y, X), one number per object "
+            "(label a mask first, e.g. with skimage.measure.label)"
+        )
+    if array.size and array.min() < 0:
+        raise RequestError(f"found negative {what} labels; expected 0 for background and positive numbers for objects")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise RequestError(f"found a {what} label above 2**63 - 1; renumber the objects")
+    return array
+
+
+def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+    checked = tuple(float(t) for t in thresholds)
+    if not checked or len(set(checked)) < len(checked) or not all(0 < t <= 1 for t in checked):
+        raise RequestError(f"found IoU thresholds {checked}; expected at least one, each once, above 0 and at most 1")
+    return checked
