@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -104,33 +105,66 @@ def saturation(
 def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     """Pixel threshold that separates stain from background.
 
-    Otsu's threshold on ``asinh((value - level) / (2 sd))``, level and sd those of the darker half of the pixels: linear inside the noise,
-    logarithmic above, so that the threshold lies at the geometric middle between background and stain and holds from 5 % to 90 % stained
-    pixels. It is at least `level + 4 sd` of the background below it. The channel counts as unstained when what lies above is no
-    population of its own: less than 0.05 % of the pixels, or a median less than 6 sd or 1.5 times above the background (skewed
-    autofluorescence stays below 6).
+    Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background: linear inside the noise, logarithmic above,
+    so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth of the way
+    to the median of the stain (else the blur around very bright stain counts as stained). Background is what lies below the deepest valley
+    of the histogram (this holds up to 95 % stained pixels), or without a valley the darker half of the pixels (down to 0.05 %).
+
+    The channel counts as unstained when what lies above the threshold is no population of its own: less than 0.05 % of the pixels, or a
+    median less than 6 sd or 1.2 times above the background (skewed autofluorescence stays below 6). Where many pixels share the smallest
+    value (background was subtracted and clipped) that spike is left aside first, unless nothing is found without it.
     """
-    if int(counts.sum()) == 0:
-        return StainThreshold(float(values[-1]), False, "no pixels: nothing counts as stained")
     occupied = counts > 0
     points, weights = values[occupied], counts[occupied]
+    if len(points) == 0:
+        return StainThreshold(float(values[-1]), False, "no pixels: nothing counts as stained")
     nothing = float(points[-1]) + max(1.0, abs(float(points[-1])) * 0.01)
     if len(points) < 3:
         return StainThreshold(nothing, False, "no stain found: constant channel")
-    half = points <= quantile(points, weights, 0.5)
-    level, spread = background(points[half], weights[half])
+    found = "constant channel"
+    total = float(weights.sum())
+    if len(points) > 20 and weights[0] > max(0.05 * total, 10 * weights[1:6].max()):
+        value, found = _split(points[1:], weights[1:], total)
+        if value is not None:
+            return StainThreshold(value, True, f"Otsu on log intensity above background; {found}; clipped pixels left aside")
+    value, found = _split(points, weights, total)
+    if value is None:
+        return StainThreshold(nothing, False, f"no stain found: {found}")
+    return StainThreshold(value, True, f"Otsu on log intensity above background; {found}")
+
+
+def _split(points: Values, weights: Counts, total: float) -> tuple[float | None, str]:
+    """Threshold of occupied `points`, or None; and what it leaves, in words."""
+    dark = points <= min(quantile(points, weights, 0.5), _valley(points, weights))
+    level, spread = background(points[dark], weights[dark])
     split = _otsu(np.arcsinh((points - level) / (2 * spread)), weights.astype(np.float64))
     level, spread = background(points[: split + 1], weights[: split + 1])
-    value = max(float(points[split]), level + 4 * spread)
+    bright = quantile(points[split + 1 :], weights[split + 1 :], 0.5)
+    value = max(float(points[split]), level + 4 * spread, level + 0.1 * (bright - level))
     above = points > value
-    fraction = float(weights[above].sum()) / float(weights.sum())
+    fraction = float(weights[above].sum()) / total
     if fraction < 5e-4:
-        return StainThreshold(nothing, False, f"no stain found: {fraction:.3%} of tissue pixels clearly above background")
+        return None, f"{fraction:.3%} of tissue pixels clearly above background"
     stain = quantile(points[above], weights[above], 0.5)
     floor = min(0.0, float(points[0]))
-    if stain - level < 6 * spread or stain - floor < 1.5 * (level - floor):
-        return StainThreshold(nothing, False, f"no stain found: brightest part {(stain - level) / spread:.1f} sd above background")
-    return StainThreshold(value, True, f"Otsu on log intensity above background; {fraction:.1%} of tissue pixels stained")
+    if stain - level < 6 * spread or stain - floor < 1.2 * (level - floor):
+        return None, f"brightest part {(stain - level) / spread:.1f} sd above background"
+    return value, f"{fraction:.1%} of tissue pixels stained"
+
+
+def _valley(points: Values, weights: Counts) -> float:
+    """Value of the deepest valley of the histogram on a log scale; infinity where none is clearly lower than both its banks."""
+    low = quantile(points, weights, 0.001)
+    scale = max(quantile(points, weights, 0.02) - low, _quantum(points, weights))
+    edges, cumulative = _continuous(points, weights)
+    bins = np.linspace(0.0, float(np.arcsinh((edges[-1] - low) / scale)), 97)
+    density = np.diff(np.interp(low + scale * np.sinh(bins), edges, cumulative))
+    density = ndimage.gaussian_filter1d(density, 1.5, mode="nearest")
+    banks = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
+    share = np.cumsum(density) / density.sum()
+    depth = np.where((share > 0.01) & (share < 0.99), density / np.maximum(banks, 1e-12), 1.0)
+    deepest = int(np.argmin(depth))
+    return float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2)) if depth[deepest] < 0.65 else float("inf")
 
 
 def _continuous(values: Values, counts: Counts) -> tuple[Values, Values]:
