@@ -27,11 +27,11 @@ def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
     where, samples = _ome_planes(pages, image)
     first = pages[where[0][0].page]
     if (first.height, first.width) != (image.size_y, image.size_x):
-        raise Unfit(f"its OME metadata say {image.size_y} x {image.size_x} px (Y x X), the pixels are {first.height} x {first.width}")
+        raise Damaged(f"its OME metadata say {image.size_y} x {image.size_x} px (Y x X), the pixels are {first.height} x {first.width}")
     warnings: tuple[str, ...] = ()
     if image.dtype is not None and image.dtype != first.dtype:
         if image.dtype.lstrip("u") != first.dtype.lstrip("u"):
-            raise Unfit(f"its OME metadata say {image.dtype} but the pixels are {first.dtype}")
+            raise Damaged(f"its OME metadata say {image.dtype} but the pixels are {first.dtype}")
         warnings += (f"its OME metadata say {image.dtype}, the pixels are {first.dtype}; read as {first.dtype}",)
     if len(ome.images) > len(equal):
         warnings += (f"{len(ome.images)} images in the file; the largest is read, the others (previews, labels) are not",)
@@ -90,7 +90,7 @@ def _ome_planes(pages: Sequence[Page], image: OmeImage) -> tuple[tuple[tuple[Pla
     missing = total - len(found)
     beyond = [page for page in found.values() if page >= len(pages)]
     if missing or beyond:
-        raise Unfit(
+        raise Damaged(
             f"its OME metadata promise {total} planes (C x Z x T) but {missing + len(beyond)} of them are not in the file "
             f"({len(pages)} pages): it was cut off or is one part of a set"
         )

@@ -48,22 +48,20 @@ class TiffReader:
             with _promoted_log() as notes:
                 self._tiff = tifffile.TiffFile(path)
                 self._pages = _all_pages(self._tiff)
+                pages = [page_record(page) for page in self._pages]
+                imagej = (self._tiff.imagej_metadata or {}) if pages[0].description.startswith("ImageJ=") else {}
             vendor = next((kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None)
             if vendor:
                 raise Unfit(
                     f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read; convert it with bioformats2raw to OME-Zarr"
                 )
             self._size = self._raw.seek(0, 2)
-            pages = [page_record(page) for page in self._pages]
             first = self._pages[0]
-            labels = None
-            if pages[0].description.startswith("ImageJ="):
-                labels = (self._tiff.imagej_metadata or {}).get("Labels")
             layout = layout_of(
                 pages,
                 path,
                 qpi=bool(self._tiff.is_qpi),
-                imagej_labels=labels,
+                imagej_labels=imagej.get("Labels"),
                 data_bytes=self._size - (first.dataoffsets[0] if first.dataoffsets else self._size),
             )
             self._planes = layout.planes
