@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ifquant.cells import segment_cells
-    from ifquant.evaluate import evaluate
+    from ifquant.cohort import run
+    from ifquant.evaluation import evaluate
     from ifquant.measure import quantify
-    from ifquant.run import run
     from ifquant.segment import segment_nuclei
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
 
 _HOME = {
-    "run": "ifquant.run",
+    "run": "ifquant.cohort",
     "segment_nuclei": "ifquant.segment",
     "segment_cells": "ifquant.cells",
     "quantify": "ifquant.measure",
-    "evaluate": "ifquant.evaluate",
+    "evaluate": "ifquant.evaluation",
 }
 
 

@@ -52,9 +52,9 @@ def init(
     if markers is not None:
         typer.echo(recipe_template(read_markers(markers), source=markers.name), nl=False)
         return
-    from ifquant.slide import slide_ref
+    from ifquant.slide import SlideRef
 
-    with slide_ref(str(image), pixel_size_um=pixel_size).open() as slide:
+    with SlideRef((str(image),), pixel_size_um=pixel_size).open() as slide:
         typer.echo(recipe_template(slide.info.channels, source=Path(str(image)).name), nl=False)
 
 
@@ -71,10 +71,10 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
         table.add_column(column, overflow="fold")
     troubled = 0
     for path in slide.find_slides(images):
-        info, problems = slide.inspect(slide.slide_ref(path, pixel_size_um=pixel_size))
+        info, problems = slide.inspect(slide.SlideRef((path,), pixel_size_um=pixel_size))
         troubled += bool(problems)
         name = slide.slide_name(path)
-        if info is None:
+        if info.format == "unreadable":
             table.add_row(name, "-", "-", "-", "-", "-", "-", "\n".join(problems))
             continue
         size = "?" if info.pixel_size_um is None else f"{info.pixel_size_um:.4g} ({info.pixel_size_origin})"

@@ -20,12 +20,13 @@ from ifquant.errors import IfquantError, RequestError, ResourceError
 from ifquant.execution import Execution, executor
 from ifquant.finish import Cohort, finish_slide
 from ifquant.job import SlideJob, find_jobs
-from ifquant.prepare import Prepared, measured, prepare
+from ifquant.prepare import WORK, Prepared, measured, prepare
 from ifquant.progress import Reporter
 from ifquant.recipe import Recipe
 from ifquant.recipe_io import load_recipe
 from ifquant.recipe_resolve import resolved
 from ifquant.reuse import finished
+from ifquant.run_lock import RunLock
 
 logger = logging.getLogger("ifquant")
 
@@ -115,7 +116,8 @@ def run(
     jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
     folder = Path(out)
     started = time.monotonic()
-    with storage.run_lock(folder), executor(execution) as pool:
+    with RunLock(folder), executor(execution) as pool:
+        storage.remove_parts(folder)
         cohort = _Run(chosen, folder, execution, pool, Reporter(quiet=execution.quiet))
         statuses = cohort.all_slides(jobs)
         result = RunResult(folder, tuple(statuses))
@@ -169,6 +171,7 @@ class _Run:
         return status, prepared
 
     def _first_pass(self, job: SlideJob) -> tuple[SlideStatus | None, Prepared | None]:
+        storage.remove_parts(self.folder / job.name)
         prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
         if self.cohort.needs_all_slides:
             self.cohort.add(job.name, measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table)
@@ -184,7 +187,7 @@ class _Run:
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)
         outputs.write_slide(result, prepared.folder)
-        storage.remove_tree(prepared.work.parent)
+        storage.remove(prepared.folder / WORK)
         return SlideStatus(job.name, job.path, "done", reused="cells" if prepared.reusable else "nothing", tile_cores=cores, sample=job.sample)
 
 

@@ -46,6 +46,9 @@ FLAGS: tuple[FlagInfo, ...] = (
 )
 """Every flag there is, by bit."""
 
+MEASURED_FLAGS = ("touches_border", "saturated", "non_finite_pixels", "soma_is_nucleus", "split_source_label", "no_cytoplasm")
+"""Flags that measuring decides; the others follow from gates, regions and reviews."""
+
 FLAG_DTYPE = np.dtype(np.uint32)
 _BY_NAME: Mapping[str, FlagInfo] = {flag.name: flag for flag in FLAGS}
 
@@ -69,6 +72,12 @@ def encode_flags(n_cells: int, marks: Mapping[str, ArrayLike]) -> NDArray[np.uin
     for name, mark in marks.items():
         flags |= np.where(np.asarray(mark, bool), FLAG_DTYPE.type(flag_value(name)), FLAG_DTYPE.type(0))
     return flags
+
+
+def measured_flags(flags: ArrayLike) -> NDArray[np.uint32]:
+    """Only the bits of `MEASURED_FLAGS`."""
+    kept: NDArray[np.uint32] = np.asarray(flags, FLAG_DTYPE) & FLAG_DTYPE.type(sum(flag_value(name) for name in MEASURED_FLAGS))
+    return kept
 
 
 def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ifquant.errors import RequestError
 from ifquant.samples import Sample, read_samples
@@ -31,7 +32,7 @@ class SlideJob:
 
 
 def find_jobs(
-    images: Sequence[str | Path], samples: str | Path | None, *, pixel_size_um: float | None, z: str | int | None, allow_lossy: bool
+    images: Sequence[str | Path], samples: str | Path | None, *, pixel_size_um: float | None, z: Literal["max", "mean"] | int | None, allow_lossy: bool
 ) -> list[SlideJob]:
     """Find the slides of a run, in the order of the request.
 
@@ -69,9 +70,10 @@ def find_jobs(
     return jobs
 
 
-def _ref(paths: tuple[str, ...], row: Sample | None, size: float | None, z: str | int | None, allow_lossy: bool) -> SlideRef:
+def _ref(paths: tuple[str, ...], row: Sample | None, size: float | None, z: Literal["max", "mean"] | int | None, allow_lossy: bool) -> SlideRef:
     names = row.channel_names if row is not None else None
-    return SlideRef(paths=paths, channel_names=names, pixel_size_um=size, z=z, allow_lossy=allow_lossy)
+    origin = "sheet" if row is not None and row.pixel_size_um is not None else "option"
+    return SlideRef(paths=paths, channel_names=names, pixel_size_um=size, z=z, allow_lossy=allow_lossy, pixel_size_origin=origin)
 
 
 def _beside(path: str) -> Path | None:

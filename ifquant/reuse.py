@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.errors import IfquantError
+from ifquant.flags import measured_flags
 from ifquant.omezarr import read_labels
 from ifquant.parts import Assembled
 from ifquant.runs import CellRuns, concatenate, runs_of
@@ -65,7 +66,10 @@ def cells_of(folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int
         nuclei, cells = (_runs(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in ("nuclei", "cells"))
     except (OSError, ValueError, KeyError, IfquantError):
         return None
-    return Assembled({name: table[name].to_numpy() for name in columns}, nuclei, cells, orphan_px)
+    values = {name: table[name].to_numpy() for name in columns if name != "growth_class"}
+    values["flags"] = measured_flags(values["flags"])
+    values["growth_class"] = table["growth_class"].cat.codes.to_numpy().astype(np.uint8)
+    return Assembled(values, nuclei, cells, orphan_px)
 
 
 def _runs(store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> CellRuns:

@@ -7,7 +7,7 @@ lies inside. An owned object that still meets an inner border is an error, never
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from ifquant import cells as cell_model
 from ifquant import measure
 from ifquant.calibrate import Calibration
 from ifquant.errors import TileError
+from ifquant.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
 from ifquant.panel import Panel
 from ifquant.parts import TilePart, load_arrays, save_part
 from ifquant.recipe import Recipe
@@ -147,6 +148,7 @@ def tile_part(task: TileTask) -> TilePart:
         origin=(window.y0, window.x0),
     )
     table["growth_class"] = grown.growth_class[owned]
+    table["flags"] = _flags(table, plan.panel.names)
     orphan = grown.orphan_mask[core.slices_in(window)]
     return TilePart(
         core,
@@ -155,6 +157,13 @@ def tile_part(task: TileTask) -> TilePart:
         runs_of(grown.labels, owned, (window.y0, window.x0)),
         int(np.count_nonzero(orphan)),
     )
+
+
+def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint32]:
+    """Move the conditions that measuring found into the column ``flags``."""
+    marks = {name: table.pop(name) for name in MEASURED_FLAGS if name in table}
+    marks["saturated"] = np.any([table[f"{name}_saturated_fraction"] > SATURATED_FRACTION for name in names], axis=0)
+    return encode_flags(len(table["anchor_y_px"]), marks)
 
 
 def anchors_of(nuclei: NDArray[np.int32]) -> NDArray[np.int64]:
