@@ -300,46 +300,42 @@ def _channel_columns(
     channel = np.ascontiguousarray(channel, channel.dtype.newbyteorder("="))
     if channel.dtype == np.float16:
         channel = channel.astype(np.float32)
-    exact = channel.dtype.kind in "iu"
+    kind = channel.dtype
     if saturation is None:
-        saturation = float(np.iinfo(channel.dtype).max) if exact else math.nan
-    total = np.empty(0, {"u": np.uint64, "i": np.int64, "f": np.float64}[channel.dtype.kind])
-    count, added, squares, odd = kernels.sums(channel.ravel(), first, index, part, saturation, _bits(wanted, "std"), total)
+        saturation = math.nan if kind.kind == "f" else float(np.iinfo(kind).max)
+    words = channel.view(f"u{kind.itemsize}")
+    count, added, squares, near, odd = kernels.statistics(
+        channel.ravel(),
+        words.ravel(),
+        _flips(kind),
+        np.empty(0, {"u": np.uint64, "i": np.int64, "f": np.float64}[kind.kind]),
+        first,
+        index,
+        part,
+        saturation,
+        *(_bits(wanted, statistic) for statistic in ("std", "median", "p95")),
+    )
     filled = np.where(count > 0, count, np.nan)
     values = {"mean": added / filled, "sum": np.where(count > 0, added, np.nan), "std": np.sqrt(squares / filled)}
-    values |= _order_statistics(channel, first, index, part, count, _bits(wanted, "median"), _bits(wanted, "p95"))
-    shift = {"mean": 1.0, "median": 1.0, "p95": 1.0, "sum": filled, "std": 0.0}
+    values |= _order_statistics(_unflipped(near, kind), count)
+    times = {"mean": np.ones_like(filled), "sum": filled, "std": np.zeros_like(filled)}
+    times |= {"median": times["mean"], "p95": times["mean"]}
     columns: dict[str, NDArray[Any]] = {}
     for compartment, statistics in wanted.items():
         k = COMPARTMENTS.index(compartment)
         for statistic in statistics:
             columns[f"{name}_{compartment}_{statistic}"] = values[statistic][:, k]
             if background is not None:
-                taken = np.broadcast_to(shift[statistic], filled.shape)[:, k] * background
-                columns[f"{name}_{compartment}_corrected_{statistic}"] = values[statistic][:, k] - taken
+                corrected = values[statistic][:, k] - background * times[statistic][:, k]
+                columns[f"{name}_{compartment}_corrected_{statistic}"] = corrected
     known = np.where(math.isnan(saturation), np.nan, odd[:, 0])
     columns[f"{name}_saturated_fraction"] = known / filled[:, COMPARTMENTS.index("cell")]
     return columns, odd[:, 1] > 0
 
 
-def _order_statistics(
-    channel: NDArray[Any],
-    first: NDArray[np.int64],
-    index: NDArray[np.int64],
-    part: NDArray[np.uint8],
-    count: NDArray[np.int64],
-    middle: int,
-    p95: int,
-) -> dict[str, NDArray[np.float64]]:
-    """Median and 95th percentile (n, 5), as numpy.median and numpy.percentile (linear) of the values as float64."""
-    if not middle and not p95:
-        return {}
-    words, kind = _words(channel), channel.dtype
-    extremes = np.array([-np.finfo(kind).max, np.finfo(kind).max] if kind.kind == "f" else [np.iinfo(kind).min, np.iinfo(kind).max], kind)
-    low, high = _words(extremes)
-    found = kernels.ranked(words.ravel(), first, index, part, low[None], high[None], middle, p95)
-    near = _values(found, kind).astype(np.float64)
-    near[count == 0] = np.nan
+def _order_statistics(near: NDArray[np.float64], count: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Median and 95th percentile (n, 5) as numpy.median and numpy.percentile (linear) compute them, from the values next to them."""
+    near = np.where(count[..., None] > 0, near, np.nan)
     below, above = near[..., 2], near[..., 3]
     virtual = (count - 1) * 0.95
     weight = virtual - np.floor(virtual)
@@ -348,23 +344,16 @@ def _order_statistics(
     return {"median": (near[..., 0] + near[..., 1]) / 2, "p95": percentile}
 
 
-def _words(values: NDArray[Any]) -> NDArray[Any]:
-    """Map values to unsigned integers of the same size and order."""
-    kind = values.dtype
-    if kind.kind == "u":
-        return values
-    unsigned = np.dtype(f"u{kind.itemsize}")
-    words, sign = values.view(unsigned), unsigned.type(1 << (8 * kind.itemsize - 1))
-    if kind.kind == "i":
-        return words ^ sign
-    return np.where(words & sign, ~words, words ^ sign)
+def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
+    """Sign bit, and what turns words with and without it into unsigned integers in the order of the values."""
+    every = (1 << (8 * kind.itemsize)) - 1
+    sign = (every + 1) >> 1
+    flips = {"u": (0, 0, 0), "i": (sign, sign, sign), "f": (sign, every, sign)}[kind.kind]
+    return np.array(flips, f"u{kind.itemsize}")
 
 
-def _values(words: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
-    """Inverse of `_words`."""
-    if kind.kind == "u":
-        return words
-    sign = words.dtype.type(1 << (8 * kind.itemsize - 1))
-    if kind.kind == "i":
-        return (words ^ sign).view(kind)
-    return np.where(words & sign, words ^ sign, ~words).view(kind)
+def _unflipped(words: NDArray[Any], kind: np.dtype[Any]) -> NDArray[np.float64]:
+    """Give the values that sortable words stand for, as float64."""
+    sign, if_set, if_clear = _flips(kind)
+    flipped = np.where(words & sign, words ^ if_clear, words ^ if_set)  # the sign bit itself was flipped
+    return flipped.view(kind).astype(np.float64)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 NUCLEUS, CYTOPLASM, MEMBRANE, CELL, SOMA = 1, 2, 4, 8, 16
 NEAR_EDGE, NEAR_OTHER, NEAR_OTHER_CLEAR, NEAR_NUCLEUS = 1, 2, 4, 8
 """What `mark_edges` and `mark_nuclei` say of a pixel of a cell."""
-SHORT = 48
-"""Up to this many pixels an insertion sort beats counting."""
+BINS = 64
+"""Classes of equal width into which the values of a cell are counted before the ranked ones are picked."""
 
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
@@ -41,25 +41,36 @@ def mark_edges(marks: Bytes, cells: Ints, dy: Ints, dx: Ints, from_ground: Bytes
     """
     height, width = cells.shape
     reach = max(np.abs(dy).max(), np.abs(dx).max())
+    steps = dy.astype(np.int64) * width + dx
+    flat, flat_marks = cells.ravel(), marks.ravel()
     for y in range(height):
         for x in range(width):
             own = cells[y, x]
-            edge = (
-                (y > 0 and cells[y - 1, x] != own)
-                or (y + 1 < height and cells[y + 1, x] != own)
-                or (x > 0 and cells[y, x - 1] != own)
-                or (x + 1 < width and cells[y, x + 1] != own)
-            )
-            if not edge:
+            if not _on_edge(cells, y, x):
                 continue
-            inner = reach <= y < height - reach and reach <= x < width - reach
             stamp = from_ground if own == 0 else from_cell
+            if reach <= y < height - reach and reach <= x < width - reach:
+                for k in range(steps.size):
+                    p = y * width + x + steps[k]
+                    if flat[p] != 0 and flat[p] != own:
+                        flat_marks[p] |= stamp[k]
+                continue
             for k in range(dy.size):
                 v, u = y + dy[k], x + dx[k]
-                if inner or (0 <= v < height and 0 <= u < width):
-                    other = cells[v, u]
-                    if other != 0 and other != own:
-                        marks[v, u] |= stamp[k]
+                if 0 <= v < height and 0 <= u < width and cells[v, u] != 0 and cells[v, u] != own:
+                    marks[v, u] |= stamp[k]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _on_edge(labels: Ints, y: int, x: int) -> bool:  # pragma: no cover
+    """Whether one of the 4 neighbours has another label."""
+    own = labels[y, x]
+    return (
+        (y > 0 and labels[y - 1, x] != own)
+        or (y + 1 < labels.shape[0] and labels[y + 1, x] != own)
+        or (x > 0 and labels[y, x - 1] != own)
+        or (x + 1 < labels.shape[1] and labels[y, x + 1] != own)
+    )
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -67,23 +78,22 @@ def mark_nuclei(marks: Bytes, cells: Ints, nuclei: Ints, dy: Ints, dx: Ints) -> 
     """Mark the pixels of cells that lie within given offsets of their own nucleus."""
     height, width = cells.shape
     reach = max(np.abs(dy).max(), np.abs(dx).max())
+    steps = dy.astype(np.int64) * width + dx
+    flat, flat_marks = cells.ravel(), marks.ravel()
     for y in range(height):
         for x in range(width):
             own = nuclei[y, x]
-            if own == 0:
+            if own == 0 or not _on_edge(nuclei, y, x):
                 continue
-            edge = (
-                (y > 0 and nuclei[y - 1, x] != own)
-                or (y + 1 < height and nuclei[y + 1, x] != own)
-                or (x > 0 and nuclei[y, x - 1] != own)
-                or (x + 1 < width and nuclei[y, x + 1] != own)
-            )
-            if not edge:
+            if reach <= y < height - reach and reach <= x < width - reach:
+                for k in range(steps.size):
+                    p = y * width + x + steps[k]
+                    if flat[p] == own:
+                        flat_marks[p] |= NEAR_NUCLEUS
                 continue
-            inner = reach <= y < height - reach and reach <= x < width - reach
             for k in range(dy.size):
                 v, u = y + dy[k], x + dx[k]
-                if (inner or (0 <= v < height and 0 <= u < width)) and cells[v, u] == own:
+                if 0 <= v < height and 0 <= u < width and cells[v, u] == own:
                     marks[v, u] |= NEAR_NUCLEUS
 
 
@@ -153,56 +163,78 @@ def sort_pixels(  # pragma: no cover
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def sums(  # pragma: no cover
+def statistics(  # pragma: no cover
     values: NDArray[Any],
+    words: NDArray[Any],
+    flips: NDArray[Any],
+    total: NDArray[Any],
     first: NDArray[np.int64],
-    index: NDArray[np.int64],
+    index: NDArray[Any],
     part: Bytes,
     saturation: float,
     spread: int,
-    total: NDArray[Any],
-) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], NDArray[np.int64]]:
-    """Add up one channel per cell and compartment.
+    middle: int,
+    upper: int,
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], NDArray[Any], NDArray[np.int64]]:
+    """Statistics of one channel per cell and compartment. Values that are not finite are left out.
 
     Parameters
     ----------
-    values
-        Flat channel. Values that are not finite are left out.
-    saturation
-        Cell pixels of at least this value are counted (NaN: none).
-    spread
-        Compartments (bits) whose squared deviations from the mean are wanted.
+    values, words
+        Flat channel, and the same memory as unsigned integers.
+    flips
+        (3,) of the type of `words`: the sign bit, and what to exclusive-or to words with and without it so that they sort like the values.
     total
         Empty array of the type to sum in: uint64, int64 or float64.
+    first, index, part
+        Pixels sorted by cell (`sort_pixels`).
+    saturation
+        Cell pixels of at least this value are counted (NaN: none).
+    spread, middle, upper
+        Compartments (bits) whose squared deviations from the mean, median, 95th percentile are wanted.
 
     Returns
     -------
-    Number of pixels (n, 5); sums (n, 5); squared deviations (n, 5); pixels of the cell that are saturated, and left out (n, 2).
+    Number of pixels (n, 5); sums (n, 5); squared deviations (n, 5); sortable words next to the median, below and above, and next to the
+    percentile (n, 5, 4); pixels of the cell that are saturated, and left out (n, 2).
     """
     n = first.size - 1
-    counts = np.zeros((n, 5), np.int64)
-    added = np.zeros((n, 5), total.dtype)
-    squares = np.zeros((n, 5), np.float64)
-    odd = np.zeros((n, 2), np.int64)
+    counts, odd = np.zeros((n, 5), np.int64), np.zeros((n, 2), np.int64)
+    added, squares = np.zeros((n, 5), total.dtype), np.zeros((n, 5), np.float64)
+    near = np.zeros((n, 5, 4), words.dtype)
+    longest = 0
+    for i in range(n):
+        longest = max(longest, first[i + 1] - first[i])
+    keys, bits = np.empty(longest, words.dtype), np.empty(longest, np.uint8)
+    binned, binned_bits, chosen = np.empty_like(keys), np.empty_like(bits), np.empty(longest + 1, words.dtype)
     numbers, partial = np.zeros(32, np.int64), np.zeros(32, total.dtype)
+    bins, column, start = np.zeros((32, BINS), np.int64), np.zeros(BINS, np.int64), np.zeros(BINS + 1, np.int64)
+    sign, flip_set, flip_clear = flips
     for i in range(n):
         numbers[:] = 0
         partial[:] = 0
+        size = 0
+        smallest, largest = ~words.dtype.type(0), words.dtype.type(0)
         for place in range(first[i], first[i + 1]):
-            value, bits = values[index[place]], part[place]
+            value, member = values[index[place]], part[place]
             if value - value == 0:
-                numbers[bits] += 1
-                partial[bits] += value
-                if bits & CELL and value >= saturation:
+                numbers[member] += 1
+                partial[member] += value
+                word = words[index[place]]
+                word ^= flip_set if word & sign else flip_clear
+                keys[size], bits[size] = word, member
+                smallest, largest = min(smallest, word), max(largest, word)
+                size += 1
+                if member & CELL and value >= saturation:
                     odd[i, 0] += 1
             else:
                 odd[i, 1] += 1
-        for bits in range(32):
-            if numbers[bits] != 0:
+        for member in range(32):
+            if numbers[member] != 0:
                 for k in range(5):
-                    if bits >> k & 1:
-                        counts[i, k] += numbers[bits]
-                        added[i, k] += partial[bits]
+                    if member >> k & 1:
+                        counts[i, k] += numbers[member]
+                        added[i, k] += partial[member]
         for k in range(5):
             if spread >> k & 1 and counts[i, k] > 0:
                 mean = np.float64(added[i, k]) / counts[i, k]
@@ -210,128 +242,86 @@ def sums(  # pragma: no cover
                     value = values[index[place]]
                     if part[place] >> k & 1 and value - value == 0:
                         squares[i, k] += (np.float64(value) - mean) ** 2
-    return counts, added, squares, odd
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def ranked(  # pragma: no cover
-    words: NDArray[Any],
-    first: NDArray[np.int64],
-    index: NDArray[np.int64],
-    part: Bytes,
-    low: NDArray[Any],
-    high: NDArray[Any],
-    middle: int,
-    p95: int,
-) -> NDArray[Any]:
-    """Find the words between which the median and the 95th percentile of one channel lie, per cell and compartment.
-
-    Parameters
-    ----------
-    words
-        Flat channel as unsigned integers in the order of its values.
-    low, high
-        Smallest and largest word of a finite value (arrays of one, of the type of `words`); others are left out.
-    middle, p95
-        Compartments (bits) whose median, 95th percentile are wanted.
-
-    Returns
-    -------
-    (n, 5, 4) words: those next to the median, below and above, and those next to the percentile; 0 where a compartment is empty.
-    """
-    n = first.size - 1
-    out = np.zeros((n, 5, 4), words.dtype)
-    longest = 0
-    for i in range(n):
-        longest = max(longest, first[i + 1] - first[i])
-    keys, spare = np.empty(longest, words.dtype), np.empty(longest, words.dtype)
-    bits, spare_bits = np.empty(longest, np.uint8), np.empty(longest, np.uint8)
-    bins = np.empty(257, np.int64)
-    counts = np.empty(5, np.int64)
-    for i in range(n):
-        size = 0
-        smallest, largest = high[0], low[0]
-        counts[:] = 0
-        for place in range(first[i], first[i + 1]):
-            word = words[index[place]]
-            if low[0] <= word <= high[0]:
-                keys[size] = word
-                bits[size] = part[place]
-                size += 1
-                smallest, largest = min(smallest, word), max(largest, word)
-                for k in range(5):
-                    counts[k] += part[place] >> k & 1
-        if size <= SHORT:
-            _insertion_sort(keys, bits, size)
-        else:
-            _radix_sort(keys, bits, size, smallest, largest, spare, spare_bits, bins)
+        if size == 0 or (middle | upper) == 0:
+            continue
+        shift = 0
+        while np.uint64(largest - smallest) >> np.uint64(shift) >= BINS:
+            shift += 1
+        for member in range(32):
+            if numbers[member] != 0:
+                bins[member] = 0
+        for j in range(size):
+            bins[bits[j], np.int64(np.uint64(keys[j] - smallest) >> np.uint64(shift))] += 1
+        start[0] = 0
+        for b in range(BINS):
+            start[b + 1] = start[b]
+            for member in range(32):
+                if numbers[member] != 0:
+                    start[b + 1] += bins[member, b]
+        if shift > 0:
+            column[:] = start[:BINS]
+            for j in range(size):
+                b = np.int64(np.uint64(keys[j] - smallest) >> np.uint64(shift))
+                binned[column[b]], binned_bits[column[b]] = keys[j], bits[j]
+                column[b] += 1
         for k in range(5):
-            m = counts[k]
-            if m == 0:
+            m = counts[i, k]
+            if m == 0 or not (middle | upper) >> k & 1:
                 continue
-            if middle >> k & 1:
-                seen = 0
-                for j in range(size):
-                    if bits[j] >> k & 1:
-                        if seen == (m - 1) // 2:
-                            out[i, k, 0] = keys[j]
-                        if seen == m // 2:
-                            out[i, k, 1] = keys[j]
-                            break
-                        seen += 1
-            if p95 >> k & 1:
-                below = np.int64((m - 1) * 0.95)
-                above = min(below + 1, m - 1)
-                seen = m
-                for j in range(size - 1, -1, -1):
-                    if bits[j] >> k & 1:
-                        seen -= 1
-                        if seen == above:
-                            out[i, k, 3] = keys[j]
-                        if seen == below:
-                            out[i, k, 2] = keys[j]
-                            break
-    return out
+            column[:] = 0
+            for member in range(32):
+                if numbers[member] != 0 and member >> k & 1:
+                    for b in range(BINS):
+                        column[b] += bins[member, b]
+            for q in range(2):
+                if (upper if q else middle) >> k & 1 == 0:
+                    continue
+                below = np.int64((m - 1) * 0.95) if q else (m - 1) // 2
+                above = min(below + 1, m - 1) if q else m // 2
+                before, low = 0, 0
+                while before + column[low] <= below:
+                    before += column[low]
+                    low += 1
+                high, until = low, before + column[low]
+                while until <= above:
+                    high += 1
+                    until += column[high]
+                if shift == 0:
+                    near[i, k, 2 * q], near[i, k, 2 * q + 1] = smallest + low, smallest + high
+                    continue
+                found = 0
+                for j in range(start[low], start[high + 1]):
+                    chosen[found] = binned[j]
+                    found += binned_bits[j] >> k & 1
+                _select(chosen, found, below - before)
+                near[i, k, 2 * q] = near[i, k, 2 * q + 1] = chosen[below - before]
+                if above > below:
+                    following = chosen[below - before + 1]
+                    for j in range(below - before + 2, found):
+                        following = min(following, chosen[j])
+                    near[i, k, 2 * q + 1] = following
+    return counts, added, squares, near, odd
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _insertion_sort(keys: NDArray[Any], bits: Bytes, size: int) -> None:  # pragma: no cover
-    for j in range(1, size):
-        key, bit = keys[j], bits[j]
-        hole = j
-        while hole > 0 and keys[hole - 1] > key:
-            keys[hole], bits[hole] = keys[hole - 1], bits[hole - 1]
-            hole -= 1
-        keys[hole], bits[hole] = key, bit
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _radix_sort(  # pragma: no cover
-    keys: NDArray[Any], bits: Bytes, size: int, smallest: Any, largest: Any, spare: NDArray[Any], spare_bits: Bytes, bins: NDArray[np.int64]
-) -> None:
-    """Sort `keys` and move `bits` along; as few counting passes of at most 8 bits as the range needs."""
-    width = 0
-    while width < 64 and np.uint64(largest - smallest) >> np.uint64(width) != 0:
-        width += 1
-    if width == 0:
-        return
-    passes = (width + 7) // 8
-    digit = (width + passes - 1) // passes
-    mask = np.uint64((1 << digit) - 1)
-    source, source_bits, target, target_bits = keys, bits, spare, spare_bits
-    for k in range(passes):
-        shift = np.uint64(k * digit)
-        bins[: (1 << digit) + 1] = 0
-        for j in range(size):
-            bins[np.int64(np.uint64(source[j] - smallest) >> shift & mask) + 1] += 1
-        for b in range(1 << digit):
-            bins[b + 1] += bins[b]
-        for j in range(size):
-            b = np.int64(np.uint64(source[j] - smallest) >> shift & mask)
-            target[bins[b]] = source[j]
-            target_bits[bins[b]] = source_bits[j]
-            bins[b] += 1
-        source, source_bits, target, target_bits = target, target_bits, source, source_bits
-    if passes % 2 == 1:
-        keys[:size] = spare[:size]
-        bits[:size] = spare_bits[:size]
+def _select(values: NDArray[Any], size: int, rank: int) -> None:  # pragma: no cover
+    """Partition the first `size` values so that `values[rank]` is where sorting puts it (Hoare)."""
+    left, right = 0, size - 1
+    while left < right:
+        pivot = values[(left + right) >> 1]
+        i, j = left, right
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            right = j
+        elif rank >= i:
+            left = i
+        else:
+            return

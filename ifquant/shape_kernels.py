@@ -43,32 +43,40 @@ def shapes(  # pragma: no cover
     bound = np.empty(height, np.int64)
     for i in range(n):
         area, top, y, y0, x0 = 0, 0, 0, 0, 0
-        end = 0
+        end = -1
         sy, sx, syy, sxx, sxy = 0, 0, 0, 0, 0
         touches = False
-        for place in range(first[i], first[i + 1]):
+        place = first[i]
+        while place < first[i + 1]:
             if not part[place] & bit:
+                place += 1
                 continue
             p = index[place]
-            if area == 0:
-                y, x = p // width, p % width
-                top, y0, x0, end = y, y, x, (y + 1) * width
-                left[0], right[0] = x, x
-                whole[i, 2], whole[i, 3] = y, x
+            if end < 0:
+                y, x0 = p // width, p % width
+                top, y0, end = y, y, (y + 1) * width
+                left[0], right[0] = width, -1
+                whole[i, 2], whole[i, 3] = y, x0
             while p >= end:
                 y += 1
                 end += width
                 left[y - top], right[y - top] = width, -1
+            length = 1  # of the run of pixels that begins here
+            place += 1
+            while place < first[i + 1] and index[place] == p + length and p + length < end and part[place] & bit:
+                length += 1
+                place += 1
             x = p - (end - width)
-            left[y - top], right[y - top] = min(left[y - top], x), max(right[y - top], x)
-            area += 1
-            dy, dx = y - y0, x - x0
-            sy += dy
-            sx += dx
-            syy += dy * dy
-            sxx += dx * dx
-            sxy += dy * dx
-            touches |= x == 0 or x == width - 1
+            left[y - top], right[y - top] = min(left[y - top], x), max(right[y - top], x + length - 1)
+            touches |= x == 0 or x + length == width
+            dy, dx, rest = y - y0, x - x0, length - 1
+            sum_x = length * dx + rest * length // 2
+            area += length
+            sy += dy * length
+            sx += sum_x
+            syy += dy * dy * length
+            sxx += length * dx * dx + dx * rest * length + rest * length * (2 * rest + 1) // 6
+            sxy += dy * sum_x
         if area == 0:
             continue
         whole[i, 0] = area
