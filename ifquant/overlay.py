@@ -85,7 +85,7 @@ def rendered(result: SlideResult, stack: Stack, view: View) -> NDArray[np.uint8]
 
 
 def detail_window(result: SlideResult) -> Window:
-    """Find the window of `DETAIL_UM` with most `from` cells touching a `to` cell; without any: most `from` cells, most cells, the middle."""
+    """Find the window of `DETAIL_UM` with most `from` cells touching a `to` cell; else most `from` cells, most cells, the middle."""
     height, width = result.image_shape
     tall, wide = (min(round(um / result.pixel_size_um), side) for um, side in zip(DETAIL_UM, (height, width), strict=True))
     source, target = proximity_pair(result.recipe)
