@@ -22,9 +22,9 @@ GATED_ROLES: tuple[Role, ...] = ("tumor", "myeloid", "marker")
 COLORS = {
     "gray": "#b4b4b4",
     "white": "#ffffff",
-    "red": "#ff3b30",
+    "red": "#ff3020",
     "green": "#35e06a",
-    "blue": "#2f5fe8",
+    "blue": "#2450f0",
     "cyan": "#00ffff",
     "magenta": "#ff00ff",
     "yellow": "#ffff00",

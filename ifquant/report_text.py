@@ -115,7 +115,7 @@ def shared_gates(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[d
         elif min(values) > 0 and max(values) / min(values) > SPREAD:
             text = (
                 f"Fitted per slide; the gates differ by a factor of {max(values) / min(values):.2g}. If staining and exposure "
-                f"were the same on all slides, set shared = true in [gates.markers.{marker}] before comparing positive fractions between slides."
+                f"were the same on all slides, set shared = true in [gates.markers.{marker}] before comparing fractions."
             )
         else:
             text = "Fitted per slide; the gates agree closely, so positive fractions compare."
