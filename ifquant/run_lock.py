@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from ifquant import storage
 from ifquant.errors import RequestError
-from ifquant.storage import PathLike, before_mutation, make_folder, writing
 
 LOCK_NAME = ".ifquant.lock"
 _FAR = 1 << 30
@@ -27,15 +27,15 @@ class RunLock:
         If another process holds it; the message names its process and computer.
     """
 
-    def __init__(self, folder: PathLike) -> None:
+    def __init__(self, folder: storage.PathLike) -> None:
         self._path = Path(folder) / LOCK_NAME
         self._descriptor = -1
 
     def __enter__(self) -> RunLock:
-        with writing(self._path):
-            make_folder(self._path.parent)
+        with storage.writing(self._path):
+            storage.make_folder(self._path.parent)
             for _ in range(10):
-                before_mutation("create", str(self._path))
+                storage.before_mutation("create", str(self._path))
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
                 try:
                     _lock(descriptor)

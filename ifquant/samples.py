@@ -98,7 +98,7 @@ def _rows(sheet: Path) -> list[tuple[int, list[str]]]:
     lines = text.splitlines()
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     rows = []
     try:
         for cells in reader:

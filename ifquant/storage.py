@@ -185,7 +185,8 @@ def atomic_folder(final: PathLike) -> Iterator[Path]:
 
 def part_name(name: str) -> str:
     """Make a temporary name that ends like `name` and tells whose it is: .name.<pid>.<random>.part.suffix."""
-    return f".{name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part{Path(name).suffix}"
+    short = name.encode()[:100].decode(errors="ignore")
+    return f".{short}.{os.getpid()}.{secrets.token_hex(4)}.part{Path(name).suffix}"
 
 
 def is_part(name: str) -> bool:
