@@ -105,10 +105,10 @@ def saturation(
 def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     """Pixel threshold that separates stain from background.
 
-    Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background: linear inside the noise, logarithmic above,
-    so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth of the way
+    Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background: linear inside the noise, logarithmic
+    above, so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth of the way
     to the median of the stain (else the blur around very bright stain counts as stained). Background is what lies below the deepest valley
-    of the histogram (this holds up to 95 % stained pixels), or without a valley the darker half of the pixels (down to 0.05 %).
+    of the histogram (this holds up to 94 % stained pixels), or without a valley the darker half of the pixels (down to 0.05 %).
 
     The channel counts as unstained when what lies above the threshold is no population of its own: less than 0.05 % of the pixels, or a
     median less than 6 sd or 1.2 times above the background (skewed autofluorescence stays below 6). Where many pixels share the smallest
@@ -135,7 +135,7 @@ def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
 
 def _split(points: Values, weights: Counts, total: float) -> tuple[float | None, str]:
     """Threshold of occupied `points`, or None; and what it leaves, in words."""
-    dark = points <= min(quantile(points, weights, 0.5), _valley(points, weights))
+    dark = points <= min(quantile(points, weights, 0.5), valley(points, weights, 0.65))
     level, spread = background(points[dark], weights[dark])
     split = _otsu(np.arcsinh((points - level) / (2 * spread)), weights.astype(np.float64))
     level, spread = background(points[: split + 1], weights[: split + 1])
@@ -152,8 +152,8 @@ def _split(points: Values, weights: Counts, total: float) -> tuple[float | None,
     return value, f"{fraction:.1%} of tissue pixels stained"
 
 
-def _valley(points: Values, weights: Counts) -> float:
-    """Value of the deepest valley of the histogram on a log scale; infinity where none is clearly lower than both its banks."""
+def valley(points: Values, weights: Counts, depth: float) -> float:
+    """Find the deepest valley of the histogram on a log scale; infinity where none is lower than `depth` times both its banks."""
     low = quantile(points, weights, 0.001)
     scale = max(quantile(points, weights, 0.02) - low, _quantum(points, weights))
     edges, cumulative = _continuous(points, weights)
@@ -162,9 +162,9 @@ def _valley(points: Values, weights: Counts) -> float:
     density = ndimage.gaussian_filter1d(density, 1.5, mode="nearest")
     banks = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
     share = np.cumsum(density) / density.sum()
-    depth = np.where((share > 0.01) & (share < 0.99), density / np.maximum(banks, 1e-12), 1.0)
-    deepest = int(np.argmin(depth))
-    return float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2)) if depth[deepest] < 0.65 else float("inf")
+    height = np.where((share > 0.01) & (share < 0.99), density / np.maximum(banks, 1e-12), 1.0)
+    deepest = int(np.argmin(height))
+    return float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2)) if height[deepest] < depth else float("inf")
 
 
 def _continuous(values: Values, counts: Counts) -> tuple[Values, Values]:

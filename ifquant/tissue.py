@@ -18,6 +18,7 @@ from ifquant.tiles import Window
 
 _GLASS_SDS = 6.0  # a block is stained when one channel exceeds the glass level by this many sd of glass blocks
 _GLASS_RANGE = 0.02  # ... and by this share of the channel's range, so that haze beside bright tissue stays glass
+_GAP_DEPTH = 0.2  # a gap between glass and tissue holds fewer blocks than this share of what lies on either side
 _MAX_DARK_INSIDE = 0.5  # tissue interiors darker than this share look like glass: the two are not separated
 
 
@@ -108,10 +109,14 @@ def _detect(means: NDArray[np.float64], step_um: float, options: TissueOptions) 
     stained = np.zeros(means.shape[1:], np.bool_)
     for channel in means:
         values, counts = np.unique(channel, return_counts=True)
-        dark = values <= stain.quantile(values, counts, 0.5)
+        gap = stain.valley(values, counts, _GAP_DEPTH)
+        dark = values <= min(gap, stain.quantile(values, counts, 0.5))
         level, spread = stain.background(values[dark], counts[dark])
-        margin = max(_GLASS_SDS * spread, _GLASS_RANGE * (stain.quantile(values, counts, 0.99) - level))
-        stained |= channel > level + margin
+        limit = level + max(_GLASS_SDS * spread, _GLASS_RANGE * (stain.quantile(values, counts, 0.99) - level))
+        if np.isfinite(gap):  # all of a population that stands apart, however uneven its illumination
+            below = values <= gap
+            limit = max(limit, stain.quantile(values[below], counts[below], 0.99))
+        stained |= channel > limit
     if not stained.any():
         return None, "whole image (no stained area found)"
     min_cells = options.min_area_um2 / step_um**2

@@ -121,7 +121,7 @@ def test_distances_scale_with_the_pixel_size_and_do_not_move_with_the_origin() -
     code = np.arange(len(runs)) % 3
     one = proximity(*points.T, code, NAMES, runs, radii_um=[8], pixel_size_um=1.0, tissue=None)
     moved = proximity(
-        *((points + [3000, 700]) * 0.25).T, code, NAMES, runs.shifted(700, 3000), radii_um=[2], pixel_size_um=0.25, tissue=None
+        *((points + np.array([3000, 700])) * 0.25).T, code, NAMES, runs.shifted(700, 3000), radii_um=[2], pixel_size_um=0.25, tissue=None
     )
     for name in NAMES:
         for column in (f"nearest_{name}_um", f"nearest_{name}_border_um"):

@@ -35,7 +35,7 @@ def test_runs_give_the_labels_back_areas_and_boxes(seed: int, dy: int, dx: int) 
         if len(where) == 0:
             assert np.array_equal(runs.bounding_boxes[k], [0, 0, 0, 0])
             continue
-        expected = np.concatenate((where.min(axis=0), where.max(axis=0) + 1)) + [100, 200, 100, 200]
+        expected = np.concatenate((where.min(axis=0), where.max(axis=0) + 1)) + np.array([100, 200, 100, 200])
         assert np.array_equal(runs.bounding_boxes[k], expected)
         mine = runs.take([k])
         assert np.all(np.diff(mine.y.astype(np.int64) * 10_000 + mine.x0) > 0)
