@@ -136,12 +136,12 @@ def grow_cells(
     edge = kernel.relative_edges(tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST)
     kind = _growth_classes(nuclei, medium, pixel_size_um, options)
     state, ground = kernel.prepare(nuclei, medium, edge)
-    kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=False))
+    state = kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=False))
     labels = kernel.owners(state)
     unclaimed = (medium == MYELOID) & (labels == 0)
     if unclaimed.any():
         kernel.settle(state, ground)
-        kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=True))
+        state = kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=True))
         labels = kernel.owners(state)
         unclaimed &= labels == 0
     return GrownCells(labels, kind, unclaimed)
@@ -243,7 +243,7 @@ def _growth_classes(nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_
     everywhere = np.full((1, 4), _units(options.ring_um, pixel_size_um), np.int32)
     steps = [np.full((1, 4), step, np.int32) for step in (kernel.STRAIGHT, kernel.DIAGONAL)]
     state, ground = kernel.prepare(nuclei, np.zeros_like(medium), np.zeros_like(medium))
-    kernel.grow(state, ground, kind, *steps, everywhere, np.zeros((1, 4), np.uint8))
+    state = kernel.grow(state, ground, kind, *steps, everywhere, np.zeros((1, 4), np.uint8))
     rings = kernel.owners(state)
     counts = kernel.count_media(rings, nuclei, medium, n)
     ring, nucleus = counts[:, :3], counts[:, 3:]

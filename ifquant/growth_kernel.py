@@ -21,12 +21,32 @@ DIAGONAL = 14
 """Cost of a diagonal step."""
 WALL = 3
 """Medium that is never entered."""
+BLOCK_PX = 512
+"""Side of the blocks of `grow`; no result depends on it."""
 FREE = 2**62
 """State of a pixel that nobody owns."""
 
 
+def grow(
+    state: NDArray[np.int64], ground: Bytes, kind: Bytes, straight: Ints, diagonal: Ints, limit: Ints, edged: Bytes
+) -> NDArray[np.int64]:
+    """Do what `grow_window` does, block by block, and return the new state: fronts all over a large image would not fit into the cache."""
+    reach = int(max(limit.max(), 0)) // STRAIGHT + 2
+    side = max(BLOCK_PX, 8 * reach)
+    grown = state.copy()
+    for y in range(0, state.shape[0], side):
+        for x in range(0, state.shape[1], side):
+            top, left = max(y - reach, 0), max(x - reach, 0)
+            around = slice(top, y + side + reach), slice(left, x + side + reach)
+            block, walls = state[around].copy(), ground[around].copy()
+            walls[[0, -1]], walls[:, [0, -1]] = WALL, WALL
+            grow_window(block, walls, kind, straight, diagonal, limit, edged)
+            grown[y : y + side, x : x + side] = block[y - top : y - top + side, x - left : x - left + side]
+    return grown
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def grow(  # pragma: no cover
+def grow_window(  # pragma: no cover
     state: NDArray[np.int64], ground: Bytes, kind: Bytes, straight: Ints, diagonal: Ints, limit: Ints, edged: Bytes
 ) -> None:
     """Grow labels over free ground, in place.
@@ -73,13 +93,13 @@ def grow(  # pragma: no cover
             head[now] = following[node]
             following[node] = free
             free = node
-            p = np.int64(pixel[node])
-            if states[p] >> 32 != now:
+            here = np.int64(pixel[node])
+            if states[here] >> 32 != now:
                 continue
-            label = states[p] & 0xFFFFFFFF
+            label = states[here] & 0xFFFFFFFF
             group = kind[label]
             for k in range(8):
-                q = p + around[k]
+                q = here + around[k]
                 medium = grounds[q] & 3
                 if medium == WALL:
                     continue
@@ -96,16 +116,16 @@ def grow(  # pragma: no cover
                 if known:
                     continue
                 if free >= 0:
-                    node = free
-                    free = following[node]
+                    place = free
+                    free = following[place]
                 else:
                     if used == pixel.size:
                         pixel, following = _doubled(pixel), _doubled(following)
-                    node = used
+                    place = used
                     used += 1
-                pixel[node] = q
-                following[node] = head[cost]
-                head[cost] = node
+                pixel[place] = q
+                following[place] = head[cost]
+                head[cost] = place
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -176,7 +196,7 @@ def relative_edges(ratio: NDArray[np.float32], gain: float, largest: int) -> Byt
                 continue
             left, right = max(x - 1, 0), min(x + 1, width - 1)
             slope = abs(np.float64(ratio[below, x]) - ratio[above, x]) + abs(np.float64(ratio[y, right]) - ratio[y, left])
-            edges[y, x] = min(np.int64(gain * slope / ratio[y, x]), largest)
+            edges[y, x] = int(min(gain * slope / ratio[y, x], largest))
     return edges
 
 

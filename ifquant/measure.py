@@ -234,10 +234,11 @@ def _sorted_pixels(
     row = np.full(largest + 1, -1, np.int32)
     row[labels] = np.arange(len(labels), dtype=np.int32)
     row[0] = -1
+    index = np.empty(0, np.int32 if cells.size < 2**31 else np.int64)
     marks = np.zeros(cells.shape if {"membrane", "soma"} & set(wanted) else (0, 0), np.uint8)
     if marks.size:
         _mark(marks, nuclei, cells, pixel_size_um, options)
-    return kernels.sort_pixels(cells, nuclei, marks, row, len(labels), options.shared_membrane)  # type: ignore[no-any-return]
+    return kernels.sort_pixels(cells, nuclei, marks, row, len(labels), options.shared_membrane, index)  # type: ignore[no-any-return]
 
 
 def _mark(
@@ -355,5 +356,5 @@ def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
 def _unflipped(words: NDArray[Any], kind: np.dtype[Any]) -> NDArray[np.float64]:
     """Give the values that sortable words stand for, as float64."""
     sign, if_set, if_clear = _flips(kind)
-    flipped = np.where(words & sign, words ^ if_clear, words ^ if_set)  # the sign bit itself was flipped
-    return flipped.view(kind).astype(np.float64)
+    flipped: NDArray[Any] = np.where(words & sign, words ^ if_clear, words ^ if_set)  # the sign bit itself was flipped
+    return np.asarray(flipped.view(kind), np.float64)

@@ -65,7 +65,7 @@ def mark_edges(marks: Bytes, cells: Ints, dy: Ints, dx: Ints, from_ground: Bytes
 def _on_edge(labels: Ints, y: int, x: int) -> bool:  # pragma: no cover
     """Whether one of the 4 neighbours has another label."""
     own = labels[y, x]
-    return (
+    return bool(
         (y > 0 and labels[y - 1, x] != own)
         or (y + 1 < labels.shape[0] and labels[y + 1, x] != own)
         or (x > 0 and labels[y, x - 1] != own)
@@ -99,8 +99,8 @@ def mark_nuclei(marks: Bytes, cells: Ints, nuclei: Ints, dy: Ints, dx: Ints) -> 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def sort_pixels(  # pragma: no cover
-    cells: Ints, nuclei: Ints, marks: Bytes, row: Ints, n: int, shared_membrane: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Bytes, NDArray[np.bool_]]:
+    cells: Ints, nuclei: Ints, marks: Bytes, row: Ints, n: int, shared_membrane: bool, index: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[Any], Bytes, NDArray[np.bool_]]:
     """Sort the pixels of the wanted cells by cell, in raster order within each.
 
     Parameters
@@ -111,6 +111,8 @@ def sort_pixels(  # pragma: no cover
         uint8 (Y, X), or (1, 1) when neither membrane nor soma are wanted.
     row
         int32 (largest label + 1,): position of each label in the result, -1 = not wanted.
+    index
+        Empty array of the type of pixel indices.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def sort_pixels(  # pragma: no cover
             if nucleus != cell and row[nucleus] >= 0:
                 first[row[nucleus] + 2] += 1
     first = first.cumsum()
-    index = np.empty(first[n + 1], np.int64)
+    index = np.empty(first[n + 1], index.dtype)
     part = np.empty(first[n + 1], np.uint8)
     for y in range(height):
         for x in range(width):
@@ -261,9 +263,9 @@ def statistics(  # pragma: no cover
         if shift > 0:
             column[:] = start[:BINS]
             for j in range(size):
-                b = np.int64(np.uint64(keys[j] - smallest) >> np.uint64(shift))
-                binned[column[b]], binned_bits[column[b]] = keys[j], bits[j]
-                column[b] += 1
+                bin_ = np.int64(np.uint64(keys[j] - smallest) >> np.uint64(shift))
+                binned[column[bin_]], binned_bits[column[bin_]] = keys[j], bits[j]
+                column[bin_] += 1
         for k in range(5):
             m = counts[i, k]
             if m == 0 or not (middle | upper) >> k & 1:
@@ -276,7 +278,7 @@ def statistics(  # pragma: no cover
             for q in range(2):
                 if (upper if q else middle) >> k & 1 == 0:
                     continue
-                below = np.int64((m - 1) * 0.95) if q else (m - 1) // 2
+                below = int((m - 1) * 0.95) if q else (m - 1) // 2
                 above = min(below + 1, m - 1) if q else m // 2
                 before, low = 0, 0
                 while before + column[low] <= below:
