@@ -1,0 +1,157 @@
+"""Train ifquant's nucleus network and export it as ONNX.
+
+    python tools/train_nuclei.py --data ../shared/data/nuclei_dsb2018 --out runs/nuclei --minutes 110
+    python tools/train_nuclei.py --data ../shared/data/nuclei_dsb2018 --out runs/nuclei --steps 40000 --batch 32 --device cuda
+
+Started again with the same --out, the run goes on from its last checkpoint. The learning rate follows the fraction of
+--steps (reproducible) or of --minutes (anneals in time on any machine). `--export PATH` writes the model of the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a shared machine, waiting threads that spin cost three times the work itself
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nuclei import data
+from nuclei.network import UNet, export_onnx
+from nuclei.targets import loss
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder nuclei_dsb2018 (only its split `train` is read, less a tenth)")
+    parser.add_argument("--extra", type=Path, help="folder of further simulated fields: *.npz with `image` and `labels`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, snapshots and the log")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--steps", type=int, help="length of the run in steps")
+    budget.add_argument("--minutes", type=float, help="length of the run in minutes of training, all starts together")
+    budget.add_argument("--export", type=Path, help="write the ONNX file of the last checkpoint and stop")
+    parser.add_argument("--until-step", type=int, help="stop early (with a checkpoint), the schedule unchanged")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="processes that make crops; 0 or 1")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=160)
+    parser.add_argument("--pool", type=int, default=300, help="simulated fields kept at a time")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--save-minutes", type=float, default=3.0)
+    parser.add_argument("--snapshot-minutes", type=float, default=10.0)
+    return parser.parse_args(argv)
+
+
+def rate_at(fraction: float, step: int, peak: float) -> float:
+    """Warm-up of 100 steps, then a cosine to nearly nothing."""
+    return peak * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))) + 2e-3)
+
+
+def update_average(average: torch.nn.Module, net: torch.nn.Module, step: int) -> None:
+    """Exponential moving average of weights and BatchNorm statistics, short at first."""
+    decay = min(0.998, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that an interruption leaves the old or the new one."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run or resume; returns the number of steps done."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.out / "checkpoint.pt"
+    device = torch.device(options.device)
+    net = UNet().to(device, memory_format=torch.channels_last)
+    average = copy.deepcopy(net)
+    optimizer = torch.optim.AdamW(net.parameters(), options.rate, weight_decay=1e-2)
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["seconds"]
+        torch.set_rng_state(state["rng"].cpu())
+    real = data.read_dsb(options.data, "train") if options.data else []
+    crops = data.Crops(
+        real, seed=options.seed, start=step, batch=options.batch, size=options.crop, pool=options.pool, extra=data.read_fields(options.extra) if options.extra else None, cache=options.out / "fields"
+    )
+    batches = iter(torch.utils.data.DataLoader(crops, batch_size=None, num_workers=min(options.workers, 1), prefetch_factor=6 if options.workers else None))
+    print(json.dumps({"images": len(real), "extra": len(crops.extra), "start": step, "seconds": round(spent)}), flush=True)
+
+    def state_now() -> dict[str, Any]:
+        return {
+            "net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+            "step": step, "seconds": spent, "rng": torch.get_rng_state(),
+        }  # fmt: skip
+
+    net.train()
+    total, counted, saved, last = 0.0, 0, spent, time.monotonic()
+    while True:
+        fraction = step / options.steps if options.steps else spent / (60 * options.minutes)
+        if fraction >= 1 or step == options.until_step:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(fraction, step, options.rate)
+        images, maps = next(batches)
+        images = images.to(device, memory_format=torch.channels_last)
+        error = loss(net(images).float(), maps.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        error.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        update_average(average, net, step)
+        total, counted = total + error.item(), counted + 1
+        now = time.monotonic()
+        before, spent, last = spent, spent + now - last, now
+        if step % 50 == 0:
+            entry = {"step": step, "seconds": round(spent), "loss": round(total / counted, 4), "rate": optimizer.param_groups[0]["lr"]}
+            print(json.dumps(entry), flush=True)
+            with open(options.out / "log.jsonl", "a") as file:
+                file.write(json.dumps(entry) + "\n")
+            total, counted = 0.0, 0
+        if spent - saved > 60 * options.save_minutes:
+            save(checkpoint, state_now())
+            saved = spent
+        if int(before / 60 / options.snapshot_minutes) != int(spent / 60 / options.snapshot_minutes):
+            save(options.out / f"snapshot_{step:06d}.pt", {"average": average.state_dict(), "step": step, "seconds": spent})
+    save(checkpoint, state_now())
+    return step
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, or export."""
+    options = arguments(argv)
+    if options.export:
+        net = UNet()
+        net.load_state_dict(torch.load(options.out / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
+        export_onnx(net, str(options.export))
+    else:
+        train(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Tune the decoder's thresholds on the held-out tenth of the training images, by coordinate search; write them into the model card.
+
+    python tools/tune_nuclei.py --data ../shared/data/nuclei_dsb2018 --model ifquant/models/nuclei.onnx [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nuclei import score
+from nuclei.data import read_dsb
+
+from ifquant import unet
+from ifquant.decode import decode
+from ifquant.levels import levels_of
+from ifquant.recipe import Segmentation
+from ifquant.resample import nearest_ratio, to_image, to_working, working_shape
+from ifquant.scale import estimate_nucleus_diameter_px
+
+GRID: dict[str, tuple[float, ...]] = {
+    "foreground": (96, 112, 128, 144, 160, 176),
+    "cap": (120, 140, 160, 180, 210, 255),
+    "contact": (0.0, 0.5, 0.8, 1.0),
+    "smooth_px": (0.0, 0.7, 1.0, 1.4),
+    "merge_ratio": (0.7, 0.78, 0.85, 0.9, 0.95, 1.0),
+    "min_peak": (20, 50, 80, 110),
+}
+START = {"foreground": 136, "contact": 0.8, "cap": 180, "smooth_px": 1.0, "min_peak": 50, "merge_ratio": 0.85}
+
+
+class Held:
+    """One held-out image with the network's maps at the working scale."""
+
+    def __init__(self, image: NDArray[np.float32], truth: NDArray[np.int32], model: Path, sha256: str, policy: str) -> None:
+        self.truth = truth
+        diameter = estimate_nucleus_diameter_px(image)
+        options = Segmentation(method="unet")
+        self.pixel_size_um = options.nucleus_diameter_um / diameter
+        scale = self.pixel_size_um / unet.WORKING_UM
+        self.ratio = {"one": Fraction(1), "nearest": nearest_ratio(scale)}.get(policy) or nearest_ratio(scale * float(policy))
+        levels = levels_of(image.astype(np.uint16))
+        self.segmenter = unet.UNetSegmenter(str(model), unet.Card(sha256, **START), levels.low, max(levels.high, levels.low + 1), self.ratio, unet.DecodeOptions())
+        height, width = working_shape(image.shape, self.ratio)
+        pixels = to_working(to_working(image, 0, 0, height, self.ratio, image.shape[0], 0), 0, 0, width, self.ratio, image.shape[1], 1)
+        normalised = np.clip((pixels - self.segmenter.low) / (self.segmenter.high - self.segmenter.low), *unet.CLIP).astype(np.float32)
+        self.maps = unet.probabilities(str(model), sha256, normalised).astype(np.float16)
+        largest = options.max_diameter_um / self.pixel_size_um
+        self.bounds = {
+            "chain_px": int(np.ceil(largest / 2)) + 2,
+            "merge_px": int(np.ceil(0.35 * largest)),
+            "min_area_px": max(1, int(np.ceil(options.min_area_um2 / self.pixel_size_um**2))),
+        }
+
+    def counts(self, card: unet.Card) -> NDArray[np.int64]:
+        """TP, FP, FN with these thresholds."""
+        foreground, distance, contact = self.maps.astype(np.float32)
+        maps = np.stack([(foreground * 255 + 0.5).astype(np.uint8), unet.relief(distance, contact, card)])
+        maps = to_image(to_image(maps, 0, 0, self.truth.shape[0], self.ratio, 1), 0, 0, self.truth.shape[1], self.ratio, 2)
+        options = replace(self.segmenter.options, foreground=card.foreground, min_peak=card.min_peak, merge_ratio=card.merge_ratio, **self.bounds)
+        return score.counts(decode(maps[0], maps[1], options), self.truth)
+
+
+def tune(held: list[Held], sha256: str, rounds: int = 2) -> tuple[dict[str, Any], float]:
+    """Coordinate search over `GRID` for the best mean of AP over thresholds and over the two ways to average; prints as it goes."""
+
+    def value(thresholds: dict[str, Any]) -> float:
+        per_image, pooled = score.average_precision([one.counts(unet.Card(sha256, **thresholds)) for one in held])
+        return float(per_image.mean() + pooled.mean()) / 2
+
+    best, top = dict(START), value(START)
+    print("start", round(top, 4), best, flush=True)
+    for _ in range(rounds):
+        before = dict(best)
+        for name, choices in GRID.items():
+            for choice in choices:
+                trial = {**best, name: type(START[name])(choice)}
+                if trial == best:
+                    continue
+                reached = value(trial)
+                if reached > top + 1e-4:
+                    best, top = trial, reached
+            print(name, best[name], round(top, 4), flush=True)
+        if best == before:
+            break
+    return best, top
+
+
+def main() -> None:
+    """Tune and, with --write, store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=unet.MODEL)
+    parser.add_argument("--scale", default="nearest", help="one | nearest | a factor on the working scale")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="store the thresholds in the card beside the model")
+    options = parser.parse_args()
+    sha256 = hashlib.sha256(options.model.read_bytes()).hexdigest()
+    held = [Held(image, truth, options.model, sha256, options.scale) for image, truth in read_dsb(options.data, "tune")]
+    best, _ = tune(held, sha256, options.rounds)
+    per_image, pooled = score.average_precision([one.counts(unet.Card(sha256, **best)) for one in held])
+    print("held-out tenth: per image", per_image.round(3), "pooled", pooled.round(3))
+    if options.write:
+        path = options.model.with_suffix(".json")
+        card = json.loads(path.read_text()) if path.exists() else {}
+        decoder = asdict(unet.Card(sha256, **best))
+        card |= {"sha256": decoder.pop("sha256"), "decoder": decoder}
+        card["held_out"] = {"per_image": per_image.round(4).tolist(), "pooled": pooled.round(4).tolist()}
+        path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
