@@ -22,7 +22,9 @@ DIAGONAL = 14
 WALL = 3
 """Medium that is never entered."""
 BLOCK_PX = 512
-"""Side of the blocks of `grow`; no result depends on it."""
+"""Smallest side of the blocks of `grow`; no result depends on it."""
+BLOCK_REACHES = 8
+"""Smallest side in reaches, so that the overlap of blocks stays cheap."""
 FREE = 2**62
 """State of a pixel that nobody owns."""
 
@@ -32,7 +34,7 @@ def grow(
 ) -> NDArray[np.int64]:
     """Do what `grow_window` does, block by block, and return the new state: fronts all over a large image would not fit into the cache."""
     reach = int(max(limit.max(), 0)) // STRAIGHT + 2
-    side = max(BLOCK_PX, 8 * reach)
+    side = max(BLOCK_PX, BLOCK_REACHES * reach)
     grown = state.copy()
     for y in range(0, state.shape[0], side):
         for x in range(0, state.shape[1], side):
