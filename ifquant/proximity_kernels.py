@@ -63,22 +63,32 @@ def _box_gap2(nodes, k, y0, x0, y1, x1):  # type: ignore[no-untyped-def]  # prag
     return np.int64(dy) * np.int64(dy) + np.int64(dx) * np.int64(dx)
 
 
+@njit(cache=True, inline="always")
+def _run_gap2(y, x0, x1, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Squared gap between two runs."""
+    dy = max(abs(np.int64(y[i]) - np.int64(y[j])) - 1, 0)
+    dx = max(np.int64(x0[i]) - np.int64(x1[j]), np.int64(x0[j]) - np.int64(x1[i]), 0)
+    return dy * dy + dx * dx
+
+
 @njit(cache=True)
 def _pair_gap2(offsets, y, x0, x1, a, b, best):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Squared gap between objects `a` and `b` if below `best`, else `best`."""
+    first, last = offsets[b], offsets[b + 1]
+    best = min(best, _run_gap2(y, x0, x1, (offsets[a] + offsets[a + 1]) // 2, (first + last) // 2))  # a bound to prune with
+    reach = np.int64(np.ceil(np.sqrt(np.float64(best))))
     for i in range(offsets[a], offsets[a + 1]):
-        for j in range(offsets[b], offsets[b + 1]):
-            dy = max(abs(np.int64(y[i]) - y[j]) - 1, 0)
-            if dy * dy >= best:
-                if y[j] > y[i]:
-                    break
-                continue
-            dx = max(np.int64(x0[i]) - x1[j], np.int64(x0[j]) - x1[i], 0)
-            gap2 = dy * dy + dx * dx
+        while first < last and y[first] < y[i] - reach:  # rows at a gap of `reach` or more cannot win
+            first += 1
+        for j in range(first, last):
+            if y[j] > y[i] + reach:
+                break
+            gap2 = _run_gap2(y, x0, x1, i, j)
             if gap2 < best:
                 best = gap2
                 if best == 0:
                     return best
+                reach = np.int64(np.ceil(np.sqrt(np.float64(best))))
     return best
 
 

@@ -106,9 +106,10 @@ def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     """Pixel threshold that separates stain from background.
 
     Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background: linear inside the noise, logarithmic
-    above, so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth of the way
-    to the median of the stain (else the blur around very bright stain counts as stained). Background is what lies below the deepest valley
-    of the histogram (this holds up to 94 % stained pixels), or without a valley the darker half of the pixels (down to 0.05 %).
+    above, so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth
+    of the way to the median of the stain (else the blur around very bright stain counts as stained). Background is what lies below the
+    deepest valley of the histogram (this holds up to 94 % stained pixels), or without a valley the darker half of the pixels (down to
+    0.05 %).
 
     The channel counts as unstained when what lies above the threshold is no population of its own: less than 0.05 % of the pixels, or a
     median less than 6 sd or 1.2 times above the background (skewed autofluorescence stays below 6). Where many pixels share the smallest

@@ -48,13 +48,13 @@ def same(a: SlideHistogram, b: SlideHistogram) -> bool:
     return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in fields) and (a.kind, a.step_px) == (b.kind, b.step_px)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 90)),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 50), st.integers(1, 60)),
     dtype=st.sampled_from(["uint8", "uint16", "float32"]),
     step=st.integers(1, 9),
-    blocks=st.tuples(st.integers(1, 5), st.integers(1, 12)),
+    blocks=st.tuples(st.integers(2, 5), st.integers(3, 12)),
 )
 def test_any_blocks_in_any_order_give_the_same_bits(
     seed: int, shape: tuple[int, int, int], dtype: str, step: int, blocks: tuple[int, int]
