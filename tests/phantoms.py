@@ -135,10 +135,15 @@ def cell_table(tissue: Tissue, recipe: Recipe) -> tuple[pd.DataFrame, CellRuns, 
                 columns[column.name] = np.zeros(n) if column.name.endswith("_saturated_fraction") else mean
             elif column.name == f"{name}_positive":
                 columns[column.name] = mean > 350
-    columns |= {"growth_class": np.array([1, 2, 0])[codes], "phenotype": codes}
+    columns |= {"growth_class": np.array([1, 2, 0])[codes], "phenotype": _phenotypes(codes, recipe)}
     _proximity(columns, centers * px, codes, recipe)
     typed = table.typed({column.name: columns[column.name] for column in table.cell_columns(recipe)}, recipe)
     return typed, runs_of(tissue.nuclei, labels), runs_of(tissue.cells, labels)
+
+
+def _phenotypes(codes: np.ndarray, recipe: Recipe) -> np.ndarray:
+    kinds, known = np.array(["tumor", "myeloid", "other"], object), table.phenotype_names(recipe)
+    return np.array([kind if kind in known else "other" for kind in kinds[codes]], object)
 
 
 def recipe_names(recipe: Recipe) -> list[str]:
