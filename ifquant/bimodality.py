@@ -20,13 +20,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 N_BINS = 512
+_MIN_STEPS = 5
+"""Tied values lie at least this many of their steps above zero, or the log would make modes of the steps."""
+_MERGED = 4
+"""Bins merged for the mixture, which needs no finer ones."""
 WIDTHS = (8, 11, 16, 23, 32, 45, 64, 91, 128)
 """Widths of the intervals in bins."""
 CRITICAL_N = (50, 100, 200, 400)
-CRITICAL = (3.75, 4.15, 4.6, 4.85)
-"""99 % quantile of the scan's score over 4000 uniform samples of these sizes (between them: linear in log n; above: the last)."""
+CRITICAL = (4.0, 4.25, 4.6, 4.85)
+"""At least the 99 % quantile of the scan's score over 4000 uniform samples of these sizes (between: linear in log n; above: the last)."""
 MAX_VALLEY = 0.8
 """Deepest point of the valley over the lesser mode; above it two populations overlap too much for any gate between them to mean much."""
+FLOOR = 0.2
+"""Height of the valley's floor, between the valley (0) and the lesser mode (1); gates of fitted components stay on it."""
 MIN_SEPARATION = 2.0
 """Ashman's D of the two components: below 2 two Gaussians do not separate (Ashman, Bird & Zepf 1994, Astron. J. 108:2348)."""
 MIN_WEIGHT = 0.01
@@ -68,11 +74,24 @@ class LogHistogram:
 
 @dataclass(frozen=True)
 class Valley:
-    """The most significant antimode of a histogram: bin position, score, and its depth (valley over lesser mode, 0 = empty)."""
+    """The most significant antimode of a histogram.
+
+    Attributes
+    ----------
+    bin
+        Its middle.
+    score, depth
+        How clearly it speaks against one mode; valley over lesser mode (0 = empty).
+    floor
+        First and last bin of the valley's floor: as poor as the valley, up to a fifth of the way to the lesser mode.
+    left_mode, right_mode
+        Bins of the modes on either side.
+    """
 
     bin: int
     score: float
     depth: float
+    floor: tuple[int, int]
     left_mode: int
     right_mode: int
 
@@ -104,20 +123,21 @@ class Mixture:
 def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
     """Histogram of finite intensities on the log scale; None when they do not vary.
 
-    Where more than one value in a thousand is not positive, an offset is added to all: minus the least value plus a tenth of the range
-    up to the 90 % (99 %, 100 %) quantile, so that values near zero do not split off. Heavily tied values (medians of integer images) are
-    spread evenly over their grid step. The order of the values does not matter.
+    Where more than one value in a thousand is not positive, an offset is added to all: minus the least value plus the range up to the 90 %
+    (99 %, 100 %) quantile, so that clipped values do not become a population of their own. Heavily tied values (medians of integer images)
+    are spread evenly over their grid step, and shifted where the log would tear the steps apart. The order of the values does not matter.
     """
     values = np.sort(values[np.isfinite(values)])
     if values.size == 0 or values[0] == values[-1]:
         return None
     offset = 0.0
+    unique, n_each = np.unique(values, return_counts=True)
+    gap = float(np.diff(unique).min()) if unique.size * 2 < values.size else 0.0
     if np.quantile(values, 0.001) <= 0:
         tops = np.quantile(values, [0.9, 0.99, 1.0])
         span = next(top - values[0] for top in tops if top > values[0])
-        offset = float(0.1 * span - values[0])
-    unique, n_each = np.unique(values, return_counts=True)
-    gap = float(np.diff(unique).min()) if unique.size * 2 < values.size else 0.0
+        offset = float(span - values[0])
+    offset = max(offset, float(_MIN_STEPS * gap - values[0])) if gap > 0 else offset
     least = float(unique[unique + offset > 0].min()) + offset
     low_q, middle, high_q = np.log(np.maximum(np.quantile(values, [TAIL, 0.5, 1 - TAIL]) + offset, least))
     low = max(np.log(max(unique[0] + offset - gap / 2, least / 2)), 2 * low_q - middle)
@@ -164,11 +184,18 @@ def find_valley(counts: Floats) -> Valley | None:
         if score > 0 and (best is None or score > best.score):
             low = int(inside[: at + 1].argmax()) + width // 2
             high = at + 2 * width + int(inside[at + 2 * width :].argmax()) + width // 2
-            best = Valley(at + width + width // 2, score, float(middle[at] / mode[at]), low, high)
+            poor = inside <= middle[at] + FLOOR * (mode[at] - middle[at])
+            first, last = at + width, at + width
+            while first > 0 and poor[first - 1]:
+                first -= 1
+            while last + 1 < poor.size and poor[last + 1]:
+                last += 1
+            floor = first + width // 2, last + width // 2
+            best = Valley(at + width + width // 2, score, float(middle[at] / mode[at]), floor, low, high)
     return best
 
 
-def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iterations: int = 500) -> Mixture:
+def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iterations: int = 200) -> Mixture:
     """Fit two Gaussians to a histogram by expectation maximisation: deterministic, independent of the order of cells.
 
     Parameters
@@ -178,12 +205,13 @@ def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iteration
     split
         Bin at which the two components start apart (the valley); default: the median.
     """
-    y, counts = histogram.centers, histogram.counts
+    y = histogram.centers.reshape(-1, _MERGED).mean(axis=1)
+    counts = histogram.counts.reshape(-1, _MERGED).sum(axis=1)
     total = counts.sum()
     if split is None:
-        split = int(np.searchsorted(np.cumsum(counts), total / 2)) + 1
-    step = float(histogram.edges[1] - histogram.edges[0])
-    dim = (np.arange(y.size) < split).astype(np.float64)
+        split = (int(np.searchsorted(np.cumsum(counts), total / 2)) + 1) * _MERGED
+    step = float(y[1] - y[0])
+    dim = (y < histogram.edges[min(split, histogram.counts.size)]).astype(np.float64)
     previous = -np.inf
     weights = means = sds = np.zeros(2)
     for _ in range(max_iterations):
@@ -196,7 +224,7 @@ def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iteration
         either = np.logaddexp(logs[0], logs[1])
         dim = np.exp(logs[0] - either)
         likelihood = float(counts @ either)
-        if likelihood - previous < 1e-7 * total:
+        if likelihood - previous < 1e-6 * total:
             break
         previous = likelihood
     first, second = (0, 1) if means[0] <= means[1] else (1, 0)

@@ -4,8 +4,9 @@ Methods: ``value`` (given), ``control`` (a quantile of control cells), ``mixture
 two are *callable* only when the distribution holds two populations; positivity is null otherwise, not invented. Two populations means: a
 significant valley between two modes (bimodality.py has the test and its sources), whose deepest point is at most 80 % of the lesser mode;
 two fitted components at least 2 apart in Ashman's D; and at least 1 % of the cells in the smaller. The gate of ``mixture`` is the
-intensity at which both components are equally likely - or the valley itself, where the components' crossing does not lie between the two
-modes.
+intensity at which both components are equally likely, that of ``otsu`` Otsu's threshold; either is kept on the floor of the valley, because
+real populations are skewed and two Gaussians then cross up a slope (measured on skewed components: without this the crossing misplaced up
+to 20 % of the cells).
 """
 
 from __future__ import annotations
@@ -144,10 +145,9 @@ def fit_gate(
     facts |= {"separation": mixture.separation, "needed": needed, "score": valley.score if valley is not None else 0.0}
     if valley is not None:
         facts |= {"valley": histogram.raw(histogram.centers[valley.bin]), "depth": valley.depth}
-    doubt = _doubt(valley, mixture, needed)
-    if doubt is not None:
+    doubt = _one_mode(valley, needed) or _one_component(mixture)
+    if doubt is not None or valley is None:
         return _refused(facts, f"not callable: {where} do not show two populations ({doubt})")
-    assert valley is not None  # _doubt names its absence
     log_gate, how = _between(gate, histogram, valley, mixture)
     more = _further(histogram, valley)
     return _called(facts, pooled, histogram.raw(log_gate), f"{how}, {where}", more)
@@ -160,18 +160,23 @@ def evidence(values: ArrayLike) -> tuple[bool, str]:
     if histogram is None:
         return False, "all values are the same"
     valley = bimodality.find_valley(histogram.counts)
-    mixture = bimodality.fit_mixture(histogram, valley.bin if valley is not None else None)
-    doubt = _doubt(valley, mixture, bimodality.critical_score(pooled.size))
+    doubt = _one_mode(valley, bimodality.critical_score(pooled.size))
+    if doubt is None and valley is not None:
+        doubt = _one_component(bimodality.fit_mixture(histogram, valley.bin))
     return doubt is None, doubt or ""
 
 
-def _doubt(valley: Valley | None, mixture: Mixture, needed: float) -> str | None:
+def _one_mode(valley: Valley | None, needed: float) -> str | None:
     if valley is None:
         return "one mode"
     if valley.score < needed:
         return f"one mode as far as can be told: score {valley.score:.1f}, {needed:.1f} is needed"
     if valley.depth > bimodality.MAX_VALLEY:
         return f"the valley reaches {valley.depth:.0%} of the lesser mode, at most {bimodality.MAX_VALLEY:.0%} would do"
+    return None
+
+
+def _one_component(mixture: Mixture) -> str | None:
     if mixture.separation < bimodality.MIN_SEPARATION:
         return f"Ashman's D is {mixture.separation:.1f}, {bimodality.MIN_SEPARATION:g} is needed"
     if min(mixture.weights) < bimodality.MIN_WEIGHT:
@@ -180,7 +185,7 @@ def _doubt(valley: Valley | None, mixture: Mixture, needed: float) -> str | None
 
 
 def _between(gate: Gate, histogram: LogHistogram, valley: Valley, mixture: Mixture) -> tuple[float, str]:
-    low, high = histogram.centers[valley.left_mode], histogram.centers[valley.right_mode]
+    low, high = (float(histogram.centers[at]) for at in valley.floor)
     if gate.method == "otsu":
         found = float(threshold_otsu(hist=(histogram.counts, histogram.centers)))
         how = "Otsu's threshold on log intensities"
@@ -188,11 +193,11 @@ def _between(gate: Gate, histogram: LogHistogram, valley: Valley, mixture: Mixtu
         crossing = mixture.crossing()
         found = crossing if crossing is not None else -np.inf
         how = "crossing of a two-component mixture on log intensities"
-    if low < found < high:
+    if low <= found <= high:
         return found, how
-    return float(
-        histogram.centers[valley.bin]
-    ), f"valley between the two modes of log intensities ({gate.method} gave no gate between them)"
+    if histogram.centers[valley.left_mode] < found < histogram.centers[valley.right_mode]:
+        return float(np.clip(found, low, high)), f"{how}, kept on the floor of the valley between the two modes"
+    return float(histogram.centers[valley.bin]), f"valley between the two modes of log intensities ({gate.method} gave no gate there)"
 
 
 def _further(histogram: LogHistogram, valley: Valley) -> str | None:

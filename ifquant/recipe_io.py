@@ -80,7 +80,7 @@ def parse_recipe(recipe: str | Mapping[str, Any], overrides: Sequence[str] = (),
     if found or parsed is None:
         unique = list(dict.fromkeys(found))
         count = f"{len(unique)} problems" if len(unique) != 1 else "1 problem"
-        raise RecipeError(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in unique))
+        raise RecipeError(f"{source}: {count}\n" + "\n".join(f"  {_printable(problem)}" for problem in unique))
     return parsed
 
 
@@ -103,6 +103,11 @@ def recipe_schema() -> dict[str, Any]:
     channel.pop("required", None)
     channel["anyOf"] = [{"required": ["name"]}, {"required": ["index"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ifquant recipe"}
+
+
+def _printable(text: str) -> str:
+    """Escape what would break a line or a terminal (names come from the user's file)."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _decoded(raw: bytes, source: str) -> str:

@@ -110,7 +110,7 @@ def _message(place: tuple[str | int, ...], group: list[ErrorDetails], data: dict
         return f"found {_shown(value)}, expected one of {', '.join(choices)}{more}" + (f"; did you mean {near!r}?" if near else "")
     if kind in _TYPES:
         hint = ""
-        if kind in {"tuple_type", "dict_type", "model_type"} and place == ("channels",):
+        if kind == "tuple_type" and place == ("channels",) and isinstance(value, dict):
             return "found a single section, expected a list of channels: write [[channels]] with two brackets"
         if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
             hint = "; write it without quotes"
@@ -170,12 +170,12 @@ def _near_key(place: tuple[str | int, ...]) -> str | None:
 
 def _unknown_key(place: tuple[str | int, ...]) -> str:
     key = str(place[-1])
-    near = _near_key(place)
-    if near is not None:
-        return f"unknown key; did you mean {near!r}?"
     elsewhere = [text for name, text in all_places() if name == key]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere)}?"
+    near = _near_key(place)
+    if near is not None:
+        return f"unknown key; did you mean {near!r}?"
     far = nearest(key, [name for name, _ in all_places()])
     model = _section(place)
     known = f"known keys here: {', '.join(known_keys(model))}" if model is not None else ""
@@ -199,13 +199,17 @@ def _repair(place: tuple[str | int, ...], group: list[ErrorDetails], data: dict[
         return False
     parent: Any = data
     for part in place[:-1]:
+        if isinstance(parent, dict) and part not in parent:
+            return False  # already left out with a part that holds it
         parent = parent[part]
     key = place[-1]
     if not isinstance(parent, dict):  # an element of a list: drop the whole list
         return _repair(place[:-1], [{**first, "type": "list_item"}], data)
+    if key not in parent:
+        return False
     value = parent.pop(key)
     if first["type"] == "extra_forbidden":
-        near = _near_key(place)
+        near = None if any(name == key for name, _ in all_places()) else _near_key(place)
         if near is not None and near not in parent:
             parent[near] = value
     elif isinstance(value, str):
