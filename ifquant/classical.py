@@ -1,50 +1,121 @@
-"""Nuclei without a network: smoothing, a local threshold of bounded reach, distance and brightness as relief, and the shared decoder."""
+"""Nuclei without a network: local contrast of bounded reach, depth and brightness as relief, the shared decoder, half-maximum outlines.
+
+1. Smooth, subtract the local background (an opening: haze and glow go, gaps between crowded nuclei stay visible).
+2. Foreground: contrast above a fraction of the mean contrast of the bright pixels around.
+3. Relief: bounded depth in the foreground, weighted by brightness; the shared decoder turns both into nuclei.
+4. Each nucleus ends where it falls to a fraction of its own brightness.
+
+All lengths scale with the typical nucleus diameter, all levels come from the whole slide's calibration. The constants were tuned on the
+training images of DSB2018 (``benchmarks/nuclei_accuracy.py`` prints what they reach on its validation images).
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
+from ifquant import filters
 from ifquant.decode import DecodeOptions, decode
 from ifquant.errors import RequestError
 from ifquant.levels import ChannelLevels
 from ifquant.recipe import Segmentation
+from ifquant.refine import refine
 from ifquant.tiles import Window
 
-_TRUNCATE = 3.0
+_UNITS = 4000  # integer levels between background and the slide's 99.8 % quantile
+_LIMIT = 28_000
+_RELIEF_UNITS = 1000  # relief units of a depth of one nucleus diameter
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the method; lengths in nucleus diameters, levels as fractions of the slide's stain level (see `make`).
+
+    Attributes
+    ----------
+    smooth, min_smooth_px
+        Standard deviation of the first smoothing, and its least value in px.
+    opening
+        Half side of the boxes of the background opening.
+    bright, floor
+        Contrast that makes a pixel count as bright, and below which nothing is foreground.
+    around, share
+        Half side of the box in which bright pixels are averaged, and the fraction of that mean above which a pixel is foreground.
+    depth_cap, relief_smooth, brightness_smooth, brightness
+        Largest depth, smoothing of depth and of brightness, and how much brightness bends the relief (0: not at all).
+    min_peak, merge_ratio, merge_depth
+        Decoder: least relief of a seed, and the saddle at which seeds join.
+    outline, level_quantile, min_contrast
+        A nucleus ends at this fraction of its brightness, which is this quantile of its pixels, and is dropped if less bright than this.
+    """
+
+    smooth: float = 0.03
+    min_smooth_px: float = 0.7
+    opening: float = 1.0
+    bright: float = 0.5
+    floor: float = 0.4
+    around: float = 0.75
+    share: float = 0.6
+    depth_cap: float = 0.75
+    relief_smooth: float = 0.06
+    brightness_smooth: float = 0.129
+    brightness: float = 0.8
+    min_peak: float = 0.116
+    merge_ratio: float = 0.955
+    merge_depth: float = 0.0
+    outline: float = 0.4
+    level_quantile: float = 0.8
+    min_contrast: float = 0.404
+    min_area: float = 0.033
 
 
 @dataclass(frozen=True)
 class ClassicalSegmenter:
-    """Filters and thresholds in px and raw values; made by `make`.
+    """Made by `make`; lengths in px, `levels` in raw values.
 
     Attributes
     ----------
-    floor
-        Smoothed raw value below which nothing is foreground.
-    scale
-        Raw value > integer in units of 1/64 of the background's spread, or finer.
+    background, span
+        Raw value of unstained tissue, and how far the slide's bright nuclei are above it.
+    stain
+        Contrast of clear stain, in units of span / 4000.
+    diameter_px
+        Typical nucleus diameter.
     """
 
-    floor: float
+    background: float
     span: float
-    smooth_px: float
-    box_px: int
-    cap_px: int
+    stain: float
+    diameter_px: float
     options: DecodeOptions
+    tuning: Tuning = field(default_factory=Tuning)
     name: str = "classical"
     lattice_px: None = None
 
     @property
     def reach_px(self) -> int:
-        """Reach of the decoder plus that of the filters before it."""
-        return self.options.reach_px + self.cap_px + 2 * math.ceil(_TRUNCATE * self.smooth_px) + self.box_px + 2
+        """Reach of the decoder plus that of the filters before it; the outlines add none."""
+        t, d = self.tuning, self.diameter_px
+        contrast = filters.gaussian_reach(self._smooth_px) + 2 * filters.box_radius(t.opening * d)
+        foreground = contrast + filters.box_radius(t.around * d)
+        depth = foreground + filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._relief_smooth_px)
+        return self.options.reach_px + max(depth, filters.gaussian_reach(self._brightness_smooth_px))
+
+    @property
+    def _smooth_px(self) -> float:
+        return max(self.tuning.smooth * self.diameter_px, self.tuning.min_smooth_px)
+
+    @property
+    def _relief_smooth_px(self) -> float:
+        return max(self.tuning.relief_smooth * self.diameter_px, 0.5)
+
+    @property
+    def _brightness_smooth_px(self) -> float:
+        return max(self.tuning.brightness_smooth * self.diameter_px, 0.7)
 
     def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Never called: `lattice_px` is None."""
@@ -52,20 +123,45 @@ class ClassicalSegmenter:
 
     def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
         """Labels (Y, X) of a window."""
-        foreground, relief = self.maps(np.asarray(read(window)))
-        return decode(foreground, relief, self.options)
+        pixels = np.asarray(read(window))
+        if not math.isfinite(self.stain):
+            return np.zeros(pixels.shape, np.int32)
+        foreground, relief, contrast = self.maps(pixels)
+        return refine(
+            decode(foreground, relief, self.options),
+            contrast,
+            fraction=self.tuning.outline,
+            quantile=self.tuning.level_quantile,
+            min_contrast=math.ceil(min(self.tuning.min_contrast * self.stain, _LIMIT)),
+            min_area_px=self.options.min_area_px,
+        )
 
-    def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-        """Foreground (0 or 255) and relief of raw pixels (Y, X)."""
-        smooth = ndi.gaussian_filter(pixels.astype(np.float32), self.smooth_px, truncate=_TRUNCATE, mode="nearest")
-        level = np.clip((smooth - self.floor) * (1000.0 / self.span), -1000, 30_000).astype(np.int16)
-        foreground = np.where(level > np.maximum(box_mean(np.maximum(level, 0), self.box_px), 0), 255, 0).astype(np.uint8)
-        depth = bounded_depth(foreground > 0, self.cap_px)
-        rounded = ndi.gaussian_filter(depth, self.smooth_px, truncate=_TRUNCATE, mode="nearest")
-        return foreground, np.minimum(rounded * 16, 32_000).astype(np.int16)
+    def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
+        """Foreground (0 or 255), relief and contrast of raw pixels (Y, X)."""
+        t, d = self.tuning, self.diameter_px
+        raw = pixels.astype(np.float32)
+        level = self._levels(filters.gaussian(raw, self._smooth_px)).astype(np.int16)
+        behind = filters.opened(level, filters.box_radius(t.opening * d))
+        contrast = np.maximum(level - behind, 0)
+        bright = filters.masked_mean(contrast, contrast > t.bright * self.stain, filters.box_radius(t.around * d))
+        inside = (contrast > t.share * bright) & (contrast > t.floor * self.stain)
+        depth = filters.gaussian(filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d)), self._relief_smooth_px)
+        brightness = self._levels(filters.gaussian(raw, self._brightness_smooth_px)) - behind
+        relative = np.clip(brightness / np.maximum(bright, np.float32(t.bright * self.stain)), 0, 3)
+        relief = depth * np.maximum(1 + np.float32(t.brightness) * (relative - 1), np.float32(0.05))
+        return (
+            np.where(inside, np.uint8(255), np.uint8(0)),
+            np.minimum(relief * np.float32(_RELIEF_UNITS / d), 32_000).astype(np.int16),
+            contrast,
+        )
+
+    def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(np.clip((smooth - np.float32(self.background)) * np.float32(_UNITS / self.span), -_UNITS, _LIMIT))
 
 
-def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None) -> ClassicalSegmenter:
+def make(
+    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, tuning: Tuning | None = None
+) -> ClassicalSegmenter:
     """Make the segmenter from the recipe and the nucleus channel's levels.
 
     Raises
@@ -75,67 +171,28 @@ def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLev
     """
     if calibration is None:
         raise RequestError('found no nucleus channel; method "classical" needs one: give a channel the role "nucleus"')
+    tuning = tuning or Tuning()
     diameter = options.nucleus_diameter_um / pixel_size_um
-    largest = options.max_diameter_um / pixel_size_um
-    threshold = calibration.threshold if calibration.threshold is not None else calibration.high
-    floor = calibration.background + (threshold - calibration.background) / options.sensitivity
+    largest = max(options.max_diameter_um / pixel_size_um, diameter)
+    threshold = calibration.threshold
+    span = max(calibration.high - calibration.background, 4 * calibration.background_sd, 1e-12)
+    stain = math.inf  # no pixel to learn from: nothing is a nucleus
+    if threshold is not None:
+        # between the dimmest stain and the brightest nuclei, on a logarithmic scale
+        stain = max(math.sqrt(max(threshold - calibration.background, 0) / span) * _UNITS / options.sensitivity, 1.0)
+    min_area = max(options.min_area_um2 / pixel_size_um**2, tuning.min_area * diameter**2, 4)
     return ClassicalSegmenter(
-        floor=float(floor),
-        span=float(max(calibration.high - floor, 1e-6 * max(abs(floor), 1e-6))),
-        smooth_px=max(0.06 * diameter, 0.7),
-        box_px=math.ceil(1.5 * diameter),
-        cap_px=math.ceil(0.75 * diameter),
+        background=float(calibration.background),
+        span=float(span),
+        stain=stain,
+        diameter_px=diameter,
         options=DecodeOptions(
-            min_peak=16,
-            merge_ratio=0.85,
+            min_peak=max(1, round(tuning.min_peak * _RELIEF_UNITS)),
+            merge_ratio=tuning.merge_ratio,
+            merge_depth=round(tuning.merge_depth * _RELIEF_UNITS),
             chain_px=math.ceil(largest / 2) + 2,
-            merge_px=math.ceil(0.35 * largest),
-            min_area_px=max(1, math.ceil(options.min_area_um2 / pixel_size_um**2)),
+            merge_px=math.ceil(largest / 4),
+            min_area_px=math.ceil(min_area),
         ),
+        tuning=tuning,
     )
-
-
-def box_mean(values: NDArray[np.int16], radius: int) -> NDArray[np.int32]:
-    """Mean over the box of side ``2 * radius + 1``, clipped at the array's border, rounded down: exact integer sums."""
-    height, width = values.shape
-    sums = np.zeros((height + 1, width + 1), np.int64)
-    np.cumsum(values, axis=0, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    y0, y1 = np.maximum(np.arange(height) - radius, 0), np.minimum(np.arange(height) + radius + 1, height)
-    x0, x1 = np.maximum(np.arange(width) - radius, 0), np.minimum(np.arange(width) + radius + 1, width)
-    rows = sums[y1] - sums[y0]
-    total = rows[:, x1] - rows[:, x0]
-    return np.asarray(total // ((y1 - y0)[:, None] * (x1 - x0)[None, :]), np.int32)
-
-
-def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
-    """Distance of each foreground pixel to the nearest background pixel, at most `cap_px`; what lies outside the array is not background."""
-    return np.sqrt(_squared_depth(np.ascontiguousarray(mask), cap_px)).astype(np.float32)
-
-
-@njit(cache=True)
-def _squared_depth(mask, cap):  # type: ignore[no-untyped-def]
-    height, width = mask.shape
-    along = np.empty((height, width), np.int32)  # distance to background along the row, at most cap
-    for y in range(height):
-        run = cap
-        for x in range(width):
-            run = min(run + 1, cap) if mask[y, x] else 0
-            along[y, x] = run
-        run = cap
-        for x in range(width - 1, -1, -1):
-            run = min(run + 1, cap) if mask[y, x] else 0
-            along[y, x] = min(along[y, x], run)
-    squared = np.zeros((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            best = along[y, x] * along[y, x]
-            d = 1
-            while d * d < best:
-                if y >= d:
-                    best = min(best, d * d + along[y - d, x] * along[y - d, x])
-                if y + d < height:
-                    best = min(best, d * d + along[y + d, x] * along[y + d, x])
-                d += 1
-            squared[y, x] = best
-    return squared

@@ -119,7 +119,7 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
     roots = _roots(labels, fg, rel, threshold, seeds, options.merge_ratio, options.merge_depth, options.merge_px)
     _keep_seed_piece(labels, rel, seeds, roots, options.min_peak)
     fill_holes(labels)
-    _drop_small_and_number(labels, seeds.size, options.min_area_px)
+    drop_small_and_number(labels, seeds.size, options.min_area_px)
     return labels
 
 
@@ -341,7 +341,7 @@ def fill_holes(labels):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
+def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
     """Drop labels below `min_area` pixels and number the others in raster order of their first pixel, in place."""
     flat = labels.ravel()
     area = np.zeros(n_labels + 1, np.int64)

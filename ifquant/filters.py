@@ -1,0 +1,133 @@
+"""Filters of bounded reach whose result at a pixel does not depend on the window it was computed in.
+
+Sums are exact integers (running sums of floats would carry rounding from the window's edge), distances are exact squared integers, and
+gaussians add their terms in the same order at every pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+
+_TRUNCATE = 3.0
+
+
+def gaussian(values: NDArray[Any], sigma_px: float) -> NDArray[np.float32]:
+    """Gaussian of a standard deviation in px, cut off at `gaussian_reach`; the array's border is repeated outwards."""
+    return np.asarray(ndi.gaussian_filter(values.astype(np.float32, copy=False), sigma_px, truncate=_TRUNCATE, mode="nearest"))
+
+
+def gaussian_reach(sigma_px: float) -> int:
+    """Radius of `gaussian` in px (scipy rounds it likewise)."""
+    return int(_TRUNCATE * sigma_px + 0.5)
+
+
+def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
+    """Background under objects narrower than the box: mean over a box of the smallest value in a box around each pixel.
+
+    Both boxes have the side ``2 * radius_px + 1`` and are clipped at the array's border, so that the reach is ``2 * radius_px``.
+    """
+    lowest = ndi.minimum_filter(values, 2 * radius_px + 1, mode="nearest")
+    sums, counts = box_sums(lowest, np.ones((1, 1), np.bool_), radius_px)
+    return np.asarray(sums // counts, np.int16)
+
+
+def masked_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.float32]:
+    """Mean over the pixels of a mask inside the box of side ``2 * radius_px + 1``, 0 where there is none."""
+    sums, counts = box_sums(values, mask, radius_px)
+    return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
+    """Distance in px of each mask pixel to the nearest pixel outside the mask, at most `cap_px`.
+
+    What lies beyond the array is unknown, not outside: the border of an image does not make a nucleus shallow.
+    """
+    squared = _squared_depth(np.ascontiguousarray(mask), cap_px)
+    roots = np.sqrt(np.arange(cap_px * cap_px + 1)).astype(np.float32)
+    return np.asarray(roots[squared])
+
+
+def box_sums(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Sum and number of the mask's pixels in the box of side ``2 * radius_px + 1`` around each pixel, clipped at the border.
+
+    A mask of shape (1, 1) stands for the whole array.
+    """
+    sums = np.empty(values.shape, np.int64)
+    counts = np.empty(values.shape, np.int32)
+    _box_sums(np.ascontiguousarray(values), np.ascontiguousarray(mask), radius_px, sums, counts)
+    return sums, counts
+
+
+def box_radius(length_px: float) -> int:
+    """Radius of a box that spans at least `length_px` to each side."""
+    return max(1, math.ceil(length_px))
+
+
+@njit(cache=True)
+def _box_sums(values, mask, radius, sums, counts):  # type: ignore[no-untyped-def]
+    height, width = values.shape
+    everywhere = mask.size == 1 and values.size != 1
+    column_sum = np.zeros(width, np.int64)
+    column_count = np.zeros(width, np.int32)
+    for y in range(-radius, height):
+        new, old = y + radius, y - radius - 1
+        if new < height:
+            for x in range(width):
+                if everywhere or mask[new, x]:
+                    column_sum[x] += values[new, x]
+                    column_count[x] += 1
+        if old >= 0:
+            for x in range(width):
+                if everywhere or mask[old, x]:
+                    column_sum[x] -= values[old, x]
+                    column_count[x] -= 1
+        if y < 0:
+            continue
+        total = np.int64(0)
+        count = np.int32(0)
+        for x in range(min(radius, width)):
+            total += column_sum[x]
+            count += column_count[x]
+        for x in range(width):
+            if x + radius < width:
+                total += column_sum[x + radius]
+                count += column_count[x + radius]
+            if x - radius - 1 >= 0:
+                total -= column_sum[x - radius - 1]
+                count -= column_count[x - radius - 1]
+            sums[y, x] = total
+            counts[y, x] = count
+
+
+@njit(cache=True)
+def _squared_depth(mask, cap):  # type: ignore[no-untyped-def]
+    height, width = mask.shape
+    along = np.empty((height, width), np.int32)  # distance to the outside along the row, at most cap
+    for y in range(height):
+        run = cap
+        for x in range(width):
+            run = min(run + 1, cap) if mask[y, x] else 0
+            along[y, x] = run
+        run = cap
+        for x in range(width - 1, -1, -1):
+            run = min(run + 1, cap) if mask[y, x] else 0
+            along[y, x] = min(along[y, x], run)
+    squared = np.zeros((height, width), np.int32)
+    for y in range(height):
+        for x in range(width):
+            best = along[y, x] * along[y, x]
+            d = 1
+            while d * d < best:
+                if y >= d:
+                    best = min(best, d * d + along[y - d, x] * along[y - d, x])
+                if y + d < height:
+                    best = min(best, d * d + along[y + d, x] * along[y + d, x])
+                d += 1
+            squared[y, x] = best
+    return squared
