@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
+from ifquant.byte_cache import ByteCache
 from ifquant.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
 from ifquant.tiles import Window
 
+CACHE_BYTES = 96 << 20
 CHUNK_MANIFEST = "ifquant-chunks.json"
 """File at the root of a store written by ifquant: {"chunks": {array path: [chunk keys]}}."""
 
@@ -28,6 +29,8 @@ class OmeZarrReader:
     """One open OME-Zarr image, or one label image of it when `path` points to `.../labels/<name>`."""
 
     def __init__(self, path: str) -> None:
+        import zarr  # takes most of a second to load: only who reads it pays
+
         group_path, attributes = _image_group(Path(path))
         multiscale, version = _multiscale(attributes)
         axes = [axis.get("name", "") if isinstance(axis, dict) else str(axis) for axis in multiscale["axes"]]
@@ -41,6 +44,8 @@ class OmeZarrReader:
             raise Damaged(f"its dataset {name!r} is no array with axes {axes}")
         self._array: Any = array
         self._axes = axes
+        self._chunks = tuple(int(size) for size in array.chunks)
+        self._cache = ByteCache(CACHE_BYTES)
         sizes = dict(zip(axes, array.shape, strict=True))
         dtype = np.dtype(array.dtype)
         shape = (sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
@@ -77,14 +82,33 @@ class OmeZarrReader:
         return self._facts
 
     def close(self) -> None:
-        """Nothing stays open: every chunk is a file of its own."""
+        """Drop decoded chunks; no file stays open."""
+        self._cache.clear()
 
     def read_plane(self, channel: int, z: int, window: Window) -> Array:
         """Pixels (Y, X) of one plane, native byte order."""
         at = {"t": 0, "c": channel, "z": z}
-        index = (*(at[axis] for axis in self._axes[:-2]), slice(window.y0, window.y1), slice(window.x0, window.x1))
-        pixels = np.asarray(self._array[index])
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        out = np.empty(window.shape, np.dtype(self._facts.dtype))
+        index = [at[axis] for axis in self._axes[:-2]]
+        outer = [position // size for position, size in zip(index, self._chunks, strict=False)]
+        inner = [position % size for position, size in zip(index, self._chunks, strict=False)]
+        height, width = self._chunks[-2:]
+        for row in range(window.y0 // height, -(-window.y1 // height)):
+            for column in range(window.x0 // width, -(-window.x1 // width)):
+                chunk = self._chunk((*outer, row, column))
+                whole = Window(row * height, column * width, row * height + chunk.shape[-2], column * width + chunk.shape[-1])
+                part = whole.intersection(window)
+                at_chunk: tuple[Any, ...] = (*inner, *part.slices_in(whole))
+                out[part.slices_in(window)] = chunk[at_chunk]
+        return out
+
+    def _chunk(self, position: tuple[int, ...]) -> Array:
+        """One decoded chunk, cut at the array's end; neighbouring windows share it."""
+        found = self._cache.get(position)
+        if found is None:
+            found = np.asarray(self._array[tuple(slice(k * size, (k + 1) * size) for k, size in zip(position, self._chunks, strict=True))])
+            self._cache.put(position, found)
+        return found
 
 
 def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:

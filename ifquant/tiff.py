@@ -10,13 +10,13 @@ import contextlib
 import logging
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from ifquant.byte_cache import ByteCache
 from ifquant.image import Array, Damaged, ImageFacts, Unfit, check_claim
 from ifquant.tiff_layout import layout_of
 from ifquant.tiff_page import Plane
@@ -40,8 +40,7 @@ class TiffReader:
     """
 
     def __init__(self, path: str) -> None:
-        self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache = ByteCache(CACHE_TILED_BYTES)
         self._raw = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
         self._tiff: Any = None
         try:
@@ -72,7 +71,8 @@ class TiffReader:
             lossy = next((pages[i].lossy for i in used if pages[i].lossy), None)
             if lossy == "?":
                 lossy = self._lossy_detail(used[0])
-            self._limit = CACHE_TILED_BYTES if self._pages[used[0]].is_tiled else CACHE_STRIPS_BYTES
+            if not self._pages[used[0]].is_tiled:
+                self._cache.limit_bytes = CACHE_STRIPS_BYTES
             self._facts = ImageFacts(
                 format=layout.format,
                 shape=shape,
@@ -136,9 +136,9 @@ class TiffReader:
     def _segment(self, page_index: int, page: Any, index: int) -> Array | None:
         """One decoded tile or strip (rows, columns, samples); None where the file declares it sparse."""
         key = (page_index, index)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        found = self._cache.get(key)
+        if found is not None:
+            return found
         count = page.databytecounts[index]
         if count == 0:
             return None
@@ -150,10 +150,7 @@ class TiffReader:
         pixels: Array = data[0]
         if pixels.shape[-1] != shape[-1]:
             raise Damaged(f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected {shape[-1]}")
-        self._cache[key] = pixels
-        self._cached_bytes += pixels.nbytes
-        while self._cached_bytes > self._limit and len(self._cache) > 1:
-            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        self._cache.put(key, pixels)
         return pixels
 
     def _read_rows(self, page: Any, plane: Plane, window: Window, out: Array) -> None:

@@ -6,7 +6,6 @@ chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
 
 from ifquant import storage
 from ifquant.errors import RequestError
@@ -41,27 +36,6 @@ class Display:
     names: tuple[str, ...]
     colors: tuple[str, ...]
     ranges: tuple[tuple[float, float], ...]
-
-
-class _Store(LocalStore):  # type: ignore[misc]  # zarr is untyped for us
-    """A local store that writes through `storage` and remembers what it wrote."""
-
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self.written: list[str] = []
-        self._guard = threading.Lock()
-
-    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        self.set_sync(key, value)
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        path = self.root / key
-        storage.make_folder(path.parent)
-        if path.exists():
-            storage.remove(path)
-        storage.write_new_file(path, value.to_bytes())
-        with self._guard:
-            self.written.append(key)
 
 
 class LabelPyramidWriter:
@@ -90,7 +64,9 @@ class LabelPyramidWriter:
         self._folder = storage.atomic_folder(self._final)
 
     def __enter__(self) -> LabelPyramidWriter:
-        self._store = _Store(self._folder.__enter__())
+        from ifquant.zarr_store import RecordingStore  # zarr takes most of a second to load: only who writes pays
+
+        self._store = RecordingStore(self._folder.__enter__())
         self._arrays: dict[str, int] = {}
         self._root_attributes: dict[str, Any] = {"version": "0.5"}
         return self
@@ -158,7 +134,9 @@ class LabelPyramidWriter:
         }
 
     def _array(self, name: str, shape: Sequence[int], dtype: str) -> Any:
-        chunk_px = CHUNK_PX
+        import zarr
+        from zarr.codecs import ZstdCodec
+
         axes = ("c", "y", "x")[-len(shape) :]
         self._arrays[name] = 0
         return zarr.create_array(
@@ -166,7 +144,7 @@ class LabelPyramidWriter:
             name=name,
             shape=tuple(shape),
             dtype=dtype,
-            chunks=tuple(min(chunk_px, size) if axis != "c" else 1 for axis, size in zip(axes, shape, strict=True)),
+            chunks=tuple(min(CHUNK_PX, size) if axis != "c" else 1 for axis, size in zip(axes, shape, strict=True)),
             compressors=[ZstdCodec(level=3, checksum=True)],
             fill_value=0,
             dimension_names=axes,
@@ -175,6 +153,8 @@ class LabelPyramidWriter:
         )
 
     def _group(self, name: str, ome: Mapping[str, Any], **more: Any) -> None:
+        import zarr
+
         group = zarr.open_group(self._store, path=name, mode="a", zarr_format=3)  # writing an array already made its parents
         group.update_attributes({"ome": dict(ome), **more})
 

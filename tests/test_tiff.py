@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from images import ome_tiff, pixels, rewrite_description
+from images import ome_tiff, ome_zarr, pixels, rewrite_description
 
 from ifquant.errors import SlideError, UnreadableImage
 from ifquant.ome_xml import parse_ome
@@ -62,6 +63,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tup
         imagej = folder / f"imagej_{dtype}.tif"
         tifffile.imwrite(imagej, image, imagej=True, metadata={"axes": "CYX"})
         made["ImageJ", dtype] = (imagej, image)
+        made["zarr 2", dtype] = (ome_zarr(folder / f"2_{dtype}.ome.zarr", image, 2), image)
+        made["zarr 3", dtype] = (ome_zarr(folder / f"3_{dtype}.ome.zarr", image, chunks=(2, 50, 50)), image)
+        made["zarr 3, shards", dtype] = (ome_zarr(folder / f"s_{dtype}.ome.zarr", image, chunks=(1, 16, 16), shards=(3, 64, 64)), image)
     return made
 
 
@@ -88,6 +92,24 @@ def test_every_kind_whole(files: dict[tuple[str, str], tuple[Path, np.ndarray]])
         with SlideRef((str(path),)).open() as slide:
             np.testing.assert_array_equal(slide.read([0, 1, 2], Window(0, 0, 75, 117)), image, err_msg=f"{name} {dtype}")
             assert slide.info.dtype == dtype
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a file with holes")
+def test_planes_above_two_gigapixels(tmp_path: Path) -> None:
+    """Offsets and indices beyond 2**31 in a BigTIFF; the file is a hole but for its last rows."""
+    path = tmp_path / "big.tif"
+    shape = (46_500, 46_400)
+    tifffile.imwrite(path, shape=shape, dtype="uint8", bigtiff=True, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[0].dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start + 46_499 * shape[1] + 46_300)
+        file.write(bytes(range(100)))
+    with SlideRef((str(path),)).open() as slide:
+        assert slide.info.shape == (1, *shape)
+        last = slide.read([0], Window(46_498, 46_290, 46_500, 46_400))[0]
+    assert not last[0].any()
+    np.testing.assert_array_equal(last[1], [0] * 10 + list(range(100)))
 
 
 def test_a_full_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
