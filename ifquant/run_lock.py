@@ -63,10 +63,10 @@ class RunLock:
         if sys.platform == "win32":  # an open file cannot be removed there
             os.close(self._descriptor)
             with contextlib.suppress(OSError):
-                os.unlink(self._path)
+                storage.remove(self._path)
         else:
             with contextlib.suppress(OSError):
-                os.unlink(self._path)
+                storage.remove(self._path)
             os.close(self._descriptor)
         self._descriptor = -1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -203,6 +204,21 @@ def test_impossible_places_are_requests(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
     with pytest.raises(TypeError, match="objects"):
         storage.write_npz(tmp_path / "a.npz", {"x": np.array([None])})
+
+
+def test_nothing_else_in_the_package_changes_the_disk() -> None:
+    pattern = re.compile(
+        r"""\.write_(text|bytes)\(|os\.(replace|rename|unlink|remove|makedirs|mkdir|rmdir)\(|shutil\.|\.(mkdir|unlink|touch|rmdir|rename)\(|"""
+        r"""open\([^)]*["'](w|a|x|r\+)|imwrite\(|\.to_(csv|parquet|json|html)\((?!\w+=|\)|$)|np\.savez?(_compressed)?\("""
+    )
+    found = []
+    for file in sorted((ROOT / "ifquant").rglob("*.py")):
+        if file.name != "storage.py":
+            lines = file.read_text("utf-8").splitlines()
+            found += [
+                f"{file.name}:{n}: {line.strip()}" for n, line in enumerate(lines, 1) if pattern.search(line.replace("storage.write_", ""))
+            ]
+    assert found == []
 
 
 def test_is_part() -> None:
