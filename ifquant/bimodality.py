@@ -163,7 +163,10 @@ def critical_score(n: int) -> float:
 
 
 def find_valley(counts: Floats) -> Valley | None:
-    """Scan for the antimode that speaks most clearly against one mode; None where no interval is poorer than both its sides."""
+    """Scan for the antimode that speaks most clearly against one mode; None where no interval is poorer than both its sides.
+
+    At least `MIN_WEIGHT` of the counts lie on either side: a few odd cells far out do not hide the valley that matters.
+    """
     sums = np.concatenate([[0.0], np.cumsum(counts)])
     best: Valley | None = None
     for width in WIDTHS:
@@ -176,7 +179,8 @@ def find_valley(counts: Floats) -> Valley | None:
         mode = np.minimum(left, right)
         both = mode + middle
         deviance = np.zeros(middle.shape)
-        poorer = mode > middle
+        at_most = sums[width + width // 2 :][: middle.size]  # cells below the middle of V
+        poorer = (mode > middle) & (at_most >= MIN_WEIGHT * sums[-1]) & (at_most <= (1 - MIN_WEIGHT) * sums[-1])
         m, v, t = mode[poorer], middle[poorer], both[poorer]
         deviance[poorer] = m * np.log(2 * m / t) + v * np.log(np.where(v > 0, 2 * v / t, 1.0))
         at = int(deviance.argmax())

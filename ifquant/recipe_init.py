@@ -140,7 +140,7 @@ def recipe_template(channels: Sequence[str], pixel_size_um: float | None = None,
     lines = [
         f"# ifquant recipe{f' for {_comment(source)}' if source else ''}{f', {pixel_size_um:.4g} um per pixel' if pixel_size_um else ''}",
         "# The roles below are GUESSED from the channel names: confirm each one before the first run.",
-        "# Roles: nucleus, tumor and myeloid shape cells; marker is only measured; background = empty or autofluorescence; ignore is not read.",
+        "# Roles: nucleus, tumor and myeloid shape cells; marker is only measured; background = empty channel; ignore is not read.",
         "# Lines that start with # and a key show defaults; remove the # to change one.",
         "",
     ]

@@ -61,7 +61,7 @@ def test_one_population_is_not_called() -> None:
 @pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("shape", [0.0, 3.0])
 def test_two_populations_are_called_in_the_right_place(n: int, fraction: float, shape: float) -> None:
-    """6 standard deviations apart: at least 6 of 8 samples called (5 % and 95 % in 1000 cells: the small one holds 50), gate within 2 % of truth."""
+    """6 standard deviations apart: at least 6 of 8 samples called (with a small population of 50 cells: 2), gate within 2 % of truth."""
     random = np.random.default_rng(int(n * fraction) + 7)
     called, errors = 0, []
     for _ in range(8):
