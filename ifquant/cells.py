@@ -45,12 +45,13 @@ from ifquant.table import GROWTH_CLASSES
 OTHER, TUMOR, MYELOID = range(3)
 """Codes of growth classes (positions in `table.GROWTH_CLASSES`) and of media (0 = unstained)."""
 
-SMOOTHING_UM = 0.4
+SMOOTHING_UM = 0.3
 """Standard deviation of the Gaussian before stain is thresholded: below the width of a process (about 1 um), above pixel noise."""
 SMOOTHING_SIGMAS = 3.0
 """The Gaussian is cut at this many standard deviations: its reach is ``ceil(3 sigma)`` px, at every pixel."""
-EDGE_COST_UM = 4.0
-"""Inside tumor stain a step across a relative change of 100 % per um costs (1 + this) times the step."""
+EDGE_COST_UM = 2.0
+"""Inside tumor stain a step across a relative change of 100 % per um costs (1 + this) times the step. On simulated tissue with true nuclei
+the mean overlap (IoU) of tumor cells is best at 2: 0.761, 0.771, 0.751, 0.707 at 0, 2, 4, 8."""
 EDGE_COST_MOST = 20
 """Largest edge cost per step, in units of a tenth of a pixel."""
 DEFAULT_NUCLEUS_UM = float(recipe.Segmentation().max_diameter_um)
@@ -241,9 +242,9 @@ def _growth_classes(nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_
     if not medium.any():
         return kind
     everywhere = np.full((1, 4), _units(options.ring_um, pixel_size_um), np.int32)
-    steps = [np.full((1, 4), step, np.int32) for step in (kernel.STRAIGHT, kernel.DIAGONAL)]
+    straight, diagonal = (np.full((1, 4), step, np.int32) for step in (kernel.STRAIGHT, kernel.DIAGONAL))
     state, ground = kernel.prepare(nuclei, np.zeros_like(medium), np.zeros_like(medium))
-    state = kernel.grow(state, ground, kind, *steps, everywhere, np.zeros((1, 4), np.uint8))
+    state = kernel.grow(state, ground, kind, straight, diagonal, everywhere, np.zeros((1, 4), np.uint8))
     rings = kernel.owners(state)
     counts = kernel.count_media(rings, nuclei, medium, n)
     ring, nucleus = counts[:, :3], counts[:, 3:]

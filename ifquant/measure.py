@@ -32,6 +32,9 @@ from ifquant.table import COMPARTMENTS, STATISTICS
 Wanted = Sequence[str] | Mapping[str, Sequence[str]]
 """Statistics for all compartments, or per compartment (those not named are not measured)."""
 
+COMPILED = {"u1": np.uint16, "i1": np.int64, "i2": np.int64, "i4": np.int64, "u4": np.int64, "f2": np.float32}
+"""Types measured as a wider one (exactly the same values), so that fewer kernels need compiling."""
+
 
 def reach_um(options: recipe.Measure) -> float:
     """Return how far outside a cell other cells matter for its measurements, in um (soma_um reaches inside the cell only)."""
@@ -298,12 +301,10 @@ def _channel_columns(
     background: float | None,
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
     """Columns of one channel, and which cells hold pixels that are not finite."""
-    channel = np.ascontiguousarray(channel, channel.dtype.newbyteorder("="))
-    if channel.dtype == np.float16:
-        channel = channel.astype(np.float32)
-    kind = channel.dtype
     if saturation is None:
-        saturation = math.nan if kind.kind == "f" else float(np.iinfo(kind).max)
+        saturation = math.nan if channel.dtype.kind == "f" else float(np.iinfo(channel.dtype).max)
+    channel = np.ascontiguousarray(channel, COMPILED.get(channel.dtype.str[1:], channel.dtype.newbyteorder("=")))
+    kind = channel.dtype
     words = channel.view(f"u{kind.itemsize}")
     count, added, squares, near, odd = kernels.statistics(
         channel.ravel(),

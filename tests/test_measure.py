@@ -47,7 +47,7 @@ def as_type(image, kind):
     return (image - (700 if np.dtype(kind).kind != "u" else 0)).astype(kind)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])
 def test_agrees_with_scikit_image(kind):
     image, nuclei, cells = blobs()
     image = as_type(image, kind)
