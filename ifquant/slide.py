@@ -26,7 +26,7 @@ from ifquant.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_
 from ifquant.tiles import Window
 
 __all__ = [
-    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "require_usable", "slide_name",
+    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "renamed_by_index", "require_usable", "slide_name",
     "unique_names", "with_crop",
 ]  # fmt: skip
 
@@ -187,6 +187,20 @@ def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
             f"{info.path}: the recipe addresses channel index {beyond[0]}, the slide has {len(info.channels)} channels (0 is the first)"
         )
     return tuple(names.get(index, name) for index, name in enumerate(info.channels))
+
+
+def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> SlideRef:
+    """Give channels the recipe's names by position, where the file's own names repeat or are absent; other slides stay as they are.
+
+    Raises
+    ------
+    SlideError
+        If a position is beyond the slide's channels.
+    """
+    unique = len({name.casefold() for name in info.channels}) == len(info.channels)
+    if not info.channels or not names or (info.named and unique):
+        return ref
+    return replace(ref, channel_names=named_channels(info, names))
 
 
 def fingerprint(ref: SlideRef) -> str:

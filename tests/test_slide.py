@@ -21,6 +21,7 @@ from ifquant.slide import (
     fingerprint,
     inspect,
     named_channels,
+    renamed_by_index,
     require_usable,
     slide_name,
     unique_names,
@@ -102,6 +103,9 @@ def test_channel_names(tmp_path: Path) -> None:
     names = named_channels(info, {1: "CD11c"})
     assert names == ("CK", "CD11c", "DAPI")
     assert inspect(SlideRef((twice,), channel_names=names))[1] == []
+    ref = renamed_by_index(SlideRef((twice,)), info, {1: "CD11c"})
+    assert inspect(ref)[1] == []
+    assert renamed_by_index(ref, inspect(ref)[0], {0: "other"}) == ref, "names that do address the channels are kept"
     with pytest.raises(SlideError, match="index 3, the slide has 3"):
         named_channels(info, {3: "x"})
     with pytest.raises(SlideError, match="2 channel names were given, the slide has 3"):
