@@ -26,8 +26,8 @@ from ifquant.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_
 from ifquant.tiles import Window
 
 __all__ = [
-    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "renamed_by_index", "require_usable", "slide_name",
-    "unique_names", "with_crop",
+    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "renamed_by_index", "require_usable",
+    "slide_name", "unique_names", "with_crop",
 ]  # fmt: skip
 
 
