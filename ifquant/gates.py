@@ -27,6 +27,8 @@ from ifquant.recipe import Gate
 Floats = NDArray[np.float64]
 REPORT_BINS = 128
 """Bins of the histogram kept for the report."""
+LARGEST = 1e100
+"""Larger values are no intensities (float32 ends at 3.4e38) and count as not finite."""
 MIN_BEYOND = 5
 """Control cells that should lie above the control's quantile, or it rests on too few."""
 
@@ -247,7 +249,7 @@ def _refused(facts: dict[str, Any], why: str) -> FittedGate:
 def _finite(arrays: list[ArrayLike]) -> Floats:
     parts = [np.asarray(array, np.float64).ravel() for array in arrays]
     joined = np.concatenate(parts) if parts else np.empty(0)
-    return joined[np.isfinite(joined)]
+    return joined[np.abs(joined) < LARGEST]  # NaN compares false
 
 
 def _shown(histogram: LogHistogram | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ifquant import __version__
 from ifquant.recipe import Recipe
+from ifquant.recipe_io import canonical
 
 ALGORITHM_VERSION = "1"
 """Raised by hand whenever any stage may give other numbers from the same input; part of every digest."""
@@ -52,7 +53,7 @@ def stage_digests(recipe: Recipe, inputs: dict[str, Any]) -> dict[str, str]:
     inputs
         JSON-able facts about the slide's inputs: content hashes of image, masks, regions and model; pixel size; crop.
     """
-    parts = recipe.model_dump(mode="json", by_alias=True)
+    parts = canonical(recipe)
     geometry = {key: parts[key] for key in ("slide", "tissue", "segmentation", "cells", "measure", "seed")}
     geometry["channels"] = [{k: v for k, v in channel.items() if k != "compartment"} for channel in parts["channels"]]
     cells = digest({"algorithm": ALGORITHM_VERSION, "inputs": inputs, "recipe": geometry})
