@@ -22,7 +22,7 @@ from ifquant.tiles import Window
 Read = Callable[[Window], NDArray[np.generic]]
 """Read a window (C, Y, X) of the picture's channels."""
 
-GAMMA = 0.75
+GAMMA = 0.65
 """Exponent of the display: lifts dim signal a little, as viewers of fluorescence do."""
 CONTEXT = {"nucleus": 0.55, "tumor": 0.85}
 """Brightness by role: what carries the eye to a place stays below what is measured there."""

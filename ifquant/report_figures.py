@@ -62,10 +62,10 @@ def gates_figure(gates: Sequence[Mapping[str, Any]]) -> str:
     """Histogram per marker with the fitted components and the gate; one that is not callable says so. Empty string without gates."""
     if not gates:
         return ""
-    columns = min(3, len(gates))
+    columns = min(4, len(gates))
     rows = math.ceil(len(gates) / columns)
     with rc_context(_STYLE):
-        figure, axes = _axes(rows, columns, width=3.1 * columns, height=2.15 * rows)
+        figure, axes = _axes(rows, columns, width=2.7 * columns, height=2.15 * rows)
         for axis, gate in zip(axes, gates, strict=False):
             _gate(axis, gate)
         for axis in axes[len(gates) :]:
@@ -86,20 +86,19 @@ def _gate(axis: Axes, gate: Mapping[str, Any]) -> None:
     used = np.flatnonzero(counts)
     left, right = log[used[0]], log[used[-1] + 1]
     top = counts.max()
+    fine = np.linspace(left, right, 300)
+    for (weight, median, sd), style in zip(gate["components"], ("-", "--"), strict=False):
+        center, spread = math.log10(max(median + offset, 1e-300)), max(sd / math.log(10), 1e-6)
+        density = np.exp(-0.5 * ((fine - center) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
+        line: dict[str, Any] = {"color": INK, "lw": 0.9} if gate["callable"] else {"color": FAINT, "lw": 0.7}
+        axis.plot(fine, weight * counts.sum() * (log[1] - log[0]) * density, style, **line)
+    note = "not callable: no gate"
     if gate["callable"]:
-        fine = np.linspace(left, right, 300)
-        width = log[1] - log[0]
-        for (weight, median, sd), style in zip(gate["components"], ("-", "--"), strict=False):
-            center, spread = math.log10(median + offset), max(sd / math.log(10), 1e-6)
-            density = np.exp(-0.5 * ((fine - center) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
-            axis.plot(fine, weight * counts.sum() * width * density, style, color=INK, lw=0.9)
         at = math.log10(max(float(gate["value"]) + offset, 1e-300))
         left, right = min(left, at), max(right, at)
         axis.axvline(at, color=GATE, lw=1.6)
         share = f", {gate['positive_fraction']:.0%} +" if gate["positive_fraction"] is not None else ""
         note = f"gate {_short(gate['value'])}{share}"
-    else:
-        note = "not callable: no gate"
     axis.set_title(note, loc="right", color=GATE, fontsize=8)
     pad = 0.03 * max(right - left, 1e-6)
     axis.set(xlim=(left - pad, right + pad), ylim=(0, top * 1.05), xlabel=str(gate["column"]))
