@@ -45,32 +45,36 @@ class Tuning:
         Contrast that makes a pixel count as bright, and below which nothing is foreground.
     around, share
         Half side of the box in which bright pixels are averaged, and the fraction of that mean above which a pixel is foreground.
+    ground
+        Half side of the box in which the level beside the nuclei is averaged.
     depth_cap, relief_smooth, brightness_smooth, brightness
         Largest depth, smoothing of depth and of brightness, and how much brightness bends the relief (0: not at all).
     min_peak, merge_ratio, merge_depth
         Decoder: least relief of a seed, and the saddle at which seeds join.
     outline, level_quantile, min_contrast
-        A nucleus ends at this fraction of its brightness, which is this quantile of its pixels, and is dropped if less bright than this.
+        A nucleus ends at this fraction of its brightness above the ground, which is this quantile of its pixels, and is dropped if less
+        bright than this.
     """
 
     smooth: float = 0.03
-    min_smooth_px: float = 0.7
-    opening: float = 1.0
+    min_smooth_px: float = 0.55
+    opening: float = 0.85
     bright: float = 0.5
-    floor: float = 0.4
-    around: float = 0.75
+    floor: float = 0.52
+    around: float = 0.64
     share: float = 0.6
+    ground: float = 0.9
     depth_cap: float = 0.75
-    relief_smooth: float = 0.06
-    brightness_smooth: float = 0.129
-    brightness: float = 0.8
-    min_peak: float = 0.116
+    relief_smooth: float = 0.077
+    brightness_smooth: float = 0.13
+    brightness: float = 0.42
+    min_peak: float = 0.17
     merge_ratio: float = 0.955
-    merge_depth: float = 0.0
-    outline: float = 0.4
-    level_quantile: float = 0.8
-    min_contrast: float = 0.404
-    min_area: float = 0.033
+    merge_depth: float = 0.001
+    outline: float = 0.36
+    level_quantile: float = 0.81
+    min_contrast: float = 0.68
+    min_area: float = 0.045
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class ClassicalSegmenter:
         """Reach of the decoder plus that of the filters before it; the outlines add none."""
         t, d = self.tuning, self.diameter_px
         contrast = filters.gaussian_reach(self._smooth_px) + 2 * filters.box_radius(t.opening * d)
-        foreground = contrast + filters.box_radius(t.around * d)
+        foreground = contrast + filters.box_radius(max(t.around, t.ground) * d)
         depth = foreground + filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._relief_smooth_px)
         return self.options.reach_px + max(depth, filters.gaussian_reach(self._brightness_smooth_px))
 
@@ -126,10 +130,10 @@ class ClassicalSegmenter:
         pixels = np.asarray(read(window))
         if not math.isfinite(self.stain):
             return np.zeros(pixels.shape, np.int32)
-        foreground, relief, contrast = self.maps(pixels)
+        foreground, relief, height = self.maps(pixels)
         return refine(
             decode(foreground, relief, self.options),
-            contrast,
+            height,
             fraction=self.tuning.outline,
             quantile=self.tuning.level_quantile,
             min_contrast=math.ceil(min(self.tuning.min_contrast * self.stain, _LIMIT)),
@@ -137,13 +141,14 @@ class ClassicalSegmenter:
         )
 
     def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
-        """Foreground (0 or 255), relief and contrast of raw pixels (Y, X)."""
+        """Foreground (0 or 255), relief, and height above the ground of raw pixels (Y, X)."""
         t, d = self.tuning, self.diameter_px
         raw = pixels.astype(np.float32)
         level = self._levels(filters.gaussian(raw, self._smooth_px)).astype(np.int16)
         behind = filters.opened(level, filters.box_radius(t.opening * d))
         contrast = np.maximum(level - behind, 0)
-        bright = filters.masked_mean(contrast, contrast > t.bright * self.stain, filters.box_radius(t.around * d))
+        is_bright = contrast > t.bright * self.stain
+        bright = filters.masked_mean(contrast, is_bright, filters.box_radius(t.around * d))
         inside = (contrast > t.share * bright) & (contrast > t.floor * self.stain)
         depth = filters.gaussian(filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d)), self._relief_smooth_px)
         brightness = self._levels(filters.gaussian(raw, self._brightness_smooth_px)) - behind
@@ -152,8 +157,14 @@ class ClassicalSegmenter:
         return (
             np.where(inside, np.uint8(255), np.uint8(0)),
             np.minimum(relief * np.float32(_RELIEF_UNITS / d), 32_000).astype(np.int16),
-            contrast,
+            np.maximum(level - self._ground(level, behind, is_bright), 0),
         )
+
+    def _ground(self, level: NDArray[np.int16], behind: NDArray[np.int16], is_bright: NDArray[np.bool_]) -> NDArray[np.int16]:
+        """Level beside the nuclei: mean of the pixels around that are not bright, or what the opening gives where all are."""
+        sums, counts = filters.box_sums(level, ~is_bright, filters.box_radius(self.tuning.ground * self.diameter_px))
+        beside = np.where(counts > 0, sums // np.maximum(counts, 1), behind)
+        return np.maximum(beside, behind).astype(np.int16)
 
     def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.clip((smooth - np.float32(self.background)) * np.float32(_UNITS / self.span), -_UNITS, _LIMIT))
