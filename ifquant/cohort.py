@@ -27,6 +27,7 @@ from ifquant.recipe_io import load_recipe
 from ifquant.recipe_resolve import resolved
 from ifquant.reuse import finished
 from ifquant.run_lock import RunLock
+from ifquant.tile import close_slide
 
 logger = logging.getLogger("ifquant")
 
@@ -163,6 +164,8 @@ class _Run:
             text = f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it with the log)"
             storage.write_text(self.folder / "crash.txt", traceback.format_exc())
             status, prepared = SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample), None
+        finally:
+            close_slide()
         if status is not None:
             if status.status == "failed":
                 self.reporter.say(f"  failed: {status.error}")

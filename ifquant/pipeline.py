@@ -23,7 +23,7 @@ from ifquant.parts import Assembled, TilePart, assemble, load_arrays, save_part
 from ifquant.recipe import Recipe
 from ifquant.segment import make_segmenter
 from ifquant.slide import SlideRef
-from ifquant.tile import SlidePlan, TileTask, compute_maps, compute_tile, open_slide
+from ifquant.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.tiles import Window, cores
 
 T = TypeVar("T")
@@ -151,6 +151,7 @@ def measure_slide(
     if segmenter.lattice_px is not None:
         stage("maps", compute_maps, _cells_needed(cores(plan.image_shape, segmenter.lattice_px), tiles, shared, calibration))
     stage("tiles", compute_tile, tiles)
+    close_slide()
     parts = [TilePart.from_arrays(load_arrays(shared.part_path(core))) for core in tiles]
     return Measured(calibration, assemble(parts), tuple(tiles))
 

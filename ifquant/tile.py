@@ -75,10 +75,22 @@ class TileTask:
     core: Window
 
 
-@lru_cache(maxsize=2)
+_open: list[Slide] = []
+"""The slide this process works on; at most one."""
+
+
 def open_slide(ref: SlideRef) -> Slide:
-    """Return the slide, opened once per process."""
-    return ref.open()
+    """Return the slide, opened once per process and closed when another is opened."""
+    if not _open or _open[0].ref != ref:
+        close_slide()
+        _open.append(ref.open())
+    return _open[0]
+
+
+def close_slide() -> None:
+    """Close the slide this process has open, if any."""
+    while _open:
+        _open.pop().close()
 
 
 @lru_cache(maxsize=2)

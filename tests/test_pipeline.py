@@ -105,30 +105,6 @@ def test_the_order_of_completion_changes_no_bit(
     pd.testing.assert_frame_equal(run(slide, tmp_path, tile_size_px=300), whole[1], check_exact=True)
 
 
-def test_a_window_wise_watershed_does_depend_on_tiles(
-    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control: same maps, thresholds, halo and ownership, but scikit-image's watershed of the window as decoder."""
-    from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import relabel_sequential, watershed
-
-    from ifquant import classical
-
-    def flooded(foreground: np.ndarray, relief: np.ndarray, options: Any) -> np.ndarray:
-        inside = foreground >= options.threshold
-        peaks = peak_local_max(ndimage.gaussian_filter(relief.astype(float), 1), min_distance=4, labels=inside.astype(int), exclude_border=False)
-        seeds = np.zeros(relief.shape, np.int32)
-        seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-        return relabel_sequential(watershed(-relief.astype(np.int32), seeds, mask=inside))[0].astype(np.int32)
-
-    monkeypatch.setattr(classical, "decode", flooded)
-    one = run(slide, tmp_path / "a", tile_size_px=256)
-    other = run(slide, tmp_path / "b", tile_size_px=4096)
-    assert len(one) > 100
-    assert not one.equals(other)
-
-
 @pytest.mark.parametrize("name", [name for name in PANELS if name != "tgfb_il1b"])
 def test_nothing_is_wired_to_the_panel(name: str, image: np.ndarray, whole: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     panel = PANELS[name]
