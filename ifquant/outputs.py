@@ -101,7 +101,7 @@ def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
             painter = _Painter(runs, ids)
             writer.write(name, painter.paint)
         colors = tuple(shown.get(name, "#808080") for name in names)
-        writer.write_display(Display(overview.pixels, float(overview.step), names, colors, ((0.0, 255.0),) * len(names)))
+        writer.write_display(Display(overview.pixels, float(overview.step), names, colors, ((0.0, 255.0),) * len(names), DISPLAY_TEXT))
 
 
 class _Painter:

@@ -26,6 +26,8 @@ from ifquant.tiles import Window
 
 MIN_OUTLINED_PX = 6.0
 """Median cell diameter (picture px) below which cells are filled instead of outlined."""
+OPAQUE_PX = 30.0
+"""Median cell diameter (picture px) from which outlines are opaque."""
 DETAIL_UM = (110.0, 165.0)
 """Height and width of the detail picture in um."""
 DETAIL_PX = 1320
@@ -119,9 +121,14 @@ def _drawn_cells(result: SlideResult, view: View) -> NDArray[np.float32]:
     if len(table):
         diameter_px = float(np.sqrt(table["area_um2"].median() * 4 / math.pi)) / result.pixel_size_um * view.scale
     filled = diameter_px < MIN_OUTLINED_PX
+    source = proximity_pair(result.recipe)[0]
     colors = np.zeros((len(table) + 1, 4), np.float32)
     for name, color in phenotype_colors(result).items():
-        opacity = (0.0 if filled else 0.55) if name == "other" else (0.65 if filled else 0.95)
+        opacity = 0.95 * min(max(diameter_px / OPAQUE_PX, 0.4), 1.0)  # many small cells: lines must not cover what lies on membranes
+        if name == "other":
+            opacity = 0.0 if filled else 0.6 * opacity
+        elif name == source:
+            opacity = 0.8 if filled else 0.95
         colors[1:][(table["phenotype"] == name).to_numpy(bool)] = [*(value / 255 for value in picture.rgb(color)), opacity]
     width = 0 if filled else picture.SUPERSAMPLE * max(1, round(max(view.shape) / 2400))
     return picture.ink(picture.labels_in(result.cells, view), colors, width)

@@ -29,6 +29,7 @@ class Display:
     """A small picture of the channels for viewers.
 
     `pixels` (C, Y, X) is the slide reduced by `step_px`; `colors` are RRGGBB, `ranges` the (low, high) shown black and full.
+    `note` says what its values are and is kept in the root's attributes.
     """
 
     pixels: Array
@@ -36,6 +37,7 @@ class Display:
     names: tuple[str, ...]
     colors: tuple[str, ...]
     ranges: tuple[tuple[float, float], ...]
+    note: str = ""
 
 
 class LabelPyramidWriter:
@@ -61,6 +63,7 @@ class LabelPyramidWriter:
         while -(-max(shape) // 2 ** (self.levels - 1)) > _TOP_PX:
             self.levels += 1
         self._names: list[str] = []
+        self._display_note = ""
         self._folder = storage.atomic_folder(self._final)
 
     def __enter__(self) -> LabelPyramidWriter:
@@ -113,6 +116,7 @@ class LabelPyramidWriter:
         """Write the picture of the channels, with as many levels as the labels have (the format asks for that)."""
         if display.pixels.ndim != 3 or len(display.names) != len(display.pixels):
             raise RequestError(f"display has shape {display.pixels.shape} for {len(display.names)} names; expected (C, Y, X)")
+        self._display_note = display.note
         pixels = display.pixels
         scales = []
         for k in range(self.levels):
@@ -161,7 +165,8 @@ class LabelPyramidWriter:
     def _finish(self) -> None:
         if self._names:
             self._group("labels", {"version": "0.5", "labels": list(self._names)})
-        self._group("", self._root_attributes, ifquant={"creator": self._creator, "chunk_manifest": CHUNK_MANIFEST})
+        facts = {"creator": self._creator, "chunk_manifest": CHUNK_MANIFEST, "display": self._display_note}
+        self._group("", self._root_attributes, ifquant={key: value for key, value in facts.items() if value})
         chunks: dict[str, list[str]] = {name: [] for name in self._arrays}
         for key in sorted(set(self._store.written)):
             name, found, chunk = key.rpartition("/c/")

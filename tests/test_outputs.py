@@ -78,6 +78,7 @@ def test_labels_store_is_valid_ome_zarr(written: tuple[SlideResult, Path]) -> No
     result, folder = written
     store = zarr.open_group(folder / "labels.ome.zarr", mode="r")
     image = Image.from_zarr(store)
+    assert "8-bit picture for display" in store.attrs["ifquant"]["display"]
     assert [axis.name for axis in image.ome_attributes.multiscales[0].axes] == ["c", "y", "x"]
     for kind in ("nuclei", "cells"):
         label = ImageLabel.from_zarr(store[f"labels/{kind}"])
