@@ -232,17 +232,21 @@ def _promoted_log() -> Iterator[list[str]]:
     logger = logging.getLogger("tifffile")
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
+    failure: Exception | None = None
     try:
         yield notes
+    except Exception as error:
+        failure = error
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
     for text in records:
         code = _OPTIONAL_TAG.search(text)
-        if code and int(code[1]) >= 32768:
-            notes.append(f"a private tag ({code[1]}) is damaged and ignored")
-        else:
-            raise Damaged(f"its header is damaged: {text}")
+        if not code or int(code[1]) < 32768:
+            raise Damaged(f"its header is damaged: {text}") from failure
+        notes.append(f"a private tag ({code[1]}) is damaged and ignored")
+    if failure is not None:
+        raise failure
 
 
 class _Collect(logging.Handler):

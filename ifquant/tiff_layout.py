@@ -120,6 +120,8 @@ def _checked(layout: Layout, pages: Sequence[Page]) -> Layout:
     """Add what is wrong with the pixels themselves: color pictures, inverted or palette images, mixed pages."""
     used = {plane.page for channel in layout.planes for plane in channel}
     first = pages[min(used)]
+    if not first.dtype:
+        raise Unfit(f"its pixels have {first.bits} bits of an unknown kind; export them as uint8, uint16 or float32")
     for index in used:
         if not same_kind(pages[index], first):
             raise Damaged(f"its planes differ: {describe(first)} and {describe(pages[index])}")

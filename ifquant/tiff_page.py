@@ -13,7 +13,9 @@ UNKNOWN_DPI = (72.0, 96.0)
 
 @dataclass(frozen=True)
 class Page:
-    """One TIFF directory. `resolution` is (x, y, unit name) in pixels per unit; `samples` and `separate` describe its sample planes."""
+    """One TIFF directory. `resolution` is (x, y, unit name) in pixels per unit; `samples` and `separate` describe its sample planes,
+    `dtype` is empty for pixels of an unknown kind.
+    """
 
     index: int
     height: int

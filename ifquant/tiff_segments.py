@@ -88,8 +88,6 @@ def _extents(page: Any, file_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.
 
 def page_record(page: Any) -> Page:
     """Make the plain record of a tifffile page."""
-    if page.dtype is None:
-        raise Unfit(f"page {page.index + 1} has pixels of {page.bitspersample} bits, which are not read")
     compression = getattr(page.compression, "name", str(page.compression))
     description = page.description or ""
     colormap = page.colormap
@@ -101,7 +99,7 @@ def page_record(page: Any) -> Page:
         width=int(page.imagewidth),
         samples=int(page.samplesperpixel),
         separate=is_separate(page),
-        dtype=np.dtype(page.dtype).name,
+        dtype="" if page.dtype is None else np.dtype(page.dtype).name,
         bits=int(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)),
         photometric=getattr(page.photometric, "name", str(page.photometric)),
         compression="NONE" if compression in ("1", "NONE") else compression,
