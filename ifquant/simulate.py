@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.simulate_cells import NEIGHBOUR_REACH, Cells, describe, make_levels
+from ifquant.simulate_cells import NEIGHBOUR_REACH, Cells, describe
 from ifquant.simulate_geometry import paint, paint_nuclei
 from ifquant.simulate_ground import grain, paint_debris, paint_fibres, soft_nuclei
 from ifquant.simulate_optics import expose, reach_px
@@ -76,7 +76,7 @@ def _cells_around(options: SimulationOptions, window: Window) -> tuple[Cells, Ti
     inner = _CELL_REACH_BLOCKS + NEIGHBOUR_REACH
     tissue = make_tissue(options, _rectangle(_blocks(window, options.pixel_size_um, inner + COLOR_REACH)))
     blocks = _blocks(window, options.pixel_size_um, inner)
-    return describe(options, populate(options, tissue, blocks), make_levels(options, _rectangle(blocks))), tissue
+    return describe(options, populate(options, tissue, blocks), _rectangle(blocks)), tissue
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -17,7 +17,7 @@ from ifquant.simulate_options import LYMPHOCYTE, MYELOID, STROMA, TUMOR
 from ifquant.simulate_places import BEND, COS, IN_PLANE, KIND, MAJOR, MINOR, REACH, SIN, X, Y
 from ifquant.simulate_random import normal, uniform
 
-NUCLEUS_SIGNAL = np.array([0.95, 0.95, 1.30, 1.05])
+NUCLEUS_SIGNAL = np.array([0.95, 0.97, 1.2, 1.12])
 """Typical DAPI brightness of a nucleus by class: small dense lymphocytes are the brightest (breast_mif)."""
 BORDER_REACH_PX = 4
 """Distances from a cell's border are known up to this many px."""
@@ -89,7 +89,7 @@ def paint_nuclei(
         for k in range(4):
             wave[k, 0] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 200 + 2 * k)
             wave[k, 1] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 201 + 2 * k)
-        light = NUCLEUS_SIGNAL[kind] * np.exp(0.28 * normal(key, 210))
+        light = NUCLEUS_SIGNAL[kind] * np.exp(0.20 * normal(key, 210))
         edge = 0.35 + 0.5 * uniform(key, 30) ** 2
         if blurred:
             light *= 0.08 + 0.42 * uniform(key, 31) ** 1.5
@@ -97,7 +97,7 @@ def paint_nuclei(
             if not soft and uniform(key, 33) < 0.4:
                 continue
         else:
-            light *= 1.0 - 0.6 * max(0.0, uniform(key, 34) - 0.85) / 0.15
+            light *= 1.0 - 0.55 * max(0.0, uniform(key, 34) - 0.9) / 0.1
         grain = (0.22, 0.26, 0.30, 0.20)[kind]
         lumps = (0.16, 0.15, 0.20, 0.12)[kind]
         tilt_y, tilt_x = 0.12 * normal(key, 220), 0.12 * normal(key, 221)
@@ -250,25 +250,29 @@ def paint_branches(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def border_distance(owner: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Distance (px) from each pixel's center to the nearest pixel of another owner, at most BORDER_REACH_PX; 0 outside cells."""
+def _border_distance(owner: NDArray[np.int32], offsets: NDArray[np.int64], reach: int) -> NDArray[np.float32]:
     height, width = owner.shape
-    r = BORDER_REACH_PX
-    offsets = [(dy * dy + dx * dx, dy, dx) for dy in range(-r, r + 1) for dx in range(-r, r + 1) if 0 < dy * dy + dx * dx < r * r]
-    offsets.sort()
     result = np.zeros((height, width), np.float32)
     for y in range(height):
         for x in range(width):
             mine = owner[y, x]
             if mine == 0:
                 continue
-            result[y, x] = r
-            for square, dy, dx in offsets:
-                v, u = y + dy, x + dx
+            result[y, x] = reach
+            for k in range(offsets.shape[0]):
+                v, u = y + offsets[k, 1], x + offsets[k, 2]
                 if 0 <= v < height and 0 <= u < width and owner[v, u] != mine:
-                    result[y, x] = np.sqrt(square)
+                    result[y, x] = np.sqrt(offsets[k, 0])
                     break
     return result
+
+
+def border_distance(owner: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Distance (px) from each pixel's center to the nearest pixel of another owner, at most BORDER_REACH_PX; 0 outside cells."""
+    r = BORDER_REACH_PX
+    around = [(dy * dy + dx * dx, dy, dx) for dy in range(-r, r + 1) for dx in range(-r, r + 1)]
+    offsets = np.array(sorted(place for place in around if 0 < place[0] < r * r), np.int64)
+    return np.asarray(_border_distance(owner, offsets, r))
 
 
 def paint(

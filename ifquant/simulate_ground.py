@@ -122,4 +122,4 @@ def soft_nuclei(
                 geometry[n, KIND] = kind
                 keys[n] = key
                 n += 1
-    return geometry[:n].copy(), keys[:n].copy()
+    return geometry[:n], keys[:n]

@@ -84,7 +84,7 @@ class SimulationOptions:
     follicle_fraction: float = 0.10
     hole_fraction: float = 0.03
     crowding: float = 1.0
-    overlap: float = 0.08
+    overlap: float = 0.05
     myeloid_fraction: float = 1.0
     without_nucleus: float = 0.05
     out_of_focus: float = 1.0

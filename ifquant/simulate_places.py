@@ -21,6 +21,8 @@ CAPACITY = 64
 """Most cells in one block of 32 x 32 um (16 um2 each; the smallest nucleus covers about 20)."""
 TRIES = 150
 """Nuclei thrown at each block."""
+OVERLAP_TRIES = 50
+"""Only among the first so many of them may a nucleus overlap others: later ones would fit nowhere else and pile up."""
 COLOR_REACH = 3
 """A block depends on blocks at most this many away."""
 
@@ -125,7 +127,7 @@ def _line_gap(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
     """Distance (um) between the middle lines of two nuclei (their crossing counts as the nearest end, which is small then)."""
     half, other = one[MAJOR] - one[MINOR], two[MAJOR] - two[MINOR]
     best = 1e9
-    for side in (-1.0, 0.0, 1.0):
+    for side in range(-1, 2):
         best = min(best, segment_distance(one[Y] + side * half * one[SIN], one[X] + side * half * one[COS], two))
         best = min(best, segment_distance(two[Y] + side * other * two[SIN], two[X] + side * other * two[COS], one))
     return best
@@ -148,12 +150,13 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
             return MYELOID
         return STROMA if pick > 0.98 else LYMPHOCYTE
     rim = np.exp(nest / 0.35)
-    if pick < (0.008 + 0.008 * rim) * myeloid:
+    if pick < (0.010 + 0.010 * rim) * myeloid:
         return MYELOID
-    loose = np.exp(0.5 * field_at(tissue.crowd, y, x))
-    if pick < 0.016 + 0.022 * loose:
+    loose = np.exp(0.45 * field_at(tissue.crowd, y, x))
+    edge = 0.026 + 0.036 * loose
+    if pick < edge:
         return STROMA
-    return LYMPHOCYTE if pick < 0.016 + 0.022 * loose + 0.012 + 0.022 * rim else -1
+    return LYMPHOCYTE if pick < edge + 0.026 + 0.034 * rim else -1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -163,25 +166,25 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
     bend = 0.0
     crowd = field_at(tissue.crowd, cell[Y], cell[X])
     if kind == TUMOR:
-        radius = 4.7 * np.exp(0.17 * normal(key, 0) - 0.05 * crowd)
+        radius = 4.1 * np.exp(0.17 * normal(key, 0) - 0.05 * crowd)
         aspect = 1.05 + 0.6 * uniform(key, 5) ** 1.3
-        gap = 4.2 * np.exp(0.45 * normal(key, 1) - 0.35 * crowd) - 0.5
+        gap = 2.9 * np.exp(0.25 * normal(key, 1) - 0.2 * crowd)
         reach = 9.5
     elif kind == MYELOID:
         radius = 3.7 * np.exp(0.15 * normal(key, 0))
         aspect = 1.25 + 0.7 * uniform(key, 5)
-        gap = 0.6
+        gap = 1.0
         bend = 0.07 * uniform(key, 6)
         reach = 24.0
     elif kind == LYMPHOCYTE:
         radius = 2.95 * np.exp(0.09 * normal(key, 0))
         aspect = 1.0 + 0.25 * uniform(key, 5) ** 2
-        gap = 0.9 * np.exp(0.6 * normal(key, 1)) - 0.3
+        gap = 1.0 * np.exp(0.5 * normal(key, 1))
         reach = 2.0
     else:
-        radius = 3.3 * np.exp(0.16 * normal(key, 0))
-        aspect = 1.8 + 2.6 * uniform(key, 5)
-        gap = 0.6
+        radius = 3.15 * np.exp(0.16 * normal(key, 0))
+        aspect = 1.7 + 2.4 * uniform(key, 5)
+        gap = 1.0
         angle = flow_at(tissue, cell[Y], cell[X]) + 0.22 * normal(key, 2)
         bend = 0.05 * (uniform(key, 6) - 0.5)
         reach = 12.0
@@ -238,9 +241,12 @@ def _fill(
                     if kind < 0:
                         continue
                     _draw_shape(tissue, kind, key, cell)
+                    if attempt >= OVERLAP_TRIES and cell[GAP] < 0.0:
+                        continue
                     if _fits(cell, cells, counts, row, column):
                         k = counts[row, column]
-                        cells[row, column, k] = cell
+                        for part in range(N_COLUMNS):
+                            cells[row, column, k, part] = cell[part]
                         keys[row, column, k] = key
                         counts[row, column] = k + 1
                         if k + 1 == CAPACITY:

@@ -32,7 +32,7 @@ def mix(value: np.uint64) -> np.uint64:
     value = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.uint64(value ^ (value >> np.uint64(31)))
+    return value ^ (value >> np.uint64(31))  # type: ignore[no-any-return]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
