@@ -78,6 +78,11 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     ref = slide.with_crop(job.ref, execution.crop) if execution.crop else job.ref
     with ref.open() as opened:
         info = opened.info
+    by_index = {channel.index: channel.name for channel in recipe.channels if channel.index is not None}
+    if by_index and info.format != "unreadable":  # the recipe names planes by position: for files with duplicated or missing names
+        ref = slide.renamed_by_index(ref, info, by_index)
+        with ref.open() as opened:
+            info = opened.info
     slide.require_usable(info)
     if info.pixel_size_um is None:
         raise SlideError(f"{job.path}: no pixel size found; give it with --pixel-size (um per pixel).")
