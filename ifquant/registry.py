@@ -17,7 +17,7 @@ from ifquant.errors import MissingDependency, RequestError
 SEGMENTERS = {
     "classical": "ifquant.classical:make",
     "unet": "ifquant.unet:make",
-    "labels": "ifquant.labels_segmenter:make",
+    "labels": "ifquant.labels_input:make",
 }
 """Segmentation methods that ship with ifquant: name > ``module:factory``."""
 

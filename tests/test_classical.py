@@ -15,7 +15,7 @@ from test_decode import anchors, interior, random_windows
 from ifquant import filters
 from ifquant.classical import ClassicalSegmenter, make
 from ifquant.errors import RequestError
-from ifquant.evaluate import evaluate
+from ifquant.evaluation import evaluate
 from ifquant.levels import Levels, levels_of
 from ifquant.recipe import Segmentation
 from ifquant.refine import refine

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.evaluate import MEAN, POOLED, evaluate, evaluate_many, match, overlaps
+from ifquant.evaluation import MEAN, POOLED, evaluate, evaluate_many, match, overlaps
+from ifquant.evaluation_picture import COLORS, draw, paint
 
 
 def brute_force(predicted: NDArray[Any], truth: NDArray[Any], threshold: float) -> tuple[int, float]:
@@ -129,3 +130,20 @@ def test_refusals() -> None:
     for thresholds in ([], [0.0], [1.2], [0.5, 0.5]):
         with pytest.raises(RequestError, match="IoU thresholds"):
             evaluate(good, good, thresholds)
+
+
+def test_picture_colors_each_fate() -> None:
+    truth = np.array([[1, 1, 0, 2, 2, 0, 3, 3, 0, 4, 5, 0, 0]] * 2)
+    predicted = np.array([[1, 1, 0, 0, 0, 0, 6, 7, 0, 8, 8, 0, 9]] * 2)
+    rgb = paint(predicted, truth)[0]
+    hit, miss, false_find, split, merge = ((np.array(c) * 255).round().astype(np.uint8).tolist() for c in COLORS.values())
+    assert rgb[1].tolist() == hit
+    assert rgb[4].tolist() == miss
+    assert rgb[2].tolist() == [0, 0, 0]
+    assert rgb[10].tolist() in (hit, merge)
+    assert (rgb[6] == (np.array(COLORS["split"]) * 0.45 * 255).round()).all()  # a border, darkened
+    assert (rgb[12] == (np.array(COLORS["false find"]) * 0.45 * 255).round()).all()
+    assert split != false_find
+    png = draw(predicted, truth)
+    assert png.startswith(b"\x89PNG")
+    assert draw(0 * truth, 0 * truth).startswith(b"\x89PNG")
