@@ -140,7 +140,7 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
         return -1
     nest, pick, myeloid = nest_at(tissue, y, x), uniform(key, 3), tissue.myeloid
     if nest > 0.02:
-        if pick < 0.016 * myeloid:
+        if pick < 0.030 * myeloid:
             return MYELOID
         return LYMPHOCYTE if pick > 0.992 else TUMOR
     if nest > -0.02:
@@ -150,10 +150,10 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
             return MYELOID
         return STROMA if pick > 0.98 else LYMPHOCYTE
     rim = np.exp(nest / 0.35)
-    if pick < (0.010 + 0.010 * rim) * myeloid:
+    if pick < (0.015 + 0.017 * rim) * myeloid:
         return MYELOID
     loose = np.exp(0.45 * field_at(tissue.crowd, y, x))
-    edge = 0.026 + 0.036 * loose
+    edge = 0.029 + 0.039 * loose
     if pick < edge:
         return STROMA
     return LYMPHOCYTE if pick < edge + 0.026 + 0.034 * rim else -1
@@ -168,7 +168,7 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
     if kind == TUMOR:
         radius = 4.1 * np.exp(0.17 * normal(key, 0) - 0.05 * crowd)
         aspect = 1.05 + 0.6 * uniform(key, 5) ** 1.3
-        gap = 2.9 * np.exp(0.25 * normal(key, 1) - 0.2 * crowd)
+        gap = 2.4 * np.exp(0.25 * normal(key, 1) - 0.5 * crowd)
         reach = 9.5
     elif kind == MYELOID:
         radius = 3.7 * np.exp(0.15 * normal(key, 0))
