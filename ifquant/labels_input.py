@@ -95,9 +95,7 @@ class LabelObjects:
         if len(split) == 0:
             return ()
         some = ", ".join(map(str, self.source_label[split][:5])) + (", ..." if len(split) > 5 else "")
-        return (
-            f"{len(split)} labels of the mask are in several pieces ({some}): the largest piece of each was kept, {len(self.dropped)} dropped",
-        )
+        return (f"{len(split)} labels of the mask are in several pieces ({some}): the largest of each stays, {len(self.dropped)} dropped",)
 
 
 def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
@@ -291,8 +289,8 @@ def make(
         y0, x0, _, _ = objects.box[worst]
         raise SlideError(
             f"label {objects.source_label[worst]} at y={y0}, x={x0} is {extent[worst]} px ({extent[worst] * pixel_size_um:.0f} um) across, "
-            f"{len(too_large)} labels are above segmentation.max_diameter_um = {options.max_diameter_um:g}: is 0 the background of this mask? "
-            "Raise max_diameter_um if these are nuclei"
+            f"{len(too_large)} labels are above segmentation.max_diameter_um = {options.max_diameter_um:g}. "
+            "Is 0 the background of this mask? Raise max_diameter_um if these are nuclei"
         )
     return LabelsSegmenter(objects.max_extent_px + 1, objects.dropped)
 
