@@ -28,7 +28,7 @@ BOTH = ("nucleus", "cell")
 
 
 def tissue(size: int, seed: int = 20240607) -> dict[str, np.ndarray]:
-    """Crowded cells as in facts/speed.md: jittered hexagonal grid (26 px), Voronoi cells within ellipses, 5 channels uint16."""
+    """Crowded cells: jittered hexagonal grid (26 px), Voronoi cells within ellipses, 5 channels uint16."""
     rng = np.random.default_rng(seed)
     y = np.arange(0, size + 26, 26 * np.sqrt(3) / 2)
     grid = np.concatenate(

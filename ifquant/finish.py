@@ -185,9 +185,7 @@ def _warnings(prepared: Prepared, calibration: Calibration, gates: Mapping[str, 
             said.append(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out.")
         if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
             said.append(f"{channel.name} shows no stain above its background ({channel.threshold_origin}).")
-    for marker, gate in gates.items():
-        if gate.value is None:
-            said.append(f"{marker}: the gate is not callable, positivity is empty. {gate.origin}")
+    for gate in gates.values():
         if gate.warning:
-            said.append(f"{marker}: {gate.warning}")
+            said.append(gate.warning)
     return said

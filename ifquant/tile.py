@@ -130,8 +130,7 @@ def tile_part(task: TileTask) -> TilePart:
     if not calibration.tissue.any(core):
         return TilePart.empty(core)
     window = core.grown(plan.halo_px, plan.image_shape)
-    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), _map_reader(plan), window, plan.image_shape)
-    nuclei = _on_tissue(nuclei, window, calibration)
+    nuclei = _nuclei(plan, window, calibration)
     image = open_slide(plan.ref).read(plan.panel.indices, window)
     guides = plan.panel.positions("tumor", "myeloid")
     grown = cell_model.grow_cells(
@@ -176,6 +175,11 @@ def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.u
     marks = {name: table.pop(name) for name in MEASURED_FLAGS if name in table}
     marks["saturated"] = np.any([table[f"{name}_saturated_fraction"] > SATURATED_FRACTION for name in names], axis=0)
     return encode_flags(len(table["anchor_y_px"]), marks)
+
+
+def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> NDArray[np.int32]:
+    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), _map_reader(plan), window, plan.image_shape)
+    return _on_tissue(nuclei, window, calibration)
 
 
 def anchors_of(nuclei: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -1,0 +1,148 @@
+"""CPU seconds and memory of `ifquant run`, stage by stage, on a simulated slide.
+
+    python benchmarks/pipeline.py --size 4096 [--method classical] [--tile-size 2048]
+
+Stages are timed by wrapping the functions the pipeline calls; nested stages are subtracted from those around them. The peak is that of the
+whole process tree. Kernels are compiled before (a run on a small slide), files are in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import ifquant
+from ifquant.execution import Execution, one_thread_per_library
+from ifquant.recipe import Recipe
+from ifquant.simulate_files import simulate_slides
+
+STAGES = (
+    ("hash the file", "ifquant.slide", "fingerprint"),
+    ("read pixels", "ifquant.slide", "Slide.read"),
+    ("calibrate", "ifquant.pipeline", "calibrate_slide"),
+    ("network maps", "ifquant.tile", "compute_maps"),
+    ("nuclei", "ifquant.tile", "_nuclei"),
+    ("cells", "ifquant.cells", "grow_cells"),
+    ("measure", "ifquant.measure", "measure_cells"),
+    ("tiles, rest", "ifquant.tile", "compute_tile"),
+    ("assemble", "ifquant.pipeline", "assemble"),
+    ("gates, phenotypes", "ifquant.finish", "classify_cells"),
+    ("proximity", "ifquant.proximity", "proximity"),
+    ("table stage, rest", "ifquant.cohort", "finish_slide"),
+    ("write tables", "ifquant.outputs", "write_cells"),
+    ("write labels", "ifquant.outputs", "write_labels"),
+    ("outputs, rest (pictures)", "ifquant.outputs", "write_slide"),
+    ("report", "ifquant.report", "write_report"),
+)
+
+
+class Clock:
+    """CPU seconds per stage, nested stages counted once."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stack: list[float] = []
+
+    def timed(self, stage: str, function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            started = time.process_time()
+            self._stack.append(0.0)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent = time.process_time() - started
+                own = spent - self._stack.pop()
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + own
+                if self._stack:
+                    self._stack[-1] += spent
+
+        return wrapper
+
+
+def install(clock: Clock) -> None:
+    """Wrap every stage where the pipeline looks it up."""
+    for stage, module_name, path in STAGES:
+        holder: Any = importlib.import_module(module_name)
+        *parents, name = path.split(".")
+        for parent in parents:
+            holder = getattr(holder, parent)
+        setattr(holder, name, clock.timed(stage, getattr(holder, name)))
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """Peak resident memory of this process and its children in MB, sampled every 20 ms."""
+    found, done, own = {"mb": 0.0}, threading.Event(), psutil.Process(os.getpid())
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            total = own.memory_info().rss
+            for child in own.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    total += child.memory_info().rss
+            found["mb"] = max(found["mb"], total / 1e6)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def recipe_for(method: str) -> Recipe:
+    channels = [
+        {"name": "DAPI", "role": "nucleus"},
+        {"name": "PanCK", "role": "tumor"},
+        {"name": "CD11c", "role": "myeloid"},
+        {"name": "TGFB1", "compartment": "membrane"},
+        {"name": "IL1B", "compartment": "cytoplasm"},
+    ]
+    return Recipe.model_validate({"channels": channels, "segmentation": {"method": method}})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--method", default="classical")
+    parser.add_argument("--tile-size", type=int, default=Execution().tile_size_px)
+    parser.add_argument("--slide", type=Path, help="use this slide (five channels as simulated) instead of simulating one")
+    options = parser.parse_args()
+    one_thread_per_library()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        small = next(iter(simulate_slides(root / "small", n=1, size=512, seed=1)))
+        slide = options.slide or next(iter(simulate_slides(root / "slide", n=1, size=options.size, seed=7)))
+        recipe = recipe_for(options.method)
+        ifquant.run(recipe, [small], root / "warm", execution=Execution(quiet=True))
+        clock = Clock()
+        install(clock)
+        with peak_memory() as peak:
+            started, wall = time.process_time(), time.perf_counter()
+            result = ifquant.run(recipe, [slide], root / "out", execution=Execution(quiet=True, tile_size_px=options.tile_size))
+            total, wall = time.process_time() - started, time.perf_counter() - wall
+        assert result.exit_code == 0, result.summary_lines()
+        import pandas as pd
+
+        n = int(pd.read_csv(root / "out" / "slides.csv")["n_cells"].iloc[0])
+        print(f"{slide.name}: {n} cells, method {options.method}, tiles of {options.tile_size} px")
+        for stage, seconds in [*clock.seconds.items(), ("everything else", total - sum(clock.seconds.values()))]:
+            print(f"  {stage:<28}{seconds:8.2f} CPU s")
+        print(f"  {'ifquant run':<28}{total:8.2f} CPU s, {wall:.1f} s wall, peak {peak['mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
