@@ -61,7 +61,9 @@ class _Labels:
             yield window, np.where(known, rank + 1, 0).astype(np.uint32)[None]
 
 
-def write_slide(folder: PathLike, name: str, options: SimulationOptions, *, compression: str = "zlib", pyramid: bool = True) -> Path:
+def write_slide(
+    folder: PathLike, name: str, options: SimulationOptions, *, compression: str = "zlib", pyramid: bool = True, truth: bool = True
+) -> Path:
     """Render a slide to `<name>.ome.tif`, `<name>_nuclei.tif`, `<name>_cells.tif`, `<name>_truth.parquet` and `<name>_truth.csv`.
 
     Parameters
@@ -76,6 +78,8 @@ def write_slide(folder: PathLike, name: str, options: SimulationOptions, *, comp
         zlib, zstd or none.
     pyramid : bool
         Also write reduced levels.
+    truth : bool
+        False writes the image alone.
 
     Returns
     -------
@@ -100,6 +104,8 @@ def write_slide(folder: PathLike, name: str, options: SimulationOptions, *, comp
     common: dict[str, Any] = {"pixel_size_um": options.pixel_size_um, "compression": compression, "pyramid": pyramid}
     path = folder / f"{name}.ome.tif"
     write_ome_tiff(path, render(), shape=(len(CHANNELS), *options.size), dtype="uint16", names=CHANNELS, significant_bits=BITS, **common)
+    if not truth:
+        return path
     table = pd.concat(tables).drop_duplicates("id").sort_values("id", ignore_index=True)
     table = add_shapes(table, sums, options.pixel_size_um)
     table = table[table["nucleus_area_um2"] > 0].reset_index(drop=True)

@@ -85,7 +85,9 @@ def test_stains_are_where_they_belong(field: SimulatedWindow) -> None:
     index = np.searchsorted(class_of.index.to_numpy(), field.cells) + 1
     kind = names[np.where(field.cells > 0, index, 0)]
     cytoplasm = field.nuclei != field.cells
-    means = {(c, k): field.image[CHANNELS.index(c)][(kind == k) & cytoplasm].mean() for c in CHANNELS for k in ("tumor", "myeloid", "stroma")}
+    means = {
+        (c, k): field.image[CHANNELS.index(c)][(kind == k) & cytoplasm].mean() for c in CHANNELS for k in ("tumor", "myeloid", "stroma")
+    }
     assert means["PanCK", "tumor"] > 2 * means["PanCK", "stroma"]
     assert means["CD11c", "myeloid"] > 2 * means["CD11c", "tumor"]
     assert means["TGFB1", "tumor"] > 1.3 * means["TGFB1", "stroma"]
@@ -97,7 +99,9 @@ def test_stains_are_where_they_belong(field: SimulatedWindow) -> None:
 def _slope(effect: float) -> tuple[float, float]:
     tables = []
     for seed in (1, 2):
-        options = SimulationOptions(size=(1400, 1400), seed=seed, effect=effect, myeloid_fraction=3, ligand_range_um=15, response_range_um=15)
+        options = SimulationOptions(
+            size=(1400, 1400), seed=seed, effect=effect, myeloid_fraction=3, ligand_range_um=15, response_range_um=15
+        )
         tables.append(simulate_window(options, Window(0, 0, 1400, 1400)).table.dropna(subset=["exposure", "il1b_z"]))
     table = pd.concat(tables)
     x, y = table["exposure"].to_numpy(), table["il1b_z"].to_numpy()
