@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ifquant import filters
@@ -144,30 +145,36 @@ class ClassicalSegmenter:
         """Foreground (0 or 255), relief, and height above the ground of raw pixels (Y, X)."""
         t, d = self.tuning, self.diameter_px
         raw = pixels.astype(np.float32)
-        level = self._levels(filters.gaussian(raw, self._smooth_px)).astype(np.int16)
+        level = self._levels(filters.gaussian(raw, self._smooth_px))
         behind = filters.opened(level, filters.box_radius(t.opening * d))
         contrast = np.maximum(level - behind, 0)
         is_bright = contrast > t.bright * self.stain
-        bright = filters.masked_mean(contrast, is_bright, filters.box_radius(t.around * d))
-        inside = (contrast > t.share * bright) & (contrast > t.floor * self.stain)
+        bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
+        inside = (contrast > np.float32(t.share) * bright) & (contrast > t.floor * self.stain)
         depth = filters.gaussian(filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d)), self._relief_smooth_px)
         brightness = self._levels(filters.gaussian(raw, self._brightness_smooth_px)) - behind
-        relative = np.clip(brightness / np.maximum(bright, np.float32(t.bright * self.stain)), 0, 3)
-        relief = depth * np.maximum(1 + np.float32(t.brightness) * (relative - 1), np.float32(0.05))
+        ground = np.maximum(filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind), behind)
         return (
             np.where(inside, np.uint8(255), np.uint8(0)),
-            np.minimum(relief * np.float32(_RELIEF_UNITS / d), 32_000).astype(np.int16),
-            np.maximum(level - self._ground(level, behind, is_bright), 0),
+            _relief(inside, depth, brightness, bright, t.bright * self.stain, t.brightness, _RELIEF_UNITS / d),
+            np.maximum(level - ground, 0),
         )
 
-    def _ground(self, level: NDArray[np.int16], behind: NDArray[np.int16], is_bright: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """Level beside the nuclei: mean of the pixels around that are not bright, or what the opening gives where all are."""
-        sums, counts = filters.box_sums(level, ~is_bright, filters.box_radius(self.tuning.ground * self.diameter_px))
-        beside = np.where(counts > 0, sums // np.maximum(counts, 1), behind)
-        return np.maximum(beside, behind).astype(np.int16)
+    def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.int16]:
+        units = (smooth - np.float32(self.background)) * np.float32(_UNITS / self.span)
+        return np.clip(units, -_UNITS, _LIMIT, out=units).astype(np.int16)
 
-    def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(np.clip((smooth - np.float32(self.background)) * np.float32(_UNITS / self.span), -_UNITS, _LIMIT))
+
+@njit(cache=True)
+def _relief(inside, depth, brightness, bright, least, weight, units):  # type: ignore[no-untyped-def]
+    """Depth, raised where a pixel is brighter than the bright pixels around it and lowered where it is not; int16."""
+    out = np.zeros(inside.shape, np.int16)
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            if inside[y, x]:
+                relative = min(max(brightness[y, x] / max(float(bright[y, x]), least), 0.0), 3.0)
+                out[y, x] = min(depth[y, x] * max(1.0 + weight * (relative - 1.0), 0.05) * units, 32_000.0)
+    return out
 
 
 def make(

@@ -33,14 +33,26 @@ def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
     Both boxes have the side ``2 * radius_px + 1`` and are clipped at the array's border, so that the reach is ``2 * radius_px``.
     """
     lowest = ndi.minimum_filter(values, 2 * radius_px + 1, mode="nearest")
-    sums, counts = box_sums(lowest, np.ones((1, 1), np.bool_), radius_px)
-    return np.asarray(sums // counts, np.int16)
+    return box_mean(lowest, np.ones((1, 1), np.bool_), radius_px, lowest)
 
 
-def masked_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.float32]:
-    """Mean over the pixels of a mask inside the box of side ``2 * radius_px + 1``, 0 where there is none."""
-    sums, counts = box_sums(values, mask, radius_px)
-    return (sums / np.maximum(counts, 1)).astype(np.float32)
+def box_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int, otherwise: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Mean, rounded down, over the mask's pixels in the box of side ``2 * radius_px + 1`` around each pixel.
+
+    Parameters
+    ----------
+    values : int16 (Y, X)
+        What is averaged.
+    mask : bool (Y, X)
+        Which pixels count; a mask of shape (1, 1) stands for all.
+    radius_px
+        The box is clipped at the array's border.
+    otherwise : int16 (Y, X)
+        Result where the box holds no pixel of the mask.
+    """
+    out = np.empty(values.shape, np.int16)
+    _box_mean(np.ascontiguousarray(values), np.ascontiguousarray(mask), radius_px, otherwise, out)
+    return out
 
 
 def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
@@ -53,24 +65,13 @@ def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     return np.asarray(roots[squared])
 
 
-def box_sums(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Sum and number of the mask's pixels in the box of side ``2 * radius_px + 1`` around each pixel, clipped at the border.
-
-    A mask of shape (1, 1) stands for the whole array.
-    """
-    sums = np.empty(values.shape, np.int64)
-    counts = np.empty(values.shape, np.int32)
-    _box_sums(np.ascontiguousarray(values), np.ascontiguousarray(mask), radius_px, sums, counts)
-    return sums, counts
-
-
 def box_radius(length_px: float) -> int:
     """Radius of a box that spans at least `length_px` to each side."""
     return max(1, math.ceil(length_px))
 
 
 @njit(cache=True)
-def _box_sums(values, mask, radius, sums, counts):  # type: ignore[no-untyped-def]
+def _box_mean(values, mask, radius, otherwise, out):  # type: ignore[no-untyped-def]
     height, width = values.shape
     everywhere = mask.size == 1 and values.size != 1
     column_sum = np.zeros(width, np.int64)
@@ -101,8 +102,7 @@ def _box_sums(values, mask, radius, sums, counts):  # type: ignore[no-untyped-de
             if x - radius - 1 >= 0:
                 total -= column_sum[x - radius - 1]
                 count -= column_count[x - radius - 1]
-            sums[y, x] = total
-            counts[y, x] = count
+            out[y, x] = total // count if count > 0 else otherwise[y, x]
 
 
 @njit(cache=True)
