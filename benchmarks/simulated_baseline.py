@@ -1,7 +1,7 @@
 """How hard simulated tissue is: a plain scikit-image threshold + watershed against the true nuclei.
 
-Run `python -m benchmarks.simulated_baseline [seeds]`. Otsu's threshold on DAPI smoothed by 1 px, objects below 40 px removed, watershed on the
-smoothed distance transform from peaks at least 5 px apart. Expected on the default slides: AP 0.80 to 0.88 at IoU 0.5, at most 0.75 at 0.7.
+Run `python -m benchmarks.simulated_baseline [seeds]`. Otsu's threshold on DAPI smoothed by 1 px, objects below 40 px removed, watershed on
+the smoothed distance transform, peaks 5 px apart. Expected on default slides: AP 0.80 to 0.88 at IoU 0.5, at most 0.75 at IoU 0.7.
 """
 
 from __future__ import annotations

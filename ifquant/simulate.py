@@ -23,10 +23,20 @@ from ifquant.simulate_optics import expose, reach_px
 from ifquant.simulate_options import BLOCK_UM, CHANNELS, CLASSES, MYELOID, TUMOR, SimulationOptions
 from ifquant.simulate_places import COLOR_REACH, COS, IN_PLANE, KIND, MAJOR, MINOR, SIN, Tissue, X, Y, make_tissue, populate
 from ifquant.simulate_random import field_on_pixels, make_field
-from ifquant.simulate_stains import Ground, levels_of, stain
+from ifquant.simulate_stains import Ground, Levels, levels_of, stain
 from ifquant.tiles import Window
 
-__all__ = ["CHANNELS", "CLASSES", "SimulatedWindow", "SimulationOptions", "add_shapes", "label_sums", "simulate_field", "simulate_window"]
+__all__ = [
+    "CHANNELS",
+    "CLASSES",
+    "SimulatedWindow",
+    "SimulationOptions",
+    "add_shapes",
+    "label_sums",
+    "simulate_cells",
+    "simulate_field",
+    "simulate_window",
+]
 
 _WARP_Y, _WARP_X, _SLOW_Y, _SLOW_X = 91, 92, 93, 94
 _CELL_REACH_BLOCKS = 1
@@ -48,7 +58,7 @@ class SimulatedWindow:
         One row per true cell that shows in the window, by `id`: `class`, `nucleus_x_um`, `nucleus_y_um` (center of its outline),
         `tgfb1_level`, `il1b_level` (counts at full staining, before blur), `tgfb1_z`, `il1b_z` (the same, standardised logarithm; the
         slope of `il1b_z` on `exposure` is the option `effect`), `exposure` (mean `tgfb1_z` of the at most 5 nearest tumor cells within
-        30 um; missing without any, and in classes other than myeloid).
+        30 um that have their nucleus in the section, on the slide or beyond its edge; missing without any, and in classes other than myeloid).
     """
 
     window: Window
@@ -104,7 +114,7 @@ def _counted(geometry: NDArray[np.float64], height_um: float, width_um: float) -
 
 
 def _frame(window: Window, options: SimulationOptions) -> Window:
-    """The window with what its pixels look at around it, on multiples of 4 px; it may leave the slide."""
+    """Grow the window by what its pixels look at, to multiples of 4 px; it may leave the slide."""
     reach = reach_px(options) + 8
     y0, x0 = ((edge - reach) // 4 * 4 for edge in (window.y0, window.x0))
     y1, x1 = (-(-(edge + reach) // 4) * 4 for edge in (window.y1, window.x1))
@@ -161,8 +171,36 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
     counted = _counted(cells.geometry, options.size[0] * pixel, options.size[1] * pixel)
     ids = np.concatenate(([0], np.where(counted, cells.ids, 0))).astype(np.int32)
     nuclei, territory = ids[shapes.nuclei[inner]], ids[shapes.cells[inner]]
-    present = np.unique(territory)
-    rows = np.flatnonzero(np.isin(cells.ids, present[present > 0]) & counted)
+    table = _table(cells, levels, counted & np.isin(cells.ids, np.unique(territory)))
+    return SimulatedWindow(window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table)
+
+
+def simulate_cells(options: SimulationOptions, window: Window | None = None) -> pd.DataFrame:
+    """List the true cells without rendering a pixel: the table of `simulate_window`, hundreds of times faster.
+
+    Parameters
+    ----------
+    options : SimulationOptions
+        The slide.
+    window : Window, optional
+        Cells whose nucleus has its center in this window; the whole slide by default.
+
+    Returns
+    -------
+    DataFrame
+        As `SimulatedWindow.table`.
+    """
+    window = window or Window(0, 0, *options.size)
+    pixel = options.pixel_size_um
+    cells, _ = _cells_around(options, window)
+    y, x = cells.geometry[:, Y] / pixel, cells.geometry[:, X] / pixel
+    inside = (y >= window.y0) & (y < window.y1) & (x >= window.x0) & (x < window.x1)
+    counted = _counted(cells.geometry, options.size[0] * pixel, options.size[1] * pixel)
+    return _table(cells, levels_of(cells, options), counted & inside)
+
+
+def _table(cells: Cells, levels: Levels, chosen: NDArray[np.bool_]) -> pd.DataFrame:
+    rows = np.flatnonzero(chosen)
     kinds = cells.geometry[rows, KIND].astype(int)
     table = pd.DataFrame(
         {
@@ -177,15 +215,13 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
             "exposure": cells.exposure[rows],
         }
     )
-    return SimulatedWindow(
-        window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table.sort_values("id", ignore_index=True)
-    )
+    return table.sort_values("id", ignore_index=True)
 
 
 def _regions(
     tissue: Tissue, origin: tuple[int, int], shape: tuple[int, int], pixel: float, warp: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The nest field on the pixels (positive inside), and the share of tissue (0 in holes)."""
+    """Return the nest field on the pixels (positive inside), and the share of tissue (0 in holes)."""
     nest = 0.9 * field_on_pixels(tissue.nest, *origin, *shape, pixel) + 0.436 * field_on_pixels(tissue.lobe, *origin, *shape, pixel)
     nest = (nest - tissue.nest_level + 0.03 + 0.02 * warp).astype(np.float32)
     hole = field_on_pixels(tissue.hole, *origin, *shape, pixel)

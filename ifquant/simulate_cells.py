@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ifquant.simulate_branches import MOST_SEGMENTS, grow_branches
 from ifquant.simulate_options import BLOCK_UM, EXPOSURE_CELLS, EXPOSURE_UM, MYELOID, TUMOR, SimulationOptions
-from ifquant.simulate_places import CAPACITY, KIND, Population, X, Y
+from ifquant.simulate_places import CAPACITY, IN_PLANE, KIND, Population, X, Y
 from ifquant.simulate_random import Field, field_at, make_field, normal
 
 NEIGHBOUR_REACH = 2
@@ -55,7 +55,7 @@ def _exposure(
     first_x: int,
     geometry: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Mean standardised ligand level of the nearest tumor cells of each cell, NaN without any. `level` is (blocks y, blocks x, CAPACITY)."""
+    """Average the standardised `level` (blocks y, blocks x, CAPACITY) of each cell's nearest tumor cells; NaN without any."""
     result = np.empty(geometry.shape[0])
     distance, nearest = np.empty(EXPOSURE_CELLS), np.empty(EXPOSURE_CELLS)
     for one in range(geometry.shape[0]):
@@ -65,7 +65,7 @@ def _exposure(
         for i in range(row - 1, row + 2):
             for j in range(column - 1, column + 2):
                 for k in range(counts[i, j]):
-                    if cells[i, j, k, KIND] != TUMOR:
+                    if cells[i, j, k, KIND] != TUMOR or cells[i, j, k, IN_PLANE] < 0.5:
                         continue
                     square = (cells[i, j, k, Y] - y) ** 2 + (cells[i, j, k, X] - x) ** 2
                     if square > EXPOSURE_UM * EXPOSURE_UM or (n == EXPOSURE_CELLS and square >= distance[n - 1]):

@@ -53,7 +53,7 @@ class _Labels:
         self._parts.append((window, bytes(imagecodecs.zstd_encode(labels.tobytes(), level=3))))
 
     def blocks(self, ids: NDArray[np.int32]) -> Iterator[tuple[Window, NDArray[np.uint32]]]:
-        """The blocks with each label replaced by its rank among the sorted `ids`, and 0 where it is not among them."""
+        """Yield the blocks, each label replaced by its rank among the sorted `ids`, or by 0 where it is not among them."""
         for window, data in self._parts:
             labels = np.frombuffer(imagecodecs.zstd_decode(data), np.int32).reshape(window.shape)
             rank = np.searchsorted(ids, labels)

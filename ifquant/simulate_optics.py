@@ -98,7 +98,10 @@ def _expose(
 
 
 def expose(light: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions) -> NDArray[np.uint16]:
-    """Counts (C, Y, X) of a window of light whose first pixel is `origin_px` (multiples of 4, like its shape); its rim of `reach_px` is not valid."""
+    """Turn a window of light into counts (C, Y, X).
+
+    Its first pixel `origin_px` and its shape are multiples of 4; a rim of `reach_px` is not valid.
+    """
     y0, x0 = origin_px
     height, width = light.shape[1:]
     pixel = options.pixel_size_um

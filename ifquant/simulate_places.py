@@ -64,12 +64,12 @@ class Population(NamedTuple):
 
 
 def level_above(share: float) -> float:
-    """The threshold that a standard normal field exceeds on this share of the area."""
+    """Return the threshold that a standard normal field exceeds on this share of the area."""
     return float(ndtri(1 - min(max(share, 1e-9), 1 - 1e-9)))
 
 
 def make_tissue(options: SimulationOptions, rectangle_um: tuple[float, float, float, float]) -> Tissue:
-    """The tissue's fields, good inside the rectangle (y0, x0, y1, x1) in um."""
+    """Make the tissue's fields, good inside the rectangle (y0, x0, y1, x1) in um."""
     y0, x0, y1, x1 = rectangle_um
     wide = (y0 - 8, x0 - 8, y1 + 8, x1 + 8)
 
@@ -102,7 +102,7 @@ def nest_at(tissue: Tissue, y: float, x: float) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def flow_at(tissue: Tissue, y: float, x: float) -> float:
-    """The direction of fibres (radians, from x towards y): along the borders of nests, else wandering."""
+    """Return the direction of fibres (radians, from x towards y): along the borders of nests, else wandering."""
     step = 3.0
     gy = field_at(tissue.nest, y + step, x) - field_at(tissue.nest, y - step, x)
     gx = field_at(tissue.nest, y, x + step) - field_at(tissue.nest, y, x - step)
@@ -135,7 +135,7 @@ def _line_gap(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
-    """The class of a cell thrown at a point, or -1 where nothing grows."""
+    """Draw the class of a cell thrown at a point, or -1 where nothing grows."""
     if field_at(tissue.hole, y, x) > tissue.hole_level:
         return -1
     nest, pick, myeloid = nest_at(tissue, y, x), uniform(key, 3), tissue.myeloid
@@ -255,7 +255,7 @@ def _fill(
 
 
 def populate(options: SimulationOptions, tissue: Tissue, blocks: tuple[int, int, int, int]) -> Population:
-    """The cells of the blocks [y0, y1) x [x0, x1); `tissue` must cover them grown by COLOR_REACH blocks."""
+    """Make the cells of the blocks [y0, y1) x [x0, x1); `tissue` must cover them grown by COLOR_REACH blocks."""
     r = COLOR_REACH
     y0, x0, y1, x1 = blocks
     cells, counts, keys = _fill(np.uint64(options.seed), tissue, y0 - r, x0 - r, y1 - y0 + 2 * r, x1 - x0 + 2 * r)

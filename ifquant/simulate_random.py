@@ -32,21 +32,21 @@ def mix(value: np.uint64) -> np.uint64:
     value = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))  # type: ignore[no-any-return]
+    return value ^ (value >> np.uint64(31))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def key_of(seed: np.uint64, purpose: int, y: int, x: int, index: int) -> np.uint64:
-    """A 64-bit hash of a seed, a purpose and up to three whole numbers."""
+    """Hash to 64 bits a seed, a purpose and up to three whole numbers."""
     key = mix(np.uint64(seed) ^ mix(np.uint64(np.int64(purpose))))
     key = mix(key ^ np.uint64(np.int64(y)))
     key = mix(key ^ np.uint64(np.int64(x)))
-    return mix(key ^ np.uint64(np.int64(index)))
+    return np.uint64(mix(key ^ np.uint64(np.int64(index))))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def uniform(key: np.uint64, which: int) -> float:
-    """The `which`-th number in [0, 1) that belongs to a key."""
+    """Return the `which`-th number in [0, 1) that belongs to a key."""
     return float(mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95))) >> np.uint64(11)) * (
         1.0 / 9007199254740992.0
     )
@@ -54,7 +54,7 @@ def uniform(key: np.uint64, which: int) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def normal(key: np.uint64, which: int) -> float:
-    """The `which`-th standard normal number that belongs to a key (Box-Muller)."""
+    """Return the `which`-th standard normal number that belongs to a key (Box-Muller)."""
     radius = np.sqrt(-2.0 * np.log(1.0 - uniform(key, 2 * which + 1000)))
     return float(radius * np.cos(2.0 * np.pi * uniform(key, 2 * which + 1001)))
 
@@ -69,7 +69,7 @@ def _coefficients(seed: np.uint64, purpose: int, first_y: int, first_x: int, hei
 
 
 def make_field(seed: int, purpose: int, range_um: float, rectangle_um: tuple[float, float, float, float]) -> Field:
-    """A field whose correlation falls to 1/e at `range_um`, for points inside (y0, x0, y1, x1) in um."""
+    """Make a field whose correlation falls to 1/e at `range_um`, for points inside (y0, x0, y1, x1) in um."""
     spacing = range_um / RANGE_PER_SPACING
     first_y, first_x = (int(np.floor(edge / spacing)) - 2 for edge in rectangle_um[:2])
     last_y, last_x = (int(np.floor(edge / spacing)) + 4 for edge in rectangle_um[2:])
@@ -79,7 +79,7 @@ def make_field(seed: int, purpose: int, range_um: float, rectangle_um: tuple[flo
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _weights(t: float) -> tuple[float, float, float, float, float]:
-    """The four cubic B-spline weights at phase t in [0, 1), and the root of the sum of their squares."""
+    """Return the four cubic B-spline weights at phase t in [0, 1), and the root of the sum of their squares."""
     s = 1.0 - t
     a, d = s * s * s / 6.0, t * t * t / 6.0
     b = (3.0 * t * t * t - 6.0 * t * t + 4.0) / 6.0
@@ -89,7 +89,7 @@ def _weights(t: float) -> tuple[float, float, float, float, float]:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def field_at(field: Field, y_um: float, x_um: float) -> float:
-    """The field's value at a point (um)."""
+    """Evaluate the field at a point (um)."""
     v, u = y_um / field.spacing_um, x_um / field.spacing_um
     row, column = int(np.floor(v)), int(np.floor(u))
     a, b, c, d, norm_y = _weights(v - row)
@@ -105,7 +105,7 @@ def field_at(field: Field, y_um: float, x_um: float) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def field_on_pixels(field: Field, y0: int, x0: int, height: int, width: int, pixel_size_um: float) -> NDArray[np.float32]:
-    """The field at the centers of the pixels of a window, (Y, X) float32."""
+    """Evaluate the field at the centers of a window's pixels, (Y, X) float32."""
     result = np.empty((height, width), np.float32)
     k = field.coefficients
     row_values = np.empty(k.shape[1])

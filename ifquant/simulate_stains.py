@@ -55,7 +55,7 @@ def _own_levels(keys: NDArray[np.uint64], kinds: NDArray[np.int64]) -> tuple[NDA
 
 
 def levels_of(cells: Cells, options: SimulationOptions) -> Levels:
-    """The true levels (counts at full staining, before blur) of each cell."""
+    """Return the true levels (counts at full staining, before blur) of each cell."""
     kinds = cells.geometry[:, KIND].astype(np.int64)
     keratin, cd11c, basal = _own_levels(cells.keys, kinds)
     tumor, myeloid = kinds == TUMOR, kinds == MYELOID

@@ -7,7 +7,17 @@ import pandas as pd
 import pytest
 
 from ifquant.errors import RequestError
-from ifquant.simulate import CHANNELS, CLASSES, SimulatedWindow, SimulationOptions, add_shapes, label_sums, simulate_field, simulate_window
+from ifquant.simulate import (
+    CHANNELS,
+    CLASSES,
+    SimulatedWindow,
+    SimulationOptions,
+    add_shapes,
+    label_sums,
+    simulate_cells,
+    simulate_field,
+    simulate_window,
+)
 from ifquant.tiles import Window
 
 OPTIONS = SimulationOptions(size=(420, 500), seed=11)
@@ -97,13 +107,8 @@ def test_stains_are_where_they_belong(field: SimulatedWindow) -> None:
 
 
 def _slope(effect: float) -> tuple[float, float]:
-    tables = []
-    for seed in (1, 2):
-        options = SimulationOptions(
-            size=(1400, 1400), seed=seed, effect=effect, myeloid_fraction=3, ligand_range_um=15, response_range_um=15
-        )
-        tables.append(simulate_window(options, Window(0, 0, 1400, 1400)).table.dropna(subset=["exposure", "il1b_z"]))
-    table = pd.concat(tables)
+    options = SimulationOptions(size=(4000, 4000), seed=1, effect=effect, ligand_range_um=15, response_range_um=15)
+    table = simulate_cells(options).dropna(subset=["exposure", "il1b_z"])
     x, y = table["exposure"].to_numpy(), table["il1b_z"].to_numpy()
     slope, level = np.polyfit(x, y, 1)
     error = np.sqrt(np.sum((y - slope * x - level) ** 2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
@@ -113,7 +118,7 @@ def _slope(effect: float) -> tuple[float, float]:
 @pytest.mark.parametrize("effect", [0.0, 0.8])
 def test_the_effect_is_in_the_truth(effect: float) -> None:
     slope, error = _slope(effect)
-    assert error < 0.15
+    assert error < 0.1
     assert slope == pytest.approx(effect, abs=3.5 * error)
 
 
@@ -124,6 +129,26 @@ def test_threshold_and_watershed_find_it_hard() -> None:
     half, strict = average_precision(threshold_and_watershed(field.image[0]), field.nuclei)
     assert 0.70 < half < 0.93
     assert strict < min(half - 0.05, 0.8)
+
+
+def test_exposure_is_what_the_table_says() -> None:
+    table = simulate_cells(SimulationOptions(size=(1200, 1200), seed=3, ligand_range_um=30))
+    middle = table[table["nucleus_x_um"].between(40, 560) & table["nucleus_y_um"].between(40, 560)]
+    tumor = table[table["class"] == "tumor"]
+    myeloid = middle[(middle["class"] == "myeloid") & middle["exposure"].notna()]
+    assert len(myeloid) > 20
+    for _, one in myeloid.iterrows():
+        distance = np.hypot(tumor["nucleus_x_um"] - one["nucleus_x_um"], tumor["nucleus_y_um"] - one["nucleus_y_um"])
+        near = tumor.assign(distance=distance).nsmallest(5, "distance")
+        assert one["exposure"] == pytest.approx(near[near["distance"] <= 30]["tgfb1_z"].mean())
+    np.testing.assert_allclose(tumor["tgfb1_level"], 420 * np.exp(0.6 * tumor["tgfb1_z"]))
+
+
+def test_cells_without_pixels_are_the_same_cells(field: SimulatedWindow) -> None:
+    light = simulate_cells(OPTIONS)
+    both = light.merge(field.table, on="id", suffixes=("", "_full"))
+    assert len(both) > 0.98 * len(light)
+    np.testing.assert_array_equal(both["il1b_level"], both["il1b_level_full"])
 
 
 def test_bad_requests_are_refused() -> None:

@@ -15,7 +15,7 @@ from ifquant.storage import write_text
 FOLDER = Path(__file__).resolve().parents[1] / "example_images"
 SIDE_PX = 640
 SLIDES = {
-    # slide: (patient, group, options). Small fields need small nests to show a border; more myeloid cells give the proximity something to count.
+    # slide: (patient, group, options). Small fields need small nests to show a border, and more myeloid cells to count.
     "example_1": (
         "P1",
         "responder",
