@@ -29,7 +29,7 @@ class SlideError(IfquantError, ValueError):
     exit_code = 3
 
 
-class UnreadableImage(SlideError, OSError):  # type: ignore[misc]  # two builtins with compatible layouts
+class UnreadableImage(SlideError, OSError):
     """A file that is not an image ifquant reads, or is damaged."""
 
 

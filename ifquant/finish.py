@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant import proximity, table
-from ifquant.calibrate import Calibration
 from ifquant.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
 from ifquant.errors import RequestError, SlideError
 from ifquant.flags import encode_flags
@@ -136,7 +135,7 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         sample=job.sample,
         tumor_region=region,
         orphan_px=measured.cells.orphan_px,
-        warnings=tuple(_warnings(prepared, measured.calibration, gates, n)),
+        warnings=tuple(_warnings(prepared, measured, gates, n)),
         digests=digests,
     )
 
@@ -145,8 +144,8 @@ def _analysed(prepared: Prepared, measured: Measured) -> tuple[dict[str, NDArray
     """Cells whose centroid lies in the regions to analyse; typed columns also when there is none."""
     cells = dict(measured.cells.table)
     if not cells:
-        empty = table.empty_table(prepared.recipe)
-        cells = {name: np.zeros(0, empty[name].dtype if empty[name].dtype.kind in "iuf" else np.uint8) for name in prepared.measured_columns}
+        kinds = {column.name: column.dtype for column in table.cell_columns(prepared.recipe)}
+        cells = {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
         return cells, CellRuns.empty(), CellRuns.empty()
     drawn = prepared.regions
     if drawn is None:
@@ -172,13 +171,13 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
     return tumor_region_of_cells(tumor, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um, options=plan.recipe.proximity)
 
 
-def _warnings(prepared: Prepared, calibration: Calibration, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
+def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
     """Sentences for people, in a fixed order."""
-    said = list(prepared.info.warnings)
+    said = [*prepared.info.warnings, *measured.warnings]
     said += list(prepared.regions.notes) if prepared.regions is not None else []
     if n_cells == 0:
         said.append("No cells were found; see the thresholds of the nucleus channel and the tissue mask.")
-    for channel in calibration.channels:
+    for channel in measured.calibration.channels:
         if channel.saturated_fraction > MANY_SATURATED:
             said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
         if channel.nonfinite_fraction > 0:
@@ -187,5 +186,5 @@ def _warnings(prepared: Prepared, calibration: Calibration, gates: Mapping[str, 
             said.append(f"{channel.name} shows no stain above its background ({channel.threshold_origin}).")
     for gate in gates.values():
         if gate.warning:
-            said.append(gate.warning)
+            said.append(gate.warning if gate.value is None else f"{gate.marker}: {gate.warning}")
     return said

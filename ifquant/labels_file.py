@@ -15,8 +15,8 @@ from ifquant.tiles import Window
 _STRIP_PX = 1 << 24
 
 
-def open_label_image(path: str) -> Slide:
-    """Open a label image; read it with ``read([0], window)[0]``.
+def open_label_image(path: str, *, crop: Window | None = None) -> Slide:
+    """Open a label image (or a region of it); read it with ``read([0], window)[0]``.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def open_label_image(path: str) -> Slide:
     SlideError
         If it holds more than one channel, plane or time point.
     """
-    slide = SlideRef(paths=(path,)).open()
+    slide = SlideRef(paths=(path,), crop=crop).open()
     info = slide.info
     if info.shape[0] != 1 or info.z_planes > 1 or info.timepoints > 1:
         slide.close()
@@ -73,20 +73,22 @@ def read_labels(slide: Slide, window: Window) -> NDArray[Any]:
     return values
 
 
-def find_label_objects(path: str, *, image_shape: tuple[int, int] | None = None) -> LabelObjects:
+def find_label_objects(path: str, *, image_shape: tuple[int, int] | None = None, crop: Window | None = None) -> LabelObjects:
     """Look once at a label image of any size, in strips of rows.
 
     Parameters
     ----------
     image_shape
-        Height and width (Y, X) of the slide that the mask belongs to.
+        Height and width (Y, X) of the slide (of the crop, if there is one) that the mask belongs to.
+    crop
+        Look at this region of the mask only.
 
     Raises
     ------
     SlideError
         If the mask has another size than the slide, or its values are not labels.
     """
-    with open_label_image(path) as slide:
+    with open_label_image(path, crop=crop) as slide:
         height, width = slide.info.shape[1:]
         if image_shape is not None and (height, width) != tuple(image_shape):
             raise SlideError(f"{path}: found a mask of {height} x {width} px; the slide has {image_shape[0]} x {image_shape[1]} px")

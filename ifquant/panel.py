@@ -55,7 +55,8 @@ def find_panel(recipe: Recipe, file_channels: tuple[str, ...]) -> Panel:
     """
     wanted = [channel for channel in recipe.channels if channel.role != "ignore"]
     lookup = {name.strip().casefold(): i for i, name in enumerate(file_channels)}
-    indices, problems = [], []
+    indices: list[int] = []
+    problems: list[str] = []
     for channel in wanted:
         index = next((lookup[n.strip().casefold()] for n in (channel.name, *channel.aliases) if n.strip().casefold() in lookup), channel.index)
         if index is None:

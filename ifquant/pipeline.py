@@ -15,13 +15,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant import calibrate, storage
+from ifquant import calibrate, labels_input, storage
 from ifquant.calibrate import Calibration, HistogramPart, SlideHistogram, TissueMask
 from ifquant.execution import Execution, run_tasks
+from ifquant.masks import MaskFiles, Masks, look_at
 from ifquant.panel import Panel
 from ifquant.parts import Assembled, TilePart, assemble, load_arrays, save_part
 from ifquant.recipe import Recipe
-from ifquant.segment import make_segmenter
+from ifquant.segment import Segmenter, make_segmenter
 from ifquant.slide import SlideRef
 from ifquant.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.tiles import Window, cores
@@ -47,6 +48,8 @@ class Uncalibrated:
         Coarse mask (My, Mx) of the regions the user included; None: everything.
     max_value
         Largest value of the file's stated bit depth, if it states one.
+    masks
+        Masks made elsewhere, instead of a segmenter.
     """
 
     ref: SlideRef
@@ -56,6 +59,7 @@ class Uncalibrated:
     pixel_size_um: float
     analysed: NDArray[np.bool_] | None = None
     max_value: int | None = None
+    masks: MaskFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Measured:
     calibration: Calibration
     cells: Assembled
     tile_cores: tuple[Window, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> Calibration:
@@ -134,13 +139,9 @@ def measure_slide(
     else:
         calibration = calibration or calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
         save_part(stored, calibration.to_arrays())
-    nucleus = plan.panel.nucleus(plan.recipe.segmentation.channel)
-    segmenter = make_segmenter(
-        plan.recipe.segmentation,
-        pixel_size_um=plan.pixel_size_um,
-        calibration=calibration[plan.panel.names[nucleus]] if nucleus is not None else None,
-    )
-    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um)
+    masks = look_at(plan.masks, work, plan.image_shape, plan.ref.crop) if plan.masks is not None else None
+    segmenter = _segmenter(plan, calibration, masks)
+    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks)
     tiles = cores(plan.image_shape, execution.tile_size_px)
 
     def stage(name: str, function: Callable[[TileTask], Window], windows: list[Window]) -> None:
@@ -153,7 +154,17 @@ def measure_slide(
     stage("tiles", compute_tile, tiles)
     close_slide()
     parts = [TilePart.from_arrays(load_arrays(shared.part_path(core))) for core in tiles]
-    return Measured(calibration, assemble(parts), tuple(tiles))
+    warnings = masks.objects.warnings() if masks is not None else ()
+    return Measured(calibration, assemble(parts), tuple(tiles), warnings)
+
+
+def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None) -> Segmenter:
+    options = plan.recipe.segmentation
+    if masks is not None:
+        return labels_input.make(options, pixel_size_um=plan.pixel_size_um, calibration=None, objects=masks.objects)
+    nucleus = plan.panel.nucleus(options.channel)
+    levels = calibration[plan.panel.names[nucleus]] if nucleus is not None else None
+    return make_segmenter(options, pixel_size_um=plan.pixel_size_um, calibration=levels)
 
 
 def _cells_needed(lattice: list[Window], tiles: list[Window], plan: SlidePlan, calibration: Calibration) -> list[Window]:

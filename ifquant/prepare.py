@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,9 +10,10 @@ from typing import Any
 
 from ifquant import provenance, regions, slide, table
 from ifquant.calibrate import Calibration, grid_step_px
-from ifquant.errors import SlideError, UnreadableImage
+from ifquant.errors import SlideError
 from ifquant.execution import Execution
 from ifquant.job import SlideJob
+from ifquant.masks import mask_files
 from ifquant.panel import Panel, find_panel
 from ifquant.pipeline import Advance, Measured, Uncalibrated, measure_slide
 from ifquant.recipe import Recipe
@@ -93,16 +93,18 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
         drawn = drawn.shifted(-execution.crop.y0, -execution.crop.x0)
     step = grid_step_px(recipe.tissue.step_um, info.pixel_size_um)
     analysed = drawn.analysed(shape, step) if drawn is not None else None
-    plan = Uncalibrated(ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value)
+    masks = mask_files(recipe.segmentation, job.name, job.ref.paths[0])
+    plan = Uncalibrated(ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value, masks)
+    image = slide.fingerprint(job.ref)
     inputs = {
-        "image": slide.fingerprint(job.ref),
+        "image": image,
         "regions": _sha256(job.regions),
         "pixel_size_um": info.pixel_size_um,
         "crop": None if execution.crop is None else [execution.crop.y0, execution.crop.x0, execution.crop.y1, execution.crop.x1],
         "channels": list(panel.indices),
-        "masks": None,
+        "masks": None if masks is None else [_sha256(masks.nuclei), _sha256(masks.cells)],
     }
-    digests = {"input": inputs["image"], **provenance.stage_digests(recipe, inputs)}
+    digests = {"input": image, **provenance.stage_digests(recipe, inputs)}
     work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
     earlier = None if execution.fresh else finished(folder)
     if earlier is not None and earlier["digests"].get("cells") != digests["cells"]:
@@ -121,9 +123,7 @@ def measured(prepared: Prepared, execution: Execution, pool: Executor, advance: 
 
 
 def _sha256(path: Path | None) -> str | None:
+    """Digest of a side file (regions, masks; an OME-Zarr folder by its files)."""
     if path is None:
         return None
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnreadableImage(f"{path}: {error.strerror or error}; the regions file of a slide must be readable.") from error
+    return slide.fingerprint(slide.SlideRef((str(path),)))

@@ -21,6 +21,7 @@ from ifquant import measure
 from ifquant.calibrate import Calibration
 from ifquant.errors import TileError
 from ifquant.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
+from ifquant.masks import Masks, close_masks
 from ifquant.panel import Panel
 from ifquant.parts import TilePart, load_arrays, save_part
 from ifquant.recipe import Recipe
@@ -49,14 +50,19 @@ class SlidePlan:
     segmenter: Segmenter
     image_shape: tuple[int, int]
     pixel_size_um: float
+    masks: Masks | None = None
 
     @property
     def halo_px(self) -> int:
-        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein."""
+        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein.
+
+        Cells from a mask reach as far as the mask's largest object; which nucleus a cell goes to depends on all nuclei in it.
+        """
         nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
         compartments_px = math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
         growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, self.recipe.segmentation.max_diameter_um)
-        return nucleus_px + growth_px + compartments_px + self.segmenter.reach_px
+        masked_px = self.masks.cells_extent_px + nucleus_px if self.masks is not None and self.masks.cells is not None else 0
+        return nucleus_px + max(growth_px, masked_px) + compartments_px + self.segmenter.reach_px
 
     def map_path(self, cell: Window) -> Path:
         """Where the segmenter's maps of a lattice cell are kept until the slide is done."""
@@ -88,7 +94,8 @@ def open_slide(ref: SlideRef) -> Slide:
 
 
 def close_slide() -> None:
-    """Close the slide this process has open, if any."""
+    """Close the files this process has open, if any."""
+    close_masks()
     while _open:
         _open.pop().close()
 
@@ -127,20 +134,12 @@ def tile_part(task: TileTask) -> TilePart:
     """
     plan, core = task.plan, task.core
     calibration = load_calibration(plan.work)
-    if not calibration.tissue.any(core):
+    if plan.masks is None and not calibration.tissue.any(core):
         return TilePart.empty(core)
     window = core.grown(plan.halo_px, plan.image_shape)
     nuclei = _nuclei(plan, window, calibration)
     image = open_slide(plan.ref).read(plan.panel.indices, window)
-    guides = plan.panel.positions("tumor", "myeloid")
-    grown = cell_model.grow_cells(
-        nuclei,
-        image[list(guides)],
-        roles=[plan.panel.channels[i].role for i in guides],
-        thresholds=[_threshold(plan.recipe, calibration, plan.panel.names[i]) for i in guides],
-        pixel_size_um=plan.pixel_size_um,
-        options=plan.recipe.cells,
-    )
+    grown = _cells(plan, nuclei, image, window, calibration)
     anchors = anchors_of(nuclei) + np.array([window.y0, window.x0])
     owned = np.flatnonzero(
         (anchors[:, 0] >= core.y0) & (anchors[:, 0] < core.y1) & (anchors[:, 1] >= core.x0) & (anchors[:, 1] < core.x1)
@@ -160,6 +159,10 @@ def tile_part(task: TileTask) -> TilePart:
     )
     table["growth_class"] = grown.growth_class[owned]
     table["flags"] = _flags(table, plan.panel.names)
+    if plan.masks is not None:
+        known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
+        table["source_label"] = known["source_label"]
+        table["flags"] |= known["flags"]
     orphan = grown.orphan_mask[core.slices_in(window)]
     return TilePart(
         core,
@@ -179,7 +182,26 @@ def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.u
 
 def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> NDArray[np.int32]:
     nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), _map_reader(plan), window, plan.image_shape)
-    return _on_tissue(nuclei, window, calibration)
+    return nuclei if plan.masks is not None else _on_tissue(nuclei, window, calibration)
+
+
+def _cells(
+    plan: SlidePlan, nuclei: NDArray[np.int32], image: NDArray[Any], window: Window, calibration: Calibration
+) -> cell_model.GrownCells:
+    """Grow the cells of a window, or take them from the mask."""
+    paired = plan.masks.pair(nuclei, window) if plan.masks is not None else None
+    if paired is not None:
+        none = np.zeros(nuclei.shape, np.bool_)
+        return cell_model.GrownCells(paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none)
+    guides = plan.panel.positions("tumor", "myeloid")
+    return cell_model.grow_cells(
+        nuclei,
+        image[list(guides)],
+        roles=[plan.panel.channels[i].role for i in guides],
+        thresholds=[_threshold(plan.recipe, calibration, plan.panel.names[i]) for i in guides],
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.cells,
+    )
 
 
 def anchors_of(nuclei: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -224,6 +246,8 @@ def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Wind
 
 
 def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
+    if plan.masks is not None:
+        return plan.masks.nuclei.read
     index = plan.panel.nucleus(plan.recipe.segmentation.channel)
     position = plan.panel.indices[index] if index is not None else 0
     return lambda window: open_slide(plan.ref).read([position], window)[0]
