@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant import stain
+from ifquant.errors import SlideError
 from ifquant.histogram import merge, scan_block
 from ifquant.tiles import Window
 
@@ -26,6 +27,10 @@ class ChannelLevels(Protocol):
     def background_sd(self) -> float: ...  # noqa: D102
     @property
     def threshold(self) -> float | None: ...  # noqa: D102
+
+
+_DARK_ON_BRIGHT = 0.8
+"""Share of the range below the background. The 129 fluorescence images it was looked at on have at most 0.08, inverted at least 0.87."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +57,19 @@ def levels_of(image: NDArray[Any]) -> Levels:
         spread,
         stain.stain_threshold(values, counts).value,
     )
+
+
+def refuse_dark_on_bright(levels: ChannelLevels) -> None:
+    """Refuse a channel whose objects are darker than its background (brightfield, an inverted image).
+
+    Raises
+    ------
+    SlideError
+        If the background lies near the top of the channel's range.
+    """
+    span = levels.high - levels.low
+    if span > 0 and levels.background - levels.low > _DARK_ON_BRIGHT * span:
+        raise SlideError(
+            f"found a nucleus channel whose background ({levels.background:g}) lies near the top of its range ({levels.low:g} to "
+            f"{levels.high:g}): dark nuclei on bright ground. Expected a fluorescent stain, bright on dark: invert the channel first"
+        )

@@ -6,6 +6,7 @@ data-dependent (background, thresholds) was measured once for the whole slide an
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.levels import ChannelLevels, levels_of
+from ifquant.levels import ChannelLevels, levels_of, refuse_dark_on_bright
 from ifquant.recipe import Segmentation
 from ifquant.registry import segmenter_factory
 from ifquant.scale import estimate_nucleus_diameter_px
@@ -24,6 +25,10 @@ Read: TypeAlias = Callable[[Window], NDArray[Any]]
 """Pixels (Y, X) of the nucleus channel in any window inside the slide, native type."""
 ReadMaps: TypeAlias = Callable[[Window], NDArray[np.uint8]]
 """Maps (K, Y, X) of the lattice stage in any window inside the slide."""
+
+
+_SMALLEST = 0.12
+"""Smallest nucleus kept where the scale is only estimated, as a fraction of the typical area."""
 
 
 class Segmenter(Protocol):
@@ -76,10 +81,15 @@ def make_segmenter(options: Segmentation, *, pixel_size_um: float, calibration: 
     ------
     RequestError
         If the method is unknown, or needs a nucleus channel and there is none.
+    SlideError
+        If nuclei are darker than the background.
     MissingDependency
         If the method's package or model is not installed.
     """
-    made: Segmenter = segmenter_factory(options.method)(options, pixel_size_um=pixel_size_um, calibration=calibration)
+    factory = segmenter_factory(options.method)
+    if calibration is not None and options.method != "labels":
+        refuse_dark_on_bright(calibration)
+    made: Segmenter = factory(options, pixel_size_um=pixel_size_um, calibration=calibration)
     return made
 
 
@@ -114,7 +124,8 @@ def segment_nuclei(
     image : ndarray (Y, X), any numeric type
         Nuclear stain, bright on dark.
     pixel_size_um : float, optional
-        Edge of a pixel in um. None: the scale is estimated from the image and a `ScaleEstimated` warning states it.
+        Edge of a pixel in um. None: the scale is estimated from the image and a `ScaleEstimated` warning states it; nuclei down to an
+        eighth of the typical area are then kept.
     method : str
         Name of the segmentation method.
     options : Segmentation, optional
@@ -129,25 +140,28 @@ def segment_nuclei(
     ------
     RequestError
         If the image is not 2-D, not numeric or not finite, or the pixel size is not positive.
+    SlideError
+        If nuclei are darker than the background.
     """
     pixels = checked_image(image)
     if pixel_size_um is not None and not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
         raise RequestError(f"found pixel_size_um = {pixel_size_um}; expected um per pixel above 0, or None to estimate it")
     chosen = (options or Segmentation()).model_copy(update={"method": method})
-    factory = segmenter_factory(method)  # unknown methods are refused before any work
+    segmenter_factory(method)  # unknown methods are refused before any work
     if pixels.size == 0 or pixels.min() == pixels.max():
         return np.zeros(pixels.shape, np.int32)
     if pixel_size_um is None:
         diameter_px = estimate_nucleus_diameter_px(pixels)
         pixel_size_um = chosen.nucleus_diameter_um / diameter_px
+        typical_um2 = math.pi * chosen.nucleus_diameter_um**2 / 4
+        chosen = chosen.model_copy(update={"min_area_um2": min(chosen.min_area_um2, _SMALLEST * typical_um2)})
         warnings.warn(
             f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as {chosen.nucleus_diameter_um:g} um, "
             f"one pixel is {pixel_size_um:.3g} um. Pass pixel_size_um if you know it.",
             ScaleEstimated,
             stacklevel=2,
         )
-    segmenter: Segmenter = factory(chosen, pixel_size_um=pixel_size_um, calibration=levels_of(pixels))
-    return segment_image(segmenter, pixels)
+    return segment_image(make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels_of(pixels)), pixels)
 
 
 def checked_image(image: NDArray[Any]) -> NDArray[Any]:

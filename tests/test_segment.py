@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import ifquant
 from ifquant import registry
-from ifquant.errors import MissingDependency, RequestError
+from ifquant.errors import MissingDependency, RequestError, SlideError
 from ifquant.evaluation import evaluate
 from ifquant.levels import levels_of
 from ifquant.recipe import Segmentation
@@ -72,6 +72,13 @@ def test_constant_and_empty_images_have_no_nuclei() -> None:
 def test_refuses_what_is_no_image(image: NDArray[Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         segment_nuclei(image, pixel_size_um=0.5)
+
+
+@pytest.mark.parametrize("method", ["classical", "unet"])
+def test_dark_nuclei_on_bright_ground_are_refused(method: str) -> None:
+    image, _ = phantom(0, crowding=0.3)
+    with pytest.raises(SlideError, match="invert"):
+        segment_nuclei(image.max() - image, pixel_size_um=0.5, method=method)
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, np.nan, np.inf])
