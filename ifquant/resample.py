@@ -17,18 +17,18 @@ RATIOS = tuple(Fraction(a, b) for a, b in ((1, 8), (1, 6), (1, 5), (1, 4), (1, 3
 
 
 def nearest_ratio(scale: float) -> Fraction:
-    """The ratio of `RATIOS` nearest to `scale` (working pixels per image pixel), by the quotient of the two; 1 for about 0.82 to 1.22."""
+    """Return the ratio of `RATIOS` nearest to `scale` (working pixels per image pixel), by their quotient; 1 for about 0.82 to 1.22."""
     return min(RATIOS, key=lambda ratio: abs(float(np.log(scale / float(ratio)))))
 
 
 def working_shape(image_shape: tuple[int, int], ratio: Fraction) -> tuple[int, int]:
-    """Height and width of a whole image at the working scale; the last pixel may reach beyond the image."""
+    """Return height and width of a whole image at the working scale; the last pixel may reach beyond the image."""
     height, width = (-(-size * ratio.numerator // ratio.denominator) for size in image_shape)
     return height, width
 
 
 def source_range(start: int, stop: int, ratio: Fraction, size: int) -> tuple[int, int]:
-    """Image pixels (half-open, inside 0..size) that make the working pixels start..stop along one axis; `start` is a multiple of a."""
+    """Return the image pixels (half-open) that make the working pixels start..stop along one axis, and one more at each end."""
     a, b = ratio.numerator, ratio.denominator
     first, last = start * b // a, -(-stop * b // a)
     return max(first - 1, 0), min(last + 1, size)
@@ -77,5 +77,5 @@ def to_image(maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio:
 
 
 def _between(position: NDArray[np.int64], whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Index of the center at or before `position` / `whole`, and how many `whole`-ths the position lies beyond it."""
+    """Return the index of the center at or before `position` / `whole`, and how many `whole`-ths the position lies beyond it."""
     return position // whole, position % whole, whole

@@ -122,7 +122,9 @@ class UNetSegmenter:
             If the window does not start on the lattice.
         """
         if cell.y0 % self.lattice_px or cell.x0 % self.lattice_px:
-            raise RequestError(f"found a cell at y={cell.y0}, x={cell.x0}; expected multiples of {self.lattice_px} px: maps are made on one lattice")
+            raise RequestError(
+                f"found a cell at y={cell.y0}, x={cell.x0}; expected multiples of {self.lattice_px} px: maps are made on one lattice"
+            )
         whole = working_shape(image_shape, self.ratio)
         axes = [self._axis(*edges) for edges in ((cell.y0, cell.y1, whole[0]), (cell.x0, cell.x1, whole[1]))]
         (y0, y1), (x0, x1) = axes
@@ -201,7 +203,7 @@ def relief(distance: NDArray[np.float32], contact: NDArray[np.float32], card: Ca
 
 
 def probabilities(model: str, sha256: str, normalised: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The network's maps (3, Y, X), 0 to 1: foreground, normalised distance, contact; the image is mirrored up to multiples of 16."""
+    """Run the network: foreground, normalised distance, contact (3, Y, X), 0 to 1; the image is mirrored up to multiples of 16."""
     height, width = normalised.shape
     padded = np.pad(normalised, ((0, -height % 16), (0, -width % 16)), mode="symmetric")
     (maps,) = _session(model, sha256).run(None, {"image": padded[None, None]})
@@ -227,13 +229,15 @@ def read_card(model: Path) -> Card:
 
 @lru_cache(maxsize=2)
 def _session(model: str, sha256: str) -> Any:
-    """The model, loaded once per process, with one thread."""
+    """Return the model, loaded once per process, with one thread."""
     import onnxruntime
 
     content = Path(model).read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise MissingDependency(f"found a model {model} with SHA-256 {found}; its card says {sha256}: the file is damaged, install ifquant again")
+        raise MissingDependency(
+            f"found a model {model} with SHA-256 {found}; its card says {sha256}: the file is damaged, install ifquant again"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -243,5 +247,5 @@ def _session(model: str, sha256: str) -> Any:
 
 
 def with_decoder(segmenter: UNetSegmenter, **changes: Any) -> UNetSegmenter:
-    """A segmenter with other decoder options (for tuning)."""
+    """Return a segmenter with other decoder options (for tuning)."""
     return replace(segmenter, options=replace(segmenter.options, **changes))

@@ -30,7 +30,7 @@ from nuclei.targets import loss
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder nuclei_dsb2018 (only its split `train` is read, less a tenth)")
     parser.add_argument("--extra", type=Path, help="folder of further simulated fields: *.npz with `image` and `labels`")
@@ -96,9 +96,20 @@ def train(options: argparse.Namespace) -> int:
         torch.set_rng_state(state["rng"].cpu())
     real = data.read_dsb(options.data, "train") if options.data else []
     crops = data.Crops(
-        real, seed=options.seed, start=step, batch=options.batch, size=options.crop, pool=options.pool, extra=data.read_fields(options.extra) if options.extra else None, cache=options.out / "fields"
+        real,
+        seed=options.seed,
+        start=step,
+        batch=options.batch,
+        size=options.crop,
+        pool=options.pool,
+        extra=data.read_fields(options.extra) if options.extra else None,
+        cache=options.out / "fields",
     )
-    batches = iter(torch.utils.data.DataLoader(crops, batch_size=None, num_workers=min(options.workers, 1), prefetch_factor=6 if options.workers else None))
+    batches = iter(
+        torch.utils.data.DataLoader(
+            crops, batch_size=None, num_workers=min(options.workers, 1), prefetch_factor=6 if options.workers else None
+        )
+    )
     print(json.dumps({"images": len(real), "extra": len(crops.extra), "start": step, "seconds": round(spent)}), flush=True)
 
     def state_now() -> dict[str, Any]:

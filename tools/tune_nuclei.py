@@ -1,6 +1,6 @@
 """Tune the decoder's thresholds on the held-out tenth of the training images, by coordinate search; write them into the model card.
 
-    python tools/tune_nuclei.py --data ../shared/data/nuclei_dsb2018 --model ifquant/models/nuclei.onnx [--write]
+python tools/tune_nuclei.py --data ../shared/data/nuclei_dsb2018 --model ifquant/models/nuclei.onnx [--write]
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Held:
         scale = self.pixel_size_um / unet.WORKING_UM
         self.ratio = {"one": Fraction(1), "nearest": nearest_ratio(scale)}.get(policy) or nearest_ratio(scale * float(policy))
         levels = levels_of(image.astype(np.uint16))
-        self.segmenter = unet.UNetSegmenter(str(model), unet.Card(sha256, **START), levels.low, max(levels.high, levels.low + 1), self.ratio, unet.DecodeOptions())
+        self.segmenter = unet.UNetSegmenter(
+            str(model), unet.Card(sha256, **START), levels.low, max(levels.high, levels.low + 1), self.ratio, unet.DecodeOptions()
+        )
         height, width = working_shape(image.shape, self.ratio)
         pixels = to_working(to_working(image, 0, 0, height, self.ratio, image.shape[0], 0), 0, 0, width, self.ratio, image.shape[1], 1)
         normalised = np.clip((pixels - self.segmenter.low) / (self.segmenter.high - self.segmenter.low), *unet.CLIP).astype(np.float32)
@@ -67,7 +69,9 @@ class Held:
         foreground, distance, contact = self.maps.astype(np.float32)
         maps = np.stack([(foreground * 255 + 0.5).astype(np.uint8), unet.relief(distance, contact, card)])
         maps = to_image(to_image(maps, 0, 0, self.truth.shape[0], self.ratio, 1), 0, 0, self.truth.shape[1], self.ratio, 2)
-        options = replace(self.segmenter.options, foreground=card.foreground, min_peak=card.min_peak, merge_ratio=card.merge_ratio, **self.bounds)
+        options = replace(
+            self.segmenter.options, foreground=card.foreground, min_peak=card.min_peak, merge_ratio=card.merge_ratio, **self.bounds
+        )
         return score.counts(decode(maps[0], maps[1], options), self.truth)
 
 

@@ -1,0 +1,1 @@
+"""Training of the nucleus network: network, targets and loss, simulated fields, crops, scores."""

@@ -27,7 +27,7 @@ Picture = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
 def held_out_groups(rows: list[dict[str, str]], fraction: float = 0.1) -> set[str]:
-    """Groups of the training split that are kept for tuning: drawn with a fixed seed until a tenth of the images is held out."""
+    """Return the groups of the training split that are kept for tuning: drawn with a fixed seed until a tenth of the images is held out."""
     train = [row["group"] for row in rows if row["split"] == "train"]
     groups = sorted(set(train))
     held: set[str] = set()
@@ -44,7 +44,7 @@ def held_out_groups(rows: list[dict[str, str]], fraction: float = 0.1) -> set[st
 
 
 def read_dsb(folder: Path, part: str) -> list[Picture]:
-    """Images (float32, raw values) and labels of `part`: "train" (without the held-out tenth), "tune" (that tenth) or "val"."""
+    """Read images (float32, raw values) and labels of `part`: "train" (without the held-out tenth), "tune" (that tenth) or "val"."""
     with open(folder / "manifest.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     held = held_out_groups(rows)
@@ -58,20 +58,20 @@ def read_dsb(folder: Path, part: str) -> list[Picture]:
 
 
 def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image on the scale of its own 1st (0) and 99.8th (1) percentile."""
+    """Return the image on the scale of its own 1st (0) and 99.8th (1) percentile."""
     low, high = np.percentile(image, [1, 99.8])
     return ((image - low) / max(high - low, 1e-3)).astype(np.float32)
 
 
 def median_diameter(labels: NDArray[np.int32]) -> float:
-    """Diameter of the circle with the median area (px); 16 when there is no object."""
+    """Return the diameter of the circle with the median area (px); 16 when there is no object."""
     area = np.bincount(labels.ravel())[1:]
     area = area[area > 0]
     return float(2 * np.sqrt(np.median(area) / np.pi)) if area.size else 16.0
 
 
 def warp(rng: np.random.Generator, picture: Picture, size: int, diameter: float) -> Picture:
-    """A random turned, mirrored and scaled crop; centred near a nucleus in most cases."""
+    """Cut a random turned, mirrored and scaled crop; centred near a nucleus in most cases."""
     image, labels = picture
     height, width = labels.shape
     scale = float(np.exp(rng.uniform(np.log(0.5), np.log(2.2))))
@@ -119,12 +119,12 @@ def paste(rng: np.random.Generator, below: Picture, above: Picture) -> Picture:
 
 
 def surface(rng: np.random.Generator, size: int, low: float, high: float) -> NDArray[np.float32]:
-    """A smooth random surface with values of about low..high."""
+    """Make a smooth random surface with values of about low..high."""
     return cv2.resize(rng.uniform(low, high, (3, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def degrade(rng: np.random.Generator, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Brightness, gamma, light gradients, blur, shot and read noise, 8-bit steps and JPEG."""
+    """Change brightness, gamma, light gradients, blur, shot and read noise, 8-bit steps and JPEG."""
     size = x.shape[0]
     low, high = rng.uniform(-0.12, 0.12), 1 + rng.uniform(-0.3, 0.3)  # a poor estimate of the percentiles
     if rng.uniform() < 0.5:
@@ -148,7 +148,9 @@ def degrade(rng: np.random.Generator, x: NDArray[np.float32]) -> NDArray[np.floa
     if rng.uniform() < 0.15:
         x = np.round(x * rng.integers(16, 80)) / np.float32(60)
     if rng.uniform() < 0.1:
-        coded = cv2.imencode(".jpg", np.clip(x * 127 + 25, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))])[1]
+        coded = cv2.imencode(".jpg", np.clip(x * 127 + 25, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))])[
+            1
+        ]
         x = (cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE).astype(np.float32) - 25) / 127
     return np.clip(x, *CLIP).astype(np.float32)
 
@@ -157,7 +159,17 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
     """Endless batches (images (B, 1, S, S), maps (B, 3, S, S)) from step `start`; half of every batch is simulated."""
 
     def __init__(
-        self, real: list[Picture], *, seed: int, start: int, batch: int, size: int, pool: int = 300, renew: int = 12, extra: list[Picture] | None = None, cache: Path | None = None
+        self,
+        real: list[Picture],
+        *,
+        seed: int,
+        start: int,
+        batch: int,
+        size: int,
+        pool: int = 300,
+        renew: int = 12,
+        extra: list[Picture] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.real = [(normalised(image), labels, median_diameter(labels)) for image, labels in real]
         self.extra = [(normalised(image), labels, median_diameter(labels)) for image, labels in extra or []]
@@ -166,14 +178,14 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
         self.fields: dict[int, tuple[NDArray[np.float32], NDArray[np.int32], float]] = {}
 
     def simulated(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
-        """Simulated field number `index`; a window of `pool` fields is kept, one is renewed every `renew` steps."""
+        """Return simulated field number `index`; a window of `pool` fields is kept, one is renewed every `renew` steps."""
         if index not in self.fields:
             image, labels = self.stored_field(index)
             self.fields[index] = (normalised(image), labels, median_diameter(labels))
         return self.fields[index]
 
     def stored_field(self, index: int) -> Picture:
-        """A simulated field from the cache on disk, if there is one; made, and kept there, if not."""
+        """Return a simulated field from the cache on disk, if there is one; made, and kept there, if not."""
         path = self.cache / f"{index:06d}.npz" if self.cache else None
         if path and path.exists():
             with np.load(path) as stored:
@@ -188,7 +200,7 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
         return half.astype(np.float32), labels
 
     def crop(self, step: int, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Crop number `place` of the batch of `step`: odd places are real, even ones simulated."""
+        """Make crop number `place` of the batch of `step`: odd places are real, even ones simulated."""
         rng = np.random.default_rng([self.seed, step, place])
         if place % 2 and self.real:
             image, labels, diameter = self.real[rng.integers(len(self.real))]
@@ -216,7 +228,7 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
 
 
 def read_fields(folder: Path) -> list[Picture]:
-    """Further simulated fields: every .npz of the folder, in order of name, with `image` and `labels`."""
+    """Read further simulated fields: every .npz of the folder, in order of name, with `image` and `labels`."""
     pictures = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as stored:

@@ -39,9 +39,7 @@ class UNet(nn.Module):
     def __init__(self, width: tuple[int, ...] = WIDTH, heads: int = len(HEADS)) -> None:
         super().__init__()
         depth = len(width) - 1
-        self.down = nn.ModuleList(
-            [double_convolution(1, width[0])] + [double_convolution(width[i], width[i + 1]) for i in range(depth)]
-        )
+        self.down = nn.ModuleList([double_convolution(1, width[0])] + [double_convolution(width[i], width[i + 1]) for i in range(depth)])
         self.expand = nn.ModuleList([nn.ConvTranspose2d(width[i + 1], width[i], 2, 2) for i in reversed(range(depth))])
         self.up = nn.ModuleList([double_convolution(2 * width[i], width[i]) for i in reversed(range(depth))])
         self.head = nn.Conv2d(width[0], heads, 1)
@@ -60,7 +58,7 @@ class UNet(nn.Module):
 
 
 def fold_batchnorm(net: UNet) -> UNet:
-    """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them."""
+    """Return a copy in evaluation mode whose BatchNorms are folded into the convolutions before them."""
     import copy
 
     from torch.nn.utils.fusion import fuse_conv_bn_eval

@@ -10,11 +10,12 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 def overlaps(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> NDArray[np.float64]:
     """IoU of every predicted with every true object, (n predicted, n true)."""
-    predicted, truth = (np.unique(labels, return_inverse=True)[1].reshape(labels.shape) + int(labels.min() > 0) for labels in (predicted, truth))
-    n, m = int(predicted.max()) + 1, int(truth.max()) + 1
-    shared = np.bincount(predicted.ravel() * m + truth.ravel(), minlength=n * m).reshape(n, m).astype(np.float64)
-    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-    return (shared / np.maximum(union, 1))[1:, 1:]
+    n, m = int(predicted.max(initial=0)) + 1, int(truth.max(initial=0)) + 1
+    shared = np.bincount(predicted.ravel().astype(np.int64) * m + truth.ravel(), minlength=n * m).reshape(n, m)
+    rows, columns = shared.sum(1), shared.sum(0)
+    union = rows[:, None] + columns[None, :] - shared
+    iou = shared / np.maximum(union, 1)
+    return iou[1:][rows[1:] > 0][:, 1:][:, columns[1:] > 0]
 
 
 def counts(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -118,7 +118,8 @@ def nuclei_layer(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float3
             continue
         field, own = where
         depth, coverage = nucleus.depth[own], nucleus.coverage[own]
-        light = np.exp(rng.normal(0, brightness_spread)) * coverage * (1 - dome * np.minimum(depth, 1) ** 2 + rim * np.exp(-(((depth - 0.85) / 0.15) ** 2)))
+        profile = 1 - dome * np.minimum(depth, 1) ** 2 + rim * np.exp(-(((depth - 0.85) / 0.15) ** 2))
+        light = np.exp(rng.normal(0, brightness_spread)) * coverage * profile
         light = light * np.clip(1 + grain * (0.6 * fine[field] + 0.6 * coarse[field]), 0.15, 3)
         for _ in range(rng.integers(0, 4) if r > 6 and rng.uniform() < 0.4 else 0):  # nucleoli (dark) or chromocentres (bright)
             cy, cx = rng.uniform(-0.5, 0.5, 2) * r
@@ -172,8 +173,10 @@ def backdrop(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
         fibres = np.zeros((size, size), np.float32)
         for _ in range(rng.integers(2, 12)):
             start, turn = rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi)
-            steps = np.cumsum(np.stack([np.cos(turn + np.cumsum(rng.normal(0, 0.15, 40))), np.sin(turn + np.cumsum(rng.normal(0, 0.15, 40)))], 1) * 10, 0)
-            cv2.polylines(fibres, [(start + steps).astype(np.int32)], False, float(rng.uniform(0.05, 0.35)), int(rng.integers(1, 4)), cv2.LINE_AA)
+            bends = turn + np.cumsum(rng.normal(0, 0.15, (2, 40)), axis=1)
+            steps = np.cumsum(10 * np.stack([np.cos(bends[0]), np.sin(bends[1])], 1), 0)
+            light_of, thick = float(rng.uniform(0.05, 0.35)), int(rng.integers(1, 4))
+            cv2.polylines(fibres, [(start + steps).astype(np.int32)], False, light_of, thick, cv2.LINE_AA)
         light += cv2.GaussianBlur(fibres, (0, 0), rng.uniform(0.7, 1.5))
     return light
 
