@@ -1,14 +1,4 @@
-"""Does a distribution of intensities hold two populations? A histogram on the log scale, a test for a valley, and a two-component mixture.
-
-The test is a scan for an *antimode*. If a density has one mode, then of three equally wide, disjoint intervals A < V < B the middle one
-never holds fewer expected cells than both neighbours. Given how many cells fall into the pair, the count of the poorer neighbour against
-V is then binomial(1/2) at worst, whatever the (unimodal) density: skewed, heavy-tailed or flat. The scan takes the triple with the
-largest signed root of the binomial deviance over all positions and nine widths; how large it gets by chance was measured on the uniform
-density, the least favourable unimodal one (as for the dip test of Hartigan & Hartigan 1985, Ann. Statist. 13:70; local comparisons of
-counts as in Dümbgen & Walther 2008, Ann. Statist. 36:1758). `CRITICAL` is its 99 % quantile there, so one distribution in a hundred is
-called at worst, and far fewer of the log-normal, skewed or heavy-tailed ones that stains give (tests/test_gates.py measures it). With
-many cells a dent of no importance becomes significant, so the valley must also be deep, and the two fitted components apart and not tiny.
-"""
+"""The distribution of intensities: a histogram on the log scale and a mixture of two Gaussians on it. Whether there are two: valley.py."""
 
 from __future__ import annotations
 
@@ -24,15 +14,6 @@ _MIN_STEPS = 5
 """Tied values lie at least this many of their steps above zero, or the log would make modes of the steps."""
 _MERGED = 4
 """Bins merged for the mixture, which needs no finer ones."""
-WIDTHS = (8, 11, 16, 23, 32, 45, 64, 91, 128)
-"""Widths of the intervals in bins."""
-CRITICAL_N = (50, 100, 200, 400)
-CRITICAL = (4.0, 4.25, 4.6, 4.85)
-"""At least the 99 % quantile of the scan's score over 4000 uniform samples of these sizes (between: linear in log n; above: the last)."""
-MAX_VALLEY = 0.8
-"""Deepest point of the valley over the lesser mode; above it two populations overlap too much for any gate between them to mean much."""
-FLOOR = 0.2
-"""Height of the valley's floor, between the valley (0) and the lesser mode (1); gates of fitted components stay on it."""
 MIN_SEPARATION = 2.0
 """Ashman's D of the two components: below 2 two Gaussians do not separate (Ashman, Bird & Zepf 1994, Astron. J. 108:2348)."""
 MIN_WEIGHT = 0.01
@@ -70,30 +51,6 @@ class LogHistogram:
     def centers(self) -> Floats:
         """Bin centers on the log scale."""
         return (self.edges[1:] + self.edges[:-1]) / 2
-
-
-@dataclass(frozen=True)
-class Valley:
-    """The most significant antimode of a histogram.
-
-    Attributes
-    ----------
-    bin
-        Its middle.
-    score, depth
-        How clearly it speaks against one mode; valley over lesser mode (0 = empty).
-    floor
-        First and last bin of the valley's floor: as poor as the valley, up to a fifth of the way to the lesser mode.
-    left_mode, right_mode
-        Bins of the modes on either side.
-    """
-
-    bin: int
-    score: float
-    depth: float
-    floor: tuple[int, int]
-    left_mode: int
-    right_mode: int
 
 
 @dataclass(frozen=True)
@@ -155,48 +112,6 @@ def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
         cumulative = np.searchsorted(values, at, side="right").astype(np.float64)
         cumulative[0] = np.searchsorted(values, at[0], side="left")
     return LogHistogram(edges, np.diff(cumulative), offset, values.size)
-
-
-def critical_score(n: int) -> float:
-    """Score a valley needs among `n` cells."""
-    return float(np.interp(np.log(max(n, 1)), np.log(CRITICAL_N), CRITICAL))
-
-
-def find_valley(counts: Floats) -> Valley | None:
-    """Scan for the antimode that speaks most clearly against one mode; None where no interval is poorer than both its sides.
-
-    At least `MIN_WEIGHT` of the counts lie on either side: a few odd cells far out do not hide the valley that matters.
-    """
-    sums = np.concatenate([[0.0], np.cumsum(counts)])
-    best: Valley | None = None
-    for width in WIDTHS:
-        inside = sums[width:] - sums[:-width]
-        if inside.size <= 2 * width:
-            break
-        left = np.maximum.accumulate(inside)[: -2 * width]
-        right = np.maximum.accumulate(inside[::-1])[::-1][2 * width :]
-        middle = inside[width:-width]
-        mode = np.minimum(left, right)
-        both = mode + middle
-        deviance = np.zeros(middle.shape)
-        at_most = sums[width + width // 2 :][: middle.size]  # cells below the middle of V
-        poorer = (mode > middle) & (at_most >= MIN_WEIGHT * sums[-1]) & (at_most <= (1 - MIN_WEIGHT) * sums[-1])
-        m, v, t = mode[poorer], middle[poorer], both[poorer]
-        deviance[poorer] = m * np.log(2 * m / t) + v * np.log(np.where(v > 0, 2 * v / t, 1.0))
-        at = int(deviance.argmax())
-        score = float(np.sqrt(2 * max(deviance[at], 0.0)))
-        if score > 0 and (best is None or score > best.score):
-            low = int(inside[: at + 1].argmax()) + width // 2
-            high = at + 2 * width + int(inside[at + 2 * width :].argmax()) + width // 2
-            poor = inside <= middle[at] + FLOOR * (mode[at] - middle[at])
-            first, last = at + width, at + width
-            while first > 0 and poor[first - 1]:
-                first -= 1
-            while last + 1 < poor.size and poor[last + 1]:
-                last += 1
-            floor = first + width // 2, last + width // 2
-            best = Valley(at + width + width // 2, score, float(middle[at] / mode[at]), floor, low, high)
-    return best
 
 
 def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iterations: int = 200) -> Mixture:
