@@ -58,7 +58,7 @@ class SimulatedWindow:
         One row per true cell that shows in the window, by `id`: `class`, `nucleus_x_um`, `nucleus_y_um` (center of its outline),
         `tgfb1_level`, `il1b_level` (counts at full staining, before blur), `tgfb1_z`, `il1b_z` (the same, standardised logarithm; the
         slope of `il1b_z` on `exposure` is the option `effect`), `exposure` (mean `tgfb1_z` of the at most 5 nearest tumor cells within
-        30 um that have their nucleus in the section, on the slide or beyond its edge; missing without any, and in classes other than myeloid).
+        30 um with a nucleus in the section, on the slide or beyond its edge; missing without any, and in classes other than myeloid).
     """
 
     window: Window

@@ -17,7 +17,7 @@ from ifquant.simulate_options import LYMPHOCYTE, MYELOID, STROMA, TUMOR
 from ifquant.simulate_places import BEND, COS, IN_PLANE, KIND, MAJOR, MINOR, REACH, SIN, X, Y
 from ifquant.simulate_random import normal, uniform
 
-NUCLEUS_SIGNAL = np.array([0.95, 0.97, 1.2, 1.12])
+NUCLEUS_SIGNAL = np.array([0.95, 0.97, 1.25, 1.12])
 """Typical DAPI brightness of a nucleus by class: small dense lymphocytes are the brightest (breast_mif)."""
 BORDER_REACH_PX = 4
 """Distances from a cell's border are known up to this many px."""
@@ -89,7 +89,7 @@ def paint_nuclei(
         for k in range(4):
             wave[k, 0] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 200 + 2 * k)
             wave[k, 1] = rough * 0.075 / (1.0 + 0.8 * k) * normal(key, 201 + 2 * k)
-        light = NUCLEUS_SIGNAL[kind] * np.exp(0.20 * normal(key, 210))
+        light = NUCLEUS_SIGNAL[kind] * np.exp(0.21 * normal(key, 210))
         edge = 0.35 + 0.5 * uniform(key, 30) ** 2
         if blurred:
             light *= 0.08 + 0.42 * uniform(key, 31) ** 1.5
@@ -98,8 +98,8 @@ def paint_nuclei(
                 continue
         else:
             light *= 1.0 - 0.55 * max(0.0, uniform(key, 34) - 0.9) / 0.1
-        grain = (0.22, 0.26, 0.30, 0.20)[kind]
-        lumps = (0.16, 0.15, 0.20, 0.12)[kind]
+        grain = (0.14, 0.16, 0.19, 0.13)[kind]
+        lumps = (0.14, 0.14, 0.17, 0.11)[kind]
         tilt_y, tilt_x = 0.12 * normal(key, 220), 0.12 * normal(key, 221)
         shift_y, shift_x = int(uniform(key, 35) * side), int(uniform(key, 36) * side)
         n_spots = 0 if blurred or kind == LYMPHOCYTE else int(3.2 * uniform(key, 37))

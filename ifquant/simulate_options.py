@@ -80,11 +80,11 @@ class SimulationOptions:
     pixel_size_um: float = 0.5
     seed: int = 0
     nest_fraction: float = 0.48
-    nest_range_um: float = 110.0
+    nest_range_um: float = 75.0
     follicle_fraction: float = 0.10
     hole_fraction: float = 0.03
     crowding: float = 1.0
-    overlap: float = 0.05
+    overlap: float = 0.04
     myeloid_fraction: float = 1.0
     without_nucleus: float = 0.05
     out_of_focus: float = 1.0

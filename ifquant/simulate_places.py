@@ -83,7 +83,7 @@ def make_tissue(options: SimulationOptions, rectangle_um: tuple[float, float, fl
         field(_HOLE, 30.0),
         field(_FLOW_Y, 90.0),
         field(_FLOW_X, 90.0),
-        field(_CROWD, 45.0),
+        field(_CROWD, 30.0),
         level_above(options.nest_fraction),
         level_above(options.follicle_fraction),
         level_above(options.hole_fraction),
@@ -166,9 +166,9 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
     bend = 0.0
     crowd = field_at(tissue.crowd, cell[Y], cell[X])
     if kind == TUMOR:
-        radius = 4.1 * np.exp(0.17 * normal(key, 0) - 0.05 * crowd)
+        radius = 4.2 * np.exp(0.18 * normal(key, 0) - 0.04 * crowd)
         aspect = 1.05 + 0.6 * uniform(key, 5) ** 1.3
-        gap = 2.4 * np.exp(0.25 * normal(key, 1) - 0.5 * crowd)
+        gap = 2.3 * np.exp(0.38 * normal(key, 1) - 0.55 * crowd)
         reach = 9.5
     elif kind == MYELOID:
         radius = 3.7 * np.exp(0.15 * normal(key, 0))
