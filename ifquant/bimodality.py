@@ -85,11 +85,12 @@ def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
     are spread evenly over their grid step, and shifted where the log would tear the steps apart. The order of the values does not matter.
     """
     values = np.sort(values[np.isfinite(values)])
-    if values.size == 0 or values[0] == values[-1]:
+    if values.size == 0 or values[-1] - values[0] < 1e-100:  # less has no inverse
         return None
     offset = 0.0
     unique, n_each = np.unique(values, return_counts=True)
     gap = float(np.diff(unique).min()) if unique.size * 2 < values.size else 0.0
+    gap = gap if gap > 1e-12 * (values[-1] - values[0]) else 0.0  # rounding, not a grid
     if np.quantile(values, 0.001) <= 0:
         tops = np.quantile(values, [0.9, 0.99, 1.0])
         span = next(top - values[0] for top in tops if top > values[0])
