@@ -18,7 +18,7 @@ width. A valley found this way must be visible too: V at most `VISIBLE` of the f
 samples (tools/calibrate_valley.py), the least favourable falling density; a false call needs a false rise in one of the two flanks, so at
 most one in a hundred is called. That holds for every density with one mode that stays above a quarter of its peak (such as the uniform one,
 with both sides needed well under 1 %), and for every one with convex tails. **Where it does not hold:** a narrow peak on a *flat* shelf
-or pedestal that ends abruptly has one mode, yet is called in about two samples of three: at a glance at a histogram nobody could tell
+or pedestal that ends abruptly has one mode, yet is called more often than not once the shelf has 150 cells: at a glance nobody could tell
 it from a wide second population, and a test that protects it cannot find rare positive cells.
 """
 
