@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,17 @@ def test_several_slides_are_named_by_seed(tmp_path: Path) -> None:
     paths = list(simulate_slides(tmp_path, n=2, size=128, seed=5, compression="zstd"))
     assert [path.name for path in paths] == ["simulated_0005.ome.tif", "simulated_0006.ome.tif"]
     assert not [name for name in tmp_path.iterdir() if "part" in name.suffix]
+
+
+def test_the_example_slides_are_made_anew() -> None:
+    """tools/make_examples.py gives the kept slides: the same bytes on the machine that wrote them, within 2 counts on any other."""
+    root = Path(__file__).parents[1]
+    specification = importlib.util.spec_from_file_location("make_examples", root / "tools" / "make_examples.py")
+    assert specification is not None
+    assert specification.loader is not None
+    make_examples = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_examples)
+    for name, (_, _, options) in make_examples.SLIDES.items():
+        kept = tifffile.imread(root / "example_images" / f"{name}.ome.tif").astype(int)
+        found = simulate_field(options).image.astype(int)
+        assert np.mean(np.abs(found - kept) <= 2) >= 0.999
