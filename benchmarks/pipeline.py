@@ -23,27 +23,27 @@ from typing import Any
 import psutil
 
 import ifquant
-from ifquant.execution import Execution, one_thread_per_library
-from ifquant.recipe import Recipe
-from ifquant.simulate_files import simulate_slides
+from ifquant.pipeline.execution import Execution, one_thread_per_library
+from ifquant.recipes.recipe import Recipe
+from ifquant.simulation.simulate_files import simulate_slides
 
 STAGES = (
-    ("hash the file", "ifquant.slide", "fingerprint"),
-    ("read pixels", "ifquant.slide", "Slide.read"),
-    ("calibrate", "ifquant.pipeline", "calibrate_slide"),
-    ("network maps", "ifquant.tile", "compute_maps"),
-    ("nuclei", "ifquant.tile", "_nuclei"),
-    ("cells", "ifquant.cells", "grow_cells"),
-    ("measure", "ifquant.measure", "measure_cells"),
-    ("tiles, rest", "ifquant.tile", "compute_tile"),
-    ("assemble", "ifquant.pipeline", "assemble"),
-    ("gates, phenotypes", "ifquant.finish", "classify_cells"),
-    ("proximity", "ifquant.proximity", "proximity"),
-    ("table stage, rest", "ifquant.cohort", "finish_slide"),
-    ("write tables", "ifquant.outputs", "write_cells"),
-    ("write labels", "ifquant.outputs", "write_labels"),
-    ("outputs, rest (pictures)", "ifquant.outputs", "write_slide"),
-    ("report", "ifquant.report", "write_report"),
+    ("hash the file", "ifquant.slides.slide", "fingerprint"),
+    ("read pixels", "ifquant.slides.slide", "Slide.read"),
+    ("calibrate", "ifquant.pipeline.pipeline", "calibrate_slide"),
+    ("network maps", "ifquant.pipeline.tile", "compute_maps"),
+    ("nuclei", "ifquant.pipeline.tile", "_nuclei"),
+    ("cells", "ifquant.cells.cells", "grow_cells"),
+    ("measure", "ifquant.cells.measure", "measure_cells"),
+    ("tiles, rest", "ifquant.pipeline.tile", "compute_tile"),
+    ("assemble", "ifquant.pipeline.pipeline", "assemble"),
+    ("gates, phenotypes", "ifquant.pipeline.finish", "classify_cells"),
+    ("proximity", "ifquant.spatial.proximity", "proximity"),
+    ("table stage, rest", "ifquant.pipeline.cohort", "finish_slide"),
+    ("write tables", "ifquant.reports.outputs", "write_cells"),
+    ("write labels", "ifquant.reports.outputs", "write_labels"),
+    ("outputs, rest (pictures)", "ifquant.reports.outputs", "write_slide"),
+    ("report", "ifquant.reports.report", "write_report"),
 )
 
 
@@ -55,6 +55,8 @@ class Clock:
         self._stack: list[float] = []
 
     def timed(self, stage: str, function: Any) -> Any:
+        """Wrap a function so that its time counts for `stage`."""
+
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             started = time.process_time()

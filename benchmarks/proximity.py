@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from ifquant.proximity import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
-from ifquant.runs import CellRuns
-from ifquant.tissue import TissueMask
+from ifquant.base.runs import CellRuns
+from ifquant.calibration.tissue import TissueMask
+from ifquant.spatial.proximity import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
 
 PIXEL_UM = 0.5
 

@@ -21,12 +21,12 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
 import ifquant
-from ifquant.evaluation import evaluate
-from ifquant.execution import Execution, one_thread_per_library
-from ifquant.omezarr import read_labels
-from ifquant.simulate import SimulationOptions, simulate_window
-from ifquant.simulate_files import write_slide
-from ifquant.tiles import Window
+from ifquant.base.tiles import Window
+from ifquant.nuclei.evaluation import evaluate
+from ifquant.pipeline.execution import Execution, one_thread_per_library
+from ifquant.simulation.simulate import SimulationOptions, simulate_window
+from ifquant.simulation.simulate_files import write_slide
+from ifquant.slides.omezarr import read_labels
 
 PHENOTYPE_OF = {"tumor": "tumor", "myeloid": "myeloid", "lymphocyte": "other", "stroma": "other"}
 

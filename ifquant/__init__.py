@@ -1,4 +1,4 @@
-"""ifquant: do myeloid cells that touch TGFb-bearing tumor cells make IL1b?
+"""Ask stained slides whether myeloid cells that touch TGFb-bearing tumor cells make IL1b.
 
 The public functions load on first use, so that ``import ifquant`` stays light (no torch, napari, matplotlib, onnxruntime or distributed).
 """
@@ -8,22 +8,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ifquant.cells import segment_cells
-    from ifquant.cohort import run
-    from ifquant.evaluation import evaluate
-    from ifquant.measure import quantify
-    from ifquant.segment import segment_nuclei
+from ifquant.base.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
+if TYPE_CHECKING:
+    from ifquant.cells.cells import segment_cells
+    from ifquant.cells.measure import quantify
+    from ifquant.nuclei.evaluation import evaluate
+    from ifquant.nuclei.segment import segment_nuclei
+    from ifquant.pipeline.cohort import run
+
+__all__ = ["__version__", "evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
 
 _HOME = {
-    "run": "ifquant.cohort",
-    "segment_nuclei": "ifquant.segment",
-    "segment_cells": "ifquant.cells",
-    "quantify": "ifquant.measure",
-    "evaluate": "ifquant.evaluation",
+    "run": "ifquant.pipeline.cohort",
+    "segment_nuclei": "ifquant.nuclei.segment",
+    "segment_cells": "ifquant.cells.cells",
+    "quantify": "ifquant.cells.measure",
+    "evaluate": "ifquant.nuclei.evaluation",
 }
 
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ifquant import __version__
+from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, RequestError
-from ifquant.execution import Execution, one_thread_per_library
-from ifquant.tiles import Window
+from ifquant.pipeline.execution import Execution, one_thread_per_library
 
 one_thread_per_library()
 
@@ -45,14 +45,14 @@ def init(
     pixel_size: PixelSize = None,
 ) -> None:
     """Print a commented recipe with this slide's channels and a guess of each role, to be confirmed by you."""
-    from ifquant.recipe_init import read_markers, recipe_template
+    from ifquant.recipes.recipe_init import read_markers, recipe_template
 
     if (image is None) == (markers is None):
         raise RequestError("give either a slide or --markers FILE: ifquant init slide.ome.tif > recipe.toml")
     if markers is not None:
         typer.echo(recipe_template(read_markers(markers), source=markers.name), nl=False)
         return
-    from ifquant.slide import SlideRef
+    from ifquant.slides.slide import SlideRef
 
     with SlideRef((str(image),), pixel_size_um=pixel_size).open() as slide:
         typer.echo(recipe_template(slide.info.channels, source=Path(str(image)).name), nl=False)
@@ -64,7 +64,7 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ifquant import slide
+    from ifquant.slides import slide
 
     table = Table(show_lines=True)
     for column in ("slide", "format", "C x Y x X", "type", "channels", "um/px", "levels", "problems"):
@@ -101,7 +101,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
     """Segment, measure, classify and report every slide; resumes where it stopped."""
-    from ifquant.cohort import run as run_cohort
+    from ifquant.pipeline.cohort import run as run_cohort
 
     result = run_cohort(
         recipe,
@@ -121,13 +121,15 @@ def run(
 def segment(
     image: Annotated[str, typer.Argument(help="A slide", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Label image (OME-TIFF)")],
-    channel: Annotated[str | None, typer.Option("--channel", help="Nucleus channel: name or index; default: guessed from the names")] = None,
+    channel: Annotated[
+        str | None, typer.Option("--channel", help="Nucleus channel: name or index; default: guessed from the names")
+    ] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Cells instead of nuclei, grown along all other channels")] = False,
     method: Annotated[str | None, typer.Option("--method", help="Segmentation method; default: the recipe's default")] = None,
     pixel_size: PixelSize = None,
 ) -> None:
     """Segment nuclei (or cells) of one slide, without a recipe."""
-    from ifquant.segment_file import segment_file
+    from ifquant.pipeline.segment_file import segment_file
 
     count, note = segment_file(image, out, channel=channel, cells=cells, method=method, pixel_size_um=pixel_size)
     typer.echo(f"{count} {'cells' if cells else 'nuclei'} written to {out}{note}", err=True)
@@ -141,7 +143,7 @@ def evaluate(
     picture: Annotated[Path | None, typer.Option("--picture", help="Also draw hits, misses and splits (PNG)")] = None,
 ) -> None:
     """AP, F1, precision, recall, PQ, splits and merges over IoU thresholds."""
-    from ifquant.evaluate_files import evaluate_files
+    from ifquant.pipeline.evaluate_files import evaluate_files
 
     table = evaluate_files(predicted, truth, out=out, picture=picture)
     typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
@@ -156,7 +158,7 @@ def simulate(
     effect: Annotated[float, typer.Option("--effect", help="True effect of neighbouring TGFb on IL1b")] = 0.0,
 ) -> None:
     """Make tissue with known truth: OME-TIFFs, label images and cell tables."""
-    from ifquant.simulate_files import simulate_slides
+    from ifquant.simulation.simulate_files import simulate_slides
 
     for path in simulate_slides(out, n=n, size=size, seed=seed, effect=effect):
         typer.echo(str(path))
@@ -167,7 +169,7 @@ def schema() -> None:
     """Print the JSON Schema of the recipe."""
     import json
 
-    from ifquant.recipe_io import recipe_schema
+    from ifquant.recipes.recipe_io import recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=2))
 

@@ -13,17 +13,17 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
-from ifquant import table
-from ifquant.calibrate import calibrate_array
-from ifquant.gates import fit_gate
-from ifquant.panel import find_panel
-from ifquant.picture import Read
-from ifquant.recipe import Recipe
-from ifquant.recipe_resolve import resolved
-from ifquant.result import SlideResult
-from ifquant.runs import CellRuns, runs_of
-from ifquant.slide import SlideInfo, SlideRef
-from ifquant.tumor_region import tumor_region_of_cells
+from ifquant.base import table
+from ifquant.base.runs import CellRuns, runs_of
+from ifquant.calibration.calibrate import calibrate_array
+from ifquant.classes.gates import fit_gate
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_resolve import resolved
+from ifquant.reports.picture import Read
+from ifquant.reports.result import SlideResult
+from ifquant.slides.panel import find_panel
+from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.spatial.tumor_region import tumor_region_of_cells
 
 PIXEL_SIZE_UM = 0.5
 NAMES = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")

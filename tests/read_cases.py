@@ -18,9 +18,9 @@ import warnings
 import numpy as np
 import tifffile
 
+from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
-from ifquant.slide import SlideRef, inspect
-from ifquant.tiles import Window
+from ifquant.slides.slide import SlideRef, inspect
 
 
 class TooSlow(BaseException):

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from test_decode import anchors, interior, random_windows
 
-from ifquant import filters
-from ifquant.classical import ClassicalSegmenter, make
+from ifquant.base import filters
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.evaluation import evaluate
-from ifquant.levels import Levels, levels_of
-from ifquant.recipe import Segmentation
-from ifquant.refine import refine
-from ifquant.segment import segment_image
-from ifquant.tiles import Window
+from ifquant.nuclei.classical import ClassicalSegmenter, make
+from ifquant.nuclei.evaluation import evaluate
+from ifquant.nuclei.levels import Levels, levels_of
+from ifquant.nuclei.refine import refine
+from ifquant.nuclei.segment import segment_image
+from ifquant.recipes.recipe import Segmentation
 
 SMALL = Segmentation(nucleus_diameter_um=6, max_diameter_um=12, min_area_um2=4)
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.evaluation import MEAN, POOLED, evaluate, evaluate_many, match, overlaps
-from ifquant.evaluation_picture import COLORS, draw, paint
+from ifquant.nuclei.evaluation import MEAN, POOLED, evaluate, evaluate_many, match, overlaps
+from ifquant.nuclei.evaluation_picture import COLORS, draw, paint
 
 
 def brute_force(predicted: NDArray[Any], truth: NDArray[Any], threshold: float) -> tuple[int, float]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ifquant.errors import RequestError
-from ifquant.execution import Execution, SerialExecutor, executor, run_tasks
+from ifquant.pipeline.execution import Execution, SerialExecutor, executor, run_tasks
 
 
 def double(value: int) -> int:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ifquant import bimodality
+from ifquant.classes import bimodality
+from ifquant.classes.gates import evidence, fit_gate
+from ifquant.classes.valley import find_valley
 from ifquant.errors import RequestError
-from ifquant.gates import evidence, fit_gate
-from ifquant.recipe import Gate
-from ifquant.valley import find_valley
+from ifquant.recipes.recipe import Gate
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -10,9 +10,9 @@ import pytest
 import shapely
 from shapely.geometry import Point, Polygon, mapping
 
+from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
-from ifquant.label_polygons import of_geometries, read_polygons
-from ifquant.tiles import Window
+from ifquant.nuclei.label_polygons import of_geometries, read_polygons
 
 
 def feature(cell: Any, nucleus: Any = None, kind: str = "cell") -> dict[str, Any]:

@@ -11,11 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 from test_decode import anchors, interior, random_windows
 
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError, UnreadableImage
-from ifquant.labels_file import find_label_objects, read_label_image
-from ifquant.labels_input import LabelObjects, find_objects, make, pair_cells, scan_strip
-from ifquant.recipe import Segmentation
-from ifquant.tiles import Window
+from ifquant.nuclei.labels_input import LabelObjects, find_objects, make, pair_cells, scan_strip
+from ifquant.pipeline.labels_file import find_label_objects, read_label_image
+from ifquant.recipes.recipe import Segmentation
 
 OPTIONS = Segmentation(method="labels", nuclei="masks.tif")
 

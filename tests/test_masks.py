@@ -12,9 +12,9 @@ import pytest
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant import tiff_writer
-from ifquant.execution import Execution
-from ifquant.tiles import Window
+from ifquant.base.tiles import Window
+from ifquant.pipeline.execution import Execution
+from ifquant.slides import tiff_writer
 
 PANEL = PANELS["tgfb_il1b"]
 

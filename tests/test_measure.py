@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops_table
 from skimage.morphology import convex_hull_image
 
-import ifquant.recipe as recipe
+import ifquant.recipes.recipe as recipe
+from ifquant.cells.measure import measure_cells, quantify, reach_um
 from ifquant.errors import RequestError
-from ifquant.measure import measure_cells, quantify, reach_um
 
 ALL = ("mean", "median", "p95", "sum", "std")
 DATA = Path(os.environ.get("IFQUANT_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))

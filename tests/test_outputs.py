@@ -11,15 +11,16 @@ import pytest
 import zarr
 from ome_zarr_models.v05 import Image, ImageLabel
 
-from ifquant import outputs, table
+from ifquant.base import table
+from ifquant.base.runs import paint
+from ifquant.base.slide_table import slide_columns
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.recipe import Recipe
-from ifquant.result import SlideResult
-from ifquant.runs import paint
-from ifquant.samples import Sample
-from ifquant.slide_table import slide_columns
-from ifquant.table_files import column_metadata
-from ifquant.tiles import Window
+from ifquant.files.table_files import column_metadata
+from ifquant.recipes.recipe import Recipe
+from ifquant.reports import outputs
+from ifquant.reports.result import SlideResult
+from ifquant.slides.samples import Sample
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import phantoms
 import pytest
 from PIL import Image
 
-from ifquant import overlay, picture
-from ifquant.picture import Stack, View
-from ifquant.recipe_resolve import resolved
-from ifquant.runs import runs_of
-from ifquant.tiles import Window
+from ifquant.base.runs import runs_of
+from ifquant.base.tiles import Window
+from ifquant.recipes.recipe_resolve import resolved
+from ifquant.reports import overlay, picture
+from ifquant.reports.picture import Stack, View
 
 
 def small(**more: object) -> tuple[object, object]:

@@ -3,8 +3,8 @@
 import pytest
 
 from ifquant.errors import SlideError
-from ifquant.panel import find_panel
-from ifquant.recipe import Channel, Recipe
+from ifquant.recipes.recipe import Channel, Recipe
+from ifquant.slides.panel import find_panel
 
 RECIPE = Recipe(
     channels=(

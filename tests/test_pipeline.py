@@ -15,9 +15,9 @@ import pytest
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant import cohort
-from ifquant.execution import Execution
-from ifquant.tiles import Window
+from ifquant.base.tiles import Window
+from ifquant.pipeline import cohort
+from ifquant.pipeline.execution import Execution
 
 HEIGHT, WIDTH = 900, 1100
 
@@ -90,7 +90,7 @@ def test_the_order_of_completion_changes_no_bit(
 ) -> None:
     from contextlib import nullcontext
 
-    from ifquant import execution
+    from ifquant.pipeline import execution
 
     pool = Shuffled()
     real_wait = execution.wait
@@ -130,7 +130,7 @@ def test_a_crop_is_the_image_cut(image: np.ndarray, slide: Path, tmp_path: Path)
 
 
 def test_a_second_run_reuses_everything(slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant import pipeline
+    from ifquant.pipeline import pipeline
 
     monkeypatch.setattr(pipeline, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     before = {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()}
@@ -140,7 +140,7 @@ def test_a_second_run_reuses_everything(slide: Path, whole: tuple[Path, pd.DataF
 
 
 def test_a_changed_gate_never_measures_again(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant import prepare
+    from ifquant.pipeline import prepare
 
     run(slide, tmp_path / "a")
     recipe = recipe_for(PANELS["tgfb_il1b"], gates={"markers": {"PanCK": {"method": "value", "value": 500.0}}})
@@ -152,8 +152,10 @@ def test_a_changed_gate_never_measures_again(slide: Path, tmp_path: Path, monkey
     same_outputs(folder(tmp_path / "a"), folder(tmp_path / "b"))
 
 
-def test_unfinished_tiles_are_reused(slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant import pipeline, tile
+def test_unfinished_tiles_are_reused(
+    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ifquant.pipeline import pipeline, tile
 
     real, calls = tile.tile_part, []
 
@@ -178,7 +180,9 @@ def test_unfinished_tiles_are_reused(slide: Path, whole: tuple[Path, pd.DataFram
 def test_a_bad_slide_does_not_stop_the_others(slide: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"not an image")
-    result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300)))
+    result = ifquant.run(
+        recipe_for(PANELS["tgfb_il1b"]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300))
+    )
     assert result.exit_code == 3
     assert [s.status for s in result.slides] == ["failed", "done"]
     table = pd.read_csv(tmp_path / "out" / "slides.csv")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ifquant.provenance import stage_digests
-from ifquant.recipe import Channel, Gate, Gates, Measure, Outputs, Picture, Recipe
+from ifquant.base.provenance import stage_digests
+from ifquant.recipes.recipe import Channel, Gate, Gates, Measure, Outputs, Picture, Recipe
 
 BASE = Recipe(channels=(Channel(name="DAPI", role="nucleus"), Channel(name="CK", role="tumor")))
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifquant.base.table import cell_columns, gated_markers, proximity_pair
 from ifquant.errors import RecipeError, RequestError
-from ifquant.recipe import Recipe
-from ifquant.recipe_io import canonical, load_recipe, parse_recipe, recipe_schema, to_canonical_json
-from ifquant.recipe_resolve import COLORS, gated, resolved
-from ifquant.table import cell_columns, gated_markers, proximity_pair
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe, recipe_schema, to_canonical_json
+from ifquant.recipes.recipe_resolve import COLORS, gated, resolved
 
 DESIGN = """
 [[channels]]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifquant.errors import RequestError
-from ifquant.recipe import Channel, Recipe
-from ifquant.recipe_init import guess_roles, read_markers, recipe_template
-from ifquant.recipe_io import parse_recipe
-from ifquant.recipe_resolve import resolved
+from ifquant.recipes.recipe import Channel, Recipe
+from ifquant.recipes.recipe_init import guess_roles, read_markers, recipe_template
+from ifquant.recipes.recipe_io import parse_recipe
+from ifquant.recipes.recipe_resolve import resolved
 
 PANEL = ["DAPI", "PanCK", "CD11c", "TGFB1", "IL1B"]
 

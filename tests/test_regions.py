@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifquant.errors import SlideError
-from ifquant.regions import Regions, read_regions
+from ifquant.slides.regions import Regions, read_regions
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 import phantoms
 import pytest
 
-from ifquant import outputs, report, report_figures, report_text
-from ifquant.recipe import Recipe
-from ifquant.recipe_resolve import resolved
-from ifquant.samples import Sample
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_resolve import resolved
+from ifquant.reports import outputs, report, report_figures, report_text
+from ifquant.slides.samples import Sample
 
 EVIL = "<script>alert(1)</script>"
 NAMES = ("DAPI", "Pan<b>CK", "CD11c'", "$TGF_{B}$", "IL1B&amp;")

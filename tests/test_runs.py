@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifquant.base.runs import CellRuns, concatenate, paint, runs_of
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.runs import CellRuns, concatenate, paint, runs_of
-from ifquant.tiles import Window
 
 
 def random_labels(seed: int, shape: tuple[int, int] = (60, 70), n: int = 25) -> np.ndarray:

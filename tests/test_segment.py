@@ -14,14 +14,14 @@ from nuclei_phantom import phantom
 from numpy.typing import NDArray
 
 import ifquant
-from ifquant import registry
+from ifquant.base import registry
+from ifquant.base.tiles import Window
 from ifquant.errors import MissingDependency, RequestError, SlideError
-from ifquant.evaluation import evaluate
-from ifquant.levels import levels_of
-from ifquant.recipe import Segmentation
-from ifquant.scale import estimate_nucleus_diameter_px
-from ifquant.segment import ScaleEstimated, Segmenter, make_segmenter, segment_nuclei
-from ifquant.tiles import Window
+from ifquant.nuclei.evaluation import evaluate
+from ifquant.nuclei.levels import levels_of
+from ifquant.nuclei.scale import estimate_nucleus_diameter_px
+from ifquant.nuclei.segment import ScaleEstimated, Segmenter, make_segmenter, segment_nuclei
+from ifquant.recipes.recipe import Segmentation
 
 
 @pytest.mark.parametrize("diameter", [6.0, 12.0, 30.0, 60.0, 120.0])

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.simulate import (
+from ifquant.simulation.simulate import (
     CHANNELS,
     CLASSES,
     SimulatedWindow,
@@ -18,7 +19,6 @@ from ifquant.simulate import (
     simulate_field,
     simulate_window,
 )
-from ifquant.tiles import Window
 
 OPTIONS = SimulationOptions(size=(420, 500), seed=11)
 

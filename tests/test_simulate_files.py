@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import tifffile
 
-from ifquant import simulate_files
-from ifquant.simulate import CHANNELS, SimulationOptions, simulate_field
-from ifquant.simulate_files import TRUTH_COLUMNS, simulate_slides, write_slide
-from ifquant.slide import SlideRef
-from ifquant.table_files import column_metadata
+from ifquant.files.table_files import column_metadata
+from ifquant.simulation import simulate_files
+from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_field
+from ifquant.simulation.simulate_files import TRUTH_COLUMNS, simulate_slides, write_slide
+from ifquant.slides.slide import SlideRef
 
 OPTIONS = SimulationOptions(size=(540, 610), seed=31)
 

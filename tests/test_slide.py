@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import ome_tiff, pixels
 
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError, UnreadableImage
-from ifquant.slide import (
+from ifquant.slides.slide import (
     SlideRef,
     find_slides,
     fingerprint,
@@ -27,8 +28,7 @@ from ifquant.slide import (
     unique_names,
     with_crop,
 )
-from ifquant.tiff_writer import write_image
-from ifquant.tiles import Window
+from ifquant.slides.tiff_writer import write_image
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import pixels
 
-from ifquant import storage
+from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, ResourceError, UnreadableImage
-from ifquant.omezarr import CHUNK_MANIFEST, read_labels
-from ifquant.run_lock import LOCK_NAME, RunLock
-from ifquant.slide import SlideRef, inspect
-from ifquant.table_files import column_metadata, write_csv, write_parquet
-from ifquant.tiff_writer import write_image, write_ome_tiff
-from ifquant.tiles import Window
-from ifquant.zarr_writer import Display, LabelPyramidWriter
+from ifquant.files import storage
+from ifquant.files.run_lock import LOCK_NAME, RunLock
+from ifquant.files.table_files import column_metadata, write_csv, write_parquet
+from ifquant.slides.omezarr import CHUNK_MANIFEST, read_labels
+from ifquant.slides.slide import SlideRef, inspect
+from ifquant.slides.tiff_writer import write_image, write_ome_tiff
+from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = pd.DataFrame({"cell_id": np.arange(5, dtype="int32"), "x_um": np.linspace(0, 1, 5), "phenotype": pd.Categorical(list("abbac"))})
@@ -135,7 +135,7 @@ import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 import os, pathlib
 import test_storage
-from ifquant import storage
+from ifquant.files import storage
 count = 0
 def crash(operation, path):
     global count
@@ -168,8 +168,8 @@ def test_a_full_disk_inside_tifffile_and_pyarrow_is_a_resource_error(tmp_path: P
         import pathlib, resource, signal
         import numpy as np, pandas as pd
         from ifquant.errors import ResourceError
-        from ifquant.table_files import write_parquet
-        from ifquant.tiff_writer import write_image
+        from ifquant.files.table_files import write_parquet
+        from ifquant.slides.tiff_writer import write_image
         noise = np.random.default_rng(0).integers(0, 65535, (2, 200, 200)).astype("uint16")
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
@@ -348,8 +348,8 @@ def test_misplaced_blocks_are_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ifquant.zarr_writer.CHUNK_PX", 64)
-        patch.setattr("ifquant.zarr_writer._TOP_PX", 64)
+        patch.setattr("ifquant.slides.zarr_writer.CHUNK_PX", 64)
+        patch.setattr("ifquant.slides.zarr_writer._TOP_PX", 64)
         yield
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifquant import flags, slide_table, table
+from ifquant.base import flags, slide_table, table
 from ifquant.errors import RequestError
-from ifquant.recipe import Recipe
+from ifquant.recipes.recipe import Recipe
 
 DOCS = Path(__file__).parent.parent / "docs" / "columns.md"
 

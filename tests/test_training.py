@@ -85,7 +85,7 @@ def test_crops_are_a_function_of_seed_step_and_place():
 
 
 def test_the_inference_clips_as_the_training_does():
-    unet = pytest.importorskip("ifquant.unet")
+    unet = pytest.importorskip("ifquant.nuclei.unet")
     assert unet.CLIP == data.CLIP
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import shapely
 
-from ifquant.distance_field import signed_distance
+from ifquant.base.runs import CellRuns, runs_of
+from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.recipe import Proximity
-from ifquant.runs import CellRuns, runs_of
-from ifquant.tissue import TissueMask
-from ifquant.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
+from ifquant.nuclei.distance_field import signed_distance
+from ifquant.recipes.recipe import Proximity
+from ifquant.spatial.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
 
 PIXEL = 0.5
 SHAPE = (1203, 1501)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifquant import unet
+from ifquant.base.tiles import Window, cores
 from ifquant.errors import MissingDependency, RequestError, SlideError
-from ifquant.levels import Levels, levels_of
-from ifquant.recipe import Segmentation
-from ifquant.resample import RATIOS, nearest_ratio, source_range, to_image, to_working, working_shape
-from ifquant.segment import ScaleEstimated, segment_image, segment_nuclei
-from ifquant.tiles import Window, cores
+from ifquant.nuclei import unet
+from ifquant.nuclei.levels import Levels, levels_of
+from ifquant.nuclei.resample import RATIOS, nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.nuclei.segment import ScaleEstimated, segment_image, segment_nuclei
+from ifquant.recipes.recipe import Segmentation
 
 pytest.importorskip("onnxruntime")
 needs_model = pytest.mark.skipif(not unet.MODEL.exists(), reason="the network is not in this tree yet")
@@ -133,8 +133,8 @@ def test_the_networks_reach_is_what_is_stated(segmenter):
         changed = np.argwhere(np.isnan(unet.probabilities(segmenter.model, segmenter.card.sha256, other)).any(0) | (base[0] != base[0]))
         reach = np.abs(changed - (y, x)).max()
         assert 80 < reach <= unet.REACH_PX
-    assert unet.REACH_PX + 3 <= unet.HALO_PX  # 3: smoothing of the relief
-    assert segmenter.card.smooth_px <= 1.5
+    smoothing = int(2 * segmenter.card.smooth_px + 0.5)
+    assert unet.REACH_PX + smoothing <= unet.HALO_PX
 
 
 @needs_model

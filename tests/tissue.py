@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ifquant import tiff_writer
-from ifquant.recipe import Recipe
-from ifquant.simulate import CHANNELS, SimulatedWindow, SimulationOptions, simulate_window
-from ifquant.tiles import Window
+from ifquant.base.tiles import Window
+from ifquant.recipes.recipe import Recipe
+from ifquant.simulation.simulate import CHANNELS, SimulatedWindow, SimulationOptions, simulate_window
+from ifquant.slides import tiff_writer
 
 
 @dataclass(frozen=True)

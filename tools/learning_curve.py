@@ -22,7 +22,7 @@ from nuclei.data import read_dsb
 from nuclei.network import UNet, export_onnx
 from tune_nuclei import START, Held
 
-from ifquant import unet
+from ifquant.nuclei import unet
 
 LARGEST_PX = 150_000
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ifquant.simulate import SimulationOptions
-from ifquant.simulate_files import write_slide
-from ifquant.storage import write_text
+from ifquant.files.storage import write_text
+from ifquant.simulation.simulate import SimulationOptions
+from ifquant.simulation.simulate_files import write_slide
 
 FOLDER = Path(__file__).resolve().parents[1] / "example_images"
 SIDE_PX = 640

@@ -1,6 +1,8 @@
-"""Write example_images/expected/: what a run on the examples gives, for tests/test_examples.py. Run it when a change is meant to change results.
+"""Write example_images/expected/: what a run on the examples gives, for tests/test_examples.py.
 
-    python tools/make_expected.py
+Run it when a change is meant to change results.
+
+python tools/make_expected.py
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import pandas as pd
 import tifffile
 
 import ifquant
-from ifquant.omezarr import read_labels
-from ifquant.tiles import Window
+from ifquant.base.tiles import Window
+from ifquant.slides.omezarr import read_labels
 
 EXAMPLES = Path(__file__).parents[1] / "example_images"
 KEPT = ("cell_id", "x_um", "y_um", "area_um2", "nucleus_area_um2", "phenotype", "nearest_tumor_um", "nearest_tumor_border_um")

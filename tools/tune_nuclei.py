@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -21,22 +22,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import score
 from nuclei.data import read_dsb
 
-from ifquant import unet
-from ifquant.decode import decode
-from ifquant.levels import levels_of
-from ifquant.recipe import Segmentation
-from ifquant.resample import nearest_ratio, to_image, to_working, working_shape
-from ifquant.scale import estimate_nucleus_diameter_px
+from ifquant.nuclei import unet
+from ifquant.nuclei.decode import decode
+from ifquant.nuclei.levels import levels_of
+from ifquant.nuclei.resample import nearest_ratio, to_image, to_working, working_shape
+from ifquant.nuclei.scale import estimate_nucleus_diameter_px
+from ifquant.nuclei.segment import _SMALLEST as SMALLEST
+from ifquant.recipes.recipe import Segmentation
 
 GRID: dict[str, tuple[float, ...]] = {
-    "foreground": (96, 112, 128, 144, 160, 176),
-    "cap": (120, 140, 160, 180, 210, 255),
-    "contact": (0.0, 0.5, 0.8, 1.0),
-    "smooth_px": (0.0, 0.7, 1.0, 1.4),
-    "merge_ratio": (0.7, 0.78, 0.85, 0.9, 0.95, 1.0),
-    "min_peak": (20, 50, 80, 110),
+    "cap": (70, 85, 100, 110, 120, 135, 150, 180),
+    "foreground": (112, 120, 128, 136, 144, 152, 160, 176),
+    "contact": (0.0, 0.3, 0.5, 0.7, 0.9),
+    "smooth_px": (0.7, 1.0, 1.4, 1.8),
+    "merge_ratio": (0.7, 0.78, 0.85, 0.9, 0.95),
+    "min_peak": (20, 50, 70, 85, 100, 110),
 }
-START = {"foreground": 136, "contact": 0.8, "cap": 180, "smooth_px": 1.0, "min_peak": 50, "merge_ratio": 0.85}
+START = {"foreground": 144, "contact": 0.5, "cap": 120, "smooth_px": 1.4, "min_peak": 85, "merge_ratio": 0.85}
 
 
 class Held:
@@ -57,11 +59,12 @@ class Held:
         pixels = to_working(to_working(image, 0, 0, height, self.ratio, image.shape[0], 0), 0, 0, width, self.ratio, image.shape[1], 1)
         normalised = np.clip((pixels - self.segmenter.low) / (self.segmenter.high - self.segmenter.low), *unet.CLIP).astype(np.float32)
         self.maps = unet.probabilities(str(model), sha256, normalised).astype(np.float16)
+        smallest = min(options.min_area_um2, SMALLEST * math.pi * options.nucleus_diameter_um**2 / 4)
         largest = options.max_diameter_um / self.pixel_size_um
         self.bounds = {
             "chain_px": int(np.ceil(largest / 2)) + 2,
             "merge_px": int(np.ceil(0.35 * largest)),
-            "min_area_px": max(1, int(np.ceil(options.min_area_um2 / self.pixel_size_um**2))),
+            "min_area_px": max(1, int(np.ceil(smallest / self.pixel_size_um**2))),
         }
 
     def counts(self, card: unet.Card) -> NDArray[np.int64]:

@@ -1,0 +1,89 @@
+"""Digests and versions: what a result was made from, so that it is recomputed exactly when something it depends on changed.
+
+Digests are per stage. `cells` covers everything that decides the geometry and the measurements (file content, channels, tissue,
+segmentation, cell model, statistics); `table` adds gates, phenotypes and proximity; `pictures` adds the rest. So a changed gate never
+re-segments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from ifquant.base.version import __version__
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_io import canonical
+
+ALGORITHM_VERSION = "1"
+"""Raised by hand whenever any stage may give other numbers from the same input; part of every digest."""
+
+REPORTED_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "tifffile",
+    "imagecodecs",
+    "zarr",
+    "onnxruntime",
+    "pydantic",
+    "matplotlib",
+    "shapely",
+)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stage_digests(recipe: Recipe, inputs: dict[str, Any]) -> dict[str, str]:
+    """Digests of the stages `cells`, `table` and `pictures` of one slide.
+
+    Parameters
+    ----------
+    recipe
+        The resolved recipe.
+    inputs
+        JSON-able facts about the slide's inputs: content hashes of image, masks, regions and model; pixel size; crop.
+    """
+    parts = canonical(recipe)
+    geometry = {key: parts[key] for key in ("slide", "tissue", "segmentation", "cells", "measure", "seed")}
+    geometry["channels"] = [{k: v for k, v in channel.items() if k != "compartment"} for channel in parts["channels"]]
+    cells = digest({"algorithm": ALGORITHM_VERSION, "inputs": inputs, "recipe": geometry})
+    table = digest({"cells": cells, "recipe": {key: parts[key] for key in ("channels", "gates", "phenotypes", "proximity")}})
+    pictures = digest({"table": table, "recipe": {key: parts[key] for key in ("picture", "outputs")}})
+    return {"cells": cells, "table": table, "pictures": pictures}
+
+
+def versions() -> dict[str, str]:
+    """Versions of ifquant, Python and the packages that results depend on."""
+    found = {"ifquant": __version__, "algorithm": ALGORITHM_VERSION, "python": platform.python_version()}
+    for name in REPORTED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def host() -> dict[str, str]:
+    """Describe the machine, without anything that names its user or place."""
+    return {"system": platform.system(), "machine": platform.machine(), "python_implementation": sys.implementation.name}
+
+
+def peak_memory_bytes() -> int | None:
+    """Peak resident memory of this process and its finished children, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

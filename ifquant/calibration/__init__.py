@@ -1,0 +1,1 @@
+"""Whole-slide histograms > background, stain thresholds, saturation, tissue mask. Pure."""

@@ -1,0 +1,1 @@
+"""From nuclei to cells, and from cells to measurements. Pure."""

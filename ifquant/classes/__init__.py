@@ -1,0 +1,1 @@
+"""Gates, phenotype rules, positivity. Pure."""

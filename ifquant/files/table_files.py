@@ -1,0 +1,53 @@
+"""Tables on disk: Parquet with the unit and meaning of each column, and CSV for spreadsheets. Written through `storage`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifquant.files.storage import PathLike, atomic_path, write_text
+
+
+def write_parquet(
+    table: pd.DataFrame, final: PathLike, columns: Mapping[str, Mapping[str, str]] | None = None, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a table atomically and check its row count.
+
+    Parameters
+    ----------
+    table : the index is not kept. Equal tables give equal bytes.
+    columns : per column name, key > text (unit, meaning) for the field's Parquet metadata.
+    metadata : key > text for the file.
+    """
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    columns = columns or {}
+    fields = [
+        field.with_metadata({**(field.metadata or {}), **_encoded(columns[field.name])}) if field.name in columns else field
+        for field in arrow.schema
+    ]
+    schema = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), **_encoded(metadata or {})})
+    with atomic_path(final) as part:
+        pq.write_table(arrow.cast(schema), part, compression="zstd")
+        rows = pq.read_metadata(part).num_rows
+        if rows != len(table):
+            raise OSError(f"{rows} of {len(table)} rows arrived")
+
+
+def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
+    """Read what `write_parquet` was told about each column."""
+    return {
+        field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")}
+        for field in pq.read_schema(path)
+    }
+
+
+def write_csv(table: pd.DataFrame, final: PathLike) -> None:
+    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing."""
+    write_text(final, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _encoded(texts: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {key.encode(): value.encode() for key, value in texts.items()}

@@ -1,0 +1,1 @@
+"""Segmenters, the one decoder, masks made elsewhere, evaluation. Pure."""

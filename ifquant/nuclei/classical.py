@@ -1,0 +1,200 @@
+"""Nuclei without a network: local contrast of bounded reach, depth as relief, the shared decoder, outlines by each nucleus' own brightness.
+
+1. Smooth, subtract the local background (an opening: haze and glow go, gaps between crowded nuclei stay visible).
+2. Foreground: sharpened contrast above a fraction of the mean contrast of the bright pixels around.
+3. Relief: bounded depth in the foreground; the shared decoder turns both into nuclei.
+4. Each nucleus ends where it falls to a fraction of its own brightness.
+
+All lengths scale with the typical nucleus diameter, all levels come from the whole slide's calibration. Constants were tuned on training
+images of DSB2018 and on simulated tissue (``benchmarks/nuclei_accuracy.py`` scores them on others).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifquant.base import filters
+from ifquant.base.tiles import Window
+from ifquant.errors import RequestError
+from ifquant.nuclei.decode import DecodeOptions, decode
+from ifquant.nuclei.levels import ChannelLevels
+from ifquant.nuclei.refine import refine
+from ifquant.recipes.recipe import Segmentation
+
+_UNITS = 4000  # integer levels between background and the slide's 99.8 % quantile
+_LIMIT = 28_000
+_RELIEF_UNITS = 1000  # relief units of a depth of one nucleus diameter
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the method; lengths in nucleus diameters, levels as fractions of the slide's stain level (see `make`).
+
+    Attributes
+    ----------
+    smooth, soft, min_sigma_px
+        Standard deviations of the smoothings for outlines and for the foreground, and their least value in px.
+    opening
+        Half side of the boxes of the background opening: nuclei up to twice this are no background.
+    bright, floor
+        Contrast that makes a pixel count as bright, and below which nothing is foreground.
+    around, ground
+        Half sides of the boxes in which bright pixels, and those beside the nuclei, are averaged.
+    sharpen, sharpen_scale
+        How much what is brighter than its smoothed surroundings is raised before the threshold, and the sd of that smoothing:
+        opens the dim lines between touching nuclei.
+    share
+        A pixel is foreground above this fraction of the mean of the bright pixels around.
+    depth_cap, relief_smooth
+        Largest depth, and its smoothing.
+    min_peak, merge_ratio, merge_depth
+        Decoder: least relief of a seed, and the saddle at which seeds join; in depths of a diameter.
+    outline, level_quantile, min_contrast
+        A nucleus ends at this fraction of its brightness above the ground, which is this quantile of its pixels, and is dropped if less
+        bright than this.
+    min_area
+        Smallest area in squared diameters.
+    """
+
+    smooth: float = 0.03
+    soft: float = 0.055
+    min_sigma_px: float = 0.55
+    opening: float = 1.0
+    bright: float = 0.4
+    floor: float = 0.35
+    around: float = 0.6
+    ground: float = 0.7
+    sharpen: float = 1.7
+    sharpen_scale: float = 0.5
+    share: float = 0.58
+    depth_cap: float = 0.75
+    relief_smooth: float = 0.08
+    min_peak: float = 0.15
+    merge_ratio: float = 0.95
+    merge_depth: float = 0.001
+    outline: float = 0.4
+    level_quantile: float = 0.85
+    min_contrast: float = 0.65
+    min_area: float = 0.045
+
+
+@dataclass(frozen=True)
+class ClassicalSegmenter:
+    """Made by `make`; lengths in px, `levels` in raw values.
+
+    Attributes
+    ----------
+    background, span
+        Raw value of unstained tissue, and how far the slide's bright nuclei are above it.
+    stain
+        Contrast of clear stain, in units of span / 4000.
+    diameter_px
+        Typical nucleus diameter.
+    """
+
+    background: float
+    span: float
+    stain: float
+    diameter_px: float
+    options: DecodeOptions
+    tuning: Tuning = field(default_factory=Tuning)
+    name: str = "classical"
+    lattice_px: None = None
+
+    @property
+    def reach_px(self) -> int:
+        """Reach of the decoder plus that of the filters before it; the outlines add none."""
+        t, d = self.tuning, self.diameter_px
+        level = filters.gaussian_reach(self._sigma_px(t.smooth))
+        contrast = level + 2 * filters.box_radius(t.opening * d)
+        beside = contrast + filters.box_radius(max(t.around, t.ground) * d)
+        crisp = max(filters.gaussian_reach(self._sigma_px(t.soft)), level + filters.gaussian_reach(self._sigma_px(t.sharpen_scale)))
+        depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._sigma_px(t.relief_smooth))
+        return self.options.reach_px + max(beside, crisp) + depth
+
+    def _sigma_px(self, diameters: float) -> float:
+        return max(diameters * self.diameter_px, self.tuning.min_sigma_px)
+
+    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Never called: `lattice_px` is None."""
+        raise NotImplementedError
+
+    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+        """Labels (Y, X) of a window."""
+        pixels = np.asarray(read(window))
+        if not math.isfinite(self.stain):
+            return np.zeros(pixels.shape, np.int32)
+        foreground, relief, height = self.maps(pixels)
+        return refine(
+            decode(foreground, relief, self.options),
+            height,
+            fraction=self.tuning.outline,
+            quantile=self.tuning.level_quantile,
+            min_contrast=math.ceil(min(self.tuning.min_contrast * self.stain, _LIMIT)),
+            min_area_px=self.options.min_area_px,
+        )
+
+    def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
+        """Foreground (0 or 255), relief, and height above the ground of raw pixels (Y, X)."""
+        t, d = self.tuning, self.diameter_px
+        raw = pixels.astype(np.float32)
+        level = self._levels(filters.gaussian(raw, self._sigma_px(t.smooth)))
+        behind = filters.opened(level, filters.box_radius(t.opening * d))
+        contrast = np.maximum(level - behind, 0)
+        is_bright = contrast > t.bright * self.stain
+        bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
+        ground = np.maximum(filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind), behind)
+        soft = self._levels(filters.gaussian(raw, self._sigma_px(t.soft)))
+        crisp = (soft - behind) + np.float32(t.sharpen) * (soft - filters.gaussian(level, self._sigma_px(t.sharpen_scale)))
+        inside = (crisp > np.float32(t.share) * bright) & (contrast > t.floor * self.stain)
+        depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
+        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * np.float32(_RELIEF_UNITS / d)
+        return np.where(inside, np.uint8(255), np.uint8(0)), relief.astype(np.int16), np.maximum(level - ground, 0)
+
+    def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.int16]:
+        units = (smooth - np.float32(self.background)) * np.float32(_UNITS / self.span)
+        return np.clip(units, -_UNITS, _LIMIT, out=units).astype(np.int16)
+
+
+def make(
+    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, tuning: Tuning | None = None
+) -> ClassicalSegmenter:
+    """Make the segmenter from the recipe and the nucleus channel's levels.
+
+    Raises
+    ------
+    RequestError
+        If there is no nucleus channel.
+    """
+    if calibration is None:
+        raise RequestError('found no nucleus channel; method "classical" needs one: give a channel the role "nucleus"')
+    tuning = tuning or Tuning()
+    diameter = options.nucleus_diameter_um / pixel_size_um
+    largest = max(options.max_diameter_um / pixel_size_um, diameter)
+    threshold = calibration.threshold
+    span = max(calibration.high - calibration.background, 4 * calibration.background_sd, 1e-12)
+    stain = math.inf  # no pixel to learn from: nothing is a nucleus
+    if threshold is not None:
+        # between the dimmest stain and the brightest nuclei, on a logarithmic scale
+        stain = max(math.sqrt(max(threshold - calibration.background, 0) / span) * _UNITS / options.sensitivity, 1.0)
+    min_area = max(options.min_area_um2 / pixel_size_um**2, tuning.min_area * diameter**2, 4)
+    return ClassicalSegmenter(
+        background=float(calibration.background),
+        span=float(span),
+        stain=stain,
+        diameter_px=diameter,
+        options=DecodeOptions(
+            min_peak=max(1, round(tuning.min_peak * _RELIEF_UNITS)),
+            merge_ratio=tuning.merge_ratio,
+            merge_depth=round(tuning.merge_depth * _RELIEF_UNITS),
+            chain_px=math.ceil(largest / 2) + 2,
+            merge_px=math.ceil(largest / 4),
+            min_area_px=math.ceil(min_area),
+        ),
+        tuning=tuning,
+    )

@@ -1,0 +1,243 @@
+"""Nuclei by the network that ships with ifquant: maps on a fixed lattice, the shared decoder at full resolution.
+
+The network sees 0.5 um per pixel. Its output at a pixel depends on pixels at most 107 away and, because it pools four times, on where the
+pixel lies in a grid of 16: so every call covers one cell of a lattice anchored at the image's first pixel, with 112 px around it and edges
+on multiples of 16. At the image's own border the window ends, and the image is continued by its mirror image up to the next multiple of 16.
+A pixel's maps thus follow from image and lattice alone; quantised to 8 bits they go through `ifquant.decode`, whose reach is bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+
+from ifquant.base.tiles import Window
+from ifquant.errors import MissingDependency, RequestError
+from ifquant.nuclei.decode import DecodeOptions, decode
+from ifquant.nuclei.levels import ChannelLevels
+from ifquant.nuclei.resample import nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.recipes.recipe import Segmentation
+
+WORKING_UM = 0.5
+"""Pixel size the network works at (um)."""
+REACH_PX = 107
+"""Working pixels around a pixel that can change its maps, in the worst position (tests/test_unet.py measures it)."""
+HALO_PX = 112
+"""Working pixels around a lattice cell that the network is given: the reach and the smoothing after it, on the grid of 16."""
+CORE_PX = 1536
+"""Side of a lattice cell in working pixels, about: a multiple of 16 that is also whole image pixels."""
+CLIP = (-0.2, 2.0)
+"""Range of the normalised image, as in training."""
+MODEL = Path(__file__).parent / "models" / "nuclei.onnx"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the decoder needs to know of the model, tuned on held-out training images and stored in the model card.
+
+    Attributes
+    ----------
+    sha256
+        Of the model file.
+    foreground
+        Threshold of the foreground map (0 to 255).
+    contact
+        How strongly the contact map lowers the relief (0: not at all, 1: to nothing).
+    cap
+        Relief above this is cut off, so that the core of a nucleus is flat ground and cannot be split (0 to 255).
+    smooth_px
+        Standard deviation of the smoothing of the distance (working px).
+    min_peak, merge_ratio
+        As in `DecodeOptions`.
+    """
+
+    sha256: str
+    foreground: int
+    contact: float
+    cap: int
+    smooth_px: float
+    min_peak: int
+    merge_ratio: float
+
+
+@dataclass(frozen=True)
+class UNetSegmenter:
+    """The network with one slide's levels; made by `make`.
+
+    Attributes
+    ----------
+    model
+        Path of the ONNX file.
+    low, high
+        Raw values that become 0 and 1.
+    ratio
+        Working pixels per image pixel.
+    """
+
+    model: str
+    card: Card
+    low: float
+    high: float
+    ratio: Fraction
+    options: DecodeOptions
+    core_px: int = CORE_PX
+    name: str = "unet"
+
+    @property
+    def reach_px(self) -> int:
+        """The decoder's: maps are the same in every window."""
+        return self.options.reach_px
+
+    @property
+    def lattice_px(self) -> int:
+        """Side of a lattice cell in image pixels: whole working pixels, a multiple of 16 of them."""
+        step = 16 * self.ratio.denominator // math.gcd(16, self.ratio.numerator)
+        return max(1, round(self.core_px / self.ratio / step)) * step
+
+    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Foreground and relief (2, Y, X) of one lattice cell at full resolution.
+
+        Parameters
+        ----------
+        read : callable
+            Window > raw pixels (Y, X).
+        cell : Window
+            A cell of the lattice of `lattice_px`, clipped at the image's border.
+        image_shape : tuple of int
+            Height and width (Y, X) of the image in px.
+
+        Raises
+        ------
+        RequestError
+            If the window does not start on the lattice.
+        """
+        if cell.y0 % self.lattice_px or cell.x0 % self.lattice_px:
+            raise RequestError(
+                f"found a cell at y={cell.y0}, x={cell.x0}; expected multiples of {self.lattice_px} px: maps are made on one lattice"
+            )
+        whole = working_shape(image_shape, self.ratio)
+        axes = [self._axis(*edges) for edges in ((cell.y0, cell.y1, whole[0]), (cell.x0, cell.x1, whole[1]))]
+        (y0, y1), (x0, x1) = axes
+        (top, bottom), (left, right) = (source_range(*axis, self.ratio, size) for axis, size in zip(axes, image_shape, strict=True))
+        pixels = np.asarray(read(Window(top, left, bottom, right)))
+        pixels = to_working(pixels, top, y0, y1, self.ratio, image_shape[0], 0)
+        pixels = to_working(pixels, left, x0, x1, self.ratio, image_shape[1], 1)
+        maps = self.working_maps(pixels)
+        maps = to_image(maps, y0, cell.y0, cell.y1, self.ratio, 1)
+        return to_image(maps, x0, cell.x0, cell.x1, self.ratio, 2)
+
+    def working_maps(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Foreground and relief (2, Y, X) of raw pixels (Y, X) at the working scale."""
+        normalised = np.clip((pixels - np.float32(self.low)) * np.float32(1 / (self.high - self.low)), *CLIP)
+        foreground, distance, contact = probabilities(self.model, self.card.sha256, normalised)
+        return np.stack([(foreground * 255 + 0.5).astype(np.uint8), relief(distance, contact, self.card)])
+
+    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+        """Labels (Y, X) of a window."""
+        foreground, heights = read_maps(window)
+        return decode(foreground, heights, self.options)
+
+    def _axis(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        """Working pixels along one axis that the network needs for the image pixels of a cell (of an image of `size` working pixels)."""
+        first = start * self.ratio.numerator // self.ratio.denominator
+        last = -(-stop * self.ratio.numerator // (16 * self.ratio.denominator)) * 16
+        return max(first - HALO_PX, 0), min(last + HALO_PX, size)
+
+
+def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, model: Path = MODEL) -> UNetSegmenter:
+    """Make the segmenter from the recipe and the nucleus channel's levels.
+
+    Raises
+    ------
+    RequestError
+        If there is no nucleus channel.
+    MissingDependency
+        If the model file is missing.
+    """
+    if calibration is None:
+        raise RequestError('found no nucleus channel; method "unet" needs one: give a channel the role "nucleus"')
+    span = calibration.high - calibration.low
+    card = read_card(model)
+    largest = options.max_diameter_um / pixel_size_um
+    return UNetSegmenter(
+        model=str(model),
+        card=card,
+        low=float(calibration.low),
+        high=float(calibration.high if span > 0 else calibration.low + 1),
+        ratio=nearest_ratio(pixel_size_um / WORKING_UM),
+        options=DecodeOptions(
+            foreground=min(max(round(card.foreground / options.sensitivity), 1), 255),
+            min_peak=card.min_peak,
+            merge_ratio=card.merge_ratio,
+            chain_px=math.ceil(largest / 2) + 2,
+            merge_px=math.ceil(0.35 * largest),
+            min_area_px=max(1, math.ceil(options.min_area_um2 / pixel_size_um**2)),
+        ),
+    )
+
+
+def relief(distance: NDArray[np.float32], contact: NDArray[np.float32], card: Card) -> NDArray[np.uint8]:
+    """High and flat in the cores of nuclei, low where two meet: the smoothed distance, lowered by the contact map, cut off at the cap."""
+    lowered = distance * (1 - np.float32(card.contact) * contact)
+    if card.smooth_px > 0:
+        lowered = ndi.gaussian_filter(lowered, card.smooth_px, truncate=2.0, mode="nearest")
+    return np.minimum(lowered * 255 + 0.5, card.cap).astype(np.uint8)
+
+
+def probabilities(model: str, sha256: str, normalised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run the network: foreground, normalised distance, contact (3, Y, X), 0 to 1; the image is mirrored up to multiples of 16."""
+    height, width = normalised.shape
+    padded = np.pad(normalised, ((0, -height % 16), (0, -width % 16)), mode="symmetric")
+    (maps,) = _session(model, sha256).run(None, {"image": padded[None, None]})
+    return np.asarray(maps[0, :, :height, :width], np.float32)
+
+
+@lru_cache(maxsize=2)
+def read_card(model: Path) -> Card:
+    """Read the thresholds in the model card beside the model file.
+
+    Raises
+    ------
+    MissingDependency
+        If model or card is missing.
+    """
+    card = model.with_suffix(".json")
+    missing = [str(path) for path in (model, card) if not path.is_file()]
+    if missing:
+        raise MissingDependency(f"found no {' and no '.join(missing)}; expected the network that ships with ifquant: install ifquant again")
+    content = json.loads(card.read_text(encoding="utf-8"))
+    return Card(sha256=content["sha256"], **content["decoder"])
+
+
+@lru_cache(maxsize=2)
+def _session(model: str, sha256: str) -> Any:
+    """Return the model, loaded once per process, with one thread."""
+    import onnxruntime
+
+    content = Path(model).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise MissingDependency(
+            f"found a model {model} with SHA-256 {found}; its card says {sha256}: the file is damaged, install ifquant again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    return onnxruntime.InferenceSession(content, options, providers=providers)
+
+
+def with_decoder(segmenter: UNetSegmenter, **changes: Any) -> UNetSegmenter:
+    """Return a segmenter with other decoder options (for tuning)."""
+    return replace(segmenter, options=replace(segmenter.options, **changes))

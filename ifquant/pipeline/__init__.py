@@ -1,0 +1,1 @@
+"""Slides through the stages: jobs, execution, tiles, assembly, resume, the cohort."""

@@ -1,0 +1,231 @@
+"""`ifquant.run`: every slide through the pipeline, then one table, one report and one record of the run.
+
+A slide that fails is recorded with its reason and the others go on. Slides whose results are finished are recognised by the digests in
+their slide.json and left alone; when only gates, phenotypes or proximity changed, their cells are taken from the finished outputs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ifquant.base import provenance
+from ifquant.errors import IfquantError, RequestError, ResourceError
+from ifquant.files import storage
+from ifquant.files.run_lock import RunLock
+from ifquant.pipeline.execution import Execution, executor
+from ifquant.pipeline.finish import Cohort, finish_slide
+from ifquant.pipeline.job import SlideJob, find_jobs
+from ifquant.pipeline.prepare import WORK, Prepared, measured, prepare
+from ifquant.pipeline.progress import Reporter
+from ifquant.pipeline.reuse import finished
+from ifquant.pipeline.tile import close_slide
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_io import load_recipe
+from ifquant.recipes.recipe_resolve import resolved
+from ifquant.reports import outputs, report
+
+logger = logging.getLogger("ifquant")
+
+
+@dataclass(frozen=True)
+class SlideStatus:
+    """How one slide ended; `reused` says how much was taken from earlier results."""
+
+    name: str
+    path: str
+    status: Literal["done", "failed"]
+    error: str | None = None
+    bug: bool = False
+    seconds: float = 0.0
+    reused: Literal["nothing", "cells", "everything"] = "nothing"
+    tile_cores: tuple[tuple[int, int, int, int], ...] = ()
+    sample: Any = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: the folder of the results and one status per slide, in the order of the request."""
+
+    out: Path
+    slides: tuple[SlideStatus, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 a bug of ours, 3 some or all slides failed."""
+        if any(slide.bug for slide in self.slides):
+            return 1
+        return 3 if any(slide.status == "failed" for slide in self.slides) else 0
+
+    def summary_lines(self) -> list[str]:
+        """Say what happened, one line per failed slide."""
+        failed = [slide for slide in self.slides if slide.status == "failed"]
+        lines = [f"{len(self.slides) - len(failed)} of {len(self.slides)} slides done; see {self.out / 'report.html'}"]
+        return lines + [f"  failed: {slide.name}: {slide.error}" for slide in failed]
+
+
+def run(
+    recipe: Recipe | str | Path,
+    images: Sequence[str | Path] | str | Path = (),
+    out: str | Path = "results",
+    *,
+    samples: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    pixel_size_um: float | None = None,
+    execution: Execution | None = None,
+) -> RunResult:
+    """Segment, measure, classify and report every slide.
+
+    Parameters
+    ----------
+    recipe
+        A `Recipe` or the path of a recipe.toml.
+    images
+        Slides, folders or globs; may be empty when `samples` names the slides.
+    out
+        Folder of the results; created.
+    samples
+        Sample sheet (CSV): slide, path, patient, group and free columns.
+    overrides
+        ``section.key=value`` strings that override the recipe; recorded.
+    pixel_size_um
+        Pixel size of files that do not record one.
+    execution
+        Workers, tile size, scheduler, crop; changes no result.
+
+    Returns
+    -------
+    RunResult
+        Status of every slide; `exit_code` as the command line's.
+
+    Raises
+    ------
+    RequestError
+        If the request itself is wrong; nothing is written then.
+    ResourceError
+        If disk or memory ran out; finished slides stay valid.
+    """
+    execution = execution or Execution()
+    if isinstance(recipe, Recipe) and overrides:
+        raise RequestError("overrides go with a recipe file; a Recipe object is changed with model_copy(update=...).")
+    chosen = resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides))
+    paths = [images] if isinstance(images, (str, Path)) else list(images)
+    jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
+    folder = Path(out)
+    started = time.monotonic()
+    with RunLock(folder), executor(execution) as pool:
+        storage.remove_parts(folder)
+        cohort = _Run(chosen, folder, execution, pool, Reporter(quiet=execution.quiet))
+        statuses = cohort.all_slides(jobs)
+        result = RunResult(folder, tuple(statuses))
+        _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
+    return result
+
+
+class _Run:
+    """The slides of one run, one after the other; each one's tiles in parallel."""
+
+    def __init__(self, recipe: Recipe, folder: Path, execution: Execution, pool: Executor, reporter: Reporter) -> None:
+        self.recipe, self.folder, self.execution, self.pool, self.reporter = recipe, folder, execution, pool, reporter
+        self.cohort = Cohort(recipe)
+
+    def all_slides(self, jobs: Sequence[SlideJob]) -> list[SlideStatus]:
+        """Measure (and, where no gate needs the whole cohort, finish) every slide; then finish the rest."""
+        statuses: dict[str, SlideStatus] = {}
+        waiting: list[tuple[SlideJob, Prepared]] = []
+        for number, job in enumerate(jobs, 1):
+            with self.reporter.slide(job.name, number, len(jobs)):
+                status, prepared = self._attempt(job, self._first_pass)
+                if status is not None:
+                    statuses[job.name] = status
+                elif prepared is not None:
+                    waiting.append((job, prepared))
+        self.cohort.close()
+        for job, prepared in waiting:
+            status, _ = self._attempt(job, lambda job, p=prepared: (self._finish(job, p), None))
+            assert status is not None
+            statuses[job.name] = status
+        return [statuses[job.name] for job in jobs]
+
+    def _attempt(self, job: SlideJob, work: Any) -> tuple[SlideStatus | None, Prepared | None]:
+        started = time.monotonic()
+        try:
+            status, prepared = work(job)
+        except (ResourceError, RequestError):
+            raise
+        except IfquantError as error:
+            status, prepared = SlideStatus(job.name, job.path, "failed", str(error), sample=job.sample), None
+        except Exception as error:
+            logger.exception("unexpected error on slide %s", job.name)
+            text = f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it with the log)"
+            storage.write_text(self.folder / "crash.txt", traceback.format_exc())
+            status, prepared = SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample), None
+        finally:
+            close_slide()
+        if status is not None:
+            if status.status == "failed":
+                self.reporter.say(f"  failed: {status.error}")
+                outputs.mark_unfinished(self.folder / job.name)
+            status = replace(status, seconds=time.monotonic() - started)
+        return status, prepared
+
+    def _first_pass(self, job: SlideJob) -> tuple[SlideStatus | None, Prepared | None]:
+        storage.remove_parts(self.folder / job.name)
+        prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
+        if self.cohort.needs_all_slides:
+            self.cohort.add(job.name, measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table)
+            return None, prepared
+        return self._finish(job, prepared), None
+
+    def _finish(self, job: SlideJob, prepared: Prepared) -> SlideStatus:
+        cores = tuple((c.y0, c.x0, c.y1, c.x1) for c in prepared.tile_cores(self.execution))
+        digests = {**prepared.digests, "cohort": self.cohort.digest()}
+        earlier = None if self.execution.fresh else finished(prepared.folder)
+        if earlier is not None and earlier["digests"] == digests and outputs.whole(prepared.folder, self.recipe):
+            return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample)
+        cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
+        result = finish_slide(job, prepared, cells, self.cohort, digests)
+        outputs.write_slide(result, prepared.folder)
+        storage.remove(prepared.folder / WORK)
+        return SlideStatus(
+            job.name, job.path, "done", reused="cells" if prepared.reusable else "nothing", tile_cores=cores, sample=job.sample
+        )
+
+
+def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], execution: Execution, seconds: float) -> None:
+    """Write slides.csv, report.html and run.json from what the slides' folders hold."""
+    outputs.write_slides_csv(result.out, [_row(status) for status in result.slides], recipe)
+    report.write_report(result.out, recipe, [_row(status) for status in result.slides])
+    storage.write_json(
+        result.out / "run.json",
+        {
+            "status": "done" if result.exit_code == 0 else "failed",
+            "recipe": recipe.model_dump(mode="json", by_alias=True),
+            "recipe_digest": provenance.digest(recipe.model_dump(mode="json", by_alias=True)),
+            "overrides": list(overrides),
+            "versions": provenance.versions(),
+            "slides": [
+                {"slide": s.name, "path": s.path, "status": s.status, "error": s.error, "tile_cores": [list(core) for core in s.tile_cores]}
+                for s in result.slides
+            ],
+            "execution": {
+                "workers": execution.workers,
+                "tile_size_px": execution.tile_size_px,
+                "scheduler": execution.scheduler,
+                "seconds": seconds,
+                "peak_memory_bytes": provenance.peak_memory_bytes(),
+                "host": provenance.host(),
+                "slides": [{"slide": s.name, "seconds": s.seconds, "reused": s.reused} for s in result.slides],
+            },
+        },
+    )
+
+
+def _row(status: SlideStatus) -> dict[str, Any]:
+    return {"slide": status.name, "path": status.path, "status": status.status, "error": status.error, "sample": status.sample}

@@ -1,0 +1,38 @@
+"""`ifquant evaluate`: two label images from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.errors import RequestError
+from ifquant.files import storage
+from ifquant.nuclei.evaluation import evaluate
+from ifquant.nuclei.evaluation_picture import draw
+from ifquant.pipeline.labels_file import read_label_image
+
+
+def evaluate_files(predicted: Path, truth: Path, *, out: Path | None = None, picture: Path | None = None) -> pd.DataFrame:
+    """Compare two label images; write the table as CSV and draw the picture where asked.
+
+    Raises
+    ------
+    RequestError
+        If the images differ in size.
+    """
+    found, true = _labels(predicted), _labels(truth)
+    if found.shape != true.shape:
+        raise RequestError(f"{predicted} has {found.shape} px (Y, X), {truth} has {true.shape}; compare label images of one size.")
+    table = evaluate(found, true)
+    if out is not None:
+        storage.write_text(out, table.to_csv(index=False))
+    if picture is not None:
+        storage.write_bytes(picture, draw(found, true))
+    return table
+
+
+def _labels(path: Path) -> NDArray[Any]:
+    return read_label_image(str(path))

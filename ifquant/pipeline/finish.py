@@ -1,0 +1,195 @@
+"""The table stage: measured cells > gates > phenotypes > proximity > one `SlideResult`. Runs on whole tables, in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.base import table
+from ifquant.base.flags import encode_flags
+from ifquant.base.provenance import digest
+from ifquant.base.runs import CellRuns
+from ifquant.classes.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
+from ifquant.classes.gates import FittedGate
+from ifquant.errors import RequestError, SlideError
+from ifquant.pipeline.job import SlideJob
+from ifquant.pipeline.pipeline import Measured
+from ifquant.pipeline.prepare import Prepared
+from ifquant.recipes.recipe import Recipe
+from ifquant.reports.result import SlideResult
+from ifquant.slides.regions import Regions
+from ifquant.spatial import proximity
+from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells, tumor_region_of_mask
+
+Columns = Mapping[str, NDArray[Any]]
+
+MANY_SATURATED = 0.01
+"""Fraction of saturated tissue pixels from which a channel is warned about: its brightest cells cannot be compared any more."""
+
+
+class Cohort:
+    """What slides must know of each other: gates shared by all, and the cells of control slides."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        gates = {marker: recipe.gate(marker) for marker in table.gated_markers(recipe)}
+        self._control = {marker: gate.control_slide for marker, gate in gates.items() if gate.method == "control" and gate.control_slide}
+        self._columns = {marker: gate_column(recipe, marker) for marker in {*shared_markers(recipe), *self._control}}
+        self._slides: dict[str, dict[str, NDArray[Any]]] = {}
+        self._shared: dict[str, FittedGate] = {}
+
+    @property
+    def needs_all_slides(self) -> bool:
+        """Whether no slide can be finished before every slide is measured."""
+        return bool(self._columns)
+
+    def add(self, name: str, cells: Columns) -> None:
+        """Keep what other slides need of this one."""
+        self._slides[name] = {column: np.asarray(cells.get(column, np.zeros(0))) for column in self._columns.values()}
+
+    def close(self) -> None:
+        """Fit the shared gates; all slides have been added.
+
+        Raises
+        ------
+        RequestError
+            If a control slide is not among the slides that could be measured.
+        """
+        for marker, slide in self._control.items():
+            if slide not in self._slides:
+                known = ", ".join(self._slides) or "none"
+                raise RequestError(f"gates.markers.{marker}: the control slide {slide!r} is not among the measured slides ({known}).")
+        if shared_markers(self._recipe) and self._slides:
+            self._shared = fit_shared_gates(self._slides, self._recipe, controls=self._controls(None, None))
+
+    def digest(self) -> str:
+        """Digest of all that other slides contribute to a slide."""
+        controls = {m: [float(v) for v in self._slides[s][self._columns[m]]] for m, s in self._control.items() if s in self._slides}
+        return digest({"shared": {m: asdict(g) for m, g in self._shared.items()}, "controls": controls})
+
+    def gates(self, cells: Columns, regions: Regions | None) -> dict[str, FittedGate]:
+        """Fit the gates of one slide."""
+        return fit_gates(cells, self._recipe, controls=self._controls(cells, regions), shared=self._shared)
+
+    def _controls(self, cells: Columns | None, regions: Regions | None) -> dict[str, NDArray[Any]]:
+        controls = {marker: self._slides[slide][self._columns[marker]] for marker, slide in self._control.items()}
+        for marker in table.gated_markers(self._recipe):
+            gate = self._recipe.gate(marker)
+            if cells is None or gate.method != "control" or marker in controls:
+                continue
+            if regions is None:
+                raise SlideError(
+                    f"the gate of {marker} needs the region {gate.control_region!r}, but the slide has no regions file (GeoJSON)."
+                )
+            inside = regions.contains("control", cells["y_px"], cells["x_px"], gate.control_region)
+            controls[marker] = cells[gate_column(self._recipe, marker)][inside]
+        return controls
+
+
+def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: Cohort, digests: Mapping[str, str]) -> SlideResult:
+    """Classify the cells of one slide, place them among each other, and gather everything the outputs need.
+
+    Raises
+    ------
+    SlideError
+        If a gate needs a control region the slide does not have.
+    """
+    recipe, plan = prepared.recipe, prepared.plan
+    cells, nuclei, outlines = _analysed(prepared, measured)
+    n = len(outlines)
+    cells["flags"] = cells["flags"] | encode_flags(
+        n, {"outside_tissue": ~measured.calibration.tissue.contains(cells["y_px"], cells["x_px"])}
+    )
+    gates = cohort.gates(cells, prepared.regions)
+    classes = classify_cells(cells, recipe, gates)
+    names = table.phenotype_names(recipe)
+    codes = np.array([names.index(str(p)) for p in pd.Categorical(classes["phenotype"]).categories], np.int64)[
+        pd.Categorical(classes["phenotype"]).codes
+    ]
+    near = proximity.proximity(
+        cells["x_um"],
+        cells["y_um"],
+        codes,
+        names,
+        outlines,
+        radii_um=recipe.proximity.radii_um,
+        pixel_size_um=plan.pixel_size_um,
+        tissue=measured.calibration.tissue,
+        of=table.proximity_phenotypes(recipe),
+    )
+    region = _tumor_region(prepared, outlines, codes, names)
+    depth = region.signed_distance_um(cells["x_um"], cells["y_um"]) if region is not None else np.full(n, np.nan)
+    values = {**cells, **classes, **near, "phenotype": codes, "tumor_region_distance_um": depth, "cell_id": np.arange(1, n + 1)}
+    wanted = {column.name for column in table.cell_columns(recipe)}
+    return SlideResult(
+        name=job.name,
+        ref=plan.ref,
+        info=prepared.info,
+        panel=prepared.panel,
+        recipe=recipe,
+        calibration=measured.calibration,
+        table=table.typed({name: column for name, column in values.items() if name in wanted}, recipe),
+        nuclei=nuclei,
+        cells=outlines,
+        gates=tuple(gates.values()),
+        sample=job.sample,
+        tumor_region=region,
+        orphan_px=measured.cells.orphan_px,
+        warnings=tuple(_warnings(prepared, measured, gates, n)),
+        digests=digests,
+    )
+
+
+def _analysed(prepared: Prepared, measured: Measured) -> tuple[dict[str, NDArray[Any]], CellRuns, CellRuns]:
+    """Cells whose centroid lies in the regions to analyse; typed columns also when there is none."""
+    cells = dict(measured.cells.table)
+    if not cells:
+        kinds = {column.name: column.dtype for column in table.cell_columns(prepared.recipe)}
+        cells = {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
+        return cells, CellRuns.empty(), CellRuns.empty()
+    drawn = prepared.regions
+    if drawn is None:
+        return cells, measured.cells.nuclei, measured.cells.cells
+    keep = ~drawn.contains("exclude", cells["y_px"], cells["x_px"])
+    if drawn.include is not None:
+        keep &= drawn.contains("include", cells["y_px"], cells["x_px"])
+    kept = np.flatnonzero(keep)
+    return {name: column[kept] for name, column in cells.items()}, measured.cells.nuclei.take(kept), measured.cells.cells.take(kept)
+
+
+def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]) -> TumorRegion | None:
+    plan = prepared.plan
+    drawn = prepared.regions
+    if drawn is not None and drawn.tumor is not None:
+        step = max(1, round(2.0 / plan.pixel_size_um))
+        mask = drawn.mask("tumor", plan.image_shape, step)
+        return tumor_region_of_mask(mask, step_px=step, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um)
+    target = table.proximity_pair(plan.recipe)[1]
+    if target is None:
+        return None
+    tumor = outlines.take(np.flatnonzero(codes == names.index(target)))
+    return tumor_region_of_cells(tumor, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um, options=plan.recipe.proximity)
+
+
+def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
+    """Sentences for people, in a fixed order."""
+    said = [*prepared.info.warnings, *measured.warnings]
+    said += list(prepared.regions.notes) if prepared.regions is not None else []
+    if n_cells == 0:
+        said.append("No cells were found; see the thresholds of the nucleus channel and the tissue mask.")
+    for channel in measured.calibration.channels:
+        if channel.saturated_fraction > MANY_SATURATED:
+            said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
+        if channel.nonfinite_fraction > 0:
+            said.append(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out.")
+        if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
+            said.append(f"{channel.name} shows no stain above its background ({channel.threshold_origin}).")
+    for gate in gates.values():
+        if gate.warning:
+            said.append(gate.warning if gate.value is None else f"{gate.marker}: {gate.warning}")
+    return said

@@ -1,0 +1,96 @@
+"""What one tile leaves for the assembly: rows and geometry of the cells it owns, as one .npz file (zip members carry a CRC)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifquant.base.runs import CellRuns, concatenate
+from ifquant.base.tiles import Window
+from ifquant.errors import TileError
+from ifquant.files import storage
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TilePart:
+    """Rows (columns of equal length, not yet sorted), geometry and orphan myeloid area (px) of one tile's core."""
+
+    core: Window
+    table: Mapping[str, NDArray[Any]]
+    nuclei: CellRuns
+    cells: CellRuns
+    orphan_px: int
+
+    @classmethod
+    def empty(cls, core: Window) -> TilePart:
+        """Return a part without cells; it has no columns, other parts or the empty table define them."""
+        return cls(core, {}, CellRuns.empty(), CellRuns.empty(), 0)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Flatten into named arrays."""
+        arrays = {f"table/{name}": np.asarray(column) for name, column in self.table.items()}
+        for kind, runs in (("nuclei", self.nuclei), ("cells", self.cells)):
+            arrays |= {f"{kind}/{field}": getattr(runs, field) for field in ("offsets", "y", "x0", "x1")}
+        arrays["core"] = np.array([self.core.y0, self.core.x0, self.core.y1, self.core.x1])
+        arrays["orphan_px"] = np.array(self.orphan_px)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> TilePart:
+        """Inverse of `to_arrays`."""
+        table = {name.removeprefix("table/"): column for name, column in arrays.items() if name.startswith("table/")}
+        runs = {kind: CellRuns(*(arrays[f"{kind}/{field}"] for field in ("offsets", "y", "x0", "x1"))) for kind in ("nuclei", "cells")}
+        return cls(Window(*(int(v) for v in arrays["core"])), table, runs["nuclei"], runs["cells"], int(arrays["orphan_px"]))
+
+
+def save_part(path: Path, arrays: Arrays) -> None:
+    """Write arrays whole or not at all."""
+    storage.write_npz(path, arrays)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a part; a damaged file raises (zip CRC)."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All cells of a slide in the order of their ids (raster order of anchors)."""
+
+    table: dict[str, NDArray[Any]]
+    nuclei: CellRuns
+    cells: CellRuns
+    orphan_px: int
+
+
+def assemble(parts: Sequence[TilePart]) -> Assembled:
+    """Put the parts of all tiles together; the result does not depend on their order.
+
+    Raises
+    ------
+    TileError
+        If two tiles own the same cell: a bug, never silently merged.
+    """
+    filled = [part for part in parts if len(part.cells) > 0]
+    orphan_px = sum(part.orphan_px for part in parts)
+    if not filled:
+        return Assembled({}, CellRuns.empty(), CellRuns.empty(), orphan_px)
+    table = {name: np.concatenate([part.table[name] for part in filled]) for name in filled[0].table}
+    order = np.lexsort((table["anchor_x_px"], table["anchor_y_px"]))
+    anchors = np.stack([table["anchor_y_px"][order], table["anchor_x_px"][order]])
+    if len(order) > 1 and bool((np.diff(anchors, axis=1) == 0).all(axis=0).any()):
+        raise TileError("two tiles own the same cell; please report this with the slide's size and the tile size used.")
+    return Assembled(
+        {name: column[order] for name, column in table.items()},
+        concatenate([part.nuclei for part in filled]).take(order),
+        concatenate([part.cells for part in filled]).take(order),
+        orphan_px,
+    )

@@ -1,0 +1,175 @@
+"""One slide from file to measured cells: calibrate (pass 1) > tiles (pass 2) > assemble.
+
+The unfinished work of a slide lives in one folder named by its `cells` digest and tile size; every part in it is whole or absent, so a run
+that was killed at any moment goes on with the tiles that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifquant.base.tiles import Window, cores
+from ifquant.calibration import calibrate
+from ifquant.calibration.calibrate import Calibration, HistogramPart, SlideHistogram, TissueMask
+from ifquant.files import storage
+from ifquant.nuclei import labels_input
+from ifquant.nuclei.segment import Segmenter, make_segmenter
+from ifquant.pipeline.execution import Execution, run_tasks
+from ifquant.pipeline.masks import MaskFiles, Masks, look_at
+from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, save_part
+from ifquant.pipeline.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
+from ifquant.recipes.recipe import Recipe
+from ifquant.slides.panel import Panel
+from ifquant.slides.slide import SlideRef
+
+T = TypeVar("T")
+
+SCAN_BLOCK_PX = 2048
+"""Side of the blocks read in pass 1; a matter of memory only, histograms are exact for any block size."""
+
+Advance = Callable[[str, int, int], None]
+"""Progress callback: stage, done, total."""
+
+
+@dataclass(frozen=True)
+class Uncalibrated:
+    """One slide that is about to be calibrated.
+
+    Attributes
+    ----------
+    image_shape
+        Height and width (Y, X) in px.
+    analysed
+        Coarse mask (My, Mx) of the regions the user included; None: everything.
+    max_value
+        Largest value of the file's stated bit depth, if it states one.
+    masks
+        Masks made elsewhere, instead of a segmenter.
+    """
+
+    ref: SlideRef
+    panel: Panel
+    recipe: Recipe
+    image_shape: tuple[int, int]
+    pixel_size_um: float
+    analysed: NDArray[np.bool_] | None = None
+    max_value: int | None = None
+    masks: MaskFiles | None = None
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """One block of pass 1; with `tissue`, only the pixels on it are counted."""
+
+    ref: SlideRef
+    channels: tuple[int, ...]
+    window: Window
+    step_px: int
+    tissue: NDArray[np.bool_] | None = None
+
+
+def scan(task: ScanTask) -> HistogramPart:
+    """Histogram and coarse sums of one block."""
+    pixels = open_slide(task.ref).read(task.channels, task.window)
+    return calibrate.scan_block(pixels, task.window, task.step_px, task.tissue)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All cells of one slide, before any gate."""
+
+    calibration: Calibration
+    cells: Assembled
+    tile_cores: tuple[Window, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> Calibration:
+    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much is glass)."""
+    step = calibrate.grid_step_px(plan.recipe.tissue.step_um, plan.pixel_size_um)
+    windows = cores(plan.image_shape, -(-SCAN_BLOCK_PX // step) * step)
+
+    def count(stage: str, tissue: TissueMask | None) -> SlideHistogram:
+        wanted = [window for window in windows if tissue is None or tissue.any(window)]
+        mask = None if tissue is None else tissue.mask
+        tasks = [ScanTask(plan.ref, plan.panel.indices, window, step, mask) for window in wanted]
+        parts = run_tasks(pool, scan, tasks, in_flight=in_flight)
+        return calibrate.merge(_counted(parts, stage, len(tasks), advance), plan.image_shape)
+
+    everything = count("calibrate", None)
+    tissue = calibrate.find_tissue(everything, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
+    second = calibrate.needs_second_pass(tissue) and bool(tissue.mask.any())
+    counted = count("calibrate tissue", tissue) if second else everything
+    return calibrate.calibrate(counted, tissue, plan.panel.names, max_value=plan.max_value)
+
+
+def _counted(results: Iterable[T], stage: str, total: int, advance: Advance) -> Iterator[T]:
+    for result in results:
+        advance(stage, 1, total)
+        yield result
+
+
+def measure_slide(
+    plan: Uncalibrated, *, work: Path, execution: Execution, pool: Executor, advance: Advance, calibration: Calibration | None = None
+) -> Measured:
+    """Calibrate, segment and measure one slide, reusing the parts that `work` already holds.
+
+    Parameters
+    ----------
+    work
+        Folder of the unfinished parts; created.
+    calibration
+        Use this calibration instead of the slide's own (a crop analysed as part of its slide).
+
+    Raises
+    ------
+    SlideError
+        If the slide's content cannot be used; finished parts stay.
+    """
+    in_flight = 2 * execution.workers if execution.scheduler is None else 64
+    storage.make_folder(work)
+    stored = work / "calibration.npz"
+    if stored.exists():
+        calibration = Calibration.from_arrays(load_arrays(stored))
+    else:
+        calibration = calibration or calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
+        save_part(stored, calibration.to_arrays())
+    masks = look_at(plan.masks, work, plan.image_shape, plan.ref.crop) if plan.masks is not None else None
+    segmenter = _segmenter(plan, calibration, masks)
+    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks)
+    tiles = cores(plan.image_shape, execution.tile_size_px)
+
+    def stage(name: str, function: Callable[[TileTask], Window], windows: list[Window]) -> None:
+        tasks = [TileTask(shared, window) for window in windows]
+        for _ in _counted(run_tasks(pool, function, tasks, in_flight=in_flight), name, len(tasks), advance):
+            pass
+
+    if segmenter.lattice_px is not None:
+        stage("maps", compute_maps, _cells_needed(cores(plan.image_shape, segmenter.lattice_px), tiles, shared, calibration))
+    stage("tiles", compute_tile, tiles)
+    close_slide()
+    parts = [TilePart.from_arrays(load_arrays(shared.part_path(core))) for core in tiles]
+    warnings = masks.objects.warnings() if masks is not None else ()
+    return Measured(calibration, assemble(parts), tuple(tiles), warnings)
+
+
+def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None) -> Segmenter:
+    options = plan.recipe.segmentation
+    if masks is not None:
+        return labels_input.make(options, pixel_size_um=plan.pixel_size_um, calibration=None, objects=masks.objects)
+    nucleus = plan.panel.nucleus(options.channel)
+    levels = calibration[plan.panel.names[nucleus]] if nucleus is not None else None
+    return make_segmenter(options, pixel_size_um=plan.pixel_size_um, calibration=levels)
+
+
+def _cells_needed(lattice: list[Window], tiles: list[Window], plan: SlidePlan, calibration: Calibration) -> list[Window]:
+    """Lattice cells that some tile with tissue looks at."""
+    looked_at = [core.grown(plan.halo_px, plan.image_shape) for core in tiles if calibration.tissue.any(core)]
+    return [cell for cell in lattice if any(cell.intersection(window).size_px for window in looked_at)]

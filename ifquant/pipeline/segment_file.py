@@ -1,0 +1,78 @@
+"""`ifquant segment`: nuclei or cells of one slide without a recipe."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ifquant.base.tiles import Window
+from ifquant.cells.cells import segment_cells
+from ifquant.errors import RequestError
+from ifquant.nuclei.segment import ScaleEstimated, segment_nuclei
+from ifquant.recipes import recipe
+from ifquant.recipes.recipe_init import guess_roles
+from ifquant.slides import tiff_writer
+from ifquant.slides.slide import Slide, SlideRef
+
+
+def segment_file(
+    image: str, out: Path, *, channel: str | None = None, cells: bool = False, method: str | None = None, pixel_size_um: float | None = None
+) -> tuple[int, str]:
+    """Segment one slide and write its labels as OME-TIFF (uint32).
+
+    Parameters
+    ----------
+    channel
+        Nucleus channel by name or 0-based index; None: guessed from the names.
+    cells
+        Write cells, grown along all other channels, instead of nuclei.
+
+    Returns
+    -------
+    Number of objects, and a remark for the user (estimated scale), empty if there is none.
+
+    Raises
+    ------
+    RequestError
+        If the channel is not in the file, or cells are asked for without a pixel size.
+    """
+    with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
+        info = slide.info
+        blocking = [problem for problem in info.problems if info.pixel_size_um is not None or "pixel size" not in problem]
+        if blocking:
+            raise RequestError(f"{image}: {'; '.join(blocking)}")
+        nucleus = _channel(slide, channel)
+        whole = Window(0, 0, *info.shape[1:])
+        note = ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ScaleEstimated)
+            labels = segment_nuclei(
+                slide.read([nucleus], whole)[0], pixel_size_um=info.pixel_size_um, method=method or recipe.Segmentation().method
+            )
+        for warning in caught:
+            note += f" ({warning.message})" if issubclass(warning.category, ScaleEstimated) else ""
+        if cells:
+            if info.pixel_size_um is None:
+                raise RequestError(f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size.")
+            others = [index for index in range(info.shape[0]) if index != nucleus]
+            labels = segment_cells(labels, slide.read(others, whole), pixel_size_um=info.pixel_size_um)
+    kind = "cells" if cells else "nuclei"
+    tiff_writer.write_image(out, labels.astype(np.uint32), pixel_size_um=info.pixel_size_um, names=[kind], labels=True)
+    return int(labels.max(initial=0)), note
+
+
+def _channel(slide: Slide, wanted: str | None) -> int:
+    names = slide.info.channels
+    if wanted is None:
+        guessed = [i for i, guess in enumerate(guess_roles(names)) if guess.role == "nucleus"]
+        if len(names) > 1 and not guessed:
+            raise RequestError(f"no channel of {', '.join(map(repr, names))} looks like a nuclear stain; give --channel NAME_OR_INDEX")
+        return guessed[0] if guessed else 0
+    lookup = {name.casefold(): i for i, name in enumerate(names)}
+    if wanted.casefold() in lookup:
+        return lookup[wanted.casefold()]
+    if wanted.isdigit() and int(wanted) < len(names):
+        return int(wanted)
+    raise RequestError(f"--channel {wanted!r} is not one of {', '.join(map(repr, names))}, nor an index below {len(names)}")

@@ -1,0 +1,279 @@
+"""One tile: nuclei > cells > measurements of the objects it owns. A pure function of a `TileTask`, run by any executor.
+
+The window is the core plus a halo that sums the reaches of all stages, so that every owned object, its cell and everything that shaped it
+lies inside. An owned object that still meets an inner border is an error, never half a cell (design, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifquant.base.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
+from ifquant.base.runs import runs_of
+from ifquant.base.tiles import Window
+from ifquant.calibration.calibrate import Calibration
+from ifquant.cells import cells as cell_model
+from ifquant.cells import measure
+from ifquant.errors import TileError
+from ifquant.nuclei.segment import Segmenter
+from ifquant.pipeline.masks import Masks, close_masks
+from ifquant.pipeline.parts import TilePart, load_arrays, save_part
+from ifquant.recipes.recipe import Recipe
+from ifquant.slides.panel import Panel
+from ifquant.slides.slide import Slide, SlideRef
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """All that the tiles of one slide share; small and picklable, workers open files themselves.
+
+    Attributes
+    ----------
+    work
+        Folder of the slide's unfinished parts.
+    image_shape
+        Height and width (Y, X) in px.
+    """
+
+    ref: SlideRef
+    work: str
+    recipe: Recipe
+    panel: Panel
+    segmenter: Segmenter
+    image_shape: tuple[int, int]
+    pixel_size_um: float
+    masks: Masks | None = None
+
+    @property
+    def halo_px(self) -> int:
+        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein.
+
+        Cells from a mask reach as far as the mask's largest object; which nucleus a cell goes to depends on all nuclei in it.
+        """
+        nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
+        compartments_px = math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
+        growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, self.recipe.segmentation.max_diameter_um)
+        masked_px = self.masks.cells_extent_px + nucleus_px if self.masks is not None and self.masks.cells is not None else 0
+        return nucleus_px + max(growth_px, masked_px) + compartments_px + self.segmenter.reach_px
+
+    def map_path(self, cell: Window) -> Path:
+        """Where the segmenter's maps of a lattice cell are kept until the slide is done."""
+        return Path(self.work) / "maps" / f"{cell.y0}_{cell.x0}.npz"
+
+    def part_path(self, core: Window) -> Path:
+        """Where the part of a tile is kept until the slide is done."""
+        return Path(self.work) / "tiles" / f"{core.y0}_{core.x0}_{core.y1}_{core.x1}.npz"
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """One tile of one slide."""
+
+    plan: SlidePlan
+    core: Window
+
+
+_open: list[Slide] = []
+"""The slide this process works on; at most one."""
+
+
+def open_slide(ref: SlideRef) -> Slide:
+    """Return the slide, opened once per process and closed when another is opened."""
+    if not _open or _open[0].ref != ref:
+        close_slide()
+        _open.append(ref.open())
+    return _open[0]
+
+
+def close_slide() -> None:
+    """Close the files this process has open, if any."""
+    close_masks()
+    while _open:
+        _open.pop().close()
+
+
+@lru_cache(maxsize=2)
+def load_calibration(work: str) -> Calibration:
+    """Return the slide's calibration, loaded once per process."""
+    return Calibration.from_arrays(load_arrays(Path(work) / "calibration.npz"))
+
+
+def compute_maps(task: TileTask) -> Window:
+    """Compute and keep the segmenter's maps of one lattice cell (`task.core`)."""
+    plan = task.plan
+    path = plan.map_path(task.core)
+    if not path.exists():
+        maps = plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape)
+        save_part(path, {"maps": maps})
+    return task.core
+
+
+def compute_tile(task: TileTask) -> Window:
+    """Compute and keep the part of one tile."""
+    path = task.plan.part_path(task.core)
+    if not path.exists():
+        save_part(path, tile_part(task).to_arrays())
+    return task.core
+
+
+def tile_part(task: TileTask) -> TilePart:
+    """Segment, grow and measure the objects that a tile owns.
+
+    Raises
+    ------
+    TileError
+        If an owned cell meets the inner border of the window: the halo is too small for it.
+    """
+    plan, core = task.plan, task.core
+    calibration = load_calibration(plan.work)
+    if plan.masks is None and not calibration.tissue.any(core):
+        return TilePart.empty(core)
+    window = core.grown(plan.halo_px, plan.image_shape)
+    nuclei = _nuclei(plan, window, calibration)
+    image = open_slide(plan.ref).read(plan.panel.indices, window)
+    grown = _cells(plan, nuclei, image, window, calibration)
+    anchors = anchors_of(nuclei) + np.array([window.y0, window.x0])
+    owned = np.flatnonzero(
+        (anchors[:, 0] >= core.y0) & (anchors[:, 0] < core.y1) & (anchors[:, 1] >= core.x0) & (anchors[:, 1] < core.x1)
+    ).astype(np.int32) + np.int32(1)
+    _refuse_cut(grown.labels, owned, window, plan)
+    table = measure.measure_cells(
+        image,
+        nuclei,
+        grown.labels,
+        labels_wanted=owned,
+        names=plan.panel.names,
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.measure,
+        saturation=[calibration[name].saturation for name in plan.panel.names],
+        background=[calibration[name].background for name in plan.panel.names],
+        origin=(window.y0, window.x0),
+    )
+    table["growth_class"] = grown.growth_class[owned]
+    table["flags"] = _flags(table, plan.panel.names)
+    if plan.masks is not None:
+        known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
+        table["source_label"] = known["source_label"]
+        table["flags"] |= known["flags"]
+    orphan = grown.orphan_mask[core.slices_in(window)]
+    return TilePart(
+        core,
+        table,
+        runs_of(nuclei, owned, (window.y0, window.x0)),
+        runs_of(grown.labels, owned, (window.y0, window.x0)),
+        int(np.count_nonzero(orphan)),
+    )
+
+
+def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint32]:
+    """Move the conditions that measuring found into the column ``flags``."""
+    marks = {name: table.pop(name) for name in MEASURED_FLAGS if name in table}
+    marks["saturated"] = np.any([table[f"{name}_saturated_fraction"] > SATURATED_FRACTION for name in names], axis=0)
+    return encode_flags(len(table["anchor_y_px"]), marks)
+
+
+def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> NDArray[np.int32]:
+    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), _map_reader(plan), window, plan.image_shape)
+    return nuclei if plan.masks is not None else _on_tissue(nuclei, window, calibration)
+
+
+def _cells(
+    plan: SlidePlan, nuclei: NDArray[np.int32], image: NDArray[Any], window: Window, calibration: Calibration
+) -> cell_model.GrownCells:
+    """Grow the cells of a window, or take them from the mask."""
+    paired = plan.masks.pair(nuclei, window) if plan.masks is not None else None
+    if paired is not None:
+        none = np.zeros(nuclei.shape, np.bool_)
+        return cell_model.GrownCells(paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none)
+    guides = plan.panel.positions("tumor", "myeloid")
+    return cell_model.grow_cells(
+        nuclei,
+        image[list(guides)],
+        roles=[plan.panel.channels[i].role for i in guides],
+        thresholds=[_threshold(plan.recipe, calibration, plan.panel.names[i]) for i in guides],
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.cells,
+    )
+
+
+def anchors_of(nuclei: NDArray[np.int32]) -> NDArray[np.int64]:
+    """First pixel in raster order of labels 1..n, shape (n, 2), local (y, x)."""
+    flat = nuclei.ravel()
+    values, first = np.unique(flat, return_index=True)
+    first = first[values > 0]
+    return np.stack([first // nuclei.shape[1], first % nuclei.shape[1]], axis=1).astype(np.int64)
+
+
+def _on_tissue(nuclei: NDArray[np.int32], window: Window, calibration: Calibration) -> NDArray[np.int32]:
+    """Drop nuclei whose anchor is on glass: a property of the nucleus, so tiles may skip glass without changing any result."""
+    anchors = anchors_of(nuclei)
+    keep = calibration.tissue.contains(anchors[:, 0] + window.y0, anchors[:, 1] + window.x0)
+    if keep.all():
+        return nuclei
+    new = np.zeros(len(anchors) + 1, np.int32)
+    new[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return new[nuclei]
+
+
+def _threshold(recipe: Recipe, calibration: Calibration, name: str) -> float | None:
+    given = recipe.cells.thresholds.get(name)
+    return given if given is not None else calibration[name].threshold
+
+
+def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: SlidePlan) -> None:
+    height, width = plan.image_shape
+    edges = [
+        cells[0] if window.y0 > 0 else None,
+        cells[-1] if window.y1 < height else None,
+        cells[:, 0] if window.x0 > 0 else None,
+        cells[:, -1] if window.x1 < width else None,
+    ]
+    met = np.intersect1d(owned, np.concatenate([np.zeros(1, np.int32), *(edge for edge in edges if edge is not None)]))
+    if met.size:
+        y, x = np.argwhere(cells == met[0])[0] + (window.y0, window.x0)
+        raise TileError(
+            f"a cell at y={y}, x={x} px is larger than the halo of {plan.halo_px} px. "
+            "Raise segmentation.max_diameter_um (or the growth distances in [cells]) above the size of your largest objects."
+        )
+
+
+def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
+    if plan.masks is not None:
+        return plan.masks.nuclei.read
+    index = plan.panel.nucleus(plan.recipe.segmentation.channel)
+    position = plan.panel.indices[index] if index is not None else 0
+    return lambda window: open_slide(plan.ref).read([position], window)[0]
+
+
+def _map_reader(plan: SlidePlan) -> Callable[[Window], NDArray[np.uint8]]:
+    """Read maps of any window from the stored lattice cells."""
+    step = plan.segmenter.lattice_px or 1
+    height, width = plan.image_shape
+
+    def read(window: Window) -> NDArray[np.uint8]:
+        out: NDArray[np.uint8] | None = None
+        for y in range(window.y0 // step * step, window.y1, step):
+            for x in range(window.x0 // step * step, window.x1, step):
+                cell = Window(y, x, min(y + step, height), min(x + step, width))
+                maps = _stored_maps(str(plan.map_path(cell)))
+                if out is None:
+                    out = np.zeros((maps.shape[0], *window.shape), np.uint8)
+                common = cell.intersection(window)
+                out[(slice(None), *common.slices_in(window))] = maps[(slice(None), *common.slices_in(cell))]
+        assert out is not None
+        return out
+
+    return read
+
+
+@lru_cache(maxsize=16)
+def _stored_maps(path: str) -> NDArray[np.uint8]:
+    return np.asarray(load_arrays(Path(path))["maps"], np.uint8)

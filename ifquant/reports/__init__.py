@@ -1,0 +1,1 @@
+"""The output contract on disk: tables, labels, overlay, HTML report."""

@@ -1,0 +1,241 @@
+"""What a run leaves of a slide: cells.parquet, cells.csv, labels.ome.zarr, overlay.png, detail.png, and slide.json last.
+
+slide.json is removed first and written last: a folder without it is unfinished, whatever else is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.base import provenance
+from ifquant.base.flags import count_flags, flags_as_json
+from ifquant.base.runs import CellRuns, paint
+from ifquant.base.slide_table import sample_names, slide_columns
+from ifquant.base.table import cell_columns, parquet_metadata
+from ifquant.base.tiles import Window
+from ifquant.errors import RequestError
+from ifquant.files import storage, table_files
+from ifquant.files.packing import packed
+from ifquant.recipes.recipe import Recipe
+from ifquant.reports import overlay, picture
+from ifquant.reports.picture import Stack
+from ifquant.reports.result import SlideResult
+from ifquant.reports.summary import double_positives, margin_table, sample_columns, summary_row
+from ifquant.slides.omezarr import CHUNK_MANIFEST
+from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
+
+FORMAT = "ifquant slide 1"
+MAX_CSV_CELLS = 1_000_000
+"""cells.csv is left out above this: no spreadsheet opens it."""
+DISPLAY_TEXT = (
+    "8-bit picture for display: 0 and 255 are the black and white of each channel's calibrated range; measure in the original file"
+)
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
+    """Write everything a finished slide leaves into its folder; returns its row of slides.csv.
+
+    Raises
+    ------
+    RequestError
+        If the table is not the contract's (a bug of the caller).
+    ResourceError
+        If disk or memory ran out; slide.json is then absent.
+    """
+    _check(result)
+    mark_unfinished(folder)
+    write_cells(result, folder)
+    channels = result.panel.indices
+    with result.ref.open() as slide:
+
+        def read(window: Window) -> NDArray[Any]:
+            return slide.read(channels, window)
+
+        overview = overlay.read_overview(result, read)
+        write_labels(result, folder, overview)
+        storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
+        storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
+    row = summary_row(result)
+    storage.write_json(folder / "slide.json", slide_record(result, row, _written(folder)))
+    return row
+
+
+def mark_unfinished(folder: Path) -> None:
+    """Take away slide.json: whatever else the folder holds no longer counts as a result."""
+    with storage.writing(folder):
+        if (folder / "slide.json").exists():
+            storage.remove(folder / "slide.json")
+
+
+def write_cells(result: SlideResult, folder: Path) -> None:
+    """Write cells.parquet with unit and meaning of each column and, if wanted, cells.csv."""
+    columns = cell_columns(result.recipe)
+    table_files.write_parquet(result.table, folder / "cells.parquet", parquet_metadata(columns), {"ifquant.slides.slide": result.name})
+    csv = folder / "cells.csv"
+    if result.recipe.outputs.csv and len(result.table) <= MAX_CSV_CELLS:
+        table_files.write_csv(safe_for_spreadsheets(result.table), csv)
+    elif csv.exists():
+        with storage.writing(csv):
+            storage.remove(csv)
+
+
+def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
+    """Paint labels.ome.zarr from the runs, window by window, with the overview as its display pyramid."""
+    ids = np.arange(1, len(result.table) + 1, dtype=np.uint32)
+    names = result.panel.names
+    shown = picture.channel_colors(result.recipe)
+    with LabelPyramidWriter(
+        folder / "labels.ome.zarr",
+        shape=result.image_shape,
+        pixel_size_um=result.pixel_size_um,
+        creator=f"ifquant {provenance.versions()['ifquant']}",
+    ) as writer:
+        for name, runs in (("nuclei", result.nuclei), ("cells", result.cells)):
+            painter = _Painter(runs, ids)
+            writer.write(name, painter.paint)
+        colors = tuple(shown.get(name, "#808080") for name in names)
+        writer.write_display(Display(overview.pixels, float(overview.step), names, colors, ((0.0, 255.0),) * len(names), DISPLAY_TEXT))
+
+
+class _Painter:
+    """Paints windows in raster order, looking only at objects near the window's rows."""
+
+    def __init__(self, runs: CellRuns, ids: NDArray[np.uint32]) -> None:
+        self._runs, self._ids = runs, ids
+        self._boxes = runs.bounding_boxes
+        self._band = (-1, -1)
+
+    def paint(self, window: Window) -> NDArray[np.uint32]:
+        """Labels (Y, X) of a window."""
+        if self._band != (window.y0, window.y1):
+            self._band = (window.y0, window.y1)
+            near = np.flatnonzero((self._boxes[:, 0] < window.y1) & (self._boxes[:, 2] > window.y0))
+            self._near, self._near_ids = self._runs.take(near), self._ids[near]
+        return paint(self._near, self._near_ids, window)
+
+
+def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of slide.json."""
+    crop = result.ref.crop
+    return {
+        "format": FORMAT,
+        "slide": result.name,
+        "input": {**asdict(result.info), "crop": None if crop is None else [crop.y0, crop.x0, crop.y1, crop.x1]},
+        "sample": sample_columns(result.sample),
+        "digests": dict(result.digests),
+        "versions": provenance.versions(),
+        "calibration": result.calibration.to_dict(),
+        "calibration_arrays": packed(result.calibration.to_arrays()),
+        "orphan_px": result.orphan_px,
+        "gates": [gate.to_dict() for gate in result.gates],
+        "summary": dict(row),
+        "flags": count_flags(result.table["flags"].to_numpy()),
+        "flag_meanings": flags_as_json(),
+        "margin": margin_table(result),
+        "double_positives": double_positives(result),
+        "tumor_region": None if result.tumor_region is None else {"origin": result.tumor_region.origin},
+        "display_ranges": dict(zip(result.panel.names, map(list, overlay.display_ranges(result)), strict=True)),
+        "display": DISPLAY_TEXT,
+        "warnings": list(result.warnings),
+        "files": dict(files),
+    }
+
+
+def whole(folder: Path, recipe: Recipe) -> bool:
+    """Whether all outputs of a finished slide are there as slide.json says: files by hash, label chunks by presence."""
+    record = storage.read_json(folder / "slide.json")
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("files"), dict):
+        return False
+    files = record["files"]
+    needed = {"cells.parquet", "overlay.png", "detail.png"}
+    if recipe.outputs.csv and (record.get("summary") or {}).get("n_cells", 0) <= MAX_CSV_CELLS:
+        needed.add("cells.csv")
+    return needed <= set(files) and all(_matches(folder / name, known) for name, known in files.items()) and _labels_whole(folder)
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    names = ("cells.parquet", "cells.csv", "overlay.png", "detail.png")
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names if (folder / name).exists()}
+
+
+def _matches(path: Path, known: Mapping[str, Any]) -> bool:
+    return path.is_file() and path.stat().st_size == known["bytes"] and _sha256(path) == known["sha256"]
+
+
+def _labels_whole(folder: Path) -> bool:
+    store = folder / "labels.ome.zarr"
+    manifest = storage.read_json(store / CHUNK_MANIFEST)
+    if not isinstance(manifest, dict) or not (store / "zarr.json").is_file():
+        return False
+    return all((store / name / "c" / chunk).is_file() for name, chunks in manifest["chunks"].items() for chunk in chunks)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(result: SlideResult) -> None:
+    wanted = [column.name for column in cell_columns(result.recipe)]
+    if list(result.table.columns) != wanted:
+        raise RequestError(f"slide {result.name!r}: the table's columns are not the contract's; make it with table.typed.")
+    n = len(result.table)
+    if len(result.nuclei) != n or len(result.cells) != n or not np.array_equal(result.table["cell_id"], np.arange(1, n + 1)):
+        raise RequestError(
+            f"slide {result.name!r}: {n} rows, {len(result.nuclei)} nuclei, {len(result.cells)} cells; they must be one to one."
+        )
+
+
+def write_slides_csv(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> pd.DataFrame:
+    """Write slides.csv: one row per slide, finished or not, in the order given.
+
+    Parameters
+    ----------
+    out
+        Folder of the results.
+    rows
+        Per slide ``slide``, ``path``, ``status`` (done or failed), ``error`` and ``sample``; the rest is read from the slide's slide.json.
+    """
+    table = slides_table(out, rows, recipe)
+    table_files.write_csv(safe_for_spreadsheets(table), out / "slides.csv")
+    return table
+
+
+def slides_table(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> pd.DataFrame:
+    """Make the table of `write_slides_csv`, typed as `slide_table` declares."""
+    samples = list(dict.fromkeys(name for row in rows for name in sample_columns(row.get("sample"))))
+    columns = slide_columns(recipe, samples)
+    renamed = sample_names(recipe, samples)
+    records = []
+    for row in rows:
+        record = storage.read_json(out / str(row["slide"]) / "slide.json") if row["status"] == "done" else None
+        values = dict(record["summary"]) if isinstance(record, dict) else {}
+        values |= {renamed[name]: text for name, text in sample_columns(row.get("sample")).items() if name in renamed}
+        records.append(values | {key: row.get(key) for key in ("slide", "path", "status", "error")})
+    data = {c.name: pd.Series([record.get(c.name) for record in records], dtype=c.dtype) for c in columns}
+    return pd.DataFrame(data)
+
+
+def safe_for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """Put ``'`` before texts (and column names) that a spreadsheet would run as a formula; numbers stay as they are."""
+    out = table.copy(deep=False)
+    for name in out.columns:
+        if isinstance(out[name].dtype, pd.CategoricalDtype):
+            out[name] = out[name].cat.rename_categories(safe_text)
+        elif not pd.api.types.is_numeric_dtype(out[name].dtype):
+            out[name] = out[name].map(safe_text, na_action="ignore")
+    return out.rename(columns=safe_text)
+
+
+def safe_text(text: str) -> str:
+    """Return a text no spreadsheet takes for a formula (OWASP: cells that start with = + - @, tab or a line break)."""
+    return f"'{text}" if text.lstrip(" \u00a0").startswith(_DANGEROUS) or text.startswith(_DANGEROUS) else text

@@ -1,0 +1,303 @@
+"""Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale, outlines as ink.
+
+Everything here is pure; overlay.py lays the parts out. Pixels are read once, block by block, into a `Stack`: 8-bit channels in their
+calibrated display ranges, reduced by block means. A `View` maps a window of the image to a picture of any scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageColor
+
+from ifquant.base.runs import CellRuns, paint
+from ifquant.base.tiles import Window
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_resolve import HIDDEN, colors
+
+Read = Callable[[Window], NDArray[np.generic]]
+"""Read a window (C, Y, X) of the picture's channels."""
+
+GAMMA = 0.65
+"""Exponent of the display: lifts dim signal a little, as viewers of fluorescence do."""
+CONTEXT = {"nucleus": 0.55, "tumor": 0.85}
+"""Brightness by role: what carries the eye to a place stays below what is measured there."""
+SUPERSAMPLE = 2
+"""Ink is drawn at this multiple of the picture's scale and averaged: smooth lines."""
+READ_BLOCK_PX = 2048
+MAX_ZOOM = 8
+
+PHENOTYPE_PALETTE = ("#56b4e9", "#f0e442", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#0072b2", "#ffffff")
+"""Okabe and Ito (2008), safe for color-blind readers, ordered for a dark ground: `to` sky blue, `from` yellow, then the others."""
+OTHER_COLOR = "#8a8a92"
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue (0..255) of ``#rrggbb``."""
+    red, green, blue = ImageColor.getrgb(color)[:3]
+    return red, green, blue
+
+
+def channel_colors(recipe: Recipe) -> dict[str, str]:
+    """Color of every channel that is shown, by name, in the recipe's order (`recipe_resolve.colors`; ``none`` hides a channel)."""
+    ignored = {channel.name for channel in recipe.channels if channel.role == "ignore"}
+    return {name: color for name, color in colors(recipe).items() if color != HIDDEN and name not in ignored}
+
+
+def phenotype_colors(names: Sequence[str], pair: tuple[str | None, str | None]) -> dict[str, str]:
+    """Outline color by phenotype: `to` sky blue, `from` yellow, further ones in palette order, ``other`` gray."""
+    source, target = pair
+    ordered = [name for name in (target, source) if name in names]
+    ordered += [name for name in names if name not in ordered and name != "other"]
+    first = 0 if target in names else 1
+    chosen = {name: PHENOTYPE_PALETTE[(first + i) % len(PHENOTYPE_PALETTE)] for i, name in enumerate(ordered)}
+    return {name: chosen.get(name, OTHER_COLOR) for name in names}
+
+
+@dataclass(frozen=True)
+class View:
+    """A window of the image, shown with `scale` picture pixels per image pixel."""
+
+    window: Window
+    scale: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the picture in px."""
+        height, width = self.window.shape
+        return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
+
+    def to_picture(self, y: ArrayLike, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Picture coordinates of image coordinates (px, corner origin)."""
+        return (np.asarray(y, np.float64) - self.window.y0) * self.scale, (np.asarray(x, np.float64) - self.window.x0) * self.scale
+
+
+def fit(window: Window, max_size_px: int, max_zoom: float) -> View:
+    """View of a window whose longest side is `max_size_px`, but enlarged at most `max_zoom` times."""
+    return View(window, min(max_size_px / max(*window.shape, 1), max_zoom))
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Channels of a window for display.
+
+    Attributes
+    ----------
+    pixels : uint8 (C, h, w)
+        0 = black and 255 = white of each channel's display range; means of `step` x `step` image pixels (fewer at the far borders).
+    """
+
+    pixels: NDArray[np.uint8]
+    window: Window
+    step: int
+
+
+def read_stack(read: Read, window: Window, ranges: Sequence[tuple[float, float]], max_size_px: int) -> Stack:
+    """Read a window block by block into a `Stack` whose longest side is between `max_size_px` and twice that, if the window is that large.
+
+    Parameters
+    ----------
+    ranges
+        Raw values shown as black and white, per channel. Pixels that are not finite count as 0.
+    """
+    height, width = window.shape
+    step = max(max(height, width) // max_size_px, 1)
+    out = np.zeros((len(ranges), -(-height // step), -(-width // step)), np.uint8)
+    block = max(READ_BLOCK_PX // step, 1) * step
+    for top in range(0, height, block):
+        for left in range(0, width, block):
+            y0, x0 = window.y0 + top, window.x0 + left
+            pixels = read(Window(y0, x0, min(y0 + block, window.y1), min(x0 + block, window.x1)))
+            shown = displayed(block_means(pixels, step), ranges)
+            out[:, top // step : top // step + shown.shape[1], left // step : left // step + shown.shape[2]] = shown
+    return Stack(out, window, step)
+
+
+def block_means(pixels: NDArray[np.generic], step: int) -> NDArray[np.float64]:
+    """Means of `step` x `step` pixels of (C, Y, X), of what there is at the far borders; not-finite pixels count as 0."""
+    if pixels.dtype.kind == "f":
+        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    if step == 1:
+        return pixels.astype(np.float64)
+    rows, columns = np.arange(0, pixels.shape[1], step), np.arange(0, pixels.shape[2], step)
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=1, dtype=np.float64), columns, axis=2)
+    return np.asarray(sums / np.outer(np.diff([*rows, pixels.shape[1]]), np.diff([*columns, pixels.shape[2]])))
+
+
+def displayed(pixels: NDArray[np.floating], ranges: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
+    """Channels (C, h, w) scaled from their display ranges to 0..255, clipped and rounded."""
+    out = np.empty(pixels.shape, np.uint8)
+    for i, (low, high) in enumerate(ranges):
+        out[i] = (np.clip((pixels[i] - low) / max(high - low, 1e-12), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return out
+
+
+def blended(shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float], gamma: float = GAMMA) -> NDArray[np.uint8]:
+    """Add channels (C, h, w) in their colors and weights; a sum beyond the brightest a screen shows is scaled down, keeping its hue.
+
+    Returns
+    -------
+    uint8 (h, w, 3)
+    """
+    curve = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
+    out = np.empty((*shown.shape[1:], 3), np.uint8)
+    for y in range(0, shown.shape[1], 256):  # bands: the sums are 12 bytes per pixel
+        sums = np.zeros((*shown[0, y : y + 256].shape, 3), np.float32)
+        for channel, color, weight in zip(shown, tints, weights, strict=True):
+            sums += curve[channel[y : y + 256]][..., None] * (np.array(rgb(color), np.float32) * np.float32(weight / 255))
+        out[y : y + 256] = as_uint8(sums / np.maximum(sums.max(axis=2, keepdims=True, initial=0.0), 1))
+    return out
+
+
+def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.float32]:
+    """Give the blended stack at the scale of a view of the same window: float32 (h, w, 3) in 0..1."""
+    height, width = view.shape
+    box = (0, 0, stack.window.shape[1] / stack.step, stack.window.shape[0] / stack.step)
+    how = Image.Resampling.BOX if view.scale * stack.step < 1 else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(colored).resize((width, height), how, box=box), np.float32) / np.float32(255)
+
+
+def labels_in(runs: CellRuns, view: View, factor: int = SUPERSAMPLE) -> NDArray[np.int32]:
+    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders are smooth when enlarged."""
+    height, width = view.shape
+    shape = (height * factor, width * factor)
+    scale = view.scale * factor
+    if scale > 1:
+        full = paint(runs, np.arange(1, len(runs) + 1), view.window).astype(np.int32)
+        return np.asarray(_smooth_labels(full, shape[0], shape[1], scale))
+    canvas = np.zeros(shape, np.int32)
+    _sample_runs(runs.offsets, runs.y, runs.x0, runs.x1, view.window.y0, view.window.x0, scale, canvas)
+    return canvas
+
+
+def ink(labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, factor: int = SUPERSAMPLE) -> NDArray[np.float32]:
+    """Outlines (`width` supersampled px, drawn inside each object) or, with width 0, whole objects.
+
+    Parameters
+    ----------
+    colors : float32 (n + 1, 4)
+        Red, green, blue and opacity by object index + 1; row 0 is the background's and is not drawn.
+
+    Returns
+    -------
+    float32 (h, w, 4) premultiplied RGBA, averaged over `factor` x `factor`.
+    """
+    return np.asarray(_ink(labels, colors, width, factor))
+
+
+def over(picture: NDArray[np.float32], layer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it."""
+    return picture * (1 - layer[..., 3:]) + layer[..., :3]
+
+
+def as_uint8(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..1 to 0..255, rounded."""
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@njit(cache=True)
+def _uniform(full):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether the 5 x 5 pixels around each pixel carry one label."""
+    rows, columns = full.shape
+    out = np.ones((rows, columns), np.bool_)
+    for y in range(rows):
+        for x in range(columns):
+            if (x + 1 < columns and full[y, x] != full[y, x + 1]) or (y + 1 < rows and full[y, x] != full[y + 1, x]):
+                for yy in range(max(y - 2, 0), min(y + 4, rows)):
+                    for xx in range(max(x - 2, 0), min(x + 4, columns)):
+                        out[yy, xx] = False
+    return out
+
+
+@njit(cache=True)
+def _weights(length, size, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest pixel (length,) and Gaussian weights (length, 5; sigma 0.8 px) of the five pixels around each sample along one axis."""
+    nearest, weights = np.zeros(length, np.int64), np.zeros((length, 5), np.float64)
+    for i in range(length):
+        at = (i + 0.5) / scale - 0.5
+        nearest[i] = min(max(int(np.floor(at + 0.5)), 0), size - 1)
+        for k in range(5):
+            weights[i, k] = np.exp(-((nearest[i] - 2 + k - at) ** 2) / 1.28)
+    return nearest, weights
+
+
+@njit(cache=True)
+def _smooth_labels(full, height, width, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Label with the largest Gaussian weight among the 5 x 5 pixels around each sample; the first found wins ties."""
+    out = np.zeros((height, width), np.int32)
+    rows, columns = full.shape
+    uniform = _uniform(full)
+    cys, wys = _weights(height, rows, scale)
+    cxs, wxs = _weights(width, columns, scale)
+    found, sums = np.zeros(25, np.int32), np.zeros(25, np.float64)
+    for i in range(height):
+        cy = cys[i]
+        for j in range(width):
+            cx = cxs[j]
+            if uniform[cy, cx]:
+                out[i, j] = full[cy, cx]
+                continue
+            n = 0
+            for yy in range(max(cy - 2, 0), min(cy + 3, rows)):
+                for xx in range(max(cx - 2, 0), min(cx + 3, columns)):
+                    k = 0
+                    while k < n and found[k] != full[yy, xx]:
+                        k += 1
+                    if k == n:
+                        found[k] = full[yy, xx]
+                        sums[k] = 0.0
+                        n += 1
+                    sums[k] += wys[i, yy - cy + 2] * wxs[j, xx - cx + 2]
+            best = 0
+            for k in range(1, n):
+                if sums[k] > sums[best]:
+                    best = k
+            out[i, j] = found[best]
+    return out
+
+
+@njit(cache=True)
+def _sample_runs(offsets, y, x0, x1, top, left, scale, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest-pixel sampling of runs at `scale` <= 1."""
+    height, width = canvas.shape
+    for i in range(len(offsets) - 1):
+        for r in range(offsets[i], offsets[i + 1]):
+            row = int(np.floor((y[r] - top + 0.5) * scale))
+            if row < 0 or row >= height or int(np.floor((row + 0.5) / scale)) != y[r] - top:
+                continue
+            first = max(int(np.ceil((x0[r] - left) * scale - 0.5)), 0)
+            last = min(int(np.ceil((x1[r] - left) * scale - 0.5)), width)
+            for column in range(first, last):
+                canvas[row, column] = i + 1
+
+
+@njit(cache=True)
+def _ink(labels, colors, width, factor):  # type: ignore[no-untyped-def]  # pragma: no cover
+    rows, columns = labels.shape
+    out = np.zeros((rows // factor, columns // factor, 4), np.float32)
+    share = np.float32(1.0 / (factor * factor))
+    for i in range(rows):
+        for j in range(columns):
+            label = labels[i, j]
+            if label == 0:
+                continue
+            drawn = width == 0
+            for k in range(1, width + 1):
+                if drawn:
+                    break
+                drawn = (
+                    (i - k >= 0 and labels[i - k, j] != label)
+                    or (i + k < rows and labels[i + k, j] != label)
+                    or (j - k >= 0 and labels[i, j - k] != label)
+                    or (j + k < columns and labels[i, j + k] != label)
+                )
+            if drawn:
+                alpha = colors[label, 3] * share
+                for c in range(3):
+                    out[i // factor, j // factor, c] += colors[label, c] * alpha
+                out[i // factor, j // factor, 3] += alpha
+    return out

@@ -1,0 +1,69 @@
+"""What the pipeline knows about one slide when it is done; all outputs are made from this and the slide's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ifquant.base.runs import CellRuns
+from ifquant.calibration.calibrate import Calibration
+from ifquant.classes.gates import FittedGate
+from ifquant.errors import SlideError
+from ifquant.recipes.recipe import Recipe
+from ifquant.slides.panel import Panel
+from ifquant.slides.samples import Sample
+from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.spatial.tumor_region import TumorRegion
+
+
+@dataclass(frozen=True, eq=False)
+class SlideResult:
+    """One finished slide.
+
+    Attributes
+    ----------
+    name
+        Folder of the slide in the results.
+    table
+        Exactly the columns of `table.cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row + 1 (`table.typed`).
+    nuclei, cells
+        Geometry; object `i` is the cell of row `i`.
+    gates
+        One per marker of `table.gated_markers(recipe)`, in that order.
+    orphan_px
+        Pixels of myeloid stain that belong to no nucleus in the section.
+    warnings
+        Sentences for people.
+    digests
+        Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
+    """
+
+    name: str
+    ref: SlideRef
+    info: SlideInfo
+    panel: Panel
+    recipe: Recipe
+    calibration: Calibration
+    table: pd.DataFrame
+    nuclei: CellRuns
+    cells: CellRuns
+    gates: tuple[FittedGate, ...] = ()
+    sample: Sample | None = None
+    tumor_region: TumorRegion | None = None
+    orphan_px: int = 0
+    warnings: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pixel_size_um(self) -> float:
+        """Edge of a pixel in um; a result without one cannot exist."""
+        if self.info.pixel_size_um is None:
+            raise SlideError(f"slide {self.name!r} has no pixel size; give --pixel-size.")
+        return self.info.pixel_size_um
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width (Y, X) in px."""
+        return self.info.shape[1], self.info.shape[2]

@@ -1,0 +1,1 @@
+"""Reading images (TIFF family, OME-Zarr), sample sheets and regions; writing images."""

@@ -1,0 +1,170 @@
+"""The OME-XML of an OME-TIFF, read with the standard library. DTDs and entities are refused, other files are never followed."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+from ifquant.slides.image import Damaged, Unfit, length_um
+
+MAX_XML_CHARS = 64 << 20
+_DTYPES = {
+    "bit": "bool", "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32", "uint32": "uint32",
+    "float": "float32", "double": "float64", "complex": "complex64", "double-complex": "complex128",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OmeChannel:
+    """One Channel element; `samples` is SamplesPerPixel where it is stated."""
+
+    name: str | None
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class OmeBlock:
+    """One TiffData element: `count` planes (None: all that are left) from page `ifd` on, starting at plane (c, z, t)."""
+
+    ifd: int
+    first: tuple[int, int, int]
+    count: int | None
+    file_name: str | None
+    uuid: str | None
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """One Image element. Sizes in pixels; `order` is DimensionOrder without XY, fastest first, e.g. CZT."""
+
+    name: str
+    size_x: int
+    size_y: int
+    size_c: int
+    size_z: int
+    size_t: int
+    order: str
+    dtype: str | None
+    significant_bits: int | None
+    pixel_size_um: tuple[float, float] | None
+    channels: tuple[OmeChannel, ...]
+    blocks: tuple[OmeBlock, ...]
+
+
+@dataclass(frozen=True)
+class Ome:
+    """A whole OME document. `companion`: the metadata live in another file (BinaryOnly)."""
+
+    uuid: str | None
+    images: tuple[OmeImage, ...]
+    companion: str | None
+
+
+def parse_xml(text: str) -> ET.Element:
+    """Parse XML that strangers wrote: no document type, no entities, bounded size.
+
+    Raises
+    ------
+    Unfit
+        If the text declares a DTD or entities, or is above 64 MiB.
+    xml.etree.ElementTree.ParseError
+        If it is not well-formed.
+    """
+    if len(text) > MAX_XML_CHARS:
+        raise Unfit(f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read")
+    upper = text.upper()
+    if "<!DOCTYPE" in upper or "<!ENTITY" in upper:
+        raise Unfit("its XML declares a document type or entities, which image metadata never need; refused for safety")
+    return ET.fromstring(text.strip().strip("\0").lstrip("\ufeff"))
+
+
+def is_ome(description: str) -> bool:
+    """Whether an ImageDescription is OME-XML, whole or cut off."""
+    head = description.lstrip("\ufeff \t\r\n")[:4096]
+    return head.startswith("<") and ("<OME" in head or ":OME" in head)
+
+
+def parse_ome(text: str) -> Ome:
+    """Read OME-XML of any schema year.
+
+    Raises
+    ------
+    Unfit
+        If the XML is broken or lacks what every OME document has.
+    """
+    try:
+        root = parse_xml(text)
+    except ET.ParseError as error:
+        raise Damaged(f"its OME-XML is broken ({error}); the file was cut off or its header is damaged") from error
+    binary_only = _child(root, "BinaryOnly")
+    images = tuple(_image(element) for element in root if _tag(element) == "Image")
+    if not images and binary_only is None:
+        raise Damaged("its OME-XML describes no image")
+    return Ome(root.get("UUID"), images, None if binary_only is None else binary_only.get("MetadataFile", "another file"))
+
+
+def _image(element: ET.Element) -> OmeImage:
+    pixels = _child(element, "Pixels")
+    if pixels is None:
+        raise Damaged("its OME-XML has an Image without Pixels")
+    sizes = {axis: _int(pixels, f"Size{axis}") for axis in "XYCZT"}
+    kind = pixels.get("Type") or pixels.get("PixelType") or ""
+    x_um, y_um = (length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "um")) for a in "XY")
+    order = pixels.get("DimensionOrder", "XYCZT").replace("X", "").replace("Y", "")
+    if sorted(order) != ["C", "T", "Z"]:
+        raise Damaged(f"its OME-XML has the impossible DimensionOrder {pixels.get('DimensionOrder')!r}")
+    bits = pixels.get("SignificantBits")
+    return OmeImage(
+        name=element.get("Name", ""),
+        size_x=sizes["X"],
+        size_y=sizes["Y"],
+        size_c=sizes["C"],
+        size_z=sizes["Z"],
+        size_t=sizes["T"],
+        order=order,
+        dtype=_DTYPES.get(kind.lower()),
+        significant_bits=int(bits) if bits and bits.isdigit() else None,
+        pixel_size_um=(x_um, y_um) if x_um and y_um else None,
+        channels=tuple(_channel(child) for child in pixels if _tag(child) == "Channel"),
+        blocks=tuple(_block(child) for child in pixels if _tag(child) == "TiffData"),
+    )
+
+
+def _channel(element: ET.Element) -> OmeChannel:
+    samples = element.get("SamplesPerPixel")
+    name = element.get("Name") or element.get("Fluor")
+    return OmeChannel(name.strip() if name and name.strip() else None, int(samples) if samples and samples.isdigit() else None)
+
+
+def _block(element: ET.Element) -> OmeBlock:
+    uuid = _child(element, "UUID")
+    ifd = element.get("IFD")
+    count = element.get("PlaneCount") or element.get("NumPlanes")
+    return OmeBlock(
+        ifd=_int(element, "IFD", 0),
+        first=(_int(element, "FirstC", 0), _int(element, "FirstZ", 0), _int(element, "FirstT", 0)),
+        count=_int(element, "PlaneCount" if element.get("PlaneCount") else "NumPlanes") if count else (1 if ifd is not None else None),
+        file_name=None if uuid is None else uuid.get("FileName"),
+        uuid=None if uuid is None else (uuid.text or "").strip() or None,
+    )
+
+
+def _int(element: ET.Element, key: str, default: int | None = None) -> int:
+    text = element.get(key)
+    if text is None and default is not None:
+        return default
+    try:
+        value = int(text or "")
+    except ValueError:
+        raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is not a whole number") from None
+    if value < 0:
+        raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is negative")
+    return value
+
+
+def _tag(element: ET.Element) -> str:
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def _child(element: ET.Element, tag: str) -> ET.Element | None:
+    return next((child for child in element if _tag(child) == tag), None)

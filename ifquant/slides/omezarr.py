@@ -1,0 +1,219 @@
+"""Reading OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3) from a local folder.
+
+Zarr reads a missing chunk as the fill value. ifquant's own stores list the chunks that were written (`CHUNK_MANIFEST`): there a missing
+chunk is an error. In stores of other programs absent chunks are what the format says they are, background; a warning counts them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifquant.base.tiles import Window
+from ifquant.slides.byte_cache import ByteCache
+from ifquant.slides.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
+
+CACHE_BYTES = 96 << 20
+CHUNK_MANIFEST = "ifquant-chunks.json"
+"""File at the root of a store written by ifquant: {"chunks": {array path: [chunk keys]}}."""
+
+_OLD = "it is OME-Zarr {version}; 0.4 and 0.5 are read. Convert it (e.g. ngff-zarr, or bioformats2raw from the original)"
+
+
+class OmeZarrReader:
+    """One open OME-Zarr image, or one label image of it when `path` points to `.../labels/<name>`."""
+
+    def __init__(self, path: str) -> None:
+        import zarr  # takes most of a second to load: only who reads it pays
+
+        group_path, attributes = _image_group(Path(path))
+        multiscale, version = _multiscale(attributes)
+        axes = [axis.get("name", "") if isinstance(axis, dict) else str(axis) for axis in multiscale["axes"]]
+        if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
+            raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
+        datasets = multiscale["datasets"]
+        name = _safe_path(str(datasets[0]["path"]))
+        group = zarr.open_group(str(group_path), mode="r")
+        array = group[name]
+        if not isinstance(array, zarr.Array) or array.ndim != len(axes):
+            raise Damaged(f"its dataset {name!r} is no array with axes {axes}")
+        self._array: Any = array
+        self._axes = axes
+        self._chunks = tuple(int(size) for size in array.chunks)
+        self._cache = ByteCache(CACHE_BYTES)
+        sizes = dict(zip(axes, array.shape, strict=True))
+        dtype = np.dtype(array.dtype)
+        shape = (sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
+        check_claim(tuple(array.shape), dtype, "the image")
+        chunk_bytes = int(np.prod(array.chunks)) * dtype.itemsize
+        if chunk_bytes > MAX_SEGMENT_BYTES:
+            raise Unfit(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
+        problems: tuple[str, ...] = ()
+        omero = attributes.get("omero") or {}
+        labels = [entry.get("label") if isinstance(entry, dict) else None for entry in omero.get("channels", [])]
+        names = tuple(str(label).strip() or None if label is not None else None for label in labels)
+        warnings = tuple(_absent_chunks(array, Path(path), group_path, name))
+        if len(names) != shape[0]:
+            if names:
+                warnings += (f"its metadata name {len(names)} channels, the image has {shape[0]}; names are ignored",)
+            names = (None,) * shape[0]
+        size = _pixel_size(multiscale, datasets[0], axes)
+        self._facts = ImageFacts(
+            format=f"OME-Zarr {version}",
+            shape=shape,
+            dtype=dtype.newbyteorder("=").name,
+            channels=names,
+            pixel_size_um=size,
+            pixel_size_origin="zarr" if size else "none",
+            timepoints=sizes.get("t", 1),
+            levels=len(datasets),
+            problems=problems,
+            warnings=warnings,
+        )
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What the store says."""
+        return self._facts
+
+    def close(self) -> None:
+        """Drop decoded chunks; no file stays open."""
+        self._cache.clear()
+
+    def read_plane(self, channel: int, z: int, window: Window) -> Array:
+        """Pixels (Y, X) of one plane, native byte order."""
+        at = {"t": 0, "c": channel, "z": z}
+        out = np.empty(window.shape, np.dtype(self._facts.dtype))
+        index = [at[axis] for axis in self._axes[:-2]]
+        outer = [position // size for position, size in zip(index, self._chunks, strict=False)]
+        inner = [position % size for position, size in zip(index, self._chunks, strict=False)]
+        height, width = self._chunks[-2:]
+        for row in range(window.y0 // height, -(-window.y1 // height)):
+            for column in range(window.x0 // width, -(-window.x1 // width)):
+                chunk = self._chunk((*outer, row, column))
+                whole = Window(row * height, column * width, row * height + chunk.shape[-2], column * width + chunk.shape[-1])
+                part = whole.intersection(window)
+                at_chunk: tuple[Any, ...] = (*inner, *part.slices_in(whole))
+                out[part.slices_in(window)] = chunk[at_chunk]
+        return out
+
+    def _chunk(self, position: tuple[int, ...]) -> Array:
+        """One decoded chunk, cut at the array's end; neighbouring windows share it."""
+        found = self._cache.get(position)
+        if found is None:
+            found = np.asarray(self._array[tuple(slice(k * size, (k + 1) * size) for k, size in zip(position, self._chunks, strict=True))])
+            self._cache.put(position, found)
+        return found
+
+
+def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
+    """Labels (Y, X) uint32 of a window from `labels/<name>` of a store ifquant wrote.
+
+    Raises
+    ------
+    UnreadableImage
+        If chunks are missing or damaged, or the label image does not exist.
+    """
+    from ifquant.slides.slide import SlideRef
+
+    with SlideRef((os.path.join(store, "labels", name),)).open() as slide:
+        pixels: Array = slide.read([0], window)[0]
+        return pixels
+
+
+def is_zarr(path: str) -> bool:
+    """Whether a folder is a zarr group."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
+def _attributes(group: Path) -> dict[str, Any]:
+    """Attributes of a zarr group as written, v3 or v2."""
+    for name in ("zarr.json", ".zattrs"):
+        file = group / name
+        if file.is_file():
+            if file.stat().st_size > 64 << 20:
+                raise Damaged(f"{name} has more than 64 MiB")
+            content = json.loads(file.read_text("utf-8"))
+            if not isinstance(content, dict):
+                raise Damaged(f"{name} is not a JSON object")
+            if name == "zarr.json":
+                attributes = content.get("attributes") or {}
+                return dict(attributes.get("ome") or {})
+            return content
+    return {}
+
+
+def _image_group(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Find the group with the image and its attributes; bioformats2raw puts it one level down."""
+    attributes = _attributes(path)
+    if "plate" in attributes or "well" in attributes:
+        raise Unfit("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
+    if "multiscales" not in attributes:
+        images = sorted(child for child in path.iterdir() if child.is_dir() and "multiscales" in _attributes(child))
+        if len(images) > 1:
+            raise Unfit(f"it holds {len(images)} images; give the path of one of them, e.g. {images[0].name!r} inside it")
+        if images:
+            return images[0], _attributes(images[0])
+        raise Unfit("it is a zarr folder without OME-Zarr image metadata (multiscales)")
+    return path, attributes
+
+
+def _multiscale(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    multiscales = attributes["multiscales"]
+    multiscale = multiscales[0] if isinstance(multiscales, list) and multiscales else None
+    if not isinstance(multiscale, dict) or not multiscale.get("datasets"):
+        raise Damaged("its multiscales metadata are empty")
+    version = str(attributes.get("version") or multiscale.get("version") or "0.4")
+    if version not in ("0.4", "0.5") or not isinstance(multiscale.get("axes"), list):
+        raise Unfit(_OLD.format(version=version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"))
+    return multiscale, version
+
+
+def _safe_path(name: str) -> str:
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
+        raise Unfit(f"its metadata point outside the folder ({name!r})")
+    return name
+
+
+def _pixel_size(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[str]) -> tuple[float, float] | None:
+    """(x, y) in um: the dataset's scale times the multiscale's, in the unit of the axes."""
+    scale = np.ones(len(axes))
+    stated = False
+    for owner in (dataset, multiscale):
+        for transform in owner.get("coordinateTransformations") or ():
+            if transform.get("type") == "scale" and isinstance(transform.get("scale"), list):
+                scale = scale * np.asarray(transform["scale"], float)
+                stated = True
+    if not stated:
+        return None
+    sizes = []
+    for name in "xy":
+        index = axes.index(name)
+        axis = multiscale["axes"][index]
+        sizes.append(length_um(scale[index], axis.get("unit") if isinstance(axis, dict) else None))
+    return (sizes[0], sizes[1]) if sizes[0] and sizes[1] else None
+
+
+def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[str]:
+    """Check the list of written chunks if there is one, else count the chunks that are not there."""
+    for root in [path, *list(path.resolve().parents)[:3]]:
+        manifest = root / CHUNK_MANIFEST
+        if manifest.is_file():
+            key = (group_path.resolve() / name).relative_to(root.resolve()).as_posix()
+            written = json.loads(manifest.read_text("utf-8")).get("chunks", {}).get(key)
+            if written is None:
+                raise Unfit(f"its chunk list does not know {key!r}; the folder was changed after it was written. Run again")
+            lost = [chunk for chunk in written if not (root / key / "c" / chunk).is_file()]
+            if lost:
+                raise Unfit(f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the folder again or run again")
+            return []
+    missing = int(array.nchunks) - int(array.nchunks_initialized)
+    if missing > 0:
+        return [f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"]
+    return []

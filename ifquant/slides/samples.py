@@ -1,0 +1,257 @@
+"""The sample sheet: which slides, of which patient and group, with any further columns carried through to slides.csv.
+
+Spreadsheet programs write many kinds of CSV: byte-order marks, semicolons or tabs, decimal commas, spaces, blank lines and quotes are all
+understood. What cannot be understood is reported at once, every problem with its line.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ifquant.errors import RequestError
+from ifquant.slides.slide_names import IMAGE_SUFFIXES, is_zarr_folder, natural_order, slide_name
+
+KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
+RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
+"""Columns that slides.csv fills itself."""
+_ALIASES = {
+    "sample": "slide", "image": "slide", "slide_id": "slide", "sample_id": "slide", "file": "path", "filename": "path",
+    "patient_id": "patient", "subject": "patient", "condition": "group", "geojson": "regions", "pixel_size": "pixel_size_um",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the sheet.
+
+    `paths` is empty when the sheet gives none (the slide is then found by its name), one image, or several one-channel images, whose
+    `channel_names` come from their file names. `columns` holds the free columns as text. `line` is where the row is in the sheet.
+    """
+
+    slide: str
+    paths: tuple[str, ...] = ()
+    patient: str | None = None
+    group: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    regions: str | None = None
+    pixel_size_um: float | None = None
+    channel_names: tuple[str, ...] | None = None
+    line: int = 0
+
+
+def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
+    """Read a sample sheet.
+
+    Columns: `slide` (or `path`), and optionally `path` (relative to the sheet; an image, an OME-Zarr folder, or a folder of one-channel
+    TIFFs), `patient`, `group`, `regions` (a GeoJSON file), `pixel_size_um`, and free ones.
+
+    Raises
+    ------
+    RequestError
+        With every problem and its line.
+    """
+    sheet = Path(path)
+    rows = _rows(sheet)
+    if not rows:
+        raise RequestError(f"{sheet}: the sample sheet is empty; expected a header such as slide,path,patient,group and one row per slide")
+    header_line, header = rows[0]
+    problems: list[str] = []
+    names = _header(header, header_line, problems)
+    samples = []
+    for line, cells in rows[1:]:
+        if len(cells) > len(names) and any(cells[len(names) :]):
+            problems.append(f"line {line}: {len(cells)} values for {len(names)} columns; is a value with the separator in it unquoted?")
+            continue
+        values = dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
+        values.pop("", None)
+        samples.append(_sample(values, line, sheet.parent, problems))
+    if not samples and not problems:
+        problems.append("it has a header but no rows")
+    _check_together(samples, problems)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise RequestError(f"{sheet}: the sample sheet has {len(problems)} problem(s):\n{listed}")
+    return samples
+
+
+def _rows(sheet: Path) -> list[tuple[int, list[str]]]:
+    """Lines with content, as (line number, values)."""
+    try:
+        if not sheet.is_file():
+            raise RequestError(f"{sheet}: no such file; --samples needs a CSV file")
+        if sheet.stat().st_size > _MAX_BYTES:
+            raise RequestError(f"{sheet}: {sheet.stat().st_size >> 20} MiB is no sample sheet")
+        raw = sheet.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{sheet}: cannot be read ({error.strerror}); check the path and its rights") from error
+    text = _decoded(raw)
+    if "\0" in text:
+        raise RequestError(f"{sheet}: it is not text; save the table as CSV (UTF-8)")
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    separator = max(",;\t", key=first.count)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    rows = []
+    try:
+        for cells in reader:
+            cells = [cell.strip().strip("\u00a0") for cell in cells]
+            if any(cells) and not cells[0].startswith("#"):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise RequestError(f"{sheet}: line {reader.line_num}: {error}") from error
+    return rows
+
+
+def _decoded(raw: bytes) -> str:
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16", errors="replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
+
+
+def _header(cells: list[str], line: int, problems: list[str]) -> list[str]:
+    names = []
+    for cell in cells:
+        plain = re.sub(r"[\s-]+", "_", cell.strip().casefold())
+        known = _ALIASES.get(plain, plain)
+        names.append(known if known in KNOWN and known not in names else cell)
+    for name in dict.fromkeys(names):
+        if name and names.count(name) > 1:
+            problems.append(f"line {line}: column {name!r} occurs {names.count(name)} times; rename one")
+        if name.casefold() in RESERVED:
+            problems.append(f"line {line}: column {name!r} is filled by ifquant in slides.csv; rename it")
+    if "slide" not in names and "path" not in names:
+        found = ", ".join(filter(None, names)) or "none"
+        problems.append(f"line {line}: there is no column 'slide' (found {found}); the first line must name the columns")
+    return names
+
+
+def _sample(values: dict[str, str], line: int, folder: Path, problems: list[str]) -> Sample:
+    for name, value in values.items():
+        if any(ord(character) < 32 for character in value):
+            problems.append(f"line {line}: {name} {value!r} contains control characters; remove them")
+        elif value[:1] in "=+-@" and value and not _is_number(value) and name not in ("path", "regions"):
+            problems.append(
+                f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}"
+            )
+    path = values.get("path") or ""
+    name = values.get("slide") or (slide_name(path) if path else "")
+    if name.lower().endswith(IMAGE_SUFFIXES):
+        name = slide_name(name)
+    if not name:
+        problems.append(f"line {line}: neither slide nor path is given")
+    elif not _NAME.fullmatch(name) or slide_name(name) != name:
+        problems.append(
+            f"line {line}: slide {name!r} cannot name a folder on every system; use letters, digits, dot, dash and underscore "
+            f"(e.g. {slide_name(name)!r})"
+        )
+    paths, channels = _paths(path, folder, line, problems) if path else ((), None)
+    regions = values.get("regions") or None
+    if regions is not None:
+        regions = str(folder / regions)
+        if not os.path.isfile(regions):
+            problems.append(f"line {line}: regions file {values['regions']!r} does not exist (looked for {regions})")
+    return Sample(
+        slide=name,
+        paths=paths,
+        patient=values.get("patient") or None,
+        group=values.get("group") or None,
+        columns={key: value for key, value in values.items() if key not in KNOWN},
+        regions=regions,
+        pixel_size_um=_pixel_size(values.get("pixel_size_um", ""), line, problems),
+        channel_names=channels,
+        line=line,
+    )
+
+
+def _paths(path: str, folder: Path, line: int, problems: list[str]) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    full = str(folder / path)
+    if not os.path.exists(full):
+        problems.append(f"line {line}: path {path!r} does not exist (looked for {full})")
+        return (), None
+    if not os.path.isdir(full) or is_zarr_folder(full):
+        return (full,), None
+    inside = [name for name in os.listdir(full) if name.lower().endswith((".tif", ".tiff")) and not name.startswith(".")]
+    files = sorted((os.path.join(full, name) for name in inside), key=natural_order)
+    if not files:
+        problems.append(f"line {line}: folder {path!r} holds no TIFF files; a slide in a folder is one TIFF per channel")
+        return (), None
+    return tuple(files), channel_names_of(files)
+
+
+def channel_names_of(files: list[str]) -> tuple[str, ...]:
+    """Channel names from one-channel files: their names less suffix and less what all of them share, cut at separators.
+
+    `S1_DAPI.tif, S1_PanCK.tif` give DAPI, PanCK.
+    """
+    stems = []
+    for file in files:
+        name = os.path.basename(file)
+        suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
+        stems.append(name[: len(name) - len(suffix)])
+    pieces = [re.split(r"([_\s.]+)", stem) for stem in stems]
+    if len(pieces) > 1:
+        start = 0
+        while all(len(piece) > start + 1 and piece[start] == pieces[0][start] for piece in pieces):
+            start += 1
+        end = 0
+        while all(len(piece) > start + end + 1 and piece[-1 - end] == pieces[0][-1 - end] for piece in pieces):
+            end += 1
+        stems = ["".join(piece[start : len(piece) - end]).strip("_ .") or stem for piece, stem in zip(pieces, stems, strict=True)]
+    return tuple(stems)
+
+
+def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        problems.append(f"line {line}: pixel_size_um {text!r} is not a positive number of micrometers")
+        return None
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _check_together(samples: list[Sample], problems: list[str]) -> None:
+    """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or mix patients."""
+    by_name: dict[str, Sample] = {}
+    by_file: dict[object, Sample] = {}
+    groups: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.slide:
+            first = by_name.setdefault(sample.slide.casefold(), sample)
+            if first is not sample:
+                problems.append(f"line {sample.line}: slide {sample.slide!r} is also on line {first.line}; every row needs its own name")
+        for path in sample.paths:
+            facts = os.stat(path)
+            key: object = (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(path)
+            other = by_file.setdefault(key, sample)
+            if other is not sample:
+                problems.append(f"line {sample.line}: {path} is the same image as on line {other.line}; an image counts once")
+        if sample.patient and sample.group:
+            known = groups.setdefault(sample.patient.casefold(), sample)
+            if known.group != sample.group:
+                problems.append(
+                    f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r} here "
+                    f"and in {known.group!r} on line {known.line}"
+                )

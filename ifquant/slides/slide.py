@@ -1,0 +1,301 @@
+"""A slide: one image in channels, whatever file it lies in, read window by window.
+
+`SlideRef` says what to open and how (picklable; each worker opens its own files), `inspect` looks without raising, `Slide` reads. Every
+exception a damaged file can cause becomes `UnreadableImage` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from ifquant.base.tiles import Window
+from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
+from ifquant.slides.image import Array, Damaged, ImageReader, Unfit
+from ifquant.slides.slide_info import SlideInfo, describe
+from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
+
+__all__ = [
+    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "renamed_by_index", "require_usable",
+    "slide_name", "unique_names", "with_crop",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SlideRef:
+    """What to open and how; picklable.
+
+    `paths`: one image, or several one-channel images in channel order. `channel_names` replaces the file's names (one per channel).
+    `pixel_size_um` overrides the file's, `pixel_size_origin` says who stated it (option or sheet). `crop` is in px of the whole image;
+    windows of an opened slide are relative to the crop.
+    """
+
+    paths: tuple[str, ...]
+    channel_names: tuple[str, ...] | None = None
+    pixel_size_um: float | None = None
+    z: Literal["max", "mean"] | int | None = None
+    crop: Window | None = None
+    allow_lossy: bool = False
+    pixel_size_origin: str = "option"
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise RequestError("a slide needs at least one file")
+        size = self.pixel_size_um
+        if size is not None and not (math.isfinite(size) and size > 0):
+            raise RequestError(f"pixel size is {size}; expected a positive number of micrometers per pixel, e.g. --pixel-size 0.5")
+
+    def open(self) -> Slide:
+        """Open the files.
+
+        Raises
+        ------
+        UnreadableImage
+            If a file is missing, damaged or of no known format.
+        SlideError
+            If the files do not belong together.
+        """
+        return Slide(self)
+
+
+class Slide:
+    """An open slide. Use as a context manager; not thread-safe."""
+
+    def __init__(self, ref: SlideRef) -> None:
+        self.ref = ref
+        self._readers: list[ImageReader] = []
+        try:
+            for path in ref.paths:
+                with _boundary(path):
+                    self._readers.append(_open_reader(path))
+            self._channels = [(reader, c) for reader in self._readers for c in range(reader.facts.shape[0])]
+            self.info = describe(ref, [reader.facts for reader in self._readers])
+        except BaseException:
+            self.close()
+            raise
+        crop = ref.crop
+        self.origin = (0, 0) if crop is None else (crop.y0, crop.x0)
+        """Position (y, x) of the crop in the whole image."""
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        for reader in self._readers:
+            reader.close()
+
+    def read(self, channels: Sequence[int], window: Window) -> Array:
+        """Pixels of a window.
+
+        Parameters
+        ----------
+        channels : positions of channels, any order.
+        window : in px of this slide (of the crop, if there is one), inside it.
+
+        Returns
+        -------
+        array (C, Y, X) of the file's type in native byte order.
+
+        Raises
+        ------
+        UnreadableImage
+            If the data are damaged.
+        SlideError
+            If the slide has several planes or time points and no projection was chosen.
+        """
+        _, height, width = self.info.shape
+        if not (0 <= window.y0 <= window.y1 <= height and 0 <= window.x0 <= window.x1 <= width):
+            raise RequestError(f"window {window} lies outside the image of {height} x {width} px")
+        planes = self._z_planes()
+        y, x = self.origin
+        here = Window(window.y0 + y, window.x0 + x, window.y1 + y, window.x1 + x)
+        out = np.empty((len(channels), *window.shape), np.dtype(self.info.dtype))
+        if not out.size:
+            return out
+        for k, channel in enumerate(channels):
+            reader, own = self._channels[channel]
+            with _boundary(self.ref.paths[self._readers.index(reader)]):
+                out[k] = _project(reader, own, planes, here, self.ref.z)
+        return out
+
+    def _z_planes(self) -> Sequence[int]:
+        n = self.info.z_planes
+        if self.info.timepoints > 1 or (n > 1 and self.ref.z is None):
+            require_usable(self.info)
+        if isinstance(self.ref.z, int):
+            return [min(self.ref.z, n - 1)] if n == 1 else [self.ref.z]
+        return range(n)
+
+
+def inspect(ref: SlideRef) -> tuple[SlideInfo, list[str]]:
+    """Look at a slide without reading its pixels.
+
+    Returns
+    -------
+    What the slide is, and its problems (also in `SlideInfo.problems`; empty: it can be used). Never raises for a slide's content: an
+    unreadable file has format "unreadable" and shape (0, 0, 0).
+    """
+    try:
+        with ref.open() as slide:
+            info = slide.info
+    except SlideError as error:
+        text = str(error).removeprefix(f"{ref.paths[0]}: ")
+        info = SlideInfo(ref.paths[0], "unreadable", (0, 0, 0), "", (), None, "none", 0, 0, (), problems=(text,))
+    return info, list(info.problems)
+
+
+def require_usable(info: SlideInfo) -> None:
+    """Refuse a slide that cannot be analysed as it is.
+
+    Raises
+    ------
+    UnreadableImage
+        If it could not be read at all.
+    SlideError
+        With all problems, each with the option that resolves it.
+    """
+    if info.problems:
+        kind = UnreadableImage if info.format == "unreadable" else SlideError
+        raise kind(f"{info.path}: " + "; ".join(info.problems))
+
+
+def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
+    """Channel names for `SlideRef.channel_names`: the slide's own, with those of the recipe (position > name) put in.
+
+    Raises
+    ------
+    SlideError
+        If a position is beyond the slide's channels.
+    """
+    beyond = [index for index in names if index >= len(info.channels)]
+    if beyond:
+        raise SlideError(
+            f"{info.path}: the recipe addresses channel index {beyond[0]}, the slide has {len(info.channels)} channels (0 is the first)"
+        )
+    return tuple(names.get(index, name) for index, name in enumerate(info.channels))
+
+
+def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> SlideRef:
+    """Give channels the recipe's names by position, where the file's own names repeat or are absent; other slides stay as they are.
+
+    Raises
+    ------
+    SlideError
+        If a position is beyond the slide's channels.
+    """
+    unique = len({name.casefold() for name in info.channels}) == len(info.channels)
+    if not info.channels or not names or (info.named and unique):
+        return ref
+    return replace(ref, channel_names=named_channels(info, names))
+
+
+def fingerprint(ref: SlideRef) -> str:
+    """SHA-256 (hex) of the content of the slide's files; of folders (OME-Zarr) by sorted relative path, size and content of each file.
+
+    Raises
+    ------
+    UnreadableImage
+        If a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in ref.paths:
+        with _boundary(path):
+            root = Path(path)
+            if root.is_dir():
+                for file in sorted((f for f in root.rglob("*") if f.is_file()), key=lambda f: f.relative_to(root).as_posix()):
+                    digest.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+                    _hash_file(file, digest)
+            else:
+                _require_file(path)
+                _hash_file(root, digest)
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path, digest: hashlib._Hash) -> None:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+
+
+@contextlib.contextmanager
+def _boundary(path: str) -> Iterator[None]:
+    """Turn whatever a file's content raises into UnreadableImage with one clear line."""
+    try:
+        yield
+    except IfquantError:
+        raise
+    except MemoryError as error:
+        raise UnreadableImage(f"{path}: not enough memory to read it; use fewer workers, or save the image with tiles") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Damaged):
+            reason = f"{reason}. Copy or export it again"
+        elif not isinstance(error, Unfit):
+            reason = (
+                f"it cannot be read ({type(error).__name__}: {reason[:300]}); it is damaged or of an unknown kind. Export it as OME-TIFF"
+            )
+        raise UnreadableImage(f"{path}: {reason}") from error
+
+
+def _require_file(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise UnreadableImage(f"{path}: {(error.strerror or 'cannot be opened').lower()}; check the path") from error
+    if not stat.S_ISREG(mode):
+        raise UnreadableImage(f"{path}: it is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image file")
+    if os.path.getsize(path) == 0:
+        raise UnreadableImage(f"{path}: the file is empty; copy or export it again")
+
+
+def _open_reader(path: str) -> ImageReader:
+    if os.path.isdir(path):
+        from ifquant.slides.omezarr import OmeZarrReader, is_zarr
+
+        if not is_zarr(path):
+            raise UnreadableImage(f"{path}: it is a folder but no OME-Zarr image; list a folder of one-channel TIFFs in the sample sheet")
+        return OmeZarrReader(path)
+    _require_file(path)
+    vendor = VENDOR_FORMATS.get(Path(path).suffix.lower())
+    if vendor:
+        raise UnreadableImage(f"{path}: {vendor} is not read; convert it with bioformats2raw to OME-Zarr, or export OME-TIFF")
+    from ifquant.slides.tiff import TiffReader, is_tiff
+
+    if not is_tiff(path):
+        raise UnreadableImage(f"{path}: it is not an image ifquant reads (TIFF, OME-TIFF, QPTIFF, OME-Zarr); export it as OME-TIFF")
+    return TiffReader(path)
+
+
+def _project(reader: ImageReader, channel: int, planes: Sequence[int], window: Window, z: str | int | None) -> Array:
+    first = reader.read_plane(channel, planes[0], window)
+    if len(planes) == 1:
+        return first
+    if z == "max":
+        out = first.copy()
+        for plane in planes[1:]:
+            np.maximum(out, reader.read_plane(channel, plane, window), out=out)
+        return out
+    total = first.astype(np.float64)
+    for plane in planes[1:]:
+        total += reader.read_plane(channel, plane, window)
+    total /= len(planes)
+    return (total if first.dtype.kind == "f" else np.rint(total)).astype(first.dtype)
+
+
+def with_crop(ref: SlideRef, crop: Window | None) -> SlideRef:
+    """Cut a slide to a region of the whole image."""
+    return replace(ref, crop=crop)

@@ -1,0 +1,223 @@
+"""Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band, whole or not at all.
+
+Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are not written, and the list of written
+chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ifquant.base.tiles import Window
+from ifquant.errors import RequestError
+from ifquant.files import storage
+from ifquant.slides.image import Array
+from ifquant.slides.omezarr import CHUNK_MANIFEST
+
+CHUNK_PX = 1024
+_TOP_PX = 1024  # pyramids end when the longest side is at most this
+
+
+@dataclass(frozen=True)
+class Display:
+    """A small picture of the channels for viewers.
+
+    `pixels` (C, Y, X) is the slide reduced by `step_px`; `colors` are RRGGBB, `ranges` the (low, high) shown black and full.
+    `note` says what its values are and is kept in the root's attributes.
+    """
+
+    pixels: Array
+    step_px: float
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    note: str = ""
+
+
+class LabelPyramidWriter:
+    """Writes one label store of a slide.
+
+    Use as a context manager: each label image is written with `write`, the display picture with `write_display`; the store appears at
+    `final` when the block ends well, replacing an older one.
+
+    Parameters
+    ----------
+    final : path of the store, `.../labels.ome.zarr`.
+    shape : (Y, X) of the slide in px.
+    pixel_size_um : size of a pixel in um.
+    creator : recorded in the root's attributes, e.g. "ifquant 0.1".
+    """
+
+    def __init__(self, final: storage.PathLike, *, shape: tuple[int, int], pixel_size_um: float, creator: str = "ifquant") -> None:
+        self._final = Path(final)
+        self._shape = shape
+        self._pixel_size_um = pixel_size_um
+        self._creator = creator
+        self.levels = 1
+        while -(-max(shape) // 2 ** (self.levels - 1)) > _TOP_PX:
+            self.levels += 1
+        self._names: list[str] = []
+        self._display_note = ""
+        self._folder = storage.atomic_folder(self._final)
+
+    def __enter__(self) -> LabelPyramidWriter:
+        from ifquant.slides.zarr_store import RecordingStore  # zarr takes most of a second to load: only who writes pays
+
+        self._store = RecordingStore(self._folder.__enter__())
+        self._arrays: dict[str, int] = {}
+        self._root_attributes: dict[str, Any] = {"version": "0.5"}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            try:
+                self._finish()
+            except BaseException as failure:
+                self._folder.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        self._folder.__exit__(kind, error, trace)
+
+    def write(self, name: str, paint: Callable[[Window], Array]) -> None:
+        """Write one label image.
+
+        Parameters
+        ----------
+        name : `nuclei` or `cells`.
+        paint : window > labels (Y, X) of any unsigned integer type; called once per chunk, in raster order.
+        """
+        levels = [_Band(self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32")) for k in range(self.levels)]
+        height, width = self._shape
+        for y in range(0, height, CHUNK_PX):
+            rows = np.zeros((min(CHUNK_PX, height - y), width), np.uint32)
+            for x in range(0, width, CHUNK_PX):
+                window = Window(y, x, y + rows.shape[0], min(x + CHUNK_PX, width))
+                rows[:, window.x0 : window.x1] = paint(window)
+            for level in levels:
+                level.add(rows)
+                rows = rows[::2, ::2]  # bands start at multiples of CHUNK_PX, so the kept pixels are those of the whole image
+        for level in levels:
+            level.close()
+        self._names.append(name)
+        scales = [[self._pixel_size_um * 2**k] * 2 for k in range(self.levels)]
+        attributes = {
+            "version": "0.5",
+            "multiscales": [_multiscale(name, "yx", scales)],
+            "image-label": {"source": {"image": "../../"}},
+        }
+        self._group(f"labels/{name}", attributes)
+
+    def write_display(self, display: Display) -> None:
+        """Write the picture of the channels, with as many levels as the labels have (the format asks for that)."""
+        if display.pixels.ndim != 3 or len(display.names) != len(display.pixels):
+            raise RequestError(f"display has shape {display.pixels.shape} for {len(display.names)} names; expected (C, Y, X)")
+        self._display_note = display.note
+        pixels = display.pixels
+        scales = []
+        for k in range(self.levels):
+            array = self._array(str(k), pixels.shape, str(pixels.dtype))
+            array[...] = pixels
+            scales.append([1.0, *[self._pixel_size_um * display.step_px * 2**k] * 2])
+            pixels = _halved(pixels)
+        self._root_attributes["multiscales"] = [_multiscale(self._final.name.removesuffix(".ome.zarr"), "cyx", scales)]
+        self._root_attributes["omero"] = {
+            "channels": [
+                {
+                    "label": name,
+                    "color": color.lstrip("#").upper(),
+                    "active": True,
+                    "window": {"min": 0.0, "max": _top(display.pixels.dtype, high), "start": float(low), "end": float(high)},
+                }
+                for name, color, (low, high) in zip(display.names, display.colors, display.ranges, strict=True)
+            ]
+        }
+
+    def _array(self, name: str, shape: Sequence[int], dtype: str) -> Any:
+        import zarr
+        from zarr.codecs import ZstdCodec
+
+        axes = ("c", "y", "x")[-len(shape) :]
+        self._arrays[name] = 0
+        return zarr.create_array(
+            self._store,
+            name=name,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(min(CHUNK_PX, size) if axis != "c" else 1 for axis, size in zip(axes, shape, strict=True)),
+            compressors=[ZstdCodec(level=3, checksum=True)],
+            fill_value=0,
+            dimension_names=axes,
+            zarr_format=3,
+            config={"write_empty_chunks": False},
+        )
+
+    def _group(self, name: str, ome: Mapping[str, Any], **more: Any) -> None:
+        import zarr
+
+        group = zarr.open_group(self._store, path=name, mode="a", zarr_format=3)  # writing an array already made its parents
+        group.update_attributes({"ome": dict(ome), **more})
+
+    def _finish(self) -> None:
+        if self._names:
+            self._group("labels", {"version": "0.5", "labels": list(self._names)})
+        facts = {"creator": self._creator, "chunk_manifest": CHUNK_MANIFEST, "display": self._display_note}
+        self._group("", self._root_attributes, ifquant={key: value for key, value in facts.items() if value})
+        chunks: dict[str, list[str]] = {name: [] for name in self._arrays}
+        for key in sorted(set(self._store.written)):
+            name, found, chunk = key.rpartition("/c/")
+            if found:
+                chunks[name].append(chunk)
+        storage.write_json(self._store.root / CHUNK_MANIFEST, {"format": "ifquant chunk manifest 1", "chunks": chunks})
+
+
+class _Band:
+    """Collects rows of one level and writes them in whole chunk rows."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._rows: list[Array] = []
+        self._n_rows = 0
+        self._y = 0
+
+    def add(self, rows: Array) -> None:
+        self._rows.append(rows.copy())
+        self._n_rows += len(rows)
+        if self._n_rows >= CHUNK_PX:
+            self.close()
+
+    def close(self) -> None:
+        if self._n_rows:
+            rows = np.concatenate(self._rows)
+            self._array[self._y : self._y + len(rows)] = rows
+            self._y += len(rows)
+            self._rows, self._n_rows = [], 0
+
+
+def _reduced(shape: tuple[int, int], k: int) -> tuple[int, int]:
+    return -(-shape[0] // 2**k), -(-shape[1] // 2**k)
+
+
+def _halved(pixels: Array) -> Array:
+    """Mean of 2 x 2 pixels (edges repeated), at least 1 x 1."""
+    padded = np.pad(pixels, [(0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2)], mode="edge").astype(np.float32)
+    mean = (padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]) / 4
+    return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
+
+
+def _top(dtype: np.dtype[Any], high: float) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else float(high)
+
+
+def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "axes": [{"name": a, "type": "channel"} if a == "c" else {"name": a, "type": "space", "unit": "micrometer"} for a in axes],
+        "datasets": [
+            {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]} for k, scale in enumerate(scales)
+        ],
+    }

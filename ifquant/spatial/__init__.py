@@ -1,0 +1,1 @@
+"""Distances, contacts, tumor region, densities. Pure."""
