@@ -36,6 +36,13 @@ def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
     return box_mean(lowest, np.ones((1, 1), np.bool_), radius_px, lowest)
 
 
+def blurred(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
+    """Mean of means over boxes of side ``2 * radius_px + 1``: a cheap wide smoothing, of reach ``2 * radius_px``."""
+    everywhere = np.ones((1, 1), np.bool_)
+    once = box_mean(values, everywhere, radius_px, values)
+    return box_mean(once, everywhere, radius_px, once)
+
+
 def box_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int, otherwise: NDArray[np.int16]) -> NDArray[np.int16]:
     """Mean, rounded down, over the mask's pixels in the box of side ``2 * radius_px + 1`` around each pixel.
 

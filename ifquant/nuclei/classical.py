@@ -46,8 +46,8 @@ class Tuning:
     around, ground
         Half sides of the boxes in which bright pixels, and those beside the nuclei, are averaged.
     sharpen, sharpen_scale
-        How much what is brighter than its smoothed surroundings is raised before the threshold, and the sd of that smoothing:
-        opens the dim lines between touching nuclei.
+        How much what is brighter than its blurred surroundings is raised before the threshold, and the half side of the boxes of that
+        blur: opens the dim lines between touching nuclei.
     share
         A pixel is foreground above this fraction of the mean of the bright pixels around.
     depth_cap, relief_smooth
@@ -69,12 +69,12 @@ class Tuning:
     floor: float = 0.35
     around: float = 0.6
     ground: float = 0.7
-    sharpen: float = 1.7
+    sharpen: float = 1.8
     sharpen_scale: float = 0.5
     share: float = 0.58
     depth_cap: float = 0.75
     relief_smooth: float = 0.08
-    min_peak: float = 0.15
+    min_peak: float = 0.14
     merge_ratio: float = 0.95
     merge_depth: float = 0.001
     outline: float = 0.4
@@ -113,7 +113,7 @@ class ClassicalSegmenter:
         level = filters.gaussian_reach(self._sigma_px(t.smooth))
         contrast = level + 2 * filters.box_radius(t.opening * d)
         beside = contrast + filters.box_radius(max(t.around, t.ground) * d)
-        crisp = max(filters.gaussian_reach(self._sigma_px(t.soft)), level + filters.gaussian_reach(self._sigma_px(t.sharpen_scale)))
+        crisp = max(filters.gaussian_reach(self._sigma_px(t.soft)), level + 2 * filters.box_radius(t.sharpen_scale * d))
         depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._sigma_px(t.relief_smooth))
         return self.options.reach_px + max(beside, crisp) + depth
 
@@ -150,7 +150,8 @@ class ClassicalSegmenter:
         bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
         ground = np.maximum(filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind), behind)
         soft = self._levels(filters.gaussian(raw, self._sigma_px(t.soft)))
-        crisp = (soft - behind) + np.float32(t.sharpen) * (soft - filters.gaussian(level, self._sigma_px(t.sharpen_scale)))
+        blurred = filters.blurred(level, filters.box_radius(t.sharpen_scale * d))
+        crisp = (soft - behind) + np.float32(t.sharpen) * (soft - blurred)
         inside = (crisp > np.float32(t.share) * bright) & (contrast > t.floor * self.stain)
         depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
         relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * np.float32(_RELIEF_UNITS / d)
