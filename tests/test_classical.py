@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from nuclei_phantom import phantom
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
+from skimage.measure import label
+from skimage.segmentation import watershed
 from test_decode import anchors, interior, random_windows
 
 from ifquant.base import filters
@@ -64,6 +69,12 @@ def test_finds_crowded_nuclei(diameter: float, crowding: float, ap50: float, ap7
     mean = np.mean(found, axis=0)
     assert mean[0] >= ap50
     assert mean[1] >= ap70
+
+
+def test_nuclei_of_twice_the_typical_size_stay_whole() -> None:
+    image, truth = phantom(6, (400, 300), diameter_px=32, crowding=0.4)
+    labels = segment_image(segmenter_for(image, Segmentation(nucleus_diameter_um=8), 0.5), image)
+    assert evaluate(labels, truth, [0.7]).ap[0] > 0.9
 
 
 def test_brightness_units_do_not_matter() -> None:
@@ -135,3 +146,33 @@ def test_outlines_at_a_fraction_of_each_objects_own_brightness() -> None:
     expected[5:15, 5:15] = 2
     expected[4:12, 24:32] = 1
     np.testing.assert_array_equal(got, expected)
+
+
+def test_real_nuclei_in_windows_and_the_control(data_dir: Path) -> None:
+    """Four fields of DSB2018 side by side: the decoder is exact in every window, a watershed on the same maps is not."""
+    folder = data_dir / "nuclei_dsb2018"
+    with open(folder / "manifest.csv", newline="") as file:
+        fields = [row["id"] for row in csv.DictReader(file) if row["split"] == "train" and (row["h"], row["w"]) == ("520", "696")]
+    image = np.block([[tifffile.imread(folder / "images" / f"{fields[2 * i + j]}.tif") for j in range(2)] for i in range(2)])
+    options = Segmentation(nucleus_diameter_um=8, max_diameter_um=14, min_area_um2=4)
+    segmenter = segmenter_for(image, options, 8 / 16)
+
+    def read(part: Window) -> NDArray[np.generic]:
+        return image[part.y0 : part.y1, part.x0 : part.x1]
+
+    def flood(window: Window) -> NDArray[np.int64]:
+        foreground, relief, _ = segmenter.maps(read(window))
+        seeds = label((relief == ndi.maximum_filter(relief, 9)) & (foreground > 0))
+        return anchors(watershed(-relief, seeds, mask=foreground > 0).astype(np.int32), window.y0, window.x0)
+
+    everything = Window(0, 0, *image.shape)
+    whole, flooded = anchors(segment_image(segmenter, image)), flood(everything)
+    assert len(np.unique(whole)) > 300
+    differing = 0
+    for window in random_windows(np.random.default_rng(4), image.shape, segmenter.reach_px, 20):
+        inner = interior(window, image.shape, segmenter.reach_px)
+        global_view = (slice(inner.y0, inner.y1), slice(inner.x0, inner.x1))
+        got = anchors(segmenter.nuclei(read, None, window, image.shape), window.y0, window.x0)
+        np.testing.assert_array_equal(got[inner.slices_in(window)], whole[global_view])
+        differing += int(not np.array_equal(flood(window)[inner.slices_in(window)], flooded[global_view]))
+    assert differing > 0
