@@ -65,6 +65,20 @@ def test_tiles_and_workers_change_no_bit(tile: int, workers: int, slide: Path, w
     assert len(json.loads((whole[0] / "run.json").read_text())["slides"][0]["tile_cores"]) == 1
 
 
+def test_the_network_sees_a_fixed_lattice(image: np.ndarray, tmp_path: Path) -> None:
+    """`unet`: maps are computed once per lattice cell, so tiles, workers and a crop of the lattice change nothing."""
+    slide = write_slide(tmp_path / "a.ome.tif", image[:, :500, :600], PANELS["tgfb_il1b"])
+    recipe = recipe_for(PANELS["tgfb_il1b"], segmentation={"method": "unet"})
+    tables = []
+    for tile, workers in ((4096, 1), (200, 2)):
+        out = tmp_path / str(tile)
+        result = ifquant.run(recipe, [slide], out, execution=Execution(quiet=True, tile_size_px=tile, workers=workers))
+        assert result.exit_code == 0, result.summary_lines()
+        tables.append(pd.read_parquet(out / "a" / "cells.parquet"))
+    assert len(tables[0]) > 300
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 class Shuffled(Executor):
     """Completes tasks in a random order."""
 
