@@ -1,9 +1,9 @@
 """How large nuclei are in an image whose pixel size nobody recorded.
 
-Two estimates that fail on different images: the scale at which blobs answer best to a Laplacian of Gaussian (holds under uneven light,
+Two estimates that fail on different images: the scale at which blobs answer best to a difference of gaussians (holds under uneven light,
 haze and touching nuclei) and the widths of Otsu's foreground (finer, but a lit background or a whole embryo is one object to it). The
 second refines the first only where they agree within a factor of two. On the 481 training images of DSB2018 (median diameters 7 to 94
-px) the estimate lies within a factor 1.41 of the true median diameter in 98 of 100 images, within 1.25 in 90; the worst is off by 3.2.
+px) the estimate lies within a factor 1.41 of the true median diameter in 98 of 100 images, within 1.25 in 91; the worst is off by 2.9.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from ifquant.base.filters import bounded_depth
 from ifquant.errors import RequestError
 
-_SIGMAS_PX = tuple(float(s) for s in np.geomspace(1.6, 48.0, 16))
+_FIRST_SIGMA_PX, _RATIO, _SCALES = 1.6, 1.2546, 16
+_DEEPEST_PX = 80
 _MAX_BLOCKS, _BLOCK_PX = 4, 1024
-_LOG_BIAS, _WIDTH_BIAS = 0.775, 1.09  # medians of true / estimated diameter over the training images
+_BLOB_BIAS, _WIDTH_BIAS = 1.157, 1.09  # medians of true / estimated diameter over the training images
 
 
 def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
@@ -63,28 +65,31 @@ def _telling_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _blob_diameter(blocks: list[NDArray[np.float32]]) -> float | None:
-    """Diameter of the blobs that answer best to ``-sigma**2 * LoG``: its maxima in (Y, X), squared, weighted by sigma**1.5."""
-    energy = np.zeros(len(_SIGMAS_PX))
+    """Diameter of the blobs that answer best to a difference of gaussians: its positive part squared and summed, over sigma**0.8."""
+    energy = np.zeros(_SCALES)
     for block in blocks:
-        for i, sigma in enumerate(_SIGMAS_PX):
-            shrink = max(1, int(sigma / 2.5))
-            height, width = block.shape[0] // shrink, block.shape[1] // shrink
-            if min(height, width) < 4:
-                break
-            small = block[: height * shrink, : width * shrink].reshape(height, shrink, width, shrink).mean(axis=(1, 3))
-            scaled = sigma / shrink
-            answer = -(scaled**2) * ndi.gaussian_laplace(small, scaled, mode="nearest", truncate=3.0)
-            peaks = answer[(answer > 0) & (answer == ndi.maximum_filter(answer, 3))].astype(np.float64)
-            energy[i] += float((peaks**2).sum()) * sigma**1.5
+        shrink = 1  # a step of the pyramid, in px
+        here = ndi.gaussian_filter(block, _FIRST_SIGMA_PX, truncate=3.0, mode="nearest")
+        for i in range(_SCALES):
+            sigma = _FIRST_SIGMA_PX * _RATIO**i
+            wider = ndi.gaussian_filter(here, sigma * math.sqrt(_RATIO**2 - 1) / shrink, truncate=3.0, mode="nearest")
+            answer = np.maximum(here - wider, 0)
+            energy[i] += float(np.square(answer, dtype=np.float64).sum()) * shrink**2 / sigma**0.8
+            here = wider
+            if sigma * _RATIO / shrink >= 3.2:
+                height, width = here.shape[0] // 2, here.shape[1] // 2
+                if min(height, width) < 5:
+                    break
+                here = here[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+                shrink *= 2
     if energy.max() <= 0:
         return None
     best = int(energy.argmax())
-    step = 0.0
+    step = 0.5  # the answer lies between a scale and the next
     if 0 < best < len(energy) - 1 and energy[best - 1] > 0 and energy[best + 1] > 0:  # vertex of the parabola through three scales
         left, middle, right = np.log(energy[best - 1 : best + 2])
-        step = 0.5 * (left - right) / (left - 2 * middle + right) if left + right < 2 * middle else 0.0
-    sigma = _SIGMAS_PX[best] * float(_SIGMAS_PX[1] / _SIGMAS_PX[0]) ** float(step)
-    return float(_LOG_BIAS * 2 * math.sqrt(2) * sigma)
+        step += 0.5 * (left - right) / (left - 2 * middle + right) if left + right < 2 * middle else 0.0
+    return float(_BLOB_BIAS * 2 * math.sqrt(2) * _FIRST_SIGMA_PX * _RATIO ** (best + step))
 
 
 def _foreground_width(blocks: list[NDArray[np.float32]]) -> float | None:
@@ -98,7 +103,7 @@ def _foreground_width(blocks: list[NDArray[np.float32]]) -> float | None:
     threshold = threshold_otsu(values)
     depths = []
     for s in smooth:
-        depth = ndi.distance_transform_edt(s > threshold)
+        depth = bounded_depth(s > threshold, _DEEPEST_PX)
         rounded = ndi.gaussian_filter(depth, 0.7)
         depths.append(depth[(rounded == ndi.maximum_filter(rounded, 5)) & (depth > 1.5)])
     found = np.sort(np.concatenate(depths))
