@@ -13,7 +13,8 @@ from test_decode import anchors, interior, random_windows
 
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError, UnreadableImage
-from ifquant.nuclei.labels_input import LabelObjects, find_objects, make, pair_cells, scan_strip
+from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
+from ifquant.nuclei.labels_input import make, pair_cells
 from ifquant.pipeline.labels_file import find_label_objects, read_label_image
 from ifquant.recipes.recipe import Segmentation
 

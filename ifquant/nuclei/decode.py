@@ -25,6 +25,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
+from ifquant.nuclei.pieces import drop_small_and_number, fill_holes
 
 _PLACE = (1 << 24) - 1  # low bits of a packed heap entry: a place in the square of side 2 * merge_px + 1 around the seed
 
@@ -282,82 +283,3 @@ def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no
     for i in range(flat.size):
         if flat[i] < 0:
             flat[i] = 0
-
-
-@njit(cache=True)
-def fill_holes(labels):  # type: ignore[no-untyped-def]
-    """Give background enclosed by one label to that label, in place (4-connected background, as scipy's ``binary_fill_holes``).
-
-    Background enclosed by several labels together, or reaching the array's border, stays background.
-    """
-    height, width = labels.shape
-    flat = labels.ravel()
-    seen = np.zeros(flat.size, np.bool_)
-    stack = np.empty(flat.size + 1 if flat.size < 1 << 16 else 1 << 16, np.int32)
-    found = np.empty(stack.size, np.int32)
-    for start in range(flat.size):
-        if flat[start] != 0 or seen[start]:
-            continue
-        owner = 0  # -1: several owners or open
-        seen[start] = True
-        stack[0] = start
-        n = 1
-        n_found = 0
-        while n > 0:
-            n -= 1
-            i = stack[n]
-            if owner >= 0:
-                if n_found == found.size:
-                    longer = np.empty(2 * n_found, np.int32)
-                    longer[:n_found] = found
-                    found = longer
-                found[n_found] = i
-                n_found += 1
-            if n + 4 > stack.size:
-                bigger = np.empty(2 * stack.size, np.int32)
-                bigger[: stack.size] = stack
-                stack = bigger
-            y, x = i // width, i % width
-            if y == 0 or x == 0 or y == height - 1 or x == width - 1:
-                owner = -1
-            for k in range(4):
-                ny = y + (k == 3) - (k == 0)
-                nx = x + (k == 2) - (k == 1)
-                if ny < 0 or nx < 0 or ny >= height or nx >= width:
-                    continue
-                j = ny * width + nx
-                if flat[j] != 0:
-                    if owner == 0:
-                        owner = flat[j]
-                    elif owner != flat[j]:
-                        owner = -1
-                elif not seen[j]:
-                    seen[j] = True
-                    stack[n] = j
-                    n += 1
-        if owner > 0:
-            for k in range(n_found):
-                flat[found[k]] = owner
-
-
-@njit(cache=True)
-def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
-    """Drop labels below `min_area` pixels and number the others in raster order of their first pixel, in place."""
-    flat = labels.ravel()
-    area = np.zeros(n_labels + 1, np.int64)
-    for i in range(flat.size):
-        area[flat[i]] += 1
-    number = np.zeros(n_labels + 1, np.int32)
-    n = 0
-    for i in range(flat.size):
-        old = flat[i]
-        if old == 0:
-            continue
-        if area[old] < min_area:
-            flat[i] = 0
-            continue
-        if number[old] == 0:
-            n += 1
-            number[old] = n
-        flat[i] = number[old]
-    return n

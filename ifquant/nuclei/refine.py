@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ifquant.nuclei.decode import drop_small_and_number, fill_holes
+from ifquant.nuclei.pieces import drop_small_and_number, fill_holes, largest_piece
 
 
 def refine(
@@ -49,7 +49,7 @@ def refine(
         return kept
     _cut_back(labels, contrast, n, fraction, quantile, min_contrast, kept)
     out = np.zeros_like(labels)
-    _largest_piece(kept, n, out)
+    largest_piece(kept, n, out)
     fill_holes(out)
     drop_small_and_number(out, n, min_area_px)
     return out
@@ -82,57 +82,3 @@ def _cut_back(labels, contrast, n, fraction, quantile, min_contrast, kept):  # t
             k = labels[y, x]
             if k and contrast[y, x] > limit[k]:
                 kept[y, x] = k
-
-
-@njit(cache=True)
-def _largest_piece(labels, n, out):  # type: ignore[no-untyped-def]
-    """Copy the largest 4-connected piece of each label (of equal ones the first in raster order) into `out`."""
-    width = labels.shape[1]
-    flat, target = labels.ravel(), out.ravel()
-    best = np.zeros(n + 1, np.int64)
-    first = np.full(n + 1, -1, np.int64)
-    seen = np.zeros(flat.size, np.bool_)
-    stack = np.empty(1024, np.int64)
-    for chosen in range(2):  # measure every piece, then paint the chosen ones
-        for begin in range(flat.size):
-            k = flat[begin]
-            if k == 0 or (chosen == 0 and seen[begin]) or (chosen == 1 and first[k] != begin):
-                continue
-            stack[0] = begin
-            count = 1
-            size = 0
-            if chosen:
-                target[begin] = k
-            else:
-                seen[begin] = True
-            while count > 0:
-                count -= 1
-                i = stack[count]
-                size += 1
-                if count + 4 > stack.size:
-                    bigger = np.empty(2 * stack.size, np.int64)
-                    bigger[: stack.size] = stack
-                    stack = bigger
-                x = i % width
-                for side in range(4):
-                    if side == 0:
-                        j = i - width
-                    elif side == 1:
-                        j = i - 1 if x > 0 else -1
-                    elif side == 2:
-                        j = i + 1 if x < width - 1 else -1
-                    else:
-                        j = i + width
-                    if j < 0 or j >= flat.size or flat[j] != k:
-                        continue
-                    if chosen and target[j] == 0:
-                        target[j] = k
-                    elif not chosen and not seen[j]:
-                        seen[j] = True
-                    else:
-                        continue
-                    stack[count] = j
-                    count += 1
-            if chosen == 0 and size > best[k]:
-                best[k] = size
-                first[k] = begin

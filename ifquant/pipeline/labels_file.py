@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
-from ifquant.nuclei.labels_input import LabelObjects, find_objects, scan_strip
+from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
 from ifquant.slides.slide import Slide, SlideRef
 
 _STRIP_PX = 1 << 24

@@ -15,8 +15,9 @@ from ifquant.base.tiles import Window, cores
 from ifquant.errors import SlideError
 from ifquant.files import storage
 from ifquant.nuclei import labels_input
+from ifquant.nuclei.label_objects import LabelObjects
 from ifquant.nuclei.label_polygons import read_polygons
-from ifquant.nuclei.labels_input import LabelObjects, PairedCells
+from ifquant.nuclei.labels_input import PairedCells
 from ifquant.pipeline import labels_file
 from ifquant.recipes.recipe import Segmentation
 from ifquant.slides import tiff_writer
