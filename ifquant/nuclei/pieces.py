@@ -10,56 +10,76 @@ from numba import njit
 def fill_holes(labels):  # type: ignore[no-untyped-def]
     """Give background enclosed by one label to that label, in place (4-connected background, as scipy's ``binary_fill_holes``).
 
-    Background enclosed by several labels together, or reaching the array's border, stays background.
+    Background enclosed by several labels together, or reaching the array's border, stays background. Works on runs of background.
     """
     height, width = labels.shape
-    flat = labels.ravel()
-    seen = np.zeros(flat.size, np.bool_)
-    stack = np.empty(flat.size + 1 if flat.size < 1 << 16 else 1 << 16, np.int32)
-    found = np.empty(stack.size, np.int32)
-    for start in range(flat.size):
-        if flat[start] != 0 or seen[start]:
-            continue
-        owner = 0  # -1: several owners or open
-        seen[start] = True
-        stack[0] = start
-        n = 1
-        n_found = 0
-        while n > 0:
-            n -= 1
-            i = stack[n]
-            if owner >= 0:
-                if n_found == found.size:
-                    longer = np.empty(2 * n_found, np.int32)
-                    longer[:n_found] = found
-                    found = longer
-                found[n_found] = i
-                n_found += 1
-            if n + 4 > stack.size:
-                bigger = np.empty(2 * stack.size, np.int32)
-                bigger[: stack.size] = stack
-                stack = bigger
-            y, x = i // width, i % width
-            if y == 0 or x == 0 or y == height - 1 or x == width - 1:
-                owner = -1
-            for k in range(4):
-                ny = y + (k == 3) - (k == 0)
-                nx = x + (k == 2) - (k == 1)
-                if ny < 0 or nx < 0 or ny >= height or nx >= width:
-                    continue
-                j = ny * width + nx
-                if flat[j] != 0:
-                    if owner == 0:
-                        owner = flat[j]
-                    elif owner != flat[j]:
-                        owner = -1
-                elif not seen[j]:
-                    seen[j] = True
-                    stack[n] = j
-                    n += 1
-        if owner > 0:
-            for k in range(n_found):
-                flat[found[k]] = owner
+    start = np.zeros(height + 1, np.int64)  # runs of row y: start[y] : start[y + 1]
+    for y in range(height):
+        n = 0
+        for x in range(width):
+            n += labels[y, x] == 0 and (x == 0 or labels[y, x - 1] != 0)
+        start[y + 1] = start[y] + n
+    x0 = np.empty(start[height], np.int32)
+    x1 = np.empty(start[height], np.int32)
+    root = np.arange(start[height])
+    owner = np.zeros(start[height], np.int32)  # 0 none met yet, -1 several or open
+    for y in range(height):
+        run = start[y]
+        x = 0
+        above = start[y - 1] if y > 0 else start[y]
+        while x < width:
+            if labels[y, x] != 0:
+                x += 1
+                continue
+            x0[run] = x
+            while x < width and labels[y, x] == 0:
+                x += 1
+            x1[run] = x
+            owner[run] = _around(labels, y, x0[run], x)
+            while above < start[y] and x1[above] <= x0[run]:
+                above += 1
+            k = above
+            while k < start[y] and x0[k] < x:  # touches the run k of the row above
+                a, b = _find(root, run), _find(root, k)
+                if a != b:
+                    root[max(a, b)] = min(a, b)
+                    owner[min(a, b)] = _either(owner[a], owner[b])
+                k += 1
+            run += 1
+    for y in range(height):
+        for run in range(start[y], start[y + 1]):
+            label = owner[_find(root, run)]
+            if label > 0:
+                labels[y, x0[run] : x1[run]] = label
+
+
+@njit(cache=True)
+def _around(labels, y, x0, x1):  # type: ignore[no-untyped-def]
+    """Return the one label around a run of background; -1 for several, or when it meets the array's border."""
+    height, width = labels.shape
+    if y == 0 or y == height - 1 or x0 == 0 or x1 == width:
+        return np.int32(-1)
+    met = _either(labels[y, x0 - 1], labels[y, x1])
+    for x in range(x0, x1):
+        if met < 0:
+            break
+        met = _either(_either(met, labels[y - 1, x]), labels[y + 1, x])
+    return met
+
+
+@njit(cache=True)
+def _either(a, b):  # type: ignore[no-untyped-def]
+    if a == b or b == 0:
+        return a
+    return b if a == 0 else np.int32(-1)
+
+
+@njit(cache=True)
+def _find(root, i):  # type: ignore[no-untyped-def]
+    while root[i] != i:
+        root[i] = root[root[i]]
+        i = root[i]
+    return i
 
 
 @njit(cache=True)
