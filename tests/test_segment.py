@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_any_numeric_type_gives_about_the_same(dtype: type[np.generic]) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.3)
     scaled = np.clip(image / 6, 0, 255).astype(dtype)
     assert evaluate(segment_nuclei(scaled, pixel_size_um=0.5), truth, [0.5]).ap[0] > 0.8
+
+
+@pytest.mark.parametrize(
+    "change", [lambda v: v * 1e30, lambda v: v * 1e-30, lambda v: v.astype(int) - 30_000, lambda v: v.astype(int) * 10**12]
+)
+def test_odd_ranges(change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    image, truth = phantom(2, diameter_px=16, crowding=0.3)
+    labels = segment_nuclei(change(image.astype(float)), pixel_size_um=0.5)
+    assert evaluate(labels, truth, [0.5]).ap[0] > 0.8
+    with pytest.warns(ScaleEstimated):
+        assert evaluate(segment_nuclei(change(image.astype(float))), truth, [0.5]).ap[0] > 0.8
+
+
+def test_a_saturated_image_of_two_values() -> None:
+    image, truth = phantom(2, diameter_px=16, crowding=0.2)
+    labels = segment_nuclei(np.where(image > 200, 65535, 0).astype(np.uint16), pixel_size_um=0.5)
+    assert evaluate(labels, truth, [0.5]).ap[0] > 0.7
 
 
 def test_constant_and_empty_images_have_no_nuclei() -> None:

@@ -178,7 +178,7 @@ def make(
     diameter = options.nucleus_diameter_um / pixel_size_um
     largest = max(options.max_diameter_um / pixel_size_um, diameter)
     threshold = calibration.threshold
-    span = max(calibration.high - calibration.background, 4 * calibration.background_sd, 1e-12)
+    span = max(calibration.high - calibration.background, 4 * calibration.background_sd) or 1.0
     stain = math.inf  # no pixel to learn from: nothing is a nucleus
     if threshold is not None:
         # between the dimmest stain and the brightest nuclei, on a logarithmic scale

@@ -45,17 +45,28 @@ class Levels:
 
 
 def levels_of(image: NDArray[Any]) -> Levels:
-    """Levels of an image (Y, X), every pixel counted once."""
-    pixels = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
+    """Levels of an image (Y, X), every pixel counted once: integers that span at most 65,536 values exactly, others in bins of 0.8 %."""
+    offset = 0
+    if image.dtype in (np.uint8, np.uint16):
+        pixels = image
+    elif image.dtype.kind in "iu" and int(image.max()) - int(image.min()) <= np.iinfo(np.uint16).max:
+        offset = int(image.min())
+        pixels = (image - image.min()).astype(np.uint16)
+    else:
+        pixels = image.astype(np.float32)
     whole = merge([scan_block(pixels[None], Window(0, 0, *pixels.shape), max(1, *pixels.shape))], pixels.shape)
     values, counts = whole.values, whole.counts[0]
     level, spread = stain.background(values, counts)
+    threshold = stain.stain_threshold(values, counts).value
+    present = values[counts > 0]
+    if len(present) == 2:  # a mask: nothing between its two values to learn from
+        threshold, spread = float(present.mean()), 0.0
     return Levels(
-        stain.quantile(values, counts, 0.01),
-        stain.quantile(values, counts, 0.998),
-        level,
+        offset + stain.quantile(values, counts, 0.01),
+        offset + stain.quantile(values, counts, 0.998),
+        offset + level,
         spread,
-        stain.stain_threshold(values, counts).value,
+        offset + threshold,
     )
 
 

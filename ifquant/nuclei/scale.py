@@ -20,6 +20,7 @@ from ifquant.errors import RequestError
 
 _FIRST_SIGMA_PX, _RATIO, _SCALES = 1.6, 1.2546, 16
 _DEEPEST_PX = 80
+_NOTHING = "found nothing bright in the image to estimate a nucleus size from; pass the pixel size instead"
 _MAX_BLOCKS, _BLOCK_PX = 4, 1024
 _BLOB_BIAS, _WIDTH_BIAS = 1.157, 1.09  # medians of true / estimated diameter over the training images
 
@@ -42,10 +43,14 @@ def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     RequestError
         If nothing in the image looks like a blob (a constant image), so that a scale would be invented.
     """
-    blocks = [block.astype(np.float32) for block in _telling_blocks(image)]
+    chosen = _telling_blocks(image)
+    low, high = min(float(block.min()) for block in chosen), max(float(block.max()) for block in chosen)
+    if not high > low:
+        raise RequestError(_NOTHING)
+    blocks = [((block.astype(np.float64) - low) / (high - low)).astype(np.float32) for block in chosen]
     by_blobs = _blob_diameter(blocks)
     if by_blobs is None:
-        raise RequestError("found nothing bright in the image to estimate a nucleus size from; pass the pixel size instead")
+        raise RequestError(_NOTHING)
     by_width = _foreground_width(blocks)
     if by_width is not None and 0.5 < by_width / by_blobs < 2:
         by_blobs = math.sqrt(by_width * by_blobs)
@@ -60,7 +65,8 @@ def _telling_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
         for y in range(0, image.shape[0], _BLOCK_PX)
         for x in range(0, image.shape[1], _BLOCK_PX)
     ]
-    contrast = np.array([float(np.std(block, dtype=np.float64)) * math.sqrt(block.size) for block in blocks])
+    scale = max(float(np.abs(image).max()), 1e-300)
+    contrast = np.array([float(np.std(block / scale, dtype=np.float64)) * math.sqrt(block.size) for block in blocks])
     return [blocks[i] for i in np.sort(np.argsort(-contrast, kind="stable")[:_MAX_BLOCKS])]
 
 
