@@ -39,6 +39,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     budget.add_argument("--steps", type=int, help="length of the run in steps")
     budget.add_argument("--minutes", type=float, help="length of the run in minutes of training, all starts together")
     budget.add_argument("--export", type=Path, help="write the ONNX file of the last checkpoint and stop")
+    parser.add_argument("--start", type=Path, help="begin with the averaged weights of this checkpoint, on a schedule of its own")
     parser.add_argument("--until-step", type=int, help="stop early (with a checkpoint), the schedule unchanged")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -84,6 +85,8 @@ def train(options: argparse.Namespace) -> int:
     checkpoint = options.out / "checkpoint.pt"
     device = torch.device(options.device)
     net = UNet().to(device, memory_format=torch.channels_last)
+    if options.start:
+        net.load_state_dict(torch.load(options.start, map_location=device, weights_only=True)["average"])
     average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW(net.parameters(), options.rate, weight_decay=1e-2)
     step, spent = 0, 0.0
