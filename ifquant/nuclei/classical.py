@@ -45,6 +45,8 @@ class Tuning:
         Contrast that makes a pixel count as bright, and below which nothing is foreground.
     around, ground
         Half sides of the boxes in which bright pixels, and those beside the nuclei, are averaged.
+    crown
+        Nothing counts as brighter than this many times the mean of the bright pixels around: bright specks inside nuclei are no peaks.
     sharpen, sharpen_scale
         How much what is brighter than its blurred surroundings is raised before the threshold, and the half side of the boxes of that
         blur: opens the dim lines between touching nuclei.
@@ -69,6 +71,7 @@ class Tuning:
     floor: float = 0.35
     around: float = 0.6
     ground: float = 0.7
+    crown: float = 1.2
     sharpen: float = 1.8
     sharpen_scale: float = 0.5
     share: float = 0.58
@@ -113,9 +116,9 @@ class ClassicalSegmenter:
         level = filters.gaussian_reach(self._sigma_px(t.smooth))
         contrast = level + 2 * filters.box_radius(t.opening * d)
         beside = contrast + filters.box_radius(max(t.around, t.ground) * d)
-        crisp = max(filters.gaussian_reach(self._sigma_px(t.soft)), level + 2 * filters.box_radius(t.sharpen_scale * d))
+        crisp = max(beside, filters.gaussian_reach(self._sigma_px(t.soft))) + 2 * filters.box_radius(t.sharpen_scale * d)
         depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._sigma_px(t.relief_smooth))
-        return self.options.reach_px + max(beside, crisp) + depth
+        return self.options.reach_px + crisp + depth
 
     def _sigma_px(self, diameters: float) -> float:
         return max(diameters * self.diameter_px, self.tuning.min_sigma_px)
@@ -150,8 +153,8 @@ class ClassicalSegmenter:
         bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
         ground = np.maximum(filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind), behind)
         soft = self._levels(filters.gaussian(raw, self._sigma_px(t.soft)))
-        blurred = filters.blurred(level, filters.box_radius(t.sharpen_scale * d))
-        crisp = (soft - behind) + np.float32(t.sharpen) * (soft - blurred)
+        even = np.minimum(np.maximum(soft - behind, 0), np.float32(t.crown) * np.maximum(bright, np.float32(t.floor * self.stain)))
+        crisp = even + np.float32(t.sharpen) * (even - filters.blurred(even.astype(np.int16), filters.box_radius(t.sharpen_scale * d)))
         inside = (crisp > np.float32(t.share) * bright) & (contrast > t.floor * self.stain)
         depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
         relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * np.float32(_RELIEF_UNITS / d)

@@ -67,7 +67,8 @@ def draw(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -
     step = -(-max(1, *rgb.shape[:2]) // _MAX_SIDE_PX)
     rgb = rgb[::step, ::step]
     height, width = rgb.shape[:2]
-    inches = (max(width / 100, 5.0), max(width / 100, 5.0) * max(height, 1) / max(width, 1) + 0.5)
+    side = max(width / 100, 6.5)  # the legend needs this width
+    inches = (side, side * max(height, 1) / max(width, 1) + 0.5)
     figure = Figure(figsize=inches, dpi=100, layout="constrained")
     axes = figure.add_subplot()
     if rgb.size:

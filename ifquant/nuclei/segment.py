@@ -29,6 +29,8 @@ ReadMaps: TypeAlias = Callable[[Window], NDArray[np.uint8]]
 
 _SMALLEST = 0.12
 """Smallest nucleus kept where the scale is only estimated, as a fraction of the typical area."""
+_LARGEST = 6.0
+"""Largest diameter kept whole there, in typical diameters."""
 
 
 class Segmenter(Protocol):
@@ -154,7 +156,11 @@ def segment_nuclei(
         diameter_px = estimate_nucleus_diameter_px(pixels)
         pixel_size_um = chosen.nucleus_diameter_um / diameter_px
         typical_um2 = math.pi * chosen.nucleus_diameter_um**2 / 4
-        chosen = chosen.model_copy(update={"min_area_um2": min(chosen.min_area_um2, _SMALLEST * typical_um2)})
+        bounds = {
+            "min_area_um2": min(chosen.min_area_um2, _SMALLEST * typical_um2),
+            "max_diameter_um": max(chosen.max_diameter_um, _LARGEST * chosen.nucleus_diameter_um),
+        }
+        chosen = chosen.model_copy(update=bounds)
         warnings.warn(
             f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as {chosen.nucleus_diameter_um:g} um, "
             f"one pixel is {pixel_size_um:.3g} um. Pass pixel_size_um if you know it.",
