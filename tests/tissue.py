@@ -56,4 +56,4 @@ def recipe_for(panel: Panel, **more: object) -> Recipe:
         channels.append(channel)
     if panel.added:
         channels.append({"name": panel.added})
-    return Recipe.model_validate({"channels": channels, **more})
+    return Recipe.model_validate({"channels": channels, "segmentation": {"method": "classical"}, **more})

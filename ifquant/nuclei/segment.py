@@ -117,7 +117,7 @@ def segment_image(segmenter: Segmenter, image: NDArray[Any]) -> NDArray[np.int32
 
 
 def segment_nuclei(
-    image: NDArray[Any], *, pixel_size_um: float | None = None, method: str = "classical", options: Segmentation | None = None
+    image: NDArray[Any], *, pixel_size_um: float | None = None, method: str = "unet", options: Segmentation | None = None
 ) -> NDArray[np.int32]:
     """Segment the nuclei of one image.
 

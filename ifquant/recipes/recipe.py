@@ -83,11 +83,11 @@ class TissueOptions(Section):
 class Segmentation(Section):
     """How nuclei are found."""
 
-    method: str = Field("classical", description="classical | labels | any installed segmenter")
+    method: str = Field("unet", description="unet (ships with ifquant) | classical | labels (masks you have) | any installed segmenter")
     channel: str | None = Field(None, description="Nucleus channel; default: the channel whose role is nucleus")
     nucleus_diameter_um: Um = Field(8.0, description="Typical nucleus diameter in um (classical)")
     min_area_um2: float = Field(12.0, ge=0, description="Smaller objects are debris, in um2")
-    max_diameter_um: Um = Field(40.0, description="Largest nucleus diameter the decoder keeps whole, in um")
+    max_diameter_um: Um = Field(30.0, description="Largest nucleus diameter the decoder keeps whole, in um")
     sensitivity: float = Field(1.0, gt=0, le=5, description="Scales the foreground threshold down: above 1 finds dimmer nuclei")
     nuclei: str | None = Field(None, description="method = labels: path of nucleus masks; {slide} stands for the slide's name")
     cells: str | None = Field(None, description="method = labels: path of cell masks (optional)")
