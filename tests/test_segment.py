@@ -24,16 +24,19 @@ from ifquant.nuclei.scale import estimate_nucleus_diameter_px
 from ifquant.nuclei.segment import ScaleEstimated, Segmenter, make_segmenter, segment_nuclei
 from ifquant.recipes.recipe import Segmentation
 
+METHODS = pytest.mark.parametrize("method", ["classical", "unet"])
 
+
+@METHODS
 @pytest.mark.parametrize("diameter", [6.0, 12.0, 30.0, 60.0, 120.0])
-def test_nuclei_of_any_size_without_a_pixel_size(diameter: float) -> None:
+def test_nuclei_of_any_size_without_a_pixel_size(diameter: float, method: str) -> None:
     side = max(300, int(diameter * 9))
     image, truth = phantom(0, (side, side), diameter_px=diameter, crowding=0.3)
     areas = np.bincount(truth.ravel())[1:]
     estimate = estimate_nucleus_diameter_px(image)
     assert 0.7 < estimate / (2 * np.sqrt(np.median(areas) / np.pi)) < 1.4
     with pytest.warns(ScaleEstimated, match="no pixel size given"):
-        labels = segment_nuclei(image)
+        labels = segment_nuclei(image, method=method)
     assert labels.dtype == np.int32
     assert evaluate(labels, truth, [0.5]).ap[0] > 0.7
 
@@ -44,26 +47,29 @@ def test_with_a_pixel_size_nothing_is_estimated() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
-def test_any_numeric_type_gives_about_the_same(dtype: type[np.generic]) -> None:
+@METHODS
+def test_any_numeric_type_gives_about_the_same(dtype: type[np.generic], method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.3)
     scaled = np.clip(image / 6, 0, 255).astype(dtype)
-    assert evaluate(segment_nuclei(scaled, pixel_size_um=0.5), truth, [0.5]).ap[0] > 0.8
+    assert evaluate(segment_nuclei(scaled, pixel_size_um=0.5, method=method), truth, [0.5]).ap[0] > 0.8
 
 
+@METHODS
 @pytest.mark.parametrize(
     "change", [lambda v: v * 1e30, lambda v: v * 1e-30, lambda v: v.astype(int) - 30_000, lambda v: v.astype(int) * 10**12]
 )
-def test_odd_ranges(change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+def test_odd_ranges(change: Callable[[NDArray[Any]], NDArray[Any]], method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.3)
-    labels = segment_nuclei(change(image.astype(float)), pixel_size_um=0.5)
+    labels = segment_nuclei(change(image.astype(float)), pixel_size_um=0.5, method=method)
     assert evaluate(labels, truth, [0.5]).ap[0] > 0.8
     with pytest.warns(ScaleEstimated):
-        assert evaluate(segment_nuclei(change(image.astype(float))), truth, [0.5]).ap[0] > 0.8
+        assert evaluate(segment_nuclei(change(image.astype(float)), method=method), truth, [0.5]).ap[0] > 0.8
 
 
-def test_a_saturated_image_of_two_values() -> None:
+@METHODS
+def test_a_saturated_image_of_two_values(method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.2)
-    labels = segment_nuclei(np.where(image > 200, 65535, 0).astype(np.uint16), pixel_size_um=0.5)
+    labels = segment_nuclei(np.where(image > 200, 65535, 0).astype(np.uint16), pixel_size_um=0.5, method=method)
     assert evaluate(labels, truth, [0.5]).ap[0] > 0.7
 
 
@@ -92,7 +98,7 @@ def test_refuses_what_is_no_image(image: NDArray[Any], message: str) -> None:
         segment_nuclei(image, pixel_size_um=0.5)
 
 
-@pytest.mark.parametrize("method", ["classical", "unet"])
+@METHODS
 def test_dark_nuclei_on_bright_ground_are_refused(method: str) -> None:
     image, _ = phantom(0, crowding=0.3)
     with pytest.raises(SlideError, match="invert"):
