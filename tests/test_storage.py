@@ -245,8 +245,8 @@ def test_lock_refuses_a_second_run_and_survives_a_dead_one(tmp_path: Path) -> No
 
 
 def test_lock_dies_with_its_process(tmp_path: Path) -> None:
-    f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\nfrom ifquant.files.run_lock import RunLock\n"
-    f"RunLock({str(tmp_path)!r}).__enter__()\n"
+    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\nfrom ifquant.files.run_lock import RunLock\n"
+    code += f"RunLock({str(tmp_path)!r}).__enter__()\n"
     holder = subprocess.Popen([sys.executable, "-c", code + "print('locked', flush=True)\nsys.stdin.read()"], stdin=-1, stdout=-1)
     with holder:
         assert holder.stdout is not None
