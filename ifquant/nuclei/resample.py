@@ -48,7 +48,7 @@ def to_working(pixels: NDArray[Any], origin: int, start: int, stop: int, ratio: 
         return values[np.clip(index, 0, size - 1) - origin]
 
     if a == b:
-        result = at(wanted)
+        result = values[start - origin : stop - origin]
     elif a > b:
         below, parts, whole = _between((2 * wanted + 1) * b - a, 2 * a)
         weight = (parts / whole).astype(np.float32)[:, None]
@@ -67,6 +67,8 @@ def to_image(maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio:
     """Bring maps back along one axis: image pixels start..stop from working pixels origin..origin + n, linear, in integers."""
     values = np.moveaxis(maps, axis, 0)
     a, b = ratio.numerator, ratio.denominator
+    if a == b:
+        return np.ascontiguousarray(np.moveaxis(values[start - origin : stop - origin], 0, axis))
     wanted = np.arange(start, stop, dtype=np.int64)
     below, parts, whole = _between((2 * wanted + 1) * a - b, 2 * b)
     last = values.shape[0] - 1
