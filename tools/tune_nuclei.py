@@ -38,7 +38,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "merge_ratio": (0.7, 0.78, 0.85, 0.9, 0.95),
     "min_peak": (20, 50, 70, 85, 100, 110),
 }
-START = {"foreground": 144, "contact": 0.5, "cap": 120, "smooth_px": 1.4, "min_peak": 85, "merge_ratio": 0.85}
+START = {"foreground": 128, "contact": 0.5, "cap": 120, "smooth_px": 1.0, "min_peak": 110, "merge_ratio": 0.85}
 
 
 class Held:
