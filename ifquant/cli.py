@@ -192,8 +192,8 @@ def _terminated(signum: int, frame: Any) -> NoReturn:
 
 def main() -> None:
     """Run the command line and map every outcome to the documented exit code."""
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
