@@ -21,11 +21,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a shared machine, waiting threads that spin cost three times the work itself
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import data
-from nuclei.network import UNet, export_onnx
+from nuclei.network import UNet, export_onnx, start_from_onnx
 from nuclei.targets import loss
 
 
@@ -33,15 +34,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder nuclei_dsb2018 (only its split `train` is read, less a tenth)")
-    parser.add_argument("--extra", type=Path, help="folder of further simulated fields: *.npz with `image` and `labels`")
+    parser.add_argument("--tissue", type=int, default=0, help="fields of ifquant's own simulator: half of the simulated crops")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, snapshots and the log")
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--steps", type=int, help="length of the run in steps")
     budget.add_argument("--minutes", type=float, help="length of the run in minutes of training, all starts together")
     budget.add_argument("--export", type=Path, help="write the ONNX file of the last checkpoint and stop")
-    parser.add_argument("--start", type=Path, help="begin with the averaged weights of this checkpoint, on a schedule of its own")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or .onnx, on a schedule of its own")
     parser.add_argument("--until-step", type=int, help="stop early (with a checkpoint), the schedule unchanged")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16: 1.7 times as fast where the processor has avx512_bf16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops; 0 or 1")
     parser.add_argument("--batch", type=int, default=8)
@@ -85,7 +87,7 @@ def train(options: argparse.Namespace) -> int:
     checkpoint = options.out / "checkpoint.pt"
     device = torch.device(options.device)
     net = UNet().to(device, memory_format=torch.channels_last)
-    if options.start:
+    if options.start and options.start.suffix != ".onnx":
         net.load_state_dict(torch.load(options.start, map_location=device, weights_only=True)["average"])
     average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW(net.parameters(), options.rate, weight_decay=1e-2)
@@ -105,9 +107,13 @@ def train(options: argparse.Namespace) -> int:
         batch=options.batch,
         size=options.crop,
         pool=options.pool,
-        extra=data.read_fields(options.extra) if options.extra else None,
+        extra=[data.tissue_field(number) for number in range(options.tissue)],
         cache=options.out / "fields",
     )
+    if options.start and options.start.suffix == ".onnx" and not checkpoint.exists():
+        first = np.stack([crops.crop(0, place)[0] for place in range(32)])
+        start_from_onnx(net, options.start, torch.from_numpy(first).to(device))
+        average = copy.deepcopy(net)
     batches = iter(
         torch.utils.data.DataLoader(
             crops, batch_size=None, num_workers=min(options.workers, 1), prefetch_factor=6 if options.workers else None
@@ -131,7 +137,9 @@ def train(options: argparse.Namespace) -> int:
             group["lr"] = rate_at(fraction, step, options.rate)
         images, maps = next(batches)
         images = images.to(device, memory_format=torch.channels_last)
-        error = loss(net(images).float(), maps.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            logits = net(images)
+        error = loss(logits.float(), maps.to(device))
         optimizer.zero_grad(set_to_none=True)
         error.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -231,10 +232,26 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
             step += 1
 
 
-def read_fields(folder: Path) -> list[Picture]:
-    """Read further simulated fields: every .npz of the folder, in order of name, with `image` and `labels`."""
-    pictures = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as stored:
-            pictures.append((stored["image"].astype(np.float32), stored["labels"].astype(np.int32)))
-    return pictures
+def tissue_field(number: int, size: int = 512) -> Picture:
+    """Make field `number` of ifquant's own simulator: from the default tissue to dim nuclei in bright, textured tissue."""
+    from ifquant.simulation.simulate import simulate_field
+    from ifquant.simulation.simulate_options import SimulationOptions
+
+    rng = np.random.default_rng([number, 20261123])
+    options = SimulationOptions(size=(size, size), seed=10_000 + number)
+    if number % 3:
+        options = replace(
+            options,
+            pixel_size_um=float(rng.uniform(0.35, 0.6)),
+            crowding=float(rng.uniform(0.7, 1.5)),
+            overlap=float(rng.uniform(0.0, 0.12)),
+            out_of_focus=float(rng.uniform(0, 3)),
+            blur_um=float(rng.uniform(0.25, 0.7)),
+            haze=float(rng.uniform(0.05, 0.4)),
+            bleed=float(rng.uniform(0, 5)),
+            autofluorescence=float(np.exp(rng.uniform(0, np.log(8)))),
+            exposure_gain=float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))),
+        )
+    field = simulate_field(options)
+    _, labels = np.unique(field.nuclei, return_inverse=True)
+    return field.image[0].astype(np.float32), labels.reshape(size, size).astype(np.int32)

@@ -6,6 +6,8 @@ convolutions at export), so fixed windows with a halo of at least 107 px give th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -100,3 +102,38 @@ def export_onnx(net: UNet, path: str) -> None:
             opset_version=17,
             dynamo=False,
         )
+
+
+def start_from_onnx(net: UNet, path: Path, images: torch.Tensor) -> None:
+    """Load an exported network, whose BatchNorms are folded: each becomes the identity on what it sees of `images` (N, 1, Y, X)."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    weights = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in onnx.load(path).graph.initializer}
+    folded, shift = fold_batchnorm(net).state_dict(), {}
+    ours, theirs = [list(value.shape) for value in folded.values()], [list(value.shape) for value in weights.values()]
+    if ours != theirs:
+        raise ValueError(f"{path}: found weights of shapes {theirs}, expected {ours}; start from a network of this architecture")
+    values = dict(zip(folded, weights.values(), strict=True))
+    state = net.state_dict()
+    for name, value in values.items():
+        if name in state:
+            state[name].copy_(value)
+        else:  # the bias of a convolution that had none before its BatchNorm was folded into it
+            block, index, _ = name.rsplit(".", 2)
+            shift[f"{block}.{int(index) + 1}"] = value
+
+    def identity(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        spread, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(spread)
+        norm.weight.data.copy_((spread + norm.eps).sqrt())
+        norm.bias.data.copy_(mean + shift[names[norm]].to(mean.device))
+
+    norms = {name: layer for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    names = {layer: name for name, layer in norms.items()}
+    hooks = [layer.register_forward_pre_hook(identity) for layer in norms.values()]
+    with torch.no_grad():
+        net.eval()(images)
+    for hook in hooks:
+        hook.remove()
