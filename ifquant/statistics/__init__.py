@@ -1,0 +1,1 @@
+"""Statistics on cell tables: point patterns, exposure and response, null models, cohorts. Pure: arrays in, values out."""
