@@ -27,21 +27,33 @@ def image() -> np.ndarray:
     return simulated(HEIGHT, WIDTH).image
 
 
+@pytest.fixture(scope="module", params=["tgfb_il1b", "all_at_once"])
+def panel(request: pytest.FixtureRequest) -> str:
+    """Every test that takes a slide runs on both; the second is renamed, permuted, has a channel more and another ligand and response."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def slide(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slides") / "tumor 1.ome.tif", image, PANELS["tgfb_il1b"])
+def slides(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("slides")
+    return {name: write_slide(folder / name / "tumor 1.ome.tif", image, panel) for name, panel in PANELS.items()}
 
 
-def run(slide: Path, out: Path, panel: str = "tgfb_il1b", **execution: Any) -> pd.DataFrame:
+@pytest.fixture(scope="module")
+def slide(panel: str, slides: dict[str, Path]) -> Path:
+    return slides[panel]
+
+
+def run(slide: Path, out: Path, panel: str, **execution: Any) -> pd.DataFrame:
     result = ifquant.run(recipe_for(PANELS[panel]), [slide], out, execution=Execution(quiet=True, **execution))
     assert result.exit_code == 0, result.summary_lines()
     return pd.read_parquet(out / result.slides[0].name / "cells.parquet")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> tuple[Path, pd.DataFrame]:
+def whole(tmp_path_factory: pytest.TempPathFactory, slide: Path, panel: str) -> tuple[Path, pd.DataFrame]:
     out = tmp_path_factory.mktemp("whole")
-    return out, run(slide, out, tile_size_px=4096)
+    return out, run(slide, out, panel, tile_size_px=4096)
 
 
 def folder(out: Path) -> Path:
@@ -56,8 +68,10 @@ def same_outputs(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize(("tile", "workers"), [(256, 1), (300, 2), (1000, 1)])
-def test_tiles_and_workers_change_no_bit(tile: int, workers: int, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
-    table = run(slide, tmp_path, tile_size_px=tile, workers=workers)
+def test_tiles_and_workers_change_no_bit(
+    tile: int, workers: int, panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    table = run(slide, tmp_path, panel, tile_size_px=tile, workers=workers)
     pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
     same_outputs(folder(tmp_path), folder(whole[0]))
     cores = json.loads((tmp_path / "run.json").read_text())["slides"][0]["tile_cores"]
@@ -65,10 +79,10 @@ def test_tiles_and_workers_change_no_bit(tile: int, workers: int, slide: Path, w
     assert len(json.loads((whole[0] / "run.json").read_text())["slides"][0]["tile_cores"]) == 1
 
 
-def test_the_network_sees_a_fixed_lattice(image: np.ndarray, tmp_path: Path) -> None:
+def test_the_network_sees_a_fixed_lattice(panel: str, image: np.ndarray, tmp_path: Path) -> None:
     """`unet`: maps are computed once per lattice cell, so tiles, workers and a crop of the lattice change nothing."""
-    slide = write_slide(tmp_path / "a.ome.tif", image[:, :500, :600], PANELS["tgfb_il1b"])
-    recipe = recipe_for(PANELS["tgfb_il1b"], segmentation={"method": "unet"})
+    slide = write_slide(tmp_path / "a.ome.tif", image[:, :500, :600], PANELS[panel])
+    recipe = recipe_for(PANELS[panel], segmentation={"method": "unet"})
     tables = []
     for tile, workers in ((4096, 1), (200, 2)):
         out = tmp_path / str(tile)
@@ -100,7 +114,7 @@ class Shuffled(Executor):
 
 
 def test_the_order_of_completion_changes_no_bit(
-    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from contextlib import nullcontext
 
@@ -116,48 +130,43 @@ def test_the_order_of_completion_changes_no_bit(
 
     monkeypatch.setattr(execution, "wait", wait)
     monkeypatch.setattr(cohort, "executor", lambda _: nullcontext(pool))
-    pd.testing.assert_frame_equal(run(slide, tmp_path, tile_size_px=300), whole[1], check_exact=True)
+    pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
 
 
-@pytest.mark.parametrize("name", [name for name in PANELS if name != "tgfb_il1b"])
-def test_nothing_is_wired_to_the_panel(name: str, image: np.ndarray, whole: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
-    panel = PANELS[name]
-    path = write_slide(tmp_path / "tumor 1.ome.tif", image, panel)
-    table = run(path, tmp_path / "out", name)
-    shared = {}
-    for column in whole[1].columns:
-        for own, other in panel.names.items():
-            if column.startswith(f"{own}_"):
-                shared[column] = column.replace(own, other, 1)
-                break
-        else:
-            shared[column] = column
-    renamed = whole[1].rename(columns=shared)
-    pd.testing.assert_frame_equal(table[list(renamed.columns)], renamed, check_exact=True)
+def test_nothing_is_wired_to_the_panel(slides: dict[str, Path], tmp_path: Path) -> None:
+    own = run(slides["tgfb_il1b"], tmp_path / "own", "tgfb_il1b")
+    for name, panel in PANELS.items():
+        table = run(slides[name], tmp_path / name, name)
+        shared = {}
+        for column in own.columns:
+            marker = next((known for known in panel.names if column.startswith(f"{known}_")), None)
+            shared[column] = column.replace(marker, panel.names[marker], 1) if marker else column
+        renamed = own.rename(columns=shared)
+        pd.testing.assert_frame_equal(table[list(renamed.columns)], renamed, check_exact=True)
 
 
-def test_a_crop_is_the_image_cut(image: np.ndarray, slide: Path, tmp_path: Path) -> None:
+def test_a_crop_is_the_image_cut(image: np.ndarray, panel: str, slide: Path, tmp_path: Path) -> None:
     window = Window(100, 200, 600, 800)
-    cut = write_slide(tmp_path / "cut" / "tumor 1.ome.tif", image[:, 100:600, 200:800], PANELS["tgfb_il1b"])
-    cropped = run(slide, tmp_path / "a", crop=window)
-    pd.testing.assert_frame_equal(cropped, run(cut, tmp_path / "b"), check_exact=True)
+    cut = write_slide(tmp_path / "cut" / "tumor 1.ome.tif", image[:, 100:600, 200:800], PANELS[panel])
+    cropped = run(slide, tmp_path / "a", panel, crop=window)
+    pd.testing.assert_frame_equal(cropped, run(cut, tmp_path / "b", panel), check_exact=True)
 
 
-def test_a_second_run_reuses_everything(slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_reuses_everything(panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
     from ifquant.pipeline import pipeline
 
     monkeypatch.setattr(pipeline, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     before = {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()}
-    result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [slide], whole[0], execution=Execution(quiet=True, tile_size_px=4096))
+    result = ifquant.run(recipe_for(PANELS[panel]), [slide], whole[0], execution=Execution(quiet=True, tile_size_px=4096))
     assert result.slides[0].reused == "everything"
     assert {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()} == before
 
 
-def test_a_changed_gate_never_measures_again(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_gate_never_measures_again(panel: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ifquant.pipeline import prepare
 
-    run(slide, tmp_path / "a")
-    recipe = recipe_for(PANELS["tgfb_il1b"], gates={"markers": {"PanCK": {"method": "value", "value": 500.0}}})
+    run(slide, tmp_path / "a", panel)
+    recipe = recipe_for(PANELS[panel], gates={"markers": {PANELS[panel].names["PanCK"]: {"method": "value", "value": 500.0}}})
     fresh = ifquant.run(recipe, [slide], tmp_path / "b", execution=Execution(quiet=True))
     monkeypatch.setattr(prepare, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     again = ifquant.run(recipe, [slide], tmp_path / "a", execution=Execution(quiet=True))
@@ -167,7 +176,7 @@ def test_a_changed_gate_never_measures_again(slide: Path, tmp_path: Path, monkey
 
 
 def test_unfinished_tiles_are_reused(
-    slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ifquant.pipeline import pipeline, tile
 
@@ -181,21 +190,21 @@ def test_unfinished_tiles_are_reused(
 
     monkeypatch.setattr(tile, "tile_part", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(slide, tmp_path, tile_size_px=300)
+        run(slide, tmp_path, panel, tile_size_px=300)
     done = set(calls[:3])
     calls.clear()
     monkeypatch.setattr(tile, "tile_part", lambda task: (calls.append(task.core), real(task))[1])
-    pd.testing.assert_frame_equal(run(slide, tmp_path, tile_size_px=300), whole[1], check_exact=True)
+    pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
     assert not done & set(calls)
     assert not list(tmp_path.rglob(".unfinished"))
     assert pipeline.SCAN_BLOCK_PX
 
 
-def test_a_bad_slide_does_not_stop_the_others(slide: Path, tmp_path: Path) -> None:
+def test_a_bad_slide_does_not_stop_the_others(panel: str, slide: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"not an image")
     result = ifquant.run(
-        recipe_for(PANELS["tgfb_il1b"]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300))
+        recipe_for(PANELS[panel]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300))
     )
     assert result.exit_code == 3
     assert [s.status for s in result.slides] == ["failed", "done"]

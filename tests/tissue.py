@@ -27,6 +27,9 @@ PANELS = {
     "permuted": Panel(order=(3, 0, 4, 2, 1)),
     "renamed": Panel({"DAPI": "Hoechst 33342", "PanCK": "EpCAM", "CD11c": "HLA-DR", "TGFB1": "PD-L1", "IL1B": "TNFα"}),
     "one_added": Panel(order=(0, 1, 2, 3, 4), added="CD8"),
+    "all_at_once": Panel(
+        {"DAPI": "DNA", "PanCK": "CK8", "CD11c": "CD68", "TGFB1": "VEGF", "IL1B": "IL-6"}, order=(4, 2, 0, 1, 3), added="CD8"
+    ),
 }
 
 
@@ -40,7 +43,7 @@ def write_slide(path: Path, image: np.ndarray, panel: Panel, pixel_size_um: floa
     planes = image[list(panel.order)]
     if panel.added:
         names = [*names[:2], panel.added, *names[2:]]
-        planes = np.insert(planes, 2, planes[0][::-1, ::-1] // 2, axis=0)
+        planes = np.insert(planes, 2, image[1] // 3 + image[4] // 5, axis=0)
     tiff_writer.write_image(path, planes, names=names, pixel_size_um=pixel_size_um)
     return path
 

@@ -21,6 +21,7 @@ from ifquant.base.runs import CellRuns, paint
 from ifquant.base.slide_table import sample_names, slide_columns
 from ifquant.base.table import cell_columns, parquet_metadata
 from ifquant.base.tiles import Window
+from ifquant.classes.classify import double_positive_counts
 from ifquant.errors import RequestError
 from ifquant.files import storage, table_files
 from ifquant.files.packing import packed
@@ -28,7 +29,7 @@ from ifquant.recipes.recipe import Recipe
 from ifquant.reports import overlay, picture
 from ifquant.reports.picture import Stack
 from ifquant.reports.result import SlideResult
-from ifquant.reports.summary import double_positives, margin_table, sample_columns, summary_row
+from ifquant.reports.summary import margin_table, sample_columns, summary_row
 from ifquant.slides.omezarr import CHUNK_MANIFEST
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
@@ -141,7 +142,7 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
         "flags": count_flags(result.table["flags"].to_numpy()),
         "flag_meanings": flags_as_json(),
         "margin": margin_table(result),
-        "double_positives": double_positives(result),
+        "double_positives": [counts.to_dict() for counts in double_positive_counts(result.table, result.recipe)],
         "tumor_region": None if result.tumor_region is None else {"origin": result.tumor_region.origin},
         "display_ranges": dict(zip(result.panel.names, map(list, overlay.display_ranges(result)), strict=True)),
         "display": DISPLAY_TEXT,

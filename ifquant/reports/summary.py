@@ -1,4 +1,4 @@
-"""A slide in numbers: its row of slides.csv, densities along the tumor border, double positives by contact."""
+"""A slide in numbers: its row of slides.csv and densities along the tumor border."""
 
 from __future__ import annotations
 
@@ -79,29 +79,6 @@ def margin_table(result: SlideResult) -> list[dict[str, Any]]:
         recipe.proximity.margin_um,
     )
     return [{str(name): _known(value) for name, value in band.items()} for band in bands.to_dict("records")]
-
-
-def double_positives(result: SlideResult) -> list[dict[str, Any]]:
-    """Count cells positive for a tumor and a myeloid marker by contact with `to` cells: spill-over shows as an excess among those touching.
-
-    Counts are None where one of the two gates is not callable.
-    """
-    table, recipe = result.table, result.recipe
-    target = proximity_pair(recipe)[1]
-    roles = {channel.name: channel.role for channel in recipe.channels}
-    gated = gated_markers(recipe)
-    touching = (table[f"n_touching_{target}"].fillna(0) > 0).to_numpy(bool) if target else np.zeros(len(table), bool)
-    rows = []
-    for tumor in (name for name in gated if roles[name] == "tumor"):
-        for myeloid in (name for name in gated if roles[name] == "myeloid"):
-            first, second = table[f"{tumor}_positive"], table[f"{myeloid}_positive"]
-            callable_ = not (first.isna().all() or second.isna().all()) or not len(table)
-            both = (first.fillna(False) & second.fillna(False)).to_numpy(bool)
-            entry: dict[str, Any] = {"tumor_marker": tumor, "myeloid_marker": myeloid, "n_touching": None, "n_apart": None}
-            if callable_:
-                entry |= {"n_touching": int((both & touching).sum()), "n_apart": int((both & ~touching).sum())}
-            rows.append(entry | {"cells_touching": int(touching.sum()), "cells_apart": int((~touching).sum())})
-    return rows
 
 
 def _codes(table: pd.DataFrame) -> NDArray[np.int64]:
