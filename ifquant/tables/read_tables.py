@@ -1,0 +1,213 @@
+"""Read cell tables into one common value per slide: our results, QuPath, mcquant, inForm, HALO, or any table whose columns are named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ifquant.errors import RequestError, SlideError
+from ifquant.recipes.rules import nearest
+from ifquant.recipes.table_mapping import TableMapping
+from ifquant.slides.samples import Sample
+from ifquant.slides.slide_names import natural_order
+from ifquant.tables import formats, results
+from ifquant.tables.cell_table import CellTable
+from ifquant.tables.columns_file import SUFFIXES, ColumnsFile, open_columns
+from ifquant.tables.layout import Layout, layout_of
+from ifquant.tables.phenotypes import phenotypes_of, positivity
+
+_NO_OUTLINES = "contacts and border distances cannot be told; distances are between centroids"
+_NO_REGION = "where tissue ends is not known; windows are made from the cells themselves"
+_CELL_OBJECTS = ("cell", "detection")
+
+
+def read_cell_tables(
+    path: str | os.PathLike[str], mapping: TableMapping | None = None, *, samples: Sequence[Sample] = ()
+) -> dict[str, CellTable]:
+    """Read every slide of a folder of results, of a table, or of a folder of tables.
+
+    Parameters
+    ----------
+    path
+        A folder ``ifquant run`` wrote (`mapping` None or format ``ifquant``), a table (CSV, TSV, TXT, also .gz; Parquet), or a folder of
+        tables of one kind.
+    mapping
+        The section ``[table]``; needed for every table but our own.
+    samples
+        Rows of a sample sheet: patient and group of each slide, by the slide's name, where the table does not say them.
+
+    Returns
+    -------
+    dict : slide > `CellTable`, in natural order of the names (s2 before s10)
+
+    Raises
+    ------
+    RequestError
+        If the mapping does not fit: a column that is not there, a unit that is not given or that the table's header contradicts, a
+        phenotype that no cell has, a slide in two files or of two patients.
+    SlideError
+        If a file is damaged or holds no cell.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise RequestError(f"{place}: no such file or folder; give the results of a run or a cell table.")
+    if mapping is None or mapping.format == "ifquant":
+        return _with_samples(results.read_results(place), samples)
+    return _with_samples(_read_files(_files(place), mapping), samples)
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    found = sorted((f for f in place.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")), key=_by_name)
+    if not found:
+        raise RequestError(f"{place}: no cell tables in this folder (looked for {', '.join(SUFFIXES)}).")
+    return found
+
+
+def _by_name(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    return natural_order(str(path))
+
+
+def _read_files(files: Sequence[Path], mapping: TableMapping) -> dict[str, CellTable]:
+    found: dict[str, CellTable] = {}
+    values: set[str] = set()
+    for path in files:
+        file = open_columns(path, mapping.separator, mapping.decimal)
+        for slide, table in _read_file(file, layout_of(file, mapping), mapping, values).items():
+            if slide in found:
+                raise RequestError(f"slide {slide!r} is in {found[slide].source} and in {path}; name the slide column or the files apart.")
+            found[slide] = table
+    _refuse_unmet(values, mapping)
+    return {slide: found[slide] for slide in sorted(found, key=natural_order)}
+
+
+def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values: set[str]) -> dict[str, CellTable]:
+    """Read the slides of one file; the phenotypes it names are added to `values`."""
+    raw = file.read(layout.wanted)
+    if layout.phenotype is not None:
+        values |= set(raw[layout.phenotype].dropna().astype("string").str.strip())
+    cells, kept, warnings = _cells(raw, file, layout, mapping)
+    slides = pd.Series(_stem(file.path), index=raw.index) if layout.slide is None else raw[layout.slide].astype("string").fillna("")
+    n_all = slides.value_counts()
+    found = {}
+    for slide, rows in cells.groupby(slides[kept].to_numpy(), sort=False):
+        name = str(slide)
+        if not name:
+            raise RequestError(f"{file.path}: {len(rows)} cells have no slide in column {layout.slide!r}; fill it in.")
+        found[name] = CellTable(
+            slide=name,
+            cells=rows.reset_index(drop=True),
+            patient=_the_only(raw, rows.index, mapping.patient, name, "patient"),
+            group=_the_only(raw, rows.index, mapping.group, name, "group"),
+            pixel_size_um=mapping.pixel_size_um,
+            source=f"{file.path} ({mapping.format})",
+            columns=layout.origin,
+            unknown=_unknown(cells),
+            n_dropped=int(n_all[name]) - len(rows),
+            warnings=tuple(warnings),
+        )
+    if not found:
+        raise SlideError(f"{file.path}: no cell with a position among {len(raw)} rows.")
+    return found
+
+
+def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping) -> tuple[pd.DataFrame, pd.Series, list[str]]:
+    """Give the cells in our columns (index = row of the file), which rows they are, and what people should know."""
+    warnings = list(layout.warnings)
+
+    def number(name: str) -> pd.Series:
+        column = raw[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            as_number = pd.to_numeric(column, errors="coerce")
+            bad = column[as_number.isna() & column.notna()]
+            if len(bad):
+                hint = ' If the decimal sign is a comma, set decimal = ",".' if "," in str(bad.iloc[0]) else ""
+                raise RequestError(f"{file.path}: column {name!r} holds {str(bad.iloc[0])!r} where a number is expected.{hint}")
+            column = as_number
+        return column.astype("float64").replace([np.inf, -np.inf], np.nan)
+
+    def position(names: tuple[str, ...]) -> pd.Series:
+        middle = sum((number(name) for name in names[1:]), number(names[0])) / len(names)
+        return (middle + 0.5 - layout.center) * layout.um_per_unit if layout.in_px else middle
+
+    cells = pd.DataFrame({"x_um": position(layout.x), "y_um": position(layout.y)}, index=raw.index)
+    kept = cells.notna().all(axis=1)
+    if layout.object_type is not None:
+        kept &= raw[layout.object_type].astype("string").str.casefold().isin(_CELL_OBJECTS).fillna(False)
+    for ours, theirs in layout.areas.items():
+        cells[ours] = number(theirs) * layout.um2_per_unit
+    for ours, theirs in layout.intensities.items():
+        cells[ours] = number(theirs)
+    for marker, theirs in layout.positive.items():
+        cells[f"{marker}_positive"] = positivity(raw[theirs], f"{file.path}: column {theirs!r}")
+    for marker, gate in mapping.gates.items():
+        cells[f"{marker}_positive"] = (cells[layout.gated[marker]] > gate).astype("boolean").mask(cells[layout.gated[marker]].isna())
+    for ours, theirs in mapping.extra.items():
+        cells[ours] = raw[formats.find(file.names, theirs)]
+    cells = cells[kept].copy()
+    if layout.cell_id is not None:
+        cells.insert(0, "cell_id", raw.loc[kept, layout.cell_id])
+    elif layout.slide is None:
+        cells.insert(0, "cell_id", np.arange(1, len(cells) + 1))
+    else:
+        cells.insert(0, "cell_id", cells.groupby(raw.loc[kept, layout.slide].to_numpy()).cumcount() + 1)
+    phenotype = phenotypes_of(cells, None if layout.phenotype is None else raw.loc[kept, layout.phenotype], mapping, str(file.path))
+    if phenotype is not None:
+        cells["phenotype"] = phenotype
+    return cells, kept, warnings
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    suffix = next(s for s in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(s))
+    return name[: -len(suffix)] or "slide"
+
+
+def _the_only(raw: pd.DataFrame, rows: pd.Index, column: str | None, slide: str, what: str) -> str | None:
+    if column is None:
+        return None
+    values = raw.loc[rows, str(formats.find(list(raw.columns), column))].dropna().astype("string").unique()
+    if len(values) > 1:
+        raise RequestError(
+            f"slide {slide!r} belongs to {len(values)} values of {what} ({', '.join(map(str, values[:3]))}); one is expected."
+        )
+    return str(values[0]) if len(values) else None
+
+
+def _unknown(cells: pd.DataFrame) -> dict[str, str]:
+    unknown = {"outlines": _NO_OUTLINES, "region": _NO_REGION}
+    if "phenotype" not in cells:
+        unknown["phenotype"] = "no column says it; name one (phenotype) or give rules over markers with positivity or gates"
+    return unknown
+
+
+def _refuse_unmet(met: set[str], mapping: TableMapping) -> None:
+    """Refuse phenotype values that no cell of any slide has: a slip of the pen, not an empty phenotype."""
+    for ours, theirs in mapping.phenotypes.items():
+        for value in theirs:
+            if value not in met:
+                near = nearest(value, sorted(met))
+                listed = ", ".join(map(repr, sorted(met)[:20])) or "no phenotypes at all"
+                hint = f"did you mean {near!r}?" if near else f"found {listed}."
+                raise RequestError(f"phenotypes.{ours}: no cell is called {value!r}; {hint}")
+
+
+def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) -> dict[str, CellTable]:
+    sheet = {sample.slide: sample for sample in samples}
+    out = {}
+    for slide, table in tables.items():
+        row = sheet.get(slide)
+        if row is None:
+            out[slide] = table
+            continue
+        for what, ours, theirs in (("patient", table.patient, row.patient), ("group", table.group, row.group)):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet.")
+        out[slide] = replace(table, patient=table.patient or row.patient, group=table.group or row.group)
+    return out

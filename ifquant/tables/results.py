@@ -1,0 +1,68 @@
+"""The tables of our own results, with their tissue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifquant.base.region import Region
+from ifquant.errors import RequestError, SlideError
+from ifquant.files import storage
+from ifquant.files.packing import unpacked
+from ifquant.slides.slide_names import natural_order
+from ifquant.tables.cell_table import CellTable
+
+
+def read_results(folder: Path) -> dict[str, CellTable]:
+    """Read every finished slide of a results folder; slides without slide.json (failed, unfinished) are left out.
+
+    Raises
+    ------
+    RequestError
+        If the folder holds no finished slide.
+    SlideError
+        If a slide's files do not fit together.
+    """
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: a file; a table of another program needs the section [table] (format, unit, ...).")
+    found = sorted((f for f in folder.iterdir() if (f / "slide.json").is_file()), key=lambda f: natural_order(f.name))
+    if not found:
+        raise RequestError(f"{folder}: no finished slide in it; give the folder that ifquant run wrote (-o), or a section [table].")
+    return {table.slide: table for table in map(read_result, found)}
+
+
+def read_result(folder: Path) -> CellTable:
+    """Read one slide of our results."""
+    record = storage.read_json(folder / "slide.json")
+    try:
+        summary, sample = record["summary"], record["sample"]
+        arrays = unpacked(record["calibration_arrays"])
+        cells = pq.read_table(folder / "cells.parquet").to_pandas()
+        pixel_um = float(summary["pixel_size_um"])
+        region = _region(arrays, pixel_um)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise SlideError(f"{folder}: damaged results ({error!r}); run the slide again.") from error
+    return CellTable(
+        slide=str(record["slide"]),
+        cells=cells,
+        patient=sample.get("patient"),
+        group=sample.get("group"),
+        region=region,
+        pixel_size_um=pixel_um,
+        folder=str(folder),
+        source=f"{folder / 'cells.parquet'} (ifquant)",
+        columns={str(name): str(name) for name in cells.columns},
+        warnings=tuple(record.get("warnings", ())),
+    )
+
+
+def _region(arrays: dict[str, Any], pixel_um: float) -> Region | None:
+    step, height, width = (int(v) for v in arrays["tissue_geometry"])
+    mask = np.asarray(arrays["tissue_mask"], np.bool_)
+    if not mask[: height // step, : width // step].any():
+        return None
+    return Region.of_tissue(mask, step, (height, width), pixel_um, str(arrays["tissue_origin"]))
