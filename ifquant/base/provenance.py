@@ -35,6 +35,7 @@ REPORTED_PACKAGES = (
     "pydantic",
     "matplotlib",
     "shapely",
+    "statsmodels",
 )
 
 
