@@ -1,4 +1,4 @@
-"""Simulated cohorts for tests: cells whose ligand exposure and response are each smooth in space, in slides of patients; in standard deviations."""
+"""Simulated cohorts for tests: exposure and response of cells, each smooth in space, in standard deviations, in slides of patients."""
 
 from __future__ import annotations
 

@@ -212,7 +212,6 @@ def test_levels_on_true_nulls_where_pooled_cells_fail(slope_sd: float) -> None:
         rejected["pooled"] += stats.pearsonr(x, y).pvalue <= 0.05
         centred = [np.concatenate([getattr(s, name) - getattr(s, name).mean() for s in slides]) for name in ("exposure", "response")]
         rejected["fixed effect"] += stats.pearsonr(*centred).pvalue <= 0.05
-    print({name: count / N_NULL for name, count in rejected.items()})
     low, high = band(N_NULL)
     for name in ("sign flip", "t", "meta", "covered"):
         assert rejected[name] / N_NULL < high, name
@@ -231,7 +230,6 @@ def test_mixed_model_holds_its_level_and_fixed_slopes_do_not() -> None:
         random_slopes += found.p is not None and found.p <= 0.05
         x, y = (np.concatenate([(v - v.mean()) / v.std() for s in slides for v in [getattr(s, name)]]) for name in ("exposure", "response"))
         common_slope += stats.linregress(x, y).pvalue <= 0.05
-    print(random_slopes / n, common_slope / n)
     worst = 0.0
     for _ in range(3):  # patients of equal weight: the model must agree with the t-test of their slopes
         slides = cohort(tissue, rng, 8)
