@@ -74,12 +74,16 @@ def test_template_shows_every_setting_at_its_default() -> None:
     shown = tomllib.loads(uncommented(text))
     plain = resolved(parse_recipe(text)).model_dump(mode="json", by_alias=True)
     for name, section in plain.items():
-        if name in ("channels", "seed", "gates", "picture"):
+        if name in ("channels", "seed", "gates", "picture", "priming"):
             continue
         assert set(shown[name]) == set(section), name
         for key, value in section.items():
             if value is not None and key not in ("thresholds",):
                 assert shown[name][key] == value, f"{name}.{key}"
+    assert plain["priming"] is None, "statistics run only where the recipe asks"
+    asked = resolved(parse_recipe(text + '\n[priming]\nresponse = "IL1B"\nligand = "TGFB1"\n'))
+    assert asked.priming is not None
+    assert shown["priming"] == asked.priming.model_dump(mode="json")
     assert set(shown["gates"]["default"]) == set(plain["gates"]["default"])
     assert set(shown["picture"]) == set(plain["picture"])
     resolved(parse_recipe({**shown, "segmentation": {}, "gates": {"markers": shown["gates"]["markers"]}}))

@@ -164,6 +164,29 @@ class Proximity(Section):
     margin_um: tuple[float, ...] = Field((-100, -50, -20, 0, 20, 50, 100), description="Edges of the density bands at the invasive margin")
 
 
+class Priming(Section):
+    """Does the response of one cell type depend on the ligand of the cells it touches? Runs only where this section is."""
+
+    responder: str | None = Field(None, description="Phenotype that responds; default: `from` of [proximity]")
+    response: str = Field(description="Channel measured in the responders, e.g. IL1B")
+    source: str | None = Field(None, description="Phenotype that carries the ligand; default: `to` of [proximity]")
+    ligand: str = Field(description="Channel measured on the sources, e.g. TGFB1")
+    response_compartment: Compartment | None = Field(None, description="Where the response is measured; default: the channel's compartment")
+    ligand_compartment: Compartment = Field("membrane", description="Where the ligand is measured")
+    ligand_antibody: str = Field("", description="Clone, and what it binds (latent or active form); printed in every report")
+    radii_um: tuple[Um, ...] = Field((20, 50), description="Sensitivity: exposure within these radii, weighted by distance, beside contact")
+    away_um: Um = Field(1.5, description="The primary ligand leaves out source pixels this close to the responder")
+    erode_um: Um = Field(1.0, description="Guard: response measured this far inside the responder's border")
+    contact_um: Um = Field(12.0, description="Tables without outlines only: cells whose centroids are this close count as touching")
+    controls: tuple[str, ...] | None = Field(
+        None, description="Negative controls taken as ligand; default: the channels of role nucleus, tumor and background"
+    )
+    reference_um: Um = Field(40.0, description="Bandwidth of the local staining level that is adjusted for")
+    snap_um: Um = Field(15.0, description="A shifted neighbour takes the nearest source within this distance, else it is dropped")
+    permutations: int = Field(999, ge=199, le=100_000, description="Random shifts of the null model")
+    min_exposed: int = Field(60, ge=30, description="Fewer responders in contact with a source: not testable")
+
+
 class Picture(Section):
     """The overlay picture."""
 
@@ -195,6 +218,7 @@ class Recipe(Section):
         description='Name = rule, in order, e.g. myeloid = "CD11c+ & PanCK-". Default: tumor and myeloid from the channels of these roles',
     )
     proximity: Proximity = Proximity()
+    priming: Priming | None = Field(None, description="Statistics of the question; absent: not run")
     picture: Picture = Picture()
     outputs: Outputs = Outputs()
     seed: int = Field(0, ge=0, lt=2**63, description="All random numbers derive from it")

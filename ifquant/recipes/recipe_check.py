@@ -23,6 +23,7 @@ def problems(recipe: Recipe) -> list[str]:
         *_gates(recipe),
         *_phenotypes(recipe),
         *_proximity(recipe),
+        *_priming(recipe),
         *_picture(recipe),
         *_measure(recipe),
     ]
@@ -157,6 +158,36 @@ def _proximity(recipe: Recipe) -> Iterator[str]:
         yield "proximity.radii_um: two radii are the same to 6 digits, so their columns would share a name; round them"
     if list(options.margin_um) != sorted(set(options.margin_um)) or len(options.margin_um) < 2:
         yield f"proximity.margin_um: found {_numbers(options.margin_um)}, expected at least two growing edges, each once"
+
+
+def _priming(recipe: Recipe) -> Iterator[str]:
+    options = recipe.priming
+    if options is None:
+        return
+    known = [*(recipe.phenotypes or {"tumor": "", "myeloid": ""}), "other"]
+    for place, name in (("responder", options.responder), ("source", options.source)):
+        if name is not None and name not in known:
+            yield f"priming.{place}: {unknown(name, known, 'phenotype')}"
+    channels = [("response", options.response), ("ligand", options.ligand), *(("controls", name) for name in options.controls or ())]
+    for place, name in channels:
+        if name not in recipe.names:
+            yield f"priming.{place}: {unknown(name, recipe.names, 'channel')}"
+        elif recipe.channel(name).role == "ignore":
+            yield f"priming.{place}: channel {name!r} has role ignore and is not measured; give it the role marker"
+    if options.response == options.ligand:
+        yield f"priming.ligand: {options.ligand!r} is also the response; the two are different channels"
+    yield from (
+        f"priming.controls: {name!r} is the ligand or the response and cannot control itself; remove it"
+        for name in options.controls or ()
+        if name in (options.ligand, options.response)
+    )
+    source, responder = options.source or recipe.proximity.to or "tumor", options.responder or recipe.proximity.from_ or "myeloid"
+    if source == responder:
+        yield f"priming.source: {source!r} is also the responder; the two are different phenotypes"
+    if list(options.radii_um) != sorted(set(options.radii_um)):
+        yield f"priming.radii_um: found {_numbers(options.radii_um)}, expected growing radii, each once"
+    if "mean" not in recipe.measure.statistics:
+        yield "measure.statistics: [priming] compares means; add mean"
 
 
 def _picture(recipe: Recipe) -> Iterator[str]:

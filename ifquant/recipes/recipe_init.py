@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ifquant.recipes.markers_csv import read_markers
-from ifquant.recipes.recipe import Channel, Compartment, Gate, Recipe, Role, name_key
+from ifquant.recipes.recipe import Channel, Compartment, Gate, Priming, Recipe, Role, name_key
 from ifquant.recipes.recipe_resolve import COLORS, resolved
 
 __all__ = ["Guess", "guess_roles", "read_markers", "recipe_template"]
@@ -56,6 +56,7 @@ _SECTION_TEXT = {
     "phenotypes": "Name = rule, in order; the first that fits counts. + required (judged in the channel's compartment),\n"
     "# - excluded (judged in the soma), & and, | or, ! not, ( ).",
     "proximity": "Distances and counts between phenotypes.",
+    "priming": "Does the response of one cell type depend on the ligand of the cells it touches? Statistics run only with this section.",
     "picture": "The overlay picture.",
     "outputs": "What is written beside cells.parquet.",
 }
@@ -69,6 +70,10 @@ _EXAMPLES: dict[str, Any] = {
     "value": 300.0,
     "control_slide": "control",
     "control_region": "control",
+    "responder": "myeloid",
+    "source": "tumor",
+    "response_compartment": "cytoplasm",
+    "controls": ["DAPI", "PanCK"],
 }
 """Shown for settings whose default is "not given"."""
 
@@ -159,6 +164,7 @@ def recipe_template(channels: Sequence[str], pixel_size_um: float | None = None,
     lines += _gates(recipe)
     lines += _phenotypes(recipe)
     lines += _section("proximity", recipe)
+    lines += _priming(recipe)
     lines += _picture(recipe)
     lines += _section("outputs", recipe)
     return "\n".join(lines).rstrip() + "\n"
@@ -260,6 +266,14 @@ def _phenotypes(recipe: Recipe) -> list[str]:
     if not recipe.phenotypes:
         lines += ['#tumor = "PanCK+"', '#myeloid = "CD11c+ & PanCK-"']
     return [*lines, *(f"{_key(name)} = {_toml(rule)}" for name, rule in recipe.phenotypes.items()), ""]
+
+
+def _priming(recipe: Recipe) -> list[str]:
+    """Write the section as comments: which marker may prime which is a question, not a guess from names."""
+    markers = [channel.name for channel in recipe.with_role("marker")]
+    pair = {"response": markers[1] if len(markers) > 1 else "IL1B", "ligand": markers[0] if markers else "TGFB1"}
+    settings = [line if line.startswith("#") else f"#{line}" for line in _settings(Priming, pair, recipe)]
+    return [f"# {_SECTION_TEXT['priming']}", "#[priming]", *settings, ""]
 
 
 def _picture(recipe: Recipe) -> list[str]:

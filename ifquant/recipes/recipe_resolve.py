@@ -5,6 +5,7 @@
 - phenotypes: tumor = any tumor channel positive; myeloid = any myeloid channel positive and no tumor channel positive (each only where the
   recipe has such a channel); names ``tumor`` and ``myeloid``, in this order;
 - proximity.from: the phenotype called myeloid, else the first that requires a myeloid channel; proximity.to likewise with tumor;
+- priming (where it is given): responder and source from [proximity], the response's compartment from its channel, controls from the roles;
 - gates.markers: one entry per gated channel;
 - picture.colors: nucleus gray, tumor blue, the first two markers red and green; myeloid channels take what these two leave (the outlines
   show the phenotype). Further channels are shown only when the recipe gives them a color. Names become #rrggbb, ``none`` stays.
@@ -14,7 +15,7 @@
 
 from __future__ import annotations
 
-from ifquant.recipes.recipe import Compartment, Recipe, Role
+from ifquant.recipes.recipe import Compartment, Priming, Recipe, Role
 from ifquant.recipes.rules import Rule, markers, parse
 
 COMPARTMENT_BY_ROLE: dict[Role, Compartment] = {"tumor": "cytoplasm", "nucleus": "nucleus"}
@@ -56,8 +57,23 @@ def resolved(recipe: Recipe) -> Recipe:
     )
     gates = recipe.gates.model_copy(update={"markers": {name: recipe.gate(name) for name in gated(recipe)}})
     picture = recipe.picture.model_copy(update={"colors": colors(recipe)})
-    return recipe.model_copy(
-        update={"segmentation": segmentation, "proximity": proximity, "gates": gates, "picture": picture},
+    recipe = recipe.model_copy(update={"segmentation": segmentation, "proximity": proximity, "gates": gates, "picture": picture})
+    return recipe.model_copy(update={"priming": _priming(recipe)})
+
+
+def _priming(recipe: Recipe) -> Priming | None:
+    options = recipe.priming
+    if options is None:
+        return None
+    controls = tuple(c.name for c in recipe.with_role("nucleus", "tumor", "background") if c.name not in (options.ligand, options.response))
+    compartment = recipe.channel(options.response).compartment if options.response in recipe.names else None
+    return options.model_copy(
+        update={
+            "responder": options.responder or recipe.proximity.from_,
+            "source": options.source or recipe.proximity.to,
+            "response_compartment": options.response_compartment or compartment,
+            "controls": controls if options.controls is None else options.controls,
+        }
     )
 
 

@@ -1,0 +1,130 @@
+"""Which columns answer the question: responder, response, source and ligand of a recipe, their covariates and controls.
+
+Nothing here knows TGFb or IL1b: any pair of channels and phenotypes that ``[priming]`` names works alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ifquant.errors import RequestError
+from ifquant.recipes.recipe import Priming, Recipe
+from ifquant.recipes.recipe_resolve import parsed_phenotypes, resolved
+from ifquant.recipes.rules import markers
+
+
+@dataclass(frozen=True)
+class Background:
+    """Level of a channel without stain, and its spread, in the units of the table; `origin` says how it was found."""
+
+    level: float
+    sd: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Control:
+    """A negative control: a channel taken as ligand although it is none, in `column` of the source cells."""
+
+    marker: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """The question of one recipe, as columns of a cell table.
+
+    Attributes
+    ----------
+    responder, source
+        Phenotypes.
+    response, ligand
+        Markers.
+    response_column, ligand_column
+        Where they are measured (ligand: in the source cells).
+    own_ligand_column
+        The ligand in the responders, in the response's own compartment: what bleeds through or spills over arrives there too.
+    source_covariates
+        Columns of the source cells that are held constant (cytokeratin).
+    fields
+        Marker > column of the channels whose local level is held constant (nucleus, tumor and background channels).
+    controls
+        Negative controls.
+    refusal
+        Why this question cannot be asked of this panel; "" when it can.
+    """
+
+    responder: str
+    response: str
+    source: str
+    ligand: str
+    response_column: str
+    ligand_column: str
+    own_ligand_column: str
+    source_covariates: tuple[str, ...]
+    fields: Mapping[str, str]
+    controls: tuple[Control, ...]
+    refusal: str = ""
+
+
+def question_of(recipe: Recipe) -> tuple[Question, Priming]:
+    """Return the question a recipe asks, and the resolved options.
+
+    Raises
+    ------
+    RequestError
+        If the recipe has no section [priming], or no responder or source can be told.
+    """
+    full = resolved(recipe)
+    options = full.priming
+    if options is None:
+        raise RequestError('the recipe has no section [priming]; add one, e.g. [priming] response = "IL1B", ligand = "TGFB1".')
+    if options.responder is None or options.source is None:
+        raise RequestError("[priming] needs responder and source: name two phenotypes there, or from and to in [proximity].")
+    place = options.response_compartment or "cell"
+
+    def column(name: str, compartment: str | None = None) -> str:
+        return f"{name}_{compartment or full.channel(name).compartment}_mean"
+
+    controls = tuple(Control(name, column(name)) for name in options.controls or ())
+    question = Question(
+        responder=options.responder,
+        response=options.response,
+        source=options.source,
+        ligand=options.ligand,
+        response_column=column(options.response, place),
+        ligand_column=column(options.ligand, options.ligand_compartment),
+        own_ligand_column=column(options.ligand, place),
+        source_covariates=tuple(
+            column(channel.name) for channel in full.with_role("tumor") if channel.name not in (options.response, options.ligand)
+        ),
+        fields={
+            channel.name: column(channel.name)
+            for channel in full.with_role("nucleus", "tumor", "background")
+            if channel.name not in (options.response, options.ligand)
+        },
+        controls=controls,
+        refusal=circularity(full, options),
+    )
+    return question, options
+
+
+def circularity(recipe: Recipe, options: Priming) -> str:
+    """Say why the question is circular: the rule that makes a cell a responder (or source) names what is measured in it; else ""."""
+    full = resolved(recipe)
+    rules = parsed_phenotypes(full)
+    for phenotype, marker, what in ((options.responder, options.response, "response"), (options.source, options.ligand, "ligand")):
+        if phenotype not in rules or not any(found.name == marker for found in markers(rules[phenotype])):
+            continue
+        if what == "response":
+            return (
+                f"the responders ({phenotype} = {full.phenotypes[phenotype]}) are defined by the response {marker} itself: cells without "
+                f"it are not seen, so its dependence on {options.ligand} cannot be tested. Such slides support proximity, {options.ligand} "
+                f"on {options.source} cells and a description of {marker}; the test needs a marker of {phenotype} cells that is neither."
+            )
+        return (
+            f"the sources ({phenotype} = {full.phenotypes[phenotype]}) are defined by the ligand {marker} itself: sources without it are "
+            f"not seen, so there is nothing to compare. Define {phenotype} by another marker."
+        )
+    return ""
