@@ -84,7 +84,7 @@ def cross_k(source: ArrayLike, target: ArrayLike, region: Region, r_um: ArrayLik
     ones = np.ones(len(sources)), np.ones(len(targets))
     border = windows.border_distance_um(region, sources) if correction in ("border", "seen") else np.zeros(len(sources))
     total = _summed(sources, targets, region, r, correction, *ones, border)
-    per_um2 = len(targets) / region.area_um2
+    per_um2 = (len(targets) - _same(sources, targets)) / region.area_um2
     if correction == "border":
         value = _ratio(total, _at_least(border, r)) / per_um2
     elif correction == "seen":
