@@ -1,51 +1,22 @@
-"""Figures of the report as SVG: gates, distances, density at the tumor border, marker by contact, slides side by side.
-
-The same input gives the same bytes: ids of SVG elements are salted with a constant, no date is written, text is drawn as paths.
-"""
+"""Figures of the report as SVG: gates, distances, density at the tumor border, marker by contact, slides side by side."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ifquant.reports.figure_style import FAINT, GATE, GRID, INK, STYLE, axes_grid, svg_uri
 from ifquant.reports.picture import OTHER_COLOR, PHENOTYPE_PALETTE
 
 Floats = NDArray[np.float64]
 
-INK, FAINT, GRID = "#22262e", "#6b7280", "#e4e6ea"
-GATE = "#c2410c"
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "ifquant",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 _ON_PAPER = dict(
     zip(PHENOTYPE_PALETTE, ("#2b7bba", "#c29200", "#d9771c", "#b2558b", "#00805c", "#c04a00", "#1f5a94", "#444444"), strict=True)
 )
@@ -64,13 +35,13 @@ def gates_figure(gates: Sequence[Mapping[str, Any]]) -> str:
         return ""
     columns = min(4, len(gates))
     rows = math.ceil(len(gates) / columns)
-    with rc_context(_STYLE):
-        figure, axes = _axes(rows, columns, width=2.7 * columns, height=2.15 * rows)
+    with rc_context(STYLE):
+        figure, axes = axes_grid(rows, columns, width=2.7 * columns, height=2.15 * rows)
         for axis, gate in zip(axes, gates, strict=False):
             _gate(axis, gate)
         for axis in axes[len(gates) :]:
             axis.set_axis_off()
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def _gate(axis: Axes, gate: Mapping[str, Any]) -> None:
@@ -112,8 +83,8 @@ def distances_figure(centroid: Floats, border: Floats, source: str, target: str,
     centroid, border = centroid[np.isfinite(centroid)], border[np.isfinite(border)]
     if not len(centroid):
         return ""
-    with rc_context(_STYLE):
-        figure, (left, right) = _axes(1, 2, width=6.6, height=2.45)
+    with rc_context(STYLE):
+        figure, (left, right) = axes_grid(1, 2, width=6.6, height=2.45)
         limit = float(max(np.quantile(centroid, 0.99), 30))
         left.hist(np.clip(centroid, 0, limit), bins=np.linspace(0, limit, 31).tolist(), color=on_paper(color), alpha=0.75)
         middle = float(np.median(centroid))
@@ -138,7 +109,7 @@ def distances_figure(centroid: Floats, border: Floats, source: str, target: str,
         right.grid(color=GRID, lw=0.6)
         right.set_axisbelow(True)
         right.legend(loc="lower right")
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colors: Mapping[str, str]) -> str:
@@ -146,8 +117,8 @@ def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colo
     shown = [name for name in names if any(band.get(f"n_{name}") for band in bands)]
     if not shown:
         return ""
-    with rc_context(_STYLE):
-        figure, axes = _axes(1, 1, width=6.6, height=2.5)
+    with rc_context(STYLE):
+        figure, axes = axes_grid(1, 1, width=6.6, height=2.5)
         axis = axes[0]
         at = np.arange(len(bands), dtype=float)
         width = 0.8 / len(shown)
@@ -167,7 +138,7 @@ def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colo
         axis.grid(axis="y", color=GRID, lw=0.6)
         axis.set_axisbelow(True)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def contact_figure(
@@ -187,10 +158,10 @@ def contact_figure(
     shown = {marker: pair for marker, pair in groups.items() if any(len(_finite(values)) for values in pair)}
     if not shown:
         return ""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         columns = min(3, len(shown))
         rows = math.ceil(len(shown) / columns)
-        figure, axes = _axes(rows, columns, width=2.5 * columns + 0.6, height=2.7 * rows)
+        figure, axes = axes_grid(rows, columns, width=2.5 * columns + 0.6, height=2.7 * rows)
         for axis, (marker, pair) in zip(axes, shown.items(), strict=False):
             finite = [_finite(values) for values in pair]
             for at, values in enumerate(finite):
@@ -208,7 +179,7 @@ def contact_figure(
             axis.set_axisbelow(True)
         for axis in axes[len(shown) :]:
             axis.set_axis_off()
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str, str]]) -> str:
@@ -217,8 +188,8 @@ def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[st
     if not measures:
         return ""
     groups = list(dict.fromkeys(str(row.get("group") or "") for row in rows))
-    with rc_context(_STYLE):
-        figure, axes = _axes(1, len(measures), width=2.75 * len(measures), height=0.9 + 0.34 * max(len(groups), 2))
+    with rc_context(STYLE):
+        figure, axes = axes_grid(1, len(measures), width=2.75 * len(measures), height=0.9 + 0.34 * max(len(groups), 2))
         for axis, (column, label) in zip(axes, measures, strict=True):
             for k, group in enumerate(groups):
                 values = np.array([float(r[column]) for r in rows if str(r.get("group") or "") == group and r.get(column) is not None])
@@ -231,7 +202,7 @@ def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[st
             axis.set_xlim(left=0)
             axis.grid(axis="x", color=GRID, lw=0.6)
             axis.set_axisbelow(True)
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def _strip(axis: Axes, at: int, values: Floats, color: str) -> None:
@@ -248,13 +219,6 @@ def _strip(axis: Axes, at: int, values: Floats, color: str) -> None:
 
 def _finite(values: Floats) -> Floats:
     return values[np.isfinite(values)]
-
-
-def _axes(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height))
-    figure.set_layout_engine("constrained", wspace=0.07, hspace=0.07)
-    FigureCanvasSVG(figure)
-    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
 
 
 def _log_ticks(axis: Axes, left: float, right: float, offset: float) -> None:
@@ -284,12 +248,3 @@ def _short(value: float) -> str:
     if value != 0 and (abs(value) >= 1e6 or abs(value) < 1e-3):
         return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _svg(figure: Figure) -> str:
-    """Write the figure as a data URI."""
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a script the font lacks: drawn as boxes
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
