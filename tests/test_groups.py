@@ -14,7 +14,7 @@ from scipy import stats
 from ifquant.errors import RequestError
 from ifquant.statistics import groups as groups_module
 from ifquant.statistics.groups import compare_groups, compare_visits, permutation_p, smallest_permutation_p, why_not_comparable
-from ifquant.statistics.multiplicity import PRIMARY, Family, TestedP, adjusted
+from ifquant.statistics.multiplicity import PRIMARY, Family, FamilyMethod, TestedP, adjust, adjusted
 from ifquant.statistics.patients import PatientValue, SlideValue
 
 
@@ -168,8 +168,16 @@ def test_families_are_adjusted_apart() -> None:
     assert [by_name[name] for name in ("10", "20", "50")] == pytest.approx(list(wanted))
 
 
+@pytest.mark.parametrize("method", ["holm", "fdr_bh"])
+def test_adjustment_agrees_with_statsmodels(method: FamilyMethod) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    for p in (np.random.default_rng(0).random(12) ** 3, [0.01, 0.01, 0.04, 0.9, 1.0], [0.3], [0.0, 1.0]):
+        assert adjust(list(p), method) == pytest.approx(list(multipletests(p, method=method)[1]), abs=1e-15)
+
+
 def test_families_hold_their_level_and_raw_p_do_not() -> None:
-    rng, n = np.random.default_rng(2), 60
+    rng, n = np.random.default_rng(2), 1000
     raw = holm = 0
     for _ in range(n):
         tests = [one_p(PRIMARY, str(i), float(p)) for i, p in enumerate(rng.random(8))]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from ifquant.errors import RequestError
 
@@ -74,7 +75,12 @@ def adjusted(tests: Sequence[TestedP]) -> tuple[TestedP, ...]:
 
 
 def adjust(p: Sequence[float], method: FamilyMethod) -> list[float]:
-    """Adjust p-values (statsmodels `multipletests`)."""
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(value) for value in multipletests(np.asarray(p, np.float64), method=method)[1]]
+    """Adjust p-values: Benjamini and Hochberg 1995 (scipy), or Holm 1979 (statsmodels' collects garbage at every call: 50 ms and more)."""
+    values = np.asarray(p, np.float64)
+    if method == "fdr_bh":
+        return [float(value) for value in false_discovery_control(values)]
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    out = np.empty(len(values))
+    out[order] = np.minimum(steps, 1.0)
+    return [float(value) for value in out]

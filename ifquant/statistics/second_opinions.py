@@ -56,7 +56,8 @@ def hartung_knapp(patients: Sequence[PatientValue]) -> Opinion:
     from statsmodels.stats.meta_analysis import combine_effects
 
     values, variances = np.array([p.value for p in known]), np.array([p.se**2 for p in known])
-    found = combine_effects(values, variances, method_re="iterated", use_t=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # its I2 divides by zero when all patients are equal
+        found = combine_effects(values, variances, method_re="iterated", use_t=True)
     tau2, mean = float(found.tau2), float(found.mean_effect_re)
     error = max(float(found.sd_eff_w_re_hksj), float(found.sd_eff_w_re))  # never narrower than without the correction
     low, high = t_interval(mean, error, n - 1)

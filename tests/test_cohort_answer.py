@@ -1,0 +1,233 @@
+"""From slides to the cohort's answer: who takes part, guards, verdicts, families, dose-response, multiverse."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from cohort_results import not_testable, slide_effect
+from cohorts import patients
+from scipy import stats
+
+from ifquant.classes.gate_bootstrap import bootstrap_gate
+from ifquant.classes.gates import fit_gate
+from ifquant.errors import RequestError
+from ifquant.recipes.recipe import Gate
+from ifquant.statistics.cohort import NO_PATIENTS, CohortResult, Member, Plan, analyze_cohort
+from ifquant.statistics.cohort_effect import cohort_effect
+from ifquant.statistics.dose_response import dose_curve
+from ifquant.statistics.effect import DosePoint, SlideEffect
+from ifquant.statistics.multiverse import Specification, combinations, summarized
+
+
+def members(slides: list[SlideEffect], groups: int = 1) -> dict[str, Member]:
+    return {s.slide: Member(s.slide, f"P{i}", f"G{i % groups}") for i, s in enumerate(slides)}
+
+
+def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, seed: int = 0) -> CohortResult:
+    rng = np.random.default_rng(seed)
+    slides = [slide_effect(f"s{i}", mean + 0.05 * rng.standard_normal(), rng, shares) for i in range(n)]
+    return analyze_cohort(slides, members(slides))
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mean", "shares", "verdict", "says"),
+    [
+        (0.3, {}, "consistent with priming", "no negative control responds as well"),
+        (0.0, {}, "no evidence", "would have been found with 80 % power"),
+        (-0.3, {}, "opposite direction", "more ligand goes with less response"),
+        (0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", "negative control DAPI gives"),
+        (0.3, {"negative control DAPI": 0.2}, "consistent with priming", ""),
+        (0.3, {"negative control DAPI": -0.9}, "consistent with priming", ""),
+        (0.3, {"response measured inside": 0.0}, "explained by spill-over", "response measured inside leaves"),
+        (0.3, {"response measured inside": 0.7}, "consistent with priming", ""),
+        (0.3, {"without touching pairs": 0.0}, "consistent with priming", ""),  # a sensitivity: contact may be needed
+        (0.3, {"negative control DAPI": 1.0, "response measured inside": 0.0}, "not specific (a negative control responds as well)", ""),
+    ],
+)
+def test_verdicts(mean: float, shares: dict[str, float], verdict: str, says: str) -> None:
+    found = cohort_of(mean, shares=shares)
+    assert found.verdict == verdict
+    assert says in found.reason
+    assert "cause" not in found.reason
+
+
+def test_few_patients_are_not_testable_whatever_their_slides() -> None:
+    rng = np.random.default_rng(0)
+    slides = [slide_effect(f"s{i}", 0.6, rng, se=0.02) for i in range(40)]
+    found = analyze_cohort(slides, {s.slide: Member(s.slide, f"P{i % 5}") for i, s in enumerate(slides)})
+    assert found.verdict == "not testable"
+    assert found.reason == "not testable: 5 patients: the smallest two-sided sign-flip p is 0.0625: it cannot reach 0.05"
+    assert (found.effect.n_patients, found.effect.n_slides) == (5, 40)
+    alone = analyze_cohort(slides, {s.slide: Member(s.slide, "P") for s in slides})
+    assert (alone.verdict, alone.effect.p, alone.tests[0].p) == ("not testable", None, None)
+
+
+def test_slides_without_patients_are_not_testable() -> None:
+    rng = np.random.default_rng(0)
+    found = analyze_cohort([slide_effect(f"s{i}", 0.4, rng) for i in range(10)], {})
+    assert (found.verdict, found.reason) == ("not testable", NO_PATIENTS)
+    assert set(found.excluded.values()) == {"the sample sheet names no patient"}
+    assert found.tests[0].p is None
+
+
+def test_slides_that_cannot_be_tested_are_listed_and_left_out() -> None:
+    rng = np.random.default_rng(0)
+    slides = [slide_effect(f"s{i}", 0.3, rng) for i in range(7)]
+    known = members([*slides, not_testable("bad")])
+    with_bad = analyze_cohort([*slides, not_testable("bad")], known)
+    without = analyze_cohort(slides, known)
+    assert with_bad.excluded == {"bad": "not testable: 12 exposed responders, 60 are needed"}
+    assert with_bad.effect.estimate == without.effect.estimate
+    assert (with_bad.effect.n_patients, with_bad.effect.n_cells) == (7, 7 * 210)
+    with pytest.raises(RequestError, match="given twice"):
+        analyze_cohort([*slides, slides[0]], known)
+    nothing = analyze_cohort([not_testable("bad")], known)
+    assert (nothing.verdict, nothing.reason) == ("not testable", "not testable: no patient has a slide that can be tested")
+    empty = analyze_cohort([], {})
+    assert (empty.verdict, empty.dose, empty.guards) == ("not testable", (), ())
+
+
+def test_guards_are_combined_over_patients() -> None:
+    found = cohort_of(0.3)
+    by_name = {guard.name: guard for guard in found.guards}
+    rows = [next(row for row in slide.guards if row.name == "without touching pairs").z for slide in found.slides]
+    assert by_name["without touching pairs"].effect.estimate == pytest.approx(np.mean(rows))
+    assert by_name["without touching pairs"].effect.p == cohort_effect(patients(np.array(rows))).p
+    asked_on_half = [dataclasses.replace(s, guards=s.guards[:2] if i % 2 else s.guards) for i, s in enumerate(found.slides)]
+    some = analyze_cohort(asked_on_half, dict(found.members))
+    assert {g.name: g.effect.n_patients for g in some.guards}["negative control DAPI"] == 4
+    none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[3], z=None, se=None),)) for s in found.slides]
+    assert "Not asked: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
+
+
+def test_families_of_a_cohort() -> None:
+    rng = np.random.default_rng(0)
+    slides = [slide_effect(f"s{i}", 0.3 + 0.2 * (i % 2), rng) for i in range(12)]
+    measures = {"touching": {s.slide: float(i) for i, s in enumerate(slides)}}
+    found = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),)), measures)
+    family = {test.name: test.family.name for test in found.tests}
+    assert family["priming effect"] == family["priming effect: G1 against G0"] == "primary"
+    assert family["touching: G1 against G0"] == "other measures, groups and visits"
+    assert family["roles swapped"] == "guards and sensitivities"
+    raw = [found.test(name).p for name in ("priming effect", "priming effect: G1 against G0")]
+    assert found.test("priming effect").adjusted == pytest.approx(max(2 * min(raw), raw[0]) if raw[0] < raw[1] else max(raw[0], 2 * raw[1]))
+    assert all(test.p is None or (test.n_patients >= 1 and test.smallest_p > 0) for test in found.tests)
+    refused = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),), refused="refused: gates"), measures)
+    assert [c.comparison.p for c in refused.comparisons] == [None, None]
+    assert refused.test("touching: G1 against G0").reason == "refused: gates"
+    assert refused.effect.p == found.effect.p  # the cohort's own effect compares no slides
+    with pytest.raises(KeyError):
+        found.test("nothing")
+
+
+def test_visits_are_paired() -> None:
+    rng = np.random.default_rng(0)
+    slides = [slide_effect(f"{v}{i}", 0.1 * i + (0.2 if v == "post" else 0), rng) for v in ("pre", "post") for i in range(8)]
+    known = {s.slide: Member(s.slide, f"P{s.slide[-1]}", None, s.slide[:-1]) for s in slides}
+    found = analyze_cohort(slides, known, Plan(visits=(("pre", "post"),)))
+    comparison = found.comparisons[0].comparison
+    assert (comparison.kind, comparison.n_patients) == ("paired", (8, 8))
+    assert comparison.difference == pytest.approx(0.2)
+    assert comparison.p == 2 / 2**8
+    assert found.effect.n_patients == 8
+
+
+def test_shift_null_is_the_mean_over_patients() -> None:
+    found = cohort_of(0.3)
+    assert found.shift_null == pytest.approx(np.mean([slide.tests["shift"].null_z for slide in found.slides], axis=0))
+    some_without = [dataclasses.replace(found.slides[0], tests={}), *found.slides[1:]]
+    assert analyze_cohort(some_without, dict(found.members)).shift_null == ()
+
+
+def test_verdicts_on_null_cohorts_hold_their_level() -> None:
+    found = [cohort_of(0.0, seed=seed).verdict for seed in range(100)]
+    claimed = sum(verdict != "no evidence" for verdict in found)
+    assert claimed <= stats.binom.interval(0.999, 100, 0.05)[1]
+    assert sum(verdict == "consistent with priming" for verdict in found) <= stats.binom.interval(0.999, 100, 0.025)[1]
+
+
+# ---- dose and response -----------------------------------------------------------------------------------------------------------------
+
+
+def test_dose_curve_counts_patients_once() -> None:
+    def line(slope: float, n: int) -> list[DosePoint]:
+        return [DosePoint(x, n, slope * x, 0.0, 0.0) for x in (-1.0, 0.0, 1.0)]
+
+    found = dose_curve([("P", line(1.0, 10)), ("P", line(0.0, 30)), ("Q", line(0.75, 5))])
+    assert [p.response for p in found] == pytest.approx([-0.5, 0.0, 0.5])  # P: 0.25 (weighted by cells), Q: 0.75
+    interval = stats.t.interval(0.95, 1, loc=0.5, scale=0.25)
+    assert (found[2].low, found[2].high) == pytest.approx(interval)
+    assert (found[2].n_patients, found[2].n_cells) == (2, 45)
+    assert dose_curve([("P", line(1.0, 10)), ("Q", [])])[0].low is None
+    assert dose_curve([]) == ()
+
+
+# ---- multiverse and gates --------------------------------------------------------------------------------------------------------------
+
+
+def test_combinations_begin_with_the_primary_analysis() -> None:
+    found = list(combinations({"gate": ["estimate", "low"], "radius": ["contact", "20", "50"]}))
+    assert found[0] == {"gate": "estimate", "radius": "contact"}
+    assert len(found) == len({tuple(c.items()) for c in found}) == 6
+    with pytest.raises(RequestError, match="each once"):
+        list(combinations({"gate": ["a", "a"]}))
+    with pytest.raises(RequestError, match="at least one"):
+        list(combinations({"gate": []}))
+
+
+def test_multiverse_is_counted() -> None:
+    def spec(values: list[float], main: bool = False) -> Specification:
+        return Specification({"a": str(values)}, main, cohort_effect(patients(values)))
+
+    strong, weak = list(np.linspace(0.1, 0.3, 8)), [0.1, -0.2, 0.3, -0.1, 0.05, -0.04, 0.2, -0.2]
+    found = summarized([spec(strong, main=True), spec(weak), spec([-v for v in strong]), spec([])])
+    assert (found.n, found.n_estimated, found.n_same_sign, found.n_below_alpha) == (4, 3, 2, 2)
+    assert (found.lowest, found.median, found.highest) == pytest.approx((-0.2, np.mean(weak), 0.2))
+
+
+def cells(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.exp(np.concatenate([rng.normal(4, 0.4, 2 * n), rng.normal(6, 0.5, n)]))
+
+
+def test_gate_interval_covers_the_spread_of_gates_of_new_cells() -> None:
+    """The interval of one sample must be about as wide as gates of fresh samples really scatter, and hold most of them."""
+    rng = np.random.default_rng(3)
+    fresh = [fit_gate(cells(rng, 500), Gate(), "A").value or math.nan for _ in range(60)]
+    own = cells(rng, 500)
+    value = fit_gate(own, Gate(), "A").value
+    found = bootstrap_gate(own, Gate(), "A", value=value, n=100)
+    assert found.low is not None
+    assert found.high is not None
+    assert value is not None
+    assert found.low < value < found.high
+    low, high = np.quantile(fresh, [0.025, 0.975])
+    assert 0.6 < math.log(found.high / found.low) / math.log(high / low) < 2.0
+    larger = bootstrap_gate(cells(rng, 5000), Gate(), "A", value=value, n=100)
+    assert math.log((larger.high or 1) / (larger.low or 1)) < 0.8 * math.log(found.high / found.low)
+
+
+def test_gate_interval_is_seeded_and_shared_gates_draw_within_slides() -> None:
+    rng = np.random.default_rng(3)
+    slides = {"a": cells(rng, 300), "b": cells(rng, 300)}
+    value = fit_gate(slides, Gate(shared=True), "A").value
+    one, same, other = (bootstrap_gate(slides, Gate(shared=True), "A", value=value, n=40, seed=s) for s in (1, 1, 2))
+    assert one == same != other
+
+
+def test_gates_that_are_not_fitted_have_no_interval() -> None:
+    rng = np.random.default_rng(3)
+    values = cells(rng, 300)
+    assert bootstrap_gate(values, Gate(value=300.0), "A", value=300.0).note == "given, not fitted"
+    assert bootstrap_gate(values, Gate(control_slide="c"), "A", value=300.0).note == "from control cells"
+    assert bootstrap_gate(values, Gate(), "A", value=None).note == "not callable"
+    one_mode = bootstrap_gate(rng.lognormal(4, 0.5, 900), Gate(), "A", value=80.0, n=40)
+    assert (one_mode.low, one_mode.n_callable < 20) == (None, True)
+    assert "callable in only" in one_mode.note
+    with pytest.raises(RequestError, match="at least 40"):
+        bootstrap_gate(values, Gate(), "A", value=300.0, n=10)
