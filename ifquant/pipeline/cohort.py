@@ -115,6 +115,8 @@ def run(
     if isinstance(recipe, Recipe) and overrides:
         raise RequestError("overrides go with a recipe file; a Recipe object is changed with model_copy(update=...).")
     chosen = resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides))
+    if chosen.table is not None:
+        raise RequestError("the recipe has a section [table]: it reads cell tables of another program. Use ifquant analyze, or remove it.")
     paths = [images] if isinstance(images, (str, Path)) else list(images)
     jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
     folder = Path(out)

@@ -24,6 +24,7 @@ def problems(recipe: Recipe) -> list[str]:
         *_phenotypes(recipe),
         *_proximity(recipe),
         *_priming(recipe),
+        *_cohort(recipe),
         *_picture(recipe),
         *_measure(recipe),
     ]
@@ -59,6 +60,8 @@ def _channels(recipe: Recipe) -> Iterator[str]:
 
 
 def _segmentation(recipe: Recipe) -> Iterator[str]:
+    if recipe.table is not None:
+        return  # cells come from a table: nothing is segmented
     options = recipe.segmentation
     nuclei = [channel.name for channel in recipe.with_role("nucleus")]
     if options.method == "labels":
@@ -188,6 +191,14 @@ def _priming(recipe: Recipe) -> Iterator[str]:
         yield f"priming.radii_um: found {_numbers(options.radii_um)}, expected growing radii, each once"
     if "mean" not in recipe.measure.statistics:
         yield "measure.statistics: [priming] compares means; add mean"
+
+
+def _cohort(recipe: Recipe) -> Iterator[str]:
+    options = recipe.cohort
+    if len(set(options.order)) < len(options.order):
+        yield f"cohort.order: found {', '.join(map(repr, options.order))}, expected each group or visit once"
+    if options.visit is not None and options.visit == options.group:
+        yield f"cohort.visit: {options.visit!r} is also the group; a patient belongs to one group and may have several visits"
 
 
 def _picture(recipe: Recipe) -> Iterator[str]:

@@ -57,6 +57,7 @@ _SECTION_TEXT = {
     "# - excluded (judged in the soma), & and, | or, ! not, ( ).",
     "proximity": "Distances and counts between phenotypes.",
     "priming": "Does the response of one cell type depend on the ligand of the cells it touches? Statistics run only with this section.",
+    "cohort": "How slides become patients and patients a cohort (ifquant analyze, with a sample sheet).",
     "picture": "The overlay picture.",
     "outputs": "What is written beside cells.parquet.",
 }
@@ -74,6 +75,7 @@ _EXAMPLES: dict[str, Any] = {
     "source": "tumor",
     "response_compartment": "cytoplasm",
     "controls": ["DAPI", "PanCK"],
+    "visit": "visit",
 }
 """Shown for settings whose default is "not given"."""
 
@@ -165,6 +167,7 @@ def recipe_template(channels: Sequence[str], pixel_size_um: float | None = None,
     lines += _phenotypes(recipe)
     lines += _section("proximity", recipe)
     lines += _priming(recipe)
+    lines += _section("cohort", recipe)
     lines += _picture(recipe)
     lines += _section("outputs", recipe)
     return "\n".join(lines).rstrip() + "\n"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ifquant.recipes.recipe import Compartment, Name, Section
+from ifquant.recipes.section import Compartment, Name, Section
 
 TableFormat = Literal["ifquant", "qupath", "mcquant", "inform", "halo", "columns"]
 _Text = Annotated[str, Field(min_length=1, max_length=300)]
