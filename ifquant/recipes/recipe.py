@@ -182,8 +182,8 @@ class CohortOptions(Section):
     def _patients(cls, value: Any) -> Any:
         if value != "patient":
             raise ValueError(
-                f"{value!r} cannot be the unit: cells and images of one patient are not independent, and pooled cells reject a true null in "
-                'about 80 % of cohorts; remove the line or write unit = "patient"'
+                f"{value!r} cannot be the unit: cells and images of one patient are not independent; pooled cells reject a true null "
+                'in about 80 % of cohorts; remove the line or write unit = "patient"'
             )
         return value
 
