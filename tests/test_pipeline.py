@@ -129,7 +129,7 @@ def test_the_order_of_completion_changes_no_bit(
         return real_wait(futures, **kwargs)
 
     monkeypatch.setattr(execution, "wait", wait)
-    monkeypatch.setattr(cohort, "executor", lambda _: nullcontext(pool))
+    monkeypatch.setattr(cohort, "executor", lambda *_, **__: nullcontext(pool))
     pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
 
 

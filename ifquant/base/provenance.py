@@ -11,7 +11,9 @@ import hashlib
 import json
 import platform
 import sys
+from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ifquant.base.version import __version__
@@ -19,7 +21,7 @@ from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical
 
 ALGORITHM_VERSION = "1"
-"""Raised by hand whenever any stage may give other numbers from the same input; part of every digest."""
+"""Raised by hand whenever any stage may give other numbers from the same input; with the version part of every digest."""
 
 REPORTED_PACKAGES = (
     "numpy",
@@ -58,7 +60,8 @@ def stage_digests(recipe: Recipe, inputs: dict[str, Any]) -> dict[str, str]:
     parts = canonical(recipe)
     geometry = {key: parts[key] for key in ("slide", "tissue", "segmentation", "cells", "measure", "seed")}
     geometry["channels"] = [{k: v for k, v in channel.items() if k != "compartment"} for channel in parts["channels"]]
-    cells = digest({"algorithm": ALGORITHM_VERSION, "inputs": inputs, "recipe": geometry})
+    code = {"ifquant": __version__, "algorithm": ALGORITHM_VERSION}
+    cells = digest({"code": code, "inputs": inputs, "recipe": geometry})
     table = digest({"cells": cells, "recipe": {key: parts[key] for key in ("channels", "gates", "phenotypes", "proximity")}})
     pictures = digest({"table": table, "recipe": {key: parts[key] for key in ("picture", "outputs")}})
     return {"cells": cells, "table": table, "pictures": pictures}
@@ -73,6 +76,18 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 (hex) of ifquant itself as installed: every file of the package, programs and models, less compiled caches."""
+    root = Path(__file__).parents[1]
+    files = (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
 
 
 def host() -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +53,7 @@ class RunLock:
                 os.close(descriptor)  # the previous owner removed the file between our open and lock
             else:
                 raise RequestError(f"{self._path}: cannot be locked; another run starts and ends all the time. Try again")
-            text = json.dumps({"pid": os.getpid(), "host": platform.node()}).encode()
+            text = json.dumps({"pid": os.getpid(), "host": platform.node(), "run": secrets.token_hex(8)}).encode()
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, text)
         return self

@@ -22,16 +22,20 @@ from ifquant.files.run_lock import RunLock
 from ifquant.pipeline.execution import Execution, executor
 from ifquant.pipeline.finish import Cohort, finish_slide
 from ifquant.pipeline.job import SlideJob, find_jobs
-from ifquant.pipeline.prepare import WORK, Prepared, measured, prepare
+from ifquant.pipeline.prepare import Prepared, measured, prepare
 from ifquant.pipeline.progress import Reporter
-from ifquant.pipeline.reuse import finished
+from ifquant.pipeline.reuse import WORK, finished, keep_for_resume
 from ifquant.pipeline.tile import close_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import load_recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.reports import outputs, report
+from ifquant.reports.summary import sample_columns
 
 logger = logging.getLogger("ifquant")
+
+CRASH = "crash.txt"
+COHORT_FILES = ("run.json", "slides.csv", "report.html")
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,18 @@ def run(
     jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
     folder = Path(out)
     started = time.monotonic()
-    with RunLock(folder), executor(execution) as pool:
+    with RunLock(folder), executor(execution, inputs=_files(jobs), out=folder) as pool:
         storage.remove_parts(folder)
+        storage.remove(folder / CRASH)
         cohort = _Run(chosen, folder, execution, pool, Reporter(quiet=execution.quiet))
         statuses = cohort.all_slides(jobs)
         result = RunResult(folder, tuple(statuses))
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
     return result
+
+
+def _files(jobs: Sequence[SlideJob]) -> list[str]:
+    return [path for job in jobs for path in job.ref.paths]
 
 
 class _Run:
@@ -136,6 +145,14 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, execution: Execution, pool: Executor, reporter: Reporter) -> None:
         self.recipe, self.folder, self.execution, self.pool, self.reporter = recipe, folder, execution, pool, reporter
         self.cohort = Cohort(recipe)
+        self._begun = False
+
+    def _begin(self) -> None:
+        """Before the first change to a slide: take away the tables and the report of an earlier run, which no longer tell the truth."""
+        if not self._begun:
+            self._begun = True
+            for name in COHORT_FILES:
+                storage.remove(self.folder / name)
 
     def all_slides(self, jobs: Sequence[SlideJob]) -> list[SlideStatus]:
         """Measure (and, where no gate needs the whole cohort, finish) every slide; then finish the rest."""
@@ -166,19 +183,22 @@ class _Run:
         except Exception as error:
             logger.exception("unexpected error on slide %s", job.name)
             text = f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it with the log)"
-            storage.write_text(self.folder / "crash.txt", traceback.format_exc())
+            storage.write_text(self.folder / CRASH, traceback.format_exc())
             status, prepared = SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample), None
         finally:
             close_slide()
         if status is not None:
             if status.status == "failed":
                 self.reporter.say(f"  failed: {status.error}")
+                self._begin()
                 outputs.mark_unfinished(self.folder / job.name)
             status = replace(status, seconds=time.monotonic() - started)
         return status, prepared
 
     def _first_pass(self, job: SlideJob) -> tuple[SlideStatus | None, Prepared | None]:
         storage.remove_parts(self.folder / job.name)
+        if self.execution.fresh:
+            storage.remove(self.folder / job.name / WORK)
         prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
         if self.cohort.needs_all_slides:
             self.cohort.add(job.name, measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table)
@@ -190,9 +210,13 @@ class _Run:
         digests = {**prepared.digests, "cohort": self.cohort.digest()}
         earlier = None if self.execution.fresh else finished(prepared.folder)
         if earlier is not None and earlier["digests"] == digests and outputs.whole(prepared.folder, self.recipe):
+            storage.remove(prepared.folder / WORK)
             return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample)
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)
+        self._begin()
+        if prepared.earlier is not None:
+            keep_for_resume(prepared.folder, prepared.earlier)
         outputs.write_slide(result, prepared.folder)
         storage.remove(prepared.folder / WORK)
         return SlideStatus(
@@ -213,7 +237,14 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
             "overrides": list(overrides),
             "versions": provenance.versions(),
             "slides": [
-                {"slide": s.name, "path": s.path, "status": s.status, "error": s.error, "tile_cores": [list(core) for core in s.tile_cores]}
+                {
+                    "slide": s.name,
+                    "path": s.path,
+                    "status": s.status,
+                    "error": s.error,
+                    "sample": sample_columns(s.sample),
+                    "tile_cores": [list(core) for core in s.tile_cores],
+                }
                 for s in result.slides
             ],
             "execution": {

@@ -1,23 +1,24 @@
 """How a run is executed: never part of the recipe, never in a digest, never visible in a result.
 
-`executor` yields a `concurrent.futures.Executor`: in this process, in worker processes, or on a Dask cluster. The rest of ifquant knows
-only that interface. Workers are started with `spawn` (fork and threads deadlock) and use one thread in every
-library.
+`executor` yields a `concurrent.futures.Executor`: in this process, in worker processes (`local_workers`), or on a Dask cluster (`cluster`).
+The rest of ifquant knows only that interface. Every worker uses one thread in every library.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ifquant.base.tiles import Window
-from ifquant.errors import MissingDependency, RequestError
+from ifquant.errors import RequestError, ResourceError
+
+logger = logging.getLogger("ifquant")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,6 +33,10 @@ THREAD_VARIABLES = (
 )
 
 
+MAX_DEATHS = 3
+"""How often the worker of one task may die (Dask's ``allowed-failures``); then the task itself is what kills them."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """Execution options of one run.
@@ -43,7 +48,7 @@ class Execution:
     tile_size_px
         Side of a tile's core.
     scheduler
-        Address of a Dask scheduler (``tcp://host:8786``), instead of local processes.
+        A Dask scheduler instead of local processes: its address (``tcp://host:8786``) or the scheduler file it wrote.
     crop
         Work on this window of every slide only.
     fresh
@@ -64,6 +69,15 @@ class Execution:
             raise RequestError(f"--workers is {self.workers}; it must be at least 1.")
         if self.tile_size_px < 64:
             raise RequestError(f"--tile-size is {self.tile_size_px} px; it must be at least 64 px (2048 is a good choice).")
+        if self.scheduler is not None and self.workers > 1:
+            raise RequestError(
+                f"--scheduler and --workers {self.workers} are both given; a scheduler brings its own workers: leave one out."
+            )
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks are handed out at once: enough to keep every worker busy, few enough to stop soon."""
+        return 2 * self.workers if self.scheduler is None else 256
 
 
 class SerialExecutor(Executor):
@@ -86,47 +100,88 @@ def one_thread_per_library() -> None:
 
 
 @contextmanager
-def executor(execution: Execution) -> Iterator[Executor]:
+def executor(execution: Execution, *, inputs: Sequence[str | Path] = (), out: str | Path | None = None) -> Iterator[Executor]:
     """Yield the executor that `execution` asks for.
+
+    When the block ends with an exception, interrupts included, work in progress is given up at once: what tasks write is whole or absent.
+
+    Parameters
+    ----------
+    inputs
+        Files that workers open.
+    out
+        Folder of the results, in which workers leave unfinished parts. Workers on other machines are checked for both at the start.
 
     Raises
     ------
     MissingDependency
         If a scheduler is given and `distributed` is not installed.
+    RequestError
+        If no scheduler answers, or a worker cannot do this run.
     """
     one_thread_per_library()
     if execution.scheduler is not None:
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise MissingDependency("--scheduler needs the package distributed: pip install 'ifquant[dask]'") from error
-        with Client(execution.scheduler, timeout="15s") as client:
-            yield client.get_executor(pure=False)
+        from ifquant.pipeline.cluster import cluster_workers
+
+        with cluster_workers(execution.scheduler, inputs=inputs, out=out) as pool:
+            yield pool
     elif execution.workers == 1:
         yield SerialExecutor()
     else:
-        pool = ProcessPoolExecutor(execution.workers, mp_context=get_context("spawn"))
-        try:
+        from ifquant.pipeline.local_workers import LocalWorkers
+
+        with LocalWorkers(execution.workers) as pool:
             yield pool
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int) -> Iterator[R]:
     """Run `function` on every task, at most `in_flight` at once, and yield each result as it arrives, in any order.
 
-    The first error cancels what has not started, waits for what has, and is raised.
+    Tasks whose worker died are run again. The first error cancels what has not started, waits for what has, and is raised; an interrupt
+    waits for nothing.
+
+    Raises
+    ------
+    ResourceError
+        If the worker of one task died `MAX_DEATHS` times.
     """
     todo = iter(tasks)
-    pending = {pool.submit(function, task) for task in islice(todo, in_flight)}
+    pending: dict[Future[R], tuple[T, int]] = {}
+
+    def start(task: T, deaths: int = 0) -> None:
+        pending[pool.submit(function, task)] = (task, deaths)
+
+    def top_up() -> None:
+        while len(pending) < in_flight:
+            try:
+                start(next(todo))
+            except StopIteration:
+                return
+
     try:
+        top_up()
         while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
-                yield future.result()
-            pending |= {pool.submit(function, task) for task in islice(todo, len(finished))}
-    except BaseException:
+                task, deaths = pending.pop(future)
+                if isinstance(future.exception(), BrokenExecutor):
+                    _refuse_more(deaths + 1)
+                    start(task, deaths + 1)
+                else:
+                    yield future.result()
+            top_up()
+    except BaseException as error:
         for future in pending:
             future.cancel()
-        wait(pending, timeout=60)
+        wait(pending, timeout=60 if isinstance(error, Exception) else 0)
         raise
+
+
+def _refuse_more(deaths: int) -> None:
+    if deaths > MAX_DEATHS:
+        raise ResourceError(
+            f"worker processes were killed {deaths} times on the same part of a slide, most likely because memory ran out; use fewer "
+            "workers or smaller tiles (--workers, --tile-size) and run again: finished tiles are kept. In a script, call ifquant.run below "
+            "if __name__ == '__main__'."
+        )
+    logger.warning("a worker process was killed; its tiles are computed again")

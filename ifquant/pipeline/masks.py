@@ -131,7 +131,7 @@ def look_at(files: MaskFiles, work: Path, image_shape: tuple[int, int], crop: Wi
 
 def _as_image(path: Path, image: Path, image_shape: tuple[int, int], crop: Window | None) -> LabelImage:
     if path.suffix.lower() not in POLYGONS:
-        return LabelImage(str(path), crop)
+        return LabelImage(str(path.absolute()), crop)
     if not image.exists():
         kind: Literal["nuclei", "cells"] = "nuclei" if image.stem == "nuclei" else "cells"
         polygons = read_polygons(path.read_text(encoding="utf-8"), kind, str(path))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ from ifquant.base.runs import CellRuns, concatenate
 from ifquant.base.tiles import Window
 from ifquant.errors import TileError
 from ifquant.files import storage
+
+logger = logging.getLogger("ifquant")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -51,7 +56,15 @@ class TilePart:
 
 
 def save_part(path: Path, arrays: Arrays) -> None:
-    """Write arrays whole or not at all."""
+    """Write arrays whole or not at all, into a folder that exists.
+
+    Raises
+    ------
+    TileError
+        If the folder has gone: the run that asked for this part has ended, and a later one finished the slide.
+    """
+    if not path.parent.is_dir():
+        raise TileError(f"the folder of unfinished parts {path.parent} has gone; another run has finished or removed this slide.")
     storage.write_npz(path, arrays)
 
 
@@ -59,6 +72,18 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a part; a damaged file raises (zip CRC)."""
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
+
+
+def load_part(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Read the arrays of a part; None, and the file is removed, when the disk has damaged it since it was written."""
+    try:
+        return load_arrays(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        logger.warning("%s is damaged (%s); it is computed again", path, error)
+        storage.remove(path)
+        return None
 
 
 @dataclass(frozen=True)

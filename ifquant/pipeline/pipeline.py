@@ -6,9 +6,10 @@ that was killed at any moment goes on with the tiles that are missing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from ifquant.nuclei import labels_input
 from ifquant.nuclei.segment import Segmenter, make_segmenter
 from ifquant.pipeline.execution import Execution, run_tasks
 from ifquant.pipeline.masks import MaskFiles, Masks, look_at
-from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, save_part
+from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, load_part, save_part
 from ifquant.pipeline.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides.panel import Panel
@@ -133,11 +134,15 @@ def measure_slide(
     SlideError
         If the slide's content cannot be used; finished parts stay.
     """
-    in_flight = 2 * execution.workers if execution.scheduler is None else 64
-    storage.make_folder(work)
+    in_flight = execution.in_flight
+    work = work.absolute()  # workers may have another working folder
+    plan = replace(plan, ref=replace(plan.ref, paths=tuple(os.path.abspath(path) for path in plan.ref.paths)))
+    for folder in (work, work / "maps", work / "tiles"):
+        storage.make_folder(folder)
     stored = work / "calibration.npz"
-    if stored.exists():
-        calibration = Calibration.from_arrays(load_arrays(stored))
+    kept = load_part(stored)
+    if kept is not None:
+        calibration = Calibration.from_arrays(kept)
     else:
         calibration = calibration or calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
         save_part(stored, calibration.to_arrays())
@@ -155,9 +160,18 @@ def measure_slide(
         stage("maps", compute_maps, _cells_needed(cores(plan.image_shape, segmenter.lattice_px), tiles, shared, calibration))
     stage("tiles", compute_tile, tiles)
     close_slide()
-    parts = [TilePart.from_arrays(load_arrays(shared.part_path(core))) for core in tiles]
+    parts = [_part(shared, core) for core in tiles]
     warnings = masks.objects.warnings() if masks is not None else ()
     return Measured(calibration, assemble(parts), tuple(tiles), warnings)
+
+
+def _part(plan: SlidePlan, core: Window) -> TilePart:
+    """Part of a tile; computed again if the disk has damaged it."""
+    arrays = load_part(plan.part_path(core))
+    if arrays is None:
+        compute_tile(TileTask(plan, core))
+        arrays = load_arrays(plan.part_path(core))
+    return TilePart.from_arrays(arrays)
 
 
 def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None) -> Segmenter:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ifquant.base import provenance, table
+from ifquant.base.registry import SEGMENTERS
 from ifquant.base.tiles import Window, cores
 from ifquant.calibration.calibrate import Calibration, grid_step_px
 from ifquant.errors import SlideError
@@ -17,15 +19,12 @@ from ifquant.pipeline.execution import Execution
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.masks import mask_files
 from ifquant.pipeline.pipeline import Advance, Measured, Uncalibrated, measure_slide
-from ifquant.pipeline.reuse import cells_of, finished
+from ifquant.pipeline.reuse import WORK, cells_of, finished, interrupted
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides import regions, slide
 from ifquant.slides.panel import Panel, find_panel
 from ifquant.slides.regions import Regions
 from ifquant.slides.slide import SlideInfo
-
-WORK = ".unfinished"
-"""Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,12 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
         "pixel_size_um": info.pixel_size_um,
         "crop": None if execution.crop is None else [execution.crop.y0, execution.crop.x0, execution.crop.y1, execution.crop.x1],
         "channels": list(panel.indices),
+        "segmenter": segmenter_identity(recipe.segmentation.method),
         "masks": None if masks is None else [_sha256(masks.nuclei), _sha256(masks.cells)],
     }
     digests = {"input": image, **provenance.stage_digests(recipe, inputs)}
     work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
-    earlier = None if execution.fresh else finished(folder)
+    earlier = None if execution.fresh else finished(folder) or interrupted(folder)
     if earlier is not None and earlier["digests"].get("cells") != digests["cells"]:
         earlier = None
     return Prepared(info, panel, recipe, drawn, plan, digests, folder, work, earlier)
@@ -124,6 +124,16 @@ def measured(prepared: Prepared, execution: Execution, pool: Executor, advance: 
         if cells is not None:
             return Measured(calibration, cells, ())
     return measure_slide(prepared.plan, work=prepared.work, execution=execution, pool=pool, advance=advance)
+
+
+def segmenter_identity(method: str) -> Any:
+    """Say what decides a segmenter's answer beside the recipe and the version of ifquant: the model card, a plugin's version."""
+    if method == "unet":
+        from ifquant.nuclei.unet import MODEL, read_card
+
+        return asdict(read_card(MODEL))
+    points = [] if method in SEGMENTERS else list(entry_points(group="ifquant.segmenters", name=method))
+    return [[point.value, point.dist.version if point.dist else None] for point in points]
 
 
 def _sha256(path: Path | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from ifquant.base.flags import measured_flags
 from ifquant.base.runs import CellRuns, concatenate, runs_of
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
+from ifquant.files import storage
 from ifquant.pipeline.parts import Assembled
 from ifquant.slides.omezarr import read_labels
 
 BAND_PX = 1024
+WORK = ".unfinished"
+"""Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
+KEPT = "earlier.json"
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -26,6 +31,17 @@ def finished(folder: Path) -> dict[str, Any] | None:
         content = json.loads((folder / "slide.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) and "digests" in content else None
+
+
+def keep_for_resume(folder: Path, record: Mapping[str, Any]) -> None:
+    """Keep what makes finished cells reusable while their outputs are rewritten: a run killed meanwhile need not measure them again."""
+    storage.write_json(folder / WORK / KEPT, {name: record[name] for name in ("digests", "calibration_arrays", "orphan_px")})
+
+
+def interrupted(folder: Path) -> dict[str, Any] | None:
+    """Return what `keep_for_resume` kept, if outputs of finished cells were being rewritten when a run ended."""
+    content = storage.read_json(folder / WORK / KEPT)
     return content if isinstance(content, dict) and "digests" in content else None
 
 

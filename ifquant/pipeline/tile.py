@@ -25,7 +25,7 @@ from ifquant.cells import measure
 from ifquant.errors import TileError
 from ifquant.nuclei.segment import Segmenter
 from ifquant.pipeline.masks import Masks, close_masks
-from ifquant.pipeline.parts import TilePart, load_arrays, save_part
+from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide, SlideRef
@@ -110,7 +110,7 @@ def compute_maps(task: TileTask) -> Window:
     """Compute and keep the segmenter's maps of one lattice cell (`task.core`)."""
     plan = task.plan
     path = plan.map_path(task.core)
-    if not path.exists():
+    if load_part(path) is None:
         maps = plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape)
         save_part(path, {"maps": maps})
     return task.core
