@@ -88,11 +88,22 @@ def cross_k(source: ArrayLike, target: ArrayLike, region: Region, r_um: ArrayLik
     if correction == "border":
         value = _ratio(total, _at_least(border, r)) / per_um2
     elif correction == "seen":
-        seen = windows.disc_areas_um2(region, sources, r, border).sum(axis=0)
-        value = np.where(r > 0, _ratio(total, seen) * np.pi * r**2 / per_um2, 0.0)
+        value = _per_seen_area(total, sources, region, r, border) / per_um2
     else:
         value = total / len(sources) / per_um2
     return Curve(r, value, np.pi * r**2, "K", correction, len(sources), len(targets))
+
+
+def seen_k(sources: Floats, grid: Grid, region: Region, r: Floats) -> Floats:
+    """K with correction ``seen`` to targets that were put on a grid once (for many sets of sources), (k,)."""
+    border = windows.border_distance_um(region, sources)
+    total = _pair_sums(sources, grid, region, r, kernels.NONE, np.ones(len(sources)), np.ones(len(grid.ids)), border, np.zeros((1, 1)))
+    return _per_seen_area(total, sources, region, r, border) * (region.area_um2 / len(grid.ids))
+
+
+def _per_seen_area(total: Floats, sources: Floats, region: Region, r: Floats, border: Floats) -> Floats:
+    seen = windows.disc_areas_um2(region, sources, r, border).sum(axis=0)
+    return np.asarray(np.where(r > 0, _ratio(total, seen) * np.pi * r**2, 0.0))
 
 
 def cross_l(source: ArrayLike, target: ArrayLike, region: Region, r_um: ArrayLike, *, correction: KCorrection = "translate") -> Curve:
@@ -158,7 +169,7 @@ def intensity_at(points: ArrayLike, region: Region, bandwidth_um: float) -> Floa
     if not bandwidth_um > 0:
         raise RequestError(f"bandwidth_um is {bandwidth_um}; it must be above 0.")
     reach = _KERNEL_REACH_SDS * bandwidth_um
-    grid = _Grid(xy, np.arange(len(xy)), reach, region)
+    grid = Grid(xy, np.arange(len(xy)), reach, region)
     out = np.empty(len(xy))
     at = xy - np.asarray(region.corner_um)
     kernels.kernel_sums(at[:, 0], at[:, 1], np.arange(len(xy)), *grid.arguments(), bandwidth_um, reach, out)
@@ -210,8 +221,8 @@ def kaplan_meier(distance: Floats, border: Floats, r: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class _Grid:
-    """Points sorted by the cells of a grid with the region's corner as its origin."""
+class Grid:
+    """Points sorted by the cells of a grid with the region's corner as its origin; pairs are found on it."""
 
     points: Floats
     ids: NDArray[np.int64]
@@ -236,6 +247,7 @@ class _Grid:
             object.__setattr__(self, name, value)
 
     def arguments(self) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.int64], int, int, float]:
+        """Give the grid as the kernels take it."""
         x, y = np.ascontiguousarray(self.points[:, 0]), np.ascontiguousarray(self.points[:, 1])
         return x, y, self.ids, self.starts, self.columns, self.rows, self.cell
 
@@ -257,15 +269,31 @@ def _summed(
             raise RequestError(f"isotropic correction needs r up to half the shorter side ({min(width, height) / 2:g} um).")
     if not region.contains(*targets.T).all() or not region.contains(*sources.T).all():
         raise RequestError("some points lie outside the region; leave them out.")
-    same = _same(sources, targets)
-    grid = _Grid(targets, np.arange(len(targets)), float(r[-1]), region)
+    grid = Grid(targets, np.arange(len(targets)), float(r[-1]), region)
+    own = np.arange(len(sources)) if _same(sources, targets) else None
+    return _pair_sums(sources, grid, region, r, _MODES[correction], w_source, w_target, border, counts, own)
+
+
+def _pair_sums(
+    sources: Floats,
+    grid: Grid,
+    region: Region,
+    r: Floats,
+    mode: int,
+    w_source: Floats,
+    w_target: Floats,
+    border: Floats,
+    counts: Floats,
+    own: NDArray[np.int64] | None = None,
+) -> Floats:
+    """Call the kernel: `own` are the ids of the sources among the targets, `counts` the covariogram's (mode TRANSLATE)."""
     at = sources - np.asarray(region.corner_um)
     walk = np.lexsort((at[:, 0], np.floor(at[:, 1] / grid.cell)))  # neighbours in memory; the order of sums is fixed by the points
-    own = np.arange(len(sources)) if same else np.full(len(sources), -1)
+    own = np.full(len(sources), -1) if own is None else own
     x, y, ids, starts, columns, rows, cell = grid.arguments()
     out = kernels.pair_histogram(
         at[walk, 0], at[walk, 1], own[walk], w_source[walk], border[walk], x, y, ids, w_target[grid.order], starts, columns, rows, cell, r,
-        _MODES[correction], counts, *region.step_um, np.array([width, height]), region.area_um2,
+        mode, counts, *region.step_um, np.array(region.extent_um), region.area_um2,
     )  # fmt: skip
     return np.asarray(np.cumsum(out[:-1]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _SUBSAMPLED = 1_000_000  # points at which the border distance of a mask is look
 def border_distance_um(region: Region, points: Floats) -> Floats:
     """Distance of points (n, 2: x, y in um) inside a region to where it ends, holes included: exact, (n,)."""
     x, y = _local(region, points)
-    left, right = _walls(region.mask)
+    left, right = _walls(region)
     out = np.empty(len(points))
     kernels.border_distances(x, y, left, right, *region.step_um, out)
     return out
@@ -134,15 +135,17 @@ def _local(region: Region, points: Floats) -> tuple[Floats, Floats]:
     return np.ascontiguousarray(points[:, 0] - region.corner_um[0]), np.ascontiguousarray(points[:, 1] - region.corner_um[1])
 
 
-def _walls(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+@lru_cache(maxsize=2)  # tests ask for the same region hundreds of times
+def _walls(region: Region) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Column of the nearest False cell at or before and at or after each cell; -1 and Mx where there is none."""
-    width = mask.shape[1]
+    mask, width = region.mask, region.mask.shape[1]
     columns = np.broadcast_to(np.arange(width, dtype=np.int32), mask.shape)
     left = np.maximum.accumulate(np.where(mask, np.int32(-1), columns), axis=1)
     right = np.minimum.accumulate(np.where(mask, np.int32(width), columns)[:, ::-1], axis=1)[:, ::-1]
     return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
+@lru_cache(maxsize=2)
 def _runs(region: Region) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Give the runs of True cells: start of each row's runs (My + 1), and both ends in um from the corner."""
     padded = np.pad(region.mask.astype(np.int8), ((0, 0), (1, 1)))
