@@ -39,7 +39,7 @@ class RunLock:
                 storage.before_mutation("create", str(self._path))
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
                 try:
-                    _lock(descriptor)
+                    lock_descriptor(descriptor)
                 except OSError:
                     owner = os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else b""
                     os.close(descriptor)
@@ -87,7 +87,8 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _lock(descriptor: int) -> None:
+def lock_descriptor(descriptor: int) -> None:
+    """Hold an open file until it is closed or the process dies; OSError if another process (or descriptor) holds it."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -83,7 +83,7 @@ def rename(source: PathLike, final: PathLike) -> None:
     """Put a finished file or folder in its place and flush the folder entry."""
     before_mutation("replace", os.fspath(final))
     os.replace(source, final)
-    _flush_folder(os.path.dirname(os.fspath(final)) or ".")
+    flush_folder(os.path.dirname(os.fspath(final)) or ".")
 
 
 def remove(path: PathLike) -> None:
@@ -96,7 +96,8 @@ def remove(path: PathLike) -> None:
             os.unlink(path)
 
 
-def _flush_folder(folder: str) -> None:
+def flush_folder(folder: PathLike) -> None:
+    """Flush the entry of a new file: without it a crash may lose the file although its content was flushed."""
     if sys.platform == "win32":
         return  # Windows flushes folder entries itself
     descriptor = os.open(folder, os.O_RDONLY)

@@ -27,7 +27,7 @@ from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.reuse import WORK, finished, keep_for_resume
 from ifquant.pipeline.tile import close_slide
 from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_io import load_recipe
+from ifquant.recipes.recipe_io import canonical, load_recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.reports import outputs, report
 from ifquant.reports.summary import sample_columns
@@ -232,8 +232,8 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
         result.out / "run.json",
         {
             "status": "done" if result.exit_code == 0 else "failed",
-            "recipe": recipe.model_dump(mode="json", by_alias=True),
-            "recipe_digest": provenance.digest(recipe.model_dump(mode="json", by_alias=True)),
+            "recipe": canonical(recipe),
+            "recipe_digest": provenance.digest(canonical(recipe)),
             "overrides": list(overrides),
             "versions": provenance.versions(),
             "slides": [

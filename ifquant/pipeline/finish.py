@@ -140,6 +140,7 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         sample=job.sample,
         tumor_region=region,
         orphan_px=measured.cells.orphan_px,
+        regions=None if job.regions is None else str(job.regions),
         warnings=tuple(_warnings(prepared, measured, gates, n)),
         digests=digests,
     )

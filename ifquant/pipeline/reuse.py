@@ -56,7 +56,7 @@ def cells_of(folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int
     try:
         table = pd.read_parquet(folder / "cells.parquet", columns=list(columns))
         ids = np.arange(1, len(table) + 1)
-        nuclei, cells = (_runs(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in ("nuclei", "cells"))
+        nuclei, cells = (runs_of_labels(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in ("nuclei", "cells"))
     except (OSError, ValueError, KeyError, IfquantError):
         return None
     values = {name: table[name].to_numpy() for name in columns if name != "growth_class"}
@@ -65,7 +65,8 @@ def cells_of(folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int
     return Assembled(values, nuclei, cells, orphan_px)
 
 
-def _runs(store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> CellRuns:
+def runs_of_labels(store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> CellRuns:
+    """Outlines of the objects `ids` of labels.ome.zarr."""
     height, width = image_shape
     bands = []
     for y in range(0, height, BAND_PX):

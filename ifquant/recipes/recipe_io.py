@@ -91,6 +91,22 @@ def canonical(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def from_canonical(plain: Mapping[str, Any]) -> Recipe:
+    """Inverse of `canonical`: the recipe that run.json records (files sort keys, so the order of rules is kept in a list).
+
+    Raises
+    ------
+    RecipeError
+        If it is no recipe of this version.
+    """
+    values = dict(plain)
+    try:
+        values["phenotypes"] = dict(values.get("phenotypes", ()))
+        return Recipe.model_validate(values)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"the recorded recipe cannot be read by this version of ifquant: {error}. Run ifquant run again.") from error
+
+
 def to_canonical_json(recipe: Recipe) -> str:
     """One line of JSON that is equal for two recipes exactly when they mean the same values (sorted keys, ordered phenotypes)."""
     return json.dumps(canonical(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

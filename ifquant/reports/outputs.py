@@ -127,10 +127,16 @@ class _Painter:
 def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
     """Content of slide.json."""
     crop = result.ref.crop
+    opened = {name: value for name, value in asdict(result.ref).items() if name != "crop"}
     return {
         "format": FORMAT,
         "slide": result.name,
-        "input": {**asdict(result.info), "crop": None if crop is None else [crop.y0, crop.x0, crop.y1, crop.x1]},
+        "input": {
+            **asdict(result.info),
+            "crop": None if crop is None else [crop.y0, crop.x0, crop.y1, crop.x1],
+            "opened": opened,
+            "regions": result.regions,
+        },
         "sample": sample_columns(result.sample),
         "digests": dict(result.digests),
         "versions": provenance.versions(),

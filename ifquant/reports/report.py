@@ -25,6 +25,7 @@ from ifquant.base.slide_table import SLIDE_PATTERNS
 from ifquant.base.table import CELL_PATTERNS, gated_markers, phenotype_names, proximity_pair
 from ifquant.files import storage
 from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_io import canonical
 from ifquant.reports import report_figures
 from ifquant.reports.picture import channel_colors, phenotype_colors
 from ifquant.reports.report_text import limits, methods, shared_gates
@@ -88,7 +89,7 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
     page = _environment().get_template("report.html.j2")
     return page.render(
         recipe=recipe,
-        recipe_digest=provenance.digest(recipe.model_dump(mode="json", by_alias=True)),
+        recipe_digest=provenance.digest(canonical(recipe)),
         versions=provenance.versions(),
         rows=rows,
         failed=[row for row in rows if row["status"] != "done"],

@@ -34,6 +34,8 @@ class SlideResult:
         One per marker of `table.gated_markers(recipe)`, in that order.
     orphan_px
         Pixels of myeloid stain that belong to no nucleus in the section.
+    regions
+        GeoJSON file of the regions the user drew, if there is one.
     warnings
         Sentences for people.
     digests
@@ -53,6 +55,7 @@ class SlideResult:
     sample: Sample | None = None
     tumor_region: TumorRegion | None = None
     orphan_px: int = 0
+    regions: str | None = None
     warnings: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 

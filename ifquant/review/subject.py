@@ -1,0 +1,117 @@
+"""What is reviewed: one slide's results, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.base.runs import CellRuns
+from ifquant.base.table import proximity_pair
+from ifquant.calibration.tissue import TissueMask
+from ifquant.classes.gates import FittedGate
+from ifquant.errors import RequestError
+from ifquant.recipes.recipe import Recipe
+from ifquant.review.decisions import CellRef, Source
+from ifquant.spatial.tumor_region import TumorRegion
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One slide's results.
+
+    Attributes
+    ----------
+    source
+        Which results these are.
+    recipe
+        The resolved recipe of the run.
+    table
+        cells.parquet, sorted by ``cell_id``.
+    gates
+        The slide's gates.
+    pixel_size_um, image_shape
+        um per px; (Y, X) in px.
+    tissue
+        Tissue mask of the calibration.
+    nuclei, cells
+        Outlines, object `i` = row `i`; None when they were not loaded (then nothing about contacts or geometry can be decided).
+    drawn_region
+        Tumor region drawn by the user (GeoJSON); None: it follows from the tumor cells.
+    columns
+        Further columns per cell to sort the queue by, e.g. the leverage on the effect.
+    """
+
+    source: Source
+    recipe: Recipe
+    table: pd.DataFrame
+    gates: tuple[FittedGate, ...]
+    pixel_size_um: float
+    image_shape: tuple[int, int]
+    tissue: TissueMask
+    nuclei: CellRuns | None = None
+    cells: CellRuns | None = None
+    drawn_region: TumorRegion | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.table)
+
+    @property
+    def pair(self) -> tuple[str | None, str | None]:
+        """Phenotypes ``from`` and ``to`` of [proximity]."""
+        return proximity_pair(self.recipe)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of the rows, ascending."""
+        return self.table["cell_id"].to_numpy(np.int64)
+
+    def row(self, cell_id: int) -> int:
+        """Row of a cell.
+
+        Raises
+        ------
+        RequestError
+            If there is no such cell.
+        """
+        row = int(np.searchsorted(self.ids, cell_id))
+        if row == len(self.ids) or self.ids[row] != cell_id:
+            raise RequestError(f"slide {self.source.slide!r} has no cell {cell_id}.")
+        return row
+
+    def ref(self, cell_id: int) -> CellRef:
+        """Name a cell by id and place, as decisions do."""
+        row = self.row(cell_id)
+        anchor_y, anchor_x, y, x = (self.table[name].iloc[row] for name in ("anchor_y_px", "anchor_x_px", "y_px", "x_px"))
+        return CellRef(cell_id=cell_id, anchor_y_px=int(anchor_y), anchor_x_px=int(anchor_x), y_px=float(y), x_px=float(x))
+
+    def gate(self, marker: str) -> FittedGate:
+        """Gate of a marker."""
+        for gate in self.gates:
+            if gate.marker == marker:
+                return gate
+        raise RequestError(f"{marker!r} has no gate; gated are {', '.join(g.marker for g in self.gates)}.")
+
+    def outlines(self) -> tuple[CellRuns, CellRuns]:
+        """Nuclei and cells.
+
+        Raises
+        ------
+        RequestError
+            If they were not loaded.
+        """
+        if self.nuclei is None or self.cells is None:
+            raise RequestError("the outlines were not loaded; load the slide with outlines=True.")
+        return self.nuclei, self.cells
+
+
+def columns_of(table: pd.DataFrame, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Columns as floats, nan where empty."""
+    return {name: table[name].to_numpy(np.float64, na_value=np.nan) for name in names}

@@ -1,0 +1,65 @@
+"""A small slide through a run, to be reviewed: made once per session, copied where a test writes."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tissue import PANELS, recipe_for, simulated, write_slide
+
+import ifquant
+from ifquant.pipeline.execution import Execution
+from ifquant.pipeline.review_subject import load_subject, run_recipe
+from ifquant.recipes.recipe import Recipe
+from ifquant.review.decisions import Decision
+from ifquant.review.session import ReviewSession
+from ifquant.review.subject import Subject
+
+GATES = {"PanCK": 340.0, "CD11c": 300.0, "TGFB1": 250.0, "IL1B": 250.0}
+"""Given gates: small slides hold too few cells for fitted ones."""
+START = datetime.datetime(2026, 3, 1, 9, 0, tzinfo=datetime.UTC)
+
+
+class Clock:
+    """A second later at every look."""
+
+    def __init__(self, start: datetime.datetime = START) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime.datetime:
+        self.now += datetime.timedelta(seconds=1)
+        return self.now
+
+
+def recipe(**more: Any) -> Recipe:
+    gates = {"markers": {marker: {"method": "value", "value": value} for marker, value in GATES.items()}}
+    return recipe_for(PANELS["tgfb_il1b"], gates=gates, **more)
+
+
+def run_slide(folder: Path, seed: int = 11, name: str = "a", size: tuple[int, int] = (420, 480), **more: Any) -> Path:
+    """Write and run one slide; returns the folder of the results."""
+    slide = write_slide(folder / f"{name}.ome.tif", simulated(*size, seed=seed).image, PANELS["tgfb_il1b"])
+    result = ifquant.run(recipe(**more), [slide], folder / "results", execution=Execution(quiet=True))
+    assert result.exit_code == 0, result.summary_lines()
+    return folder / "results"
+
+
+def subject_of(results: Path, name: str = "a") -> Subject:
+    return load_subject(results / name, run_recipe(results))
+
+
+def session_on(subject: Subject, reviewer: str = "anna", decisions: tuple[Decision, ...] = (), clock: Clock | None = None) -> ReviewSession:
+    return ReviewSession(subject, reviewer, decisions, save=lambda _: None, clock=clock or Clock())
+
+
+@cache
+def _template(folder: Path) -> Path:
+    return run_slide(folder)
+
+
+def copied(template: Path, folder: Path) -> Path:
+    """Copy of a slide's folder with its results; the copy's slide stays where it was."""
+    return Path(shutil.copytree(template, folder / "results"))
