@@ -11,7 +11,7 @@ import pytest
 
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports import outputs, report, report_figures, report_text
+from ifquant.reports import outputs, page, report, report_figures, report_text
 from ifquant.slides.samples import Sample
 
 EVIL = "<script>alert(1)</script>"
@@ -149,4 +149,4 @@ def test_figures_of_extreme_values_are_drawn() -> None:
     ("value", "text"), [(None, "–"), (float("nan"), "–"), (1435, "1,435"), (0.02561, "0.0256"), (4512.5, "4,512"), (0, "0")]
 )
 def test_numbers_are_written_for_reading(value: float | None, text: str) -> None:
-    assert report.number(value) == text
+    assert page.number(value) == text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from ifquant.base import provenance
@@ -27,9 +25,9 @@ from ifquant.files import storage
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical
 from ifquant.reports import report_figures
+from ifquant.reports.page import environment
 from ifquant.reports.picture import channel_colors, phenotype_colors
 from ifquant.reports.report_text import limits, methods, shared_gates
-from ifquant.reports.summary import sample_columns
 
 MANY_SLIDES = 24
 """Above this pictures are smaller, so that the report of a large cohort can still be opened and sent."""
@@ -86,7 +84,7 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
     if source and target:
         measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
         measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     return page.render(
         recipe=recipe,
         recipe_digest=provenance.digest(canonical(recipe)),
@@ -186,41 +184,3 @@ def _jpeg(path: Path, longest_px: int) -> str:
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "percent": percent,
-        "signed": um_range,
-        "sheet": lambda row: sample_columns(row.get("sample")),
-    }
-    return environment
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """Write a number for reading: integers with thousands marks, others to `digits` significant digits; an en dash for none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    if isinstance(value, int) or float(value).is_integer() or abs(value) >= 10**digits:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
-
-
-def percent(value: Any) -> str:
-    """Write a fraction in percent, with one more digit below 10 %; an en dash for none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    return f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}" if value >= 0.001 else "< 0.1%"
-
-
-def um_range(band: Mapping[str, Any]) -> str:
-    """Write the limits of a band in um."""
-    return f"{band['from_um']:g} to {band['to_um']:g}"

@@ -18,6 +18,7 @@ from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
 from ifquant.statistics.second_opinions import CellPairs, Opinion, hartung_knapp, random_slope_model
 
 SENSITIVITY = Family("guards and sensitivities", "fdr_bh")
+COMPARED = Family("comparisons of the effect", "holm")
 MEASURES = Family("other measures, groups and visits", "fdr_bh")
 NO_PATIENTS = "not testable: the slides have no patients; give a sample sheet with the columns slide and patient"
 EFFECT = "priming effect"
@@ -210,7 +211,7 @@ def _comparison_test(named: NamedComparison) -> TestedP:
     found = named.comparison
     patients = found.n_patients[0] if found.kind == "paired" else sum(found.n_patients)
     name = f"{named.measure}: {found.second} against {found.first}"
-    family = PRIMARY if named.measure == EFFECT else MEASURES
+    family = COMPARED if named.measure == EFFECT else MEASURES
     return TestedP(family, name, found.p, patients, sum(found.n_slides), sum(found.n_cells), found.smallest_p, found.reason)
 
 

@@ -1,0 +1,133 @@
+"""The cohort's page (report.html of an analysis), its figures as SVG and PDF, its numbers as CSV, and cohort.json.
+
+The page loads nothing from anywhere; the same analysis gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ifquant.base import provenance
+from ifquant.errors import RequestError
+from ifquant.files import storage, table_files
+from ifquant.reports import analysis_text as text
+from ifquant.reports.analysis import Analysis, tables
+from ifquant.reports.cohort_figures import dose_figure, forest_figure, guards_figure, null_figure
+from ifquant.reports.figure_style import figure_bytes, uri
+from ifquant.reports.multiverse_figure import multiverse_figure
+from ifquant.reports.outputs import safe_for_spreadsheets
+from ifquant.reports.page import environment
+from ifquant.statistics.multiverse import summarized
+
+RECORD = "cohort.json"
+FORMAT = "ifquant analysis 1"
+
+
+def write_analysis(analysis: Analysis, out: Path) -> None:
+    """Write everything an analysis leaves into `out`, which appears whole or not at all; an earlier analysis there is replaced.
+
+    Raises
+    ------
+    RequestError
+        If `out` holds anything but an earlier analysis.
+    """
+    refuse_foreign(out)
+    with storage.atomic_folder(out) as folder:
+        figures = {name: {kind: figure_bytes(figure, kind) for kind in ("svg", "pdf")} for name, figure in drawn(analysis).items()}
+        for name, made in figures.items():
+            for kind, content in made.items():
+                storage.write_bytes(folder / "figures" / f"{name}.{kind}", content)
+        for name, table in tables(analysis).items():
+            table_files.write_csv(safe_for_spreadsheets(table), folder / name)
+        storage.write_text(folder / "report.html", page(analysis, {name: uri(made["svg"]) for name, made in figures.items()}))
+        storage.write_json(folder / RECORD, record(analysis))
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse to replace a folder that is not an earlier analysis.
+
+    Raises
+    ------
+    RequestError
+        Always then.
+    """
+    if not out.exists():
+        return
+    found = storage.read_json(out / RECORD) if out.is_dir() else None
+    empty = out.is_dir() and not any(out.iterdir())
+    if not empty and not (isinstance(found, dict) and found.get("format") == FORMAT):
+        raise RequestError(f"{out}: holds something else than an earlier analysis, which would be replaced; choose another folder (-o).")
+
+
+def drawn(analysis: Analysis) -> dict[str, Figure]:
+    """Name > figure; those with nothing to show are left out."""
+    cohort, question = analysis.cohort, analysis.question
+    made = {
+        "forest": forest_figure(cohort),
+        "dose_response": dose_figure(cohort, question.ligand, question.response),
+        "null": null_figure(cohort),
+        "guards": guards_figure(cohort.effect, cohort.guards),
+        "multiverse": multiverse_figure(analysis.specifications),
+    }
+    return {name: figure for name, figure in made.items() if figure is not None}
+
+
+def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
+    """Text of report.html; `figures`: name > data URI."""
+    cohort, question = analysis.cohort, analysis.question
+    return (
+        environment()
+        .get_template("analysis.html.j2")
+        .render(
+            a=analysis,
+            c=cohort,
+            e=cohort.effect,
+            question=question,
+            figures=figures,
+            sentence=text.question_sentence(question),
+            p_sentence=text.p_sentence(cohort.effect),
+            multiverse=text.multiverse_sentence(summarized(analysis.specifications)),
+            methods=text.cohort_methods(analysis),
+            limits=text.cohort_limits(question, analysis.recipe),
+            settings=text.settings_rows(analysis),
+            visits=any(member.visit for member in cohort.members.values()),
+            grouped=any(member.group for member in cohort.members.values()),
+            adjusted={test.name: test.adjusted for test in cohort.tests},
+            recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
+        )
+    )
+
+
+def record(analysis: Analysis) -> dict[str, Any]:
+    """Content of cohort.json."""
+    cohort = analysis.cohort
+    effect = {name: value for name, value in vars(cohort.effect).items() if name != "null"}
+    return {
+        "format": FORMAT,
+        "question": {**asdict(analysis.question), "sentence": text.question_sentence(analysis.question)},
+        "verdict": cohort.verdict,
+        "reason": cohort.reason,
+        "effect": effect,
+        "patients": [vars(patient) for patient in cohort.patients],
+        "excluded": dict(cohort.excluded),
+        "opinions": [vars(opinion) for opinion in cohort.opinions],
+        "guards": [
+            {"name": g.name, "kind": g.kind, **{key: value for key, value in vars(g.effect).items() if key != "null"}}
+            for g in cohort.guards
+        ],
+        "comparisons": [{"measure": named.measure, **vars(named.comparison)} for named in cohort.comparisons],
+        "tests": [asdict(test) for test in cohort.tests],
+        "multiverse": vars(summarized(analysis.specifications)),
+        "slides": [slide.to_dict() for slide in cohort.slides],
+        "members": {name: vars(member) for name, member in cohort.members.items()},
+        "gates": {slide: [vars(gate) for gate in own] for slide, own in analysis.gates.items()},
+        "sources": dict(analysis.sources),
+        "recipe": analysis.recipe.model_dump(mode="json", by_alias=True),
+        "versions": dict(analysis.versions),
+        "warnings": list(analysis.warnings),
+    }

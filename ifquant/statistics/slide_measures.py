@@ -1,0 +1,49 @@
+"""What else a cohort compares between patients: how often responders touch sources, how far they are, how dense both are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ifquant.base.region import Region
+
+
+def slide_measures(cells: pd.DataFrame, region: Region | None, responder: str, source: str, contact_um: float) -> dict[str, float]:
+    """Measure one slide; measures that cannot be told are left out.
+
+    Parameters
+    ----------
+    cells
+        One row per cell: ``x_um``, ``y_um``, ``phenotype``; contacts come from ``n_touching_<source>`` where the table has it.
+    region
+        Tissue, for densities.
+    contact_um
+        Tables without outlines: centroids this close count as touching.
+    """
+    phenotype = cells["phenotype"].astype(str).to_numpy()
+    near, far = phenotype == responder, phenotype == source
+    found: dict[str, float] = {}
+    if near.any() and far.any():
+        distance = _nearest_um(cells, near, far)
+        found[f"median µm from {responder} to nearest {source}"] = float(np.median(distance))
+        found[f"fraction of {responder} touching {source}"] = _touching(cells, near, source, distance, contact_um)
+    if region is not None:
+        area = region.area_um2 / 1e6
+        found[f"{responder} per mm²"] = float(near.sum()) / area
+        found[f"{source} per mm²"] = float(far.sum()) / area
+    return found
+
+
+def _nearest_um(cells: pd.DataFrame, near: NDArray[np.bool_], far: NDArray[np.bool_]) -> NDArray[np.float64]:
+    points = cells[["x_um", "y_um"]].to_numpy(np.float64)
+    distance, _ = cKDTree(points[far]).query(points[near])
+    return np.asarray(distance, np.float64)
+
+
+def _touching(cells: pd.DataFrame, near: NDArray[np.bool_], source: str, distance: NDArray[np.float64], contact_um: float) -> float:
+    column = f"n_touching_{source}"
+    if column in cells and cells[column][near].notna().all():
+        return float((cells[column][near] > 0).mean())
+    return float((distance <= contact_um).mean())
