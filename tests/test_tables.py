@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,16 @@ def test_a_slide_in_two_files_and_a_missing_folder_are_refused(tmp_path: Path) -
         written(tmp_path / name, CSV)
     with pytest.raises(RequestError, match="slide 's1' is in"):
         read(tmp_path, **XY, slide="s")
+
+
+def test_the_docs_name_every_key_of_the_section() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cell_tables.md").read_text("utf-8")
+    for name, field in TableMapping.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in text
+
+
+def test_the_examples_of_the_docs_are_valid_mappings() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cell_tables.md").read_text("utf-8")
+    block = text.split("```toml\n")[1].split("```")[0]
+    examples = [tomllib.loads("[table]" + part)["table"] for part in block.split("[table]")[1:]]
+    assert [TableMapping.model_validate(example).format for example in examples] == ["qupath", "mcquant", "inform", "halo", "columns"]

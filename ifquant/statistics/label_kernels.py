@@ -75,14 +75,13 @@ def neighbour_lists(x, y, starts, columns, rows, cell, reach):  # type: ignore[n
 def labelled_pair_histograms(roles, starts, neighbours, bins, weights, n_bins, seed, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Histogram over distance bins of source-target pairs when the roles are shuffled: float64 (last - first, n_bins).
 
-    `roles`: bit 1 = source, bit 2 = target. Permutation -1 leaves the roles as they are.
+    `roles`: bit 1 = source, bit 2 = target.
     """
     out = np.zeros((last - first, n_bins))
     shuffled = np.empty_like(roles)
     for number in range(first, last):
         shuffled[:] = roles
-        if number >= 0:
-            shuffle(shuffled, seed, number)
+        shuffle(shuffled, seed, number)
         own = out[number - first]
         for i in range(roles.size):
             mine = shuffled[i]
@@ -97,28 +96,24 @@ def labelled_pair_histograms(roles, starts, neighbours, bins, weights, n_bins, s
 
 
 @njit(cache=True)
-def labelled_nearest(roles, starts, neighbours, distances, seed, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Distance to the nearest target among the listed pairs when roles are shuffled: (last - first, n); inf without one, nan for others."""
+def labelled_nearest(roles, starts, neighbours, distances, seed, number):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Distance to the nearest target among the listed pairs under one permutation of roles: (n,); inf without one, nan for no source."""
     n = roles.size
-    out = np.full((last - first, n), np.inf)
-    shuffled = np.empty_like(roles)
-    for number in range(first, last):
-        shuffled[:] = roles
-        if number >= 0:
-            shuffle(shuffled, seed, number)
-        own = out[number - first]
-        for i in range(n):
-            mine = shuffled[i]
-            if mine == 0:
-                continue
-            for e in range(starts[i], starts[i + 1]):
-                j = neighbours[e]
-                other = shuffled[j]
-                if mine & 1 and other & 2:
-                    own[i] = min(own[i], distances[e])
-                if other & 1 and mine & 2:
-                    own[j] = min(own[j], distances[e])
-        for i in range(n):
-            if not shuffled[i] & 1:
-                own[i] = np.nan
+    out = np.full(n, np.inf)
+    shuffled = roles.copy()
+    shuffle(shuffled, seed, number)
+    for i in range(n):
+        mine = shuffled[i]
+        if mine == 0:
+            continue
+        for e in range(starts[i], starts[i + 1]):
+            j = neighbours[e]
+            other = shuffled[j]
+            if mine & 1 and other & 2:
+                out[i] = min(out[i], distances[e])
+            if other & 1 and mine & 2:
+                out[j] = min(out[j], distances[e])
+    for i in range(n):
+        if not shuffled[i] & 1:
+            out[i] = np.nan
     return out

@@ -19,7 +19,8 @@ from ifquant.errors import RequestError
 from ifquant.statistics import label_kernels, windows
 from ifquant.statistics.enrichment import neighbours_within
 from ifquant.statistics.envelopes import Alternative, GlobalEnvelope, Method, global_envelope
-from ifquant.statistics.point_patterns import Curve, Grid, as_l, cross_g, cross_k, kaplan_meier, seen_k
+from ifquant.statistics.pair_grid import Grid
+from ifquant.statistics.point_patterns import Curve, as_l, cross_g, cross_k, kaplan_meier, seen_k
 
 Floats = NDArray[np.float64]
 Statistic = Literal["L", "G"]
@@ -30,7 +31,9 @@ MIN_SHIFTS = 100
 MIN_KEPT = 0.5
 """A shift is usable when at least this share of the sources lands in tissue."""
 MAX_SOURCES = 20_000
-"""Above this the shift test looks from a random sample of the sources."""
+"""Above this the shift test looks from a random sample of the sources (K does not change when sources are thinned)."""
+MAX_CELLS = 100_000
+"""Above this the labelling test works on a random sample of all cells: the null holds for it too, K does not change, G is the sample's."""
 QUESTIONS = {
     "random shift": "Do {source} and {target} cells lie independently of each other, each kind with its own clustering?",
     "random labelling": "Given where the cells are, does it matter which are {source} and which {target}?",
@@ -108,6 +111,9 @@ def labelling_test(
     if (source & target).any() or len(source) != len(xy) or len(target) != len(xy):
         raise RequestError("each cell is source, target or neither; give one value of both per cell.")
     question = QUESTIONS["random labelling"].format(source=names[0], target=names[1])
+    if len(xy) > MAX_CELLS:
+        sample = np.sort(np.random.default_rng(seed).choice(len(xy), MAX_CELLS, replace=False))
+        xy, source, target = xy[sample], source[sample], target[sample]
     if reason := _too_few(source, target, names):
         return ProximityTest(question, "random labelling", None, None, 0, seed, reason)
     r = np.asarray(r_um, np.float64)
@@ -118,19 +124,21 @@ def labelling_test(
     delta = xy[pairs.order[pairs.neighbours]] - xy[pairs.order[first]]
     distance = np.hypot(delta[:, 0], delta[:, 1])
     roles = (source + 2 * target).astype(np.uint8)[pairs.order]
-    counts: tuple[int, int] = (0, n_permutations)
     if statistic == "L":
         weight = region.area_um2 / windows.covariogram(region, float(r[-1])).area_um2(delta[:, 0], delta[:, 1])
         bins = np.searchsorted(r, distance).clip(max=len(r) - 1)
         found = label_kernels.labelled_pair_histograms(
-            roles, pairs.starts, pairs.neighbours, bins, weight, len(r), np.uint64(seed), *counts
+            roles, pairs.starts, pairs.neighbours, bins, weight, len(r), np.uint64(seed), 0, n_permutations
         )
         k = np.cumsum(found, axis=1) / source.sum() * (region.area_um2 / target.sum())
         null = np.sqrt(k / np.pi)
     else:
         border = windows.border_distance_um(region, xy)[pairs.order]
-        found = label_kernels.labelled_nearest(roles, pairs.starts, pairs.neighbours, distance, np.uint64(seed), *counts)
-        null = np.array([kaplan_meier(row[here], border[here], r) for row in found for here in [~np.isnan(row)]])
+        null = np.empty((n_permutations, len(r)))
+        for number in range(n_permutations):
+            nearest = label_kernels.labelled_nearest(roles, pairs.starts, pairs.neighbours, distance, np.uint64(seed), number)
+            sources = ~np.isnan(nearest)
+            null[number] = kaplan_meier(nearest[sources], border[sources], r)
     envelope = global_envelope(curve.value, null, method=method, alternative=alternative)
     return ProximityTest(question, "random labelling", curve, envelope, n_permutations, seed)
 

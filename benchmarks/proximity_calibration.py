@@ -1,0 +1,118 @@
+"""How often the proximity tests reject a true null at 0.05: ``python benchmarks/proximity_calibration.py [data sets per scenario]``.
+
+1 mm2 of tissue with a hole and a corner missing; 60 source and 120 target cells (and 60 others), 15 distances up to 60 um, 99 permutations,
+119 shifts. Scenarios whose null is false for a test are listed to show what the test then answers. Writes docs/proximity_calibration.csv.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ifquant.base.region import Region
+from ifquant.files import table_files
+from ifquant.statistics.enrichment import enrichment, neighbours_within
+from ifquant.statistics.envelopes import global_envelope
+from ifquant.statistics.point_patterns import cross_l
+from ifquant.statistics.proximity_tests import labelling_test, shift_test
+
+_mask = np.ones((25, 25), np.bool_)
+_mask[8:14, 9:15] = _mask[20:, 21:] = False
+TISSUE = Region(_mask, (40.0, 40.0))
+R = np.linspace(4, 60, 15)
+KINDS = np.repeat([0, 1, 2], [60, 120, 60])
+Draw = Callable[[np.random.Generator], np.ndarray]
+OUT = Path(__file__).parents[1] / "docs" / "proximity_calibration.csv"
+
+
+def uniform(rng: np.random.Generator, n: int) -> np.ndarray:
+    drawn = rng.random((4 * n, 2)) * 1000
+    return drawn[TISSUE.contains(*drawn.T)][:n]
+
+
+def clustered(rng: np.random.Generator, n: int, per_mm2: float) -> np.ndarray:
+    parents = rng.random((int(per_mm2 * 1.96), 2)) * 1400 - 200
+    drawn = parents[rng.integers(0, len(parents), 40 * n)] + rng.normal(0, 25, (40 * n, 2))
+    return drawn[TISSUE.contains(*drawn.T)][:n]
+
+
+def independent(rng: np.random.Generator, per_mm2: float) -> np.ndarray:
+    return np.vstack([clustered(rng, int(n), per_mm2) for n in np.bincount(KINDS)])
+
+
+def compartments(rng: np.random.Generator) -> np.ndarray:
+    """Draw sources and targets independent of each other, but both four times denser on the left half."""
+    drawn = uniform(rng, 2000)
+    kept = drawn[rng.random(len(drawn)) < np.where(drawn[:, 0] < 500, 1.0, 0.25)][:180]
+    return np.vstack((kept[rng.permutation(180)], uniform(rng, 60)))
+
+
+SCENARIOS: dict[str, Draw] = {
+    "uniform, kinds at random": lambda rng: uniform(rng, 240),
+    "clusters, kinds at random within them": lambda rng: rng.permutation(clustered(rng, 240, 25)),
+    "each kind in its own clusters, 10 per mm2": lambda rng: independent(rng, 10),
+    "each kind in its own clusters, 25 per mm2": lambda rng: independent(rng, 25),
+    "each kind in its own clusters, 50 per mm2": lambda rng: independent(rng, 50),
+    "both kinds in the same half of the tissue": compartments,
+}
+FALSE_NULLS = {  # scenario > tests whose null it does not meet
+    "clusters, kinds at random within them": {"shift"},
+    "each kind in its own clusters, 10 per mm2": {"labelling", "enrichment"},
+    "each kind in its own clusters, 25 per mm2": {"labelling", "enrichment"},
+    "each kind in its own clusters, 50 per mm2": {"labelling", "enrichment"},
+    "both kinds in the same half of the tissue": {"shift", "labelling", "enrichment"},
+}
+
+
+def tested(cells: np.ndarray, seed: int) -> dict[str, bool]:
+    source, target = cells[KINDS == 0], cells[KINDS == 1]
+    found: dict[str, float | None] = {}
+    for statistic in ("L", "G"):
+        found[f"shift {statistic}"] = shift_test(source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed).p  # type: ignore[arg-type]
+        found[f"labelling {statistic}"] = labelling_test(
+            cells, KINDS == 0, KINDS == 1, TISSUE, R, statistic=statistic, n_permutations=99, seed=seed
+        ).p  # type: ignore[arg-type]
+    found["enrichment (within 25 um)"] = float(
+        enrichment(KINDS, "abc", neighbours_within(cells, 25.0), n_permutations=99, seed=seed).p[0, 1]
+    )
+    return {name: p is not None and p <= 0.05 for name, p in found.items()}
+
+
+def pointwise(rng: np.random.Generator) -> dict[str, bool]:
+    """Test L of uniform cells against a pointwise band (the control that fails) and the global envelope of the same curves."""
+    curves = np.array([cross_l(uniform(rng, 60), uniform(rng, 120), TISSUE, R).value for _ in range(100)])
+    low, high = np.quantile(curves[1:], [0.025, 0.975], axis=0)
+    return {
+        "pointwise band of L (control that must fail)": bool(((curves[0] < low) | (curves[0] > high)).any()),
+        "global envelope of the same curves": global_envelope(curves[0], curves[1:]).p <= 0.05,
+    }
+
+
+def main() -> None:
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    rows = []
+
+    def add(scenario: str, test: str, rejected: int, true_null: bool) -> None:
+        low, high = stats.binomtest(rejected, n).proportion_ci(0.99)
+        rows.append([scenario, test, "true" if true_null else "false", n, rejected / n, low, high])
+
+    for scenario, draw in SCENARIOS.items():
+        results = pd.DataFrame([tested(draw(np.random.default_rng([seed, len(scenario)])), seed) for seed in range(n)])
+        for test in results:
+            add(scenario, str(test), int(results[test].sum()), str(test).split()[0] not in FALSE_NULLS.get(scenario, set()))
+    control = pd.DataFrame([pointwise(np.random.default_rng([seed, 99])) for seed in range(n)])
+    for test in control:
+        add("uniform, kinds at random", str(test), int(control[test].sum()), True)
+    table = pd.DataFrame(rows, columns=["scenario", "test", "null", "data_sets", "rejected", "low_99", "high_99"])
+    table_files.write_csv(table.round(4), OUT)
+    print(table.to_string(index=False), f"\n{time.process_time():.0f} CPU s")
+
+
+if __name__ == "__main__":
+    main()
