@@ -51,6 +51,8 @@ class Question:
         Marker > column of the channels whose local level is held constant (nucleus, tumor and background channels).
     controls
         Negative controls.
+    empty
+        Those of the fields that hold no stain (role background): the responders' own value is held constant too.
     refusal
         Why this question cannot be asked of this panel; "" when it can.
     """
@@ -65,6 +67,7 @@ class Question:
     source_covariates: tuple[str, ...]
     fields: Mapping[str, str]
     controls: tuple[Control, ...]
+    empty: tuple[str, ...] = ()
     refusal: str = ""
 
 
@@ -105,6 +108,7 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
             if channel.name not in (options.response, options.ligand)
         },
         controls=controls,
+        empty=tuple(channel.name for channel in full.with_role("background") if channel.name not in (options.response, options.ligand)),
         refusal=circularity(full, options),
     )
     return question, options

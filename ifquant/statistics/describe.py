@@ -1,0 +1,166 @@
+"""What goes with the effect: slope, dose-response, the published fraction, naive tests for comparison, bleed-through."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ifquant.statistics.adjusted import Adjusted, Association
+from ifquant.statistics.effect import BleedThrough, DosePoint, NaiveFraction, NaiveRow
+from ifquant.statistics.exposure import Neighbours
+from ifquant.statistics.primary import Primary
+from ifquant.statistics.slide_cells import SlideCells
+
+Floats = NDArray[np.float64]
+
+DOSE_BINS = 5
+NAIVE_SHUFFLES = 199
+MIN_BIN = 5
+MIN_FOR_SLOPE = 50
+
+
+def slope(primary: Primary, response: Floats) -> tuple[float, float]:
+    """Give the rise of response per rise of exposure, both adjusted, in standard deviations before adjusting, and its standard error."""
+    found = primary.found
+    before_response = response.std()
+    exposure = primary.near.mean(primary.field[primary.near.sources])
+    left = [_left(primary.model, values) for values in (response, exposure)]
+    spread = exposure.std()
+    if before_response <= 0 or spread <= 0 or left[1].std() <= 0:
+        return math.nan, math.nan
+    scale = (left[0].std() / before_response) / (left[1].std() / spread)
+    error = math.sqrt((1 - found.r**2) / max(found.n_effective - 2, 1))
+    return found.r * scale, error * scale
+
+
+def _left(model: Adjusted, values: Floats) -> Floats:
+    return np.asarray(values - model.basis @ (model.basis.T @ values))
+
+
+def dose_response(found: Association) -> tuple[DosePoint, ...]:
+    """Mean adjusted response by quantile of adjusted exposure; intervals from the effective number of cells in a bin."""
+    edges = np.quantile(found.exposure, np.linspace(0, 1, DOSE_BINS + 1))
+    which = np.clip(np.searchsorted(edges, found.exposure, side="right") - 1, 0, DOSE_BINS - 1)
+    points = []
+    for number in range(DOSE_BINS):
+        members = which == number
+        n = int(members.sum())
+        if n < MIN_BIN:
+            continue
+        response = found.response[members]
+        independent = max(n * found.n_effective / found.n, 2.0)
+        half = float(stats.t.ppf(0.975, max(independent - 1, 1.0))) * float(response.std(ddof=1)) / math.sqrt(independent)
+        mean = float(response.mean())
+        points.append(DosePoint(float(found.exposure[members].mean()), n, mean, mean - half, mean + half))
+    return tuple(points)
+
+
+def naive_fraction(primary: Primary) -> NaiveFraction | None:
+    """Count response-positive responders that touch sources above and below the median exposure; None where the gate is not callable."""
+    data, near = primary.structure.cells, primary.near
+    name = f"{data.question.response}_positive"
+    if not data.has(name):
+        return None
+    called = data.table[name].astype("boolean").iloc[near.responders]
+    if called.isna().all():
+        return None
+    known = called.notna().to_numpy()
+    positive = called.fillna(False).to_numpy(bool)
+    exposure = near.mean(primary.ligand[near.sources])
+    high = exposure > np.median(exposure)
+    return NaiveFraction(
+        int((positive & high & known).sum()), int((high & known).sum()), int((positive & ~high & known).sum()), int((~high & known).sum())
+    )
+
+
+def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, ...]:
+    """Run tests that are in use and reject true nulls too often, with what each gets wrong."""
+    near = primary.near
+    exposure = near.mean(primary.ligand[near.sources])
+    response = primary.response
+    pearson = stats.pearsonr(response, exposure)
+    rows = [
+        NaiveRow(
+            "correlation over cells",
+            float(pearson.statistic),
+            float(pearson.pvalue),
+            "takes every cell for independent and holds nothing constant: neighbouring cells share stain, tissue and illumination",
+        )
+    ]
+    exposures = exposure[np.argsort(rng.random((NAIVE_SHUFFLES, len(near))), axis=1)]
+    rows.append(
+        NaiveRow(
+            "shuffling responders",
+            float(pearson.statistic),
+            _rank_p(float(pearson.statistic), exposures, response),
+            "destroys the autocorrelation of the exposure that the real data keep",
+        )
+    )
+    marks = primary.ligand[primary.sources]
+    place = np.full(len(primary.structure.cells), -1, np.int64)
+    place[primary.sources] = np.arange(len(primary.sources))
+    shuffled = np.stack([near.mean(rng.permutation(marks)[place[near.sources]]) for _ in range(NAIVE_SHUFFLES)])
+    rows.append(
+        NaiveRow(
+            "shuffling ligand over sources",
+            float(pearson.statistic),
+            _rank_p(float(pearson.statistic), shuffled, response),
+            "destroys the autocorrelation of the ligand; keeps only that responders share sources",
+        )
+    )
+    fraction = naive_fraction(primary)
+    if fraction is not None and min(fraction.high, fraction.low) > 0:
+        table = [
+            [fraction.high_positive, fraction.high - fraction.high_positive],
+            [fraction.low_positive, fraction.low - fraction.low_positive],
+        ]
+        difference = fraction.high_positive / fraction.high - fraction.low_positive / fraction.low
+        rows.append(
+            NaiveRow(
+                "Fisher's test of the positive fractions",
+                difference,
+                float(stats.fisher_exact(table).pvalue),
+                "takes every cell for independent, and depends on two gates",
+            )
+        )
+    return tuple(rows)
+
+
+def _rank_p(observed: float, null: Floats, response: Floats) -> float:
+    centred = null - null.mean(axis=1, keepdims=True)
+    y = response - response.mean()
+    r = centred @ y / np.maximum(np.linalg.norm(centred, axis=1) * np.linalg.norm(y), 1e-300)
+    return (1 + int(np.count_nonzero(np.abs(r) >= abs(observed)))) / (1 + len(null))
+
+
+def bleed_through(data: SlideCells, near: Neighbours) -> BleedThrough:
+    """Estimate the share of each channel's light in the other from cells that should carry only one of the two.
+
+    Ligand into response: slope of the response channel on the ligand channel over sources that touch no tested responder. Response into
+    ligand: slope over responders in contact with no source; where these make ligand of their own that goes with the response, the slope
+    is an upper bound.
+    """
+    q = data.question
+    alone = data.source.copy()
+    alone[near.touched] = False
+    apart = data.responder.copy()
+    apart[near.responders] = False
+    ligand = q.own_ligand_column if data.has(q.own_ligand_column) else q.ligand_column
+    raw = {name: data.table[name].to_numpy(np.float64) for name in (ligand, q.response_column)}
+    return BleedThrough(
+        _slope(raw[ligand][alone], raw[q.response_column][alone]),
+        _slope(raw[q.response_column][apart], raw[ligand][apart]),
+        f"slopes over {q.source} cells and {q.responder} cells that do not touch each other (same compartment)",
+    )
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if len(x) < MIN_FOR_SLOPE or np.ptp(x) == 0:
+        return math.nan
+    step = -(-len(x) // 400)  # Theil-Sen looks at all pairs
+    return float(stats.theilslopes(y[::step], x[::step]).slope)

@@ -1,0 +1,82 @@
+"""The primary association of one slide: contacts, the ligand field of the sources, the responders' regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.base.region import Region
+from ifquant.recipes.recipe import Priming
+from ifquant.statistics.adjusted import Adjusted, Association, Structure, source_field
+from ifquant.statistics.exposure import Neighbours, neighbours, touching, within
+from ifquant.statistics.slide_cells import SlideCells, clear_ligand, per_responder
+from ifquant.statistics.structure import normal_scores
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Primary:
+    """The primary association with all that its null models and guards need."""
+
+    structure: Structure
+    near: Neighbours
+    model: Adjusted
+    ligand: Floats
+    own: Floats
+    sources: Ids
+    source_basis: Floats
+    field: Floats
+    response: Floats
+    found: Association
+
+
+def measured(data: SlideCells, pairs: pd.DataFrame | None) -> tuple[Floats, Floats]:
+    """Return the ligand of every source and the responders' own ligand (n_cells,), both away from contacts where pixels were measured.
+
+    The responders' own ligand is held constant, so light of the touched sources must not be in it: it would tie own ligand and exposure
+    together, and through own ligand the response.
+    """
+    q = data.question
+    own = data.log_values(q.own_ligand_column) if data.has(q.own_ligand_column) else np.zeros(len(data))
+    if pairs is None:
+        return data.log_values(q.ligand_column), own
+    inside = per_responder(data, pairs, "own_ligand_eroded", q.ligand, q.own_ligand_column)
+    return clear_ligand(data, pairs), np.where(np.isfinite(inside), inside, own)
+
+
+def contacts(data: SlideCells, ligand: Floats, own: Floats, pairs: pd.DataFrame | None, options: Priming) -> Neighbours:
+    """Find the touched sources of every responder whose values are known."""
+    if pairs is None:
+        near = within(data.x, data.y, data.responder, data.source, options.contact_um, weighted=False)
+    else:
+        i, j = (data.rows_of(pairs[name].to_numpy(np.int64)) for name in ("responder_id", "source_id"))
+        right = data.responder[i] & data.source[j]
+        near = touching(data.x, data.y, i[right], j[right])
+    rows = np.repeat(near.responders, np.diff(near.offsets))
+    response = data.log_values(data.question.response_column)
+    known = np.isfinite(ligand[near.sources]) & np.isfinite(response[rows]) & np.isfinite(own[rows])
+    return neighbours(rows[known], near.sources[known], near.weight[known], near.distance_um[known])
+
+
+def build_primary(data: SlideCells, near: Neighbours, ligand: Floats, own: Floats, options: Priming, tissue: Region | None) -> Primary:
+    """Associate the response of the exposed responders with the ligand of the sources they touch."""
+    structure = Structure(data, options, tissue, len(near))
+    sources = np.flatnonzero(data.source & np.isfinite(ligand))
+    source_basis = structure.source_basis(sources)
+    field = source_field(structure, ligand, sources, source_basis)
+    held = [own[near.responders], *empty_channels(data, near)]
+    model = Adjusted.of(structure, near, structure.responder_basis(near, held))
+    response = normal_scores(data.log_values(data.question.response_column)[near.responders])
+    found = model.association(response, near.mean(field[near.sources]))
+    return Primary(structure, near, model, ligand, own, sources, source_basis, field, response, found)
+
+
+def empty_channels(data: SlideCells, near: Neighbours) -> list[Floats]:
+    """Values of the responders in channels without stain, which are held constant too."""
+    columns = [column for marker, column in data.question.fields.items() if marker in data.question.empty and data.has(column)]
+    return [np.nan_to_num(data.log_values(column)[near.responders]) for column in columns]
