@@ -59,10 +59,10 @@ def cohort_methods(analysis: Analysis) -> list[str]:
     second = (
         "Slides of a patient were averaged with weights 1/SE²; patients counted equally. The primary test was the two-sided "
         f"{'exact ' if cohort.effect.exact else ''}sign-flip test of the patients' effects, with Student's t interval of their mean. "
-        "Second opinions were a random-effects meta-analysis (Paule-Mandel variance, modified Hartung-Knapp interval) and a linear mixed "
         "Second opinions were a random-effects meta-analysis (Paule-Mandel variance, modified Hartung-Knapp interval) and a linear "
         "mixed model of exposure bins with a random slope per patient (REML, t with patients − 1 degrees of freedom). Groups were compared "
         "by permuting patients (Welch's t), visits by sign-flip of the differences within patients. "
+        f"P-values were adjusted within families: {_families(analysis)}."
     )
     third = _guards_text(question, options)
     used = ", ".join(f"{name} {version}" for name, version in analysis.versions.items() if name != "algorithm" and version != "missing")
