@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from ifquant.cells.measure import quantify
     from ifquant.nuclei.evaluation import evaluate
     from ifquant.nuclei.segment import segment_nuclei
+    from ifquant.pipeline.analyze import analyze
     from ifquant.pipeline.cohort import run
 
-__all__ = ["__version__", "evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
+__all__ = ["__version__", "analyze", "evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
 
 _HOME = {
     "run": "ifquant.pipeline.cohort",
+    "analyze": "ifquant.pipeline.analyze",
     "segment_nuclei": "ifquant.nuclei.segment",
     "segment_cells": "ifquant.cells.cells",
     "quantify": "ifquant.cells.measure",

@@ -118,6 +118,25 @@ def run(
 
 
 @app.command()
+def analyze(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of results, or cell tables of another program", show_default=False)],
+    recipe: Annotated[Path | None, typer.Option("-r", "--recipe", help="The recipe, with [priming]; default: that of the results")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the analysis")] = Path("analysis"),
+    samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet: slide, patient, group, ...")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Local processes; changes no result")] = 1,
+) -> None:
+    """Ask the question of [priming] of a cohort: slides, patients, guards, report."""
+    from ifquant.pipeline.analyze import analyze as analyze_cohort
+
+    result = analyze_cohort(
+        sources, recipe, out, samples=samples, overrides=tuple(overrides or ()), execution=Execution(workers, quiet=True)
+    )
+    for line in result.summary_lines():
+        typer.echo(line, err=True)
+
+
+@app.command()
 def segment(
     image: Annotated[str, typer.Argument(help="A slide", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Label image (OME-TIFF)")],

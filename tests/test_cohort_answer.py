@@ -103,7 +103,7 @@ def test_guards_are_combined_over_patients() -> None:
     some = analyze_cohort(asked_on_half, dict(found.members))
     assert {g.name: g.effect.n_patients for g in some.guards}["negative control DAPI"] == 4
     none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[3], z=None, se=None),)) for s in found.slides]
-    assert "Not asked: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
+    assert "Not available: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
 
 
 def test_families_of_a_cohort() -> None:

@@ -51,7 +51,7 @@ class Analysis:
         As resolved.
     cohort
         The answer and all it rests on.
-    flow, proximity, gates
+    flow, proximity, curves, gates
         Per slide; `gates`: slide (or "all slides") > intervals.
     specifications
         The multiverse; empty when switched off.
@@ -68,6 +68,7 @@ class Analysis:
     cohort: CohortResult
     flow: tuple[FlowRow, ...] = ()
     proximity: tuple[ProximityRow, ...] = ()
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     gates: Mapping[str, tuple[GateInterval, ...]] = field(default_factory=dict)
     specifications: tuple[Specification, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +92,7 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "naive": pd.DataFrame([{"slide": s.slide, **vars(row)} for s in cohort.slides for row in s.naive]),
         "flow": _frame(analysis.flow),
         "proximity": _frame(analysis.proximity),
+        "proximity_curves": analysis.curves,
         "gates": pd.DataFrame([{"slide": slide, **vars(one)} for slide, own in analysis.gates.items() for one in own]),
         "multiverse": _multiverse(analysis.specifications),
     }

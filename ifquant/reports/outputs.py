@@ -239,7 +239,7 @@ def safe_for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
         if isinstance(out[name].dtype, pd.CategoricalDtype):
             out[name] = out[name].cat.rename_categories(safe_text)
         elif not pd.api.types.is_numeric_dtype(out[name].dtype):
-            out[name] = out[name].map(safe_text, na_action="ignore")
+            out[name] = out[name].map(lambda value: safe_text(value) if isinstance(value, str) else value, na_action="ignore")
     return out.rename(columns=safe_text)
 
 

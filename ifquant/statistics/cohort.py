@@ -68,8 +68,8 @@ class CohortResult:
         The primary test.
     shift_null
         Cohort means under the random shifts of the slides (k-th shift of each), empty where slides have none.
-    opinions, guards, comparisons, dose
-        Second opinions; the effect under other measurements; groups and visits; the dose-response curve.
+    opinions, guards, comparisons, locations, dose
+        Second opinions; the effect under other measurements; groups and visits; where cells lie, over patients; the dose-response curve.
     tests
         Every p-value of the cohort with its family, adjusted.
     verdict, reason
@@ -85,6 +85,7 @@ class CohortResult:
     opinions: tuple[Opinion, ...]
     guards: tuple[CohortGuard, ...]
     comparisons: tuple[NamedComparison, ...]
+    locations: Mapping[str, CohortEffect]
     dose: tuple[CurvePoint, ...]
     tests: tuple[TestedP, ...]
     verdict: Verdict
@@ -103,6 +104,7 @@ def analyze_cohort(
     members: Mapping[str, Member],
     plan: Plan | None = None,
     measures: Mapping[str, Mapping[str, float]] | None = None,
+    locations: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> CohortResult:
     """Combine slides into patients and patients into the cohort's answer.
 
@@ -114,6 +116,8 @@ def analyze_cohort(
         Slide > to whom it belongs.
     measures
         Further measures to compare between groups and visits: name > slide > value.
+    locations
+        Further effects to test against 0 over patients: name > slide > (value, standard error).
 
     Raises
     ------
@@ -136,7 +140,9 @@ def analyze_cohort(
         *_comparisons(EFFECT, values, patients, plan),
         *(c for name, own in (measures or {}).items() for c in _compared_measure(name, own, known, plan)),
     ]
-    tests = adjusted([*_tests(effect, guards), *(_comparison_test(one) for one in comparisons)])
+    placed = {name: _location(own, known, plan.seed) for name, own in (locations or {}).items()}
+    located = [_effect_test(MEASURES, name, found) for name, found in placed.items()]
+    tests = adjusted([*_tests(effect, guards), *(_comparison_test(one) for one in comparisons), *located])
     verdict, reason = cohort_verdict(effect, tests[0].adjusted if effect.testable else None, guards)
     of_patient = [(str(known[slide.slide].patient), slide) for slide in used]
     return CohortResult(
@@ -149,6 +155,7 @@ def analyze_cohort(
         opinions=(hartung_knapp(patients), random_slope_model([_bins(patient, slide) for patient, slide in of_patient])),
         guards=guards,
         comparisons=tuple(comparisons),
+        locations=placed,
         dose=dose_curve([(patient, slide.dose_response) for patient, slide in of_patient]),
         tests=tests,
         verdict=verdict,
@@ -198,13 +205,22 @@ def _compared_measure(name: str, values: Mapping[str, float], members: Mapping[s
     return _comparisons(name, slides, combine_slides(slides), plan)
 
 
-def _tests(effect: CohortEffect, guards: Sequence[CohortGuard]) -> list[TestedP]:
-    def test(family: Family, name: str, found: CohortEffect) -> TestedP:
-        n = found.n_patients, found.n_slides, found.n_cells
-        return TestedP(family, name, found.p, *n, found.smallest_p, found.reason)
+def _location(values: Mapping[str, tuple[float, float]], members: Mapping[str, Member], seed: int) -> CohortEffect:
+    slides = [
+        _value(members[slide], value, se, 0)
+        for slide, (value, se) in values.items()
+        if slide in members and members[slide].patient is not None
+    ]
+    return cohort_effect(combine_slides(slides), seed=seed)
 
-    rows = [test(PRIMARY, EFFECT, effect)]
-    return rows + [test(SENSITIVITY, guard.name, guard.effect) for guard in guards if guard.kind != "main"]
+
+def _effect_test(family: Family, name: str, found: CohortEffect) -> TestedP:
+    return TestedP(family, name, found.p, found.n_patients, found.n_slides, found.n_cells, found.smallest_p, found.reason)
+
+
+def _tests(effect: CohortEffect, guards: Sequence[CohortGuard]) -> list[TestedP]:
+    rows = [_effect_test(PRIMARY, EFFECT, effect)]
+    return rows + [_effect_test(SENSITIVITY, guard.name, guard.effect) for guard in guards if guard.kind != "main"]
 
 
 def _comparison_test(named: NamedComparison) -> TestedP:

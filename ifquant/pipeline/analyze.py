@@ -1,0 +1,247 @@
+"""`ifquant analyze`: results of runs, or cell tables of other programs, become the answer of a cohort and its report.
+
+Slides are analyzed in any number of workers; each one's random numbers derive from its name, so the answer does not depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ifquant.base import provenance
+from ifquant.classes.classify import gate_column
+from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
+from ifquant.errors import RequestError
+from ifquant.files import storage
+from ifquant.pipeline.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
+from ifquant.pipeline.cohort_members import members_of, plan_of
+from ifquant.pipeline.execution import Execution, executor, run_tasks
+from ifquant.pipeline.specifications import Grid, specifications, wanted
+from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe
+from ifquant.recipes.recipe_resolve import resolved
+from ifquant.reports.analysis import Analysis
+from ifquant.reports.analysis_report import refuse_foreign, write_analysis
+from ifquant.slides.samples import Sample, read_samples
+from ifquant.statistics.cohort import CohortResult, analyze_cohort
+from ifquant.statistics.question import question_of
+from ifquant.tables.cell_table import CellTable
+from ifquant.tables.read_tables import read_cell_tables
+
+ALL_SLIDES = "all slides"
+FREE = ("priming", "cohort", "picture", "outputs", "proximity", "table", "seed")
+"""Sections that analyze may have otherwise than the run: nothing in cells.parquet that it reads depends on them."""
+Path_ = str | Path
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """How an analysis ended: the folder it wrote, and what it found."""
+
+    out: Path
+    cohort: CohortResult
+
+    def summary_lines(self) -> list[str]:
+        """Say what was found, in a few lines."""
+        found = self.cohort
+        lines = [f"{found.verdict}: {found.reason}", f"{found.effect.n_text}; see {self.out / 'report.html'}"]
+        return lines + [f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()]
+
+
+def analyze(
+    sources: Path_ | Sequence[Path_],
+    recipe: Recipe | Path_ | None = None,
+    out: Path_ = "analysis",
+    *,
+    samples: Path_ | None = None,
+    overrides: Sequence[str] = (),
+    execution: Execution | None = None,
+) -> AnalysisResult:
+    """Ask the question of [priming] of a cohort.
+
+    Parameters
+    ----------
+    sources
+        Folders that ``ifquant run`` wrote, or cell tables (with a section [table] in the recipe). Of several, those that hold other slides
+        add to the cohort; those that hold the same slides are other segmentations of them, compared in the multiverse.
+    recipe
+        A `Recipe` or the path of a recipe.toml, with a section [priming]; None: the recipe of the first results.
+    out
+        Folder of the analysis; it appears whole or not at all, and replaces an earlier analysis.
+    samples
+        Sample sheet (CSV): slide, patient, group and free columns; wins over what the results say.
+    overrides
+        ``section.key=value`` strings that override the recipe.
+    execution
+        Workers; changes no result.
+
+    Raises
+    ------
+    RequestError
+        If the request is wrong: no [priming], a recipe other than the results', a sheet that fits no slide.
+    SlideError
+        If a table is damaged.
+    """
+    places = [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
+    if not places:
+        raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
+    chosen = _recipe(recipe, places[0], overrides)
+    sheet = read_samples(samples) if samples is not None else []
+    main, others = _tables(places, chosen, sheet)
+    folder = Path(out)
+    refuse_foreign(folder)
+    execution = execution or Execution()
+    with executor(execution) as pool:
+        analysis = analyzed(main, others, sheet, chosen, pool, in_flight=2 * execution.workers)
+    storage.make_folder(folder.parent)
+    write_analysis(analysis, folder)
+    return AnalysisResult(folder, analysis.cohort)
+
+
+def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise RequestError("overrides go with a recipe file; a Recipe object is changed with model_copy(update=...).")
+        chosen = recipe
+    elif recipe is not None:
+        chosen = load_recipe(recipe, overrides)
+    else:
+        record = storage.read_json(place / "run.json") if place.is_dir() else None
+        if not isinstance(record, dict) or "recipe" not in record:
+            raise RequestError(f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml")
+        chosen = parse_recipe(record["recipe"], overrides, source=str(place / "run.json"))
+    chosen = resolved(chosen)
+    question_of(chosen)  # refuses a recipe without [priming] before anything is read
+    return chosen
+
+
+def _tables(
+    places: Sequence[Path], recipe: Recipe, sheet: Sequence[Sample]
+) -> tuple[dict[str, CellTable], dict[str, dict[str, CellTable]]]:
+    """Read everything; folders with the slides of an earlier one are other segmentations, by the name of their folder."""
+    main: dict[str, CellTable] = {}
+    others: dict[str, dict[str, CellTable]] = {}
+    for place in places:
+        found = read_cell_tables(place, recipe.table, samples=sheet)
+        if recipe.table is None or recipe.table.format == "ifquant":
+            _refuse_other_recipe(place, recipe, same_cells=not set(found) & set(main))
+        if not set(found) & set(main):
+            main |= found
+        elif set(found) <= set(main):
+            name = place.name if place.name not in others else str(place)
+            others[name] = found
+        else:
+            raise RequestError(
+                f"{place}: holds some slides that earlier folders hold too, and others. Give either further slides, or the same slides "
+                "measured otherwise."
+            )
+    return main, others
+
+
+def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> None:
+    """Refuse results that were made with another recipe than the analysis would describe.
+
+    Another segmentation may differ in how cells are found; gates and phenotypes must agree.
+    """
+    record = storage.read_json(place / "run.json")
+    if not isinstance(record, dict) or "recipe" not in record:
+        return
+    made = canonical(resolved(parse_recipe(record["recipe"], source=str(place / "run.json"))))
+    ours = canonical(recipe)
+    skipped = FREE if same_cells else (*FREE, "segmentation", "cells", "tissue", "slide")
+    differing = [name for name in ours if name not in skipped and ours[name] != made.get(name)]
+    if differing:
+        listed = ", ".join(f"[{name}]" for name in differing)
+        raise RequestError(f"{place}: these results were made with another {listed} than the recipe has; run ifquant run again with it.")
+
+
+def analyzed(
+    main: Mapping[str, CellTable], others: Mapping[str, Mapping[str, CellTable]], sheet: Sequence[Sample], recipe: Recipe, pool: Executor,
+    *, in_flight: int,
+) -> Analysis:  # fmt: skip
+    """Analyze tables already read; writes nothing."""
+    question, options = question_of(recipe)
+    members = members_of(main, sheet, recipe)
+    shared = _shared_gates(main, recipe)
+    grid = wanted(recipe, question, options, main, gate_markers(recipe)) if recipe.cohort.multiverse else Grid((), (), ())
+    tasks = [SlideTask(table, recipe, grid.choices, shared) for table in main.values()]
+    tasks += [
+        SlideTask(table, recipe, grid.choices, gates, name)
+        for name, tables in others.items()
+        for gates in [_shared_gates(tables, recipe)]
+        for table in tables.values()
+    ]
+    found = {(one.segmentation, one.slide): one for one in run_tasks(pool, analyze_slide, tasks, in_flight=in_flight)}
+    slides = [found["", slide] for slide in main]
+    cohort = analyze_cohort(
+        [one.effect for one in slides if one.effect is not None],
+        members,
+        plan_of(members, main, recipe),
+        _by_name(slides),
+        {f"log2 enrichment of {question.source} among neighbors of {question.responder}": _enrichment(slides)}
+        if _enrichment(slides)
+        else {},
+    )
+    return Analysis(
+        recipe=recipe,
+        question=question,
+        cohort=cohort,
+        flow=tuple(one.flow for one in slides if one.flow is not None),
+        proximity=tuple(row for one in slides for row in one.proximity),
+        curves=pd.concat([one.curves for one in slides], ignore_index=True) if any(len(one.curves) for one in slides) else pd.DataFrame(),
+        gates=_gates(slides, shared),
+        specifications=specifications(grid, found, tuple(main), tuple(others), members),
+        sources={slide: table.source for slide, table in main.items()},
+        versions=provenance.versions(),
+        warnings=_warnings(main),
+    )
+
+
+def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[GateInterval, ...]:
+    """Bootstrap the gates that all slides share, on the cells of all of them."""
+    first: dict[str, Any] = {}
+    for table in tables.values():
+        record = storage.read_json(Path(table.folder) / "slide.json") if table.folder is not None else None
+        for gate in record["gates"] if isinstance(record, dict) else ():
+            first.setdefault(gate["marker"], gate)
+    out = []
+    for marker in gate_markers(recipe):
+        gate = first.get(marker)
+        if gate is None or gate["scope"] != "cohort":
+            continue
+        column = gate_column(recipe, marker)
+        values = {slide: table.cells[column].to_numpy() for slide, table in tables.items() if column in table.cells}
+        out.append(
+            bootstrap_gate(
+                values, recipe.gate(marker), marker, value=gate["value"], min_cells=recipe.gates.min_cells,
+                n=recipe.cohort.gate_replicates, seed=seed_of(recipe.seed, ALL_SLIDES, f"gate {marker}"),
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _by_name(slides: Sequence[SlideFinding]) -> dict[str, dict[str, float]]:
+    """Measure > slide > value."""
+    names = list(dict.fromkeys(name for one in slides for name in one.measures))
+    return {name: {one.slide: one.measures[name] for one in slides if name in one.measures} for name in names}
+
+
+def _enrichment(slides: Sequence[SlideFinding]) -> dict[str, tuple[float, float]]:
+    return {one.slide: one.enrichment for one in slides if one.enrichment is not None}
+
+
+def _gates(slides: Sequence[SlideFinding], shared: tuple[GateInterval, ...]) -> dict[str, tuple[GateInterval, ...]]:
+    together = {ALL_SLIDES: shared} if shared else {}
+    own = {one.slide: tuple(gate for gate in one.gates if gate not in shared) for one in slides}
+    return together | {slide: gates for slide, gates in own.items() if gates}
+
+
+def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:
+    """Say what the tables do not, once each."""
+    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in (*table.unknown.values(), *table.warnings))
+    return tuple(f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said)
