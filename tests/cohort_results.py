@@ -23,6 +23,7 @@ QUESTION = Question(
 GUARDS = (
     ("ligand away from the contact", "main", 1.0),
     ("without touching pairs", "sensitivity", 0.6),
+    ("ligand at the shared border", "sensitivity", 1.1),
     ("response measured inside", "spill-over", 0.9),
     ("negative control DAPI", "negative control", 0.0),
     ("negative control PanCK", "negative control", 0.0),

@@ -20,6 +20,7 @@ from ifquant.statistics.cohort_effect import cohort_effect
 from ifquant.statistics.dose_response import dose_curve
 from ifquant.statistics.effect import DosePoint, SlideEffect
 from ifquant.statistics.multiverse import Specification, combinations, summarized
+from ifquant.statistics.verdict import SHARED
 
 
 def members(slides: list[SlideEffect], groups: int = 1) -> dict[str, Member]:
@@ -43,7 +44,7 @@ def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, s
         (-0.3, {}, "opposite direction", "more ligand goes with less response"),
         (0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", "negative control DAPI gives"),
         (0.3, {"negative control DAPI": 0.2}, "consistent with priming", ""),
-        (0.3, {"negative control DAPI": -0.9}, "consistent with priming", ""),
+        (0.3, {"negative control DAPI": -0.9}, "not specific (a negative control responds as well)", ""),
         (0.3, {"response measured inside": 0.0}, "explained by spill-over", "response measured inside leaves"),
         (0.3, {"response measured inside": 0.7}, "consistent with priming", ""),
         (0.3, {"without touching pairs": 0.0}, "consistent with priming", ""),  # a sensitivity: contact may be needed
@@ -55,6 +56,17 @@ def test_verdicts(mean: float, shares: dict[str, float], verdict: str, says: str
     assert found.verdict == verdict
     assert says in found.reason
     assert "cause" not in found.reason
+
+
+def test_an_effect_at_the_shared_border_alone_is_spill_over() -> None:
+    found = cohort_of(0.0)
+    at_border = [
+        dataclasses.replace(s, guards=tuple(dataclasses.replace(g, z=0.3 + s.z) if g.name == SHARED else g for g in s.guards))
+        for s in found.slides
+    ]
+    verdict = analyze_cohort(at_border, dict(found.members))
+    assert (found.verdict, verdict.verdict) == ("no evidence", "explained by spill-over")
+    assert f"Only {SHARED} goes with the response" in verdict.reason
 
 
 def test_few_patients_are_not_testable_whatever_their_slides() -> None:
@@ -102,7 +114,7 @@ def test_guards_are_combined_over_patients() -> None:
     asked_on_half = [dataclasses.replace(s, guards=s.guards[:2] if i % 2 else s.guards) for i, s in enumerate(found.slides)]
     some = analyze_cohort(asked_on_half, dict(found.members))
     assert {g.name: g.effect.n_patients for g in some.guards}["negative control DAPI"] == 4
-    none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[3], z=None, se=None),)) for s in found.slides]
+    none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[4], z=None, se=None),)) for s in found.slides]
     assert "Not available: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
 
 

@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming
-from ifquant.statistics.primary import build_primary, contacts
+from ifquant.statistics.primary import build_primary, contacts, measured
 from ifquant.statistics.priming import MIN_EFFECTIVE, MIN_SOURCES
 from ifquant.statistics.question import Background, Question
-from ifquant.statistics.slide_cells import SlideCells, clear_ligand
+from ifquant.statistics.slide_cells import SlideCells
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
-AWAY, WHOLE = "away from the contact", "whole border"
+AWAY = "away from the contact"
 TOUCHING = "touching"
-_PRETEND_PX = 1000.0
-"""A border value that no pixel count limits."""
 
 
 @dataclass(frozen=True)
@@ -82,40 +80,29 @@ def estimate(
     touching
         Rows of all cells that touch each other (i, j), for contacts under other gates.
     """
-    own = f"{question.ligand}_{_place(choice.response)}_mean"
-    asked = replace(question, ligand_column=choice.ligand, response_column=choice.response, own_ligand_column=own)
-    table = cells.assign(phenotype=phenotype)
-    pairs = None
-    if choice.away:
-        pairs = measured_pairs
-    elif choice.contact_um is None and touching is not None:
-        pairs = whole_border_pairs(table, asked, touching)
+    own_column = f"{question.ligand}_{_place(choice.response)}_mean"
+    asked = replace(question, ligand_column=choice.ligand, response_column=choice.response, own_ligand_column=own_column)
+    data = SlideCells.of(cells.assign(phenotype=phenotype), asked, backgrounds)
+    ligand, own = measured(data, measured_pairs if choice.away else None)
+    pairs = measured_pairs
+    if not choice.away:
+        pairs = touching_pairs_table(data, touching) if choice.contact_um is None and touching is not None else None
     radius = options if choice.contact_um is None else options.model_copy(update={"contact_um": choice.contact_um})
-    data = SlideCells.of(table, asked, backgrounds)
-    ligand = clear_ligand(data, pairs) if pairs is not None else data.log_values(asked.ligand_column)
-    near = contacts(data, ligand, pairs, radius)
+    near = contacts(data, ligand, own, pairs, radius)
     if len(near) < options.min_exposed or len(near.touched) < MIN_SOURCES // 2 or data.source.sum() < MIN_SOURCES:
         return None
-    found = build_primary(data, near, ligand, radius, tissue).found
+    found = build_primary(data, near, ligand, own, radius, tissue).found
     if not (math.isfinite(found.z) and math.isfinite(found.se) and found.n_effective >= MIN_EFFECTIVE):
         return None
     return Estimate(found.z, found.se, found.n)
 
 
-def whole_border_pairs(table: pd.DataFrame, question: Question, touching: Pairs) -> pd.DataFrame:
-    """Make contacts of responders and sources whose ligand is that of the source's whole border, shared or not."""
-    phenotype = table["phenotype"].to_numpy()
+def touching_pairs_table(data: SlideCells, touching: Pairs) -> pd.DataFrame:
+    """List the contacts of responders with sources by their ids, as pairs.parquet does."""
     i, j = (np.concatenate(both) for both in (touching, touching[::-1]))
-    chosen = (phenotype[i] == question.responder) & (phenotype[j] == question.source)
-    ids, ligand = table["cell_id"].to_numpy(np.int64), table[question.ligand_column].to_numpy(np.float64)
-    known = np.isfinite(ligand[j[chosen]])
-    i, j = i[chosen][known], j[chosen][known]
-    order = np.lexsort((j, i))
-    i, j = i[order], j[order]
-    sums: dict[str, NDArray[np.float64]] = {}
-    for name in ("ligand_away", "ligand_clear", "ligand_shared"):
-        sums |= {f"{name}_sum": ligand[j] * _PRETEND_PX, f"{name}_px": np.full(len(j), _PRETEND_PX)}
-    return pd.DataFrame({"responder_id": ids[i], "source_id": ids[j], **sums})
+    chosen = data.responder[i] & data.source[j]
+    ids = data.table["cell_id"].to_numpy(np.int64)
+    return pd.DataFrame({"responder_id": ids[i[chosen]], "source_id": ids[j[chosen]]}).sort_values(["responder_id", "source_id"])
 
 
 def labels(choice: Choice, dimensions: Sequence[str]) -> dict[str, str]:
