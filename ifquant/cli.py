@@ -184,6 +184,30 @@ def simulate(
 
 
 @app.command()
+def review(
+    results: Annotated[Path, typer.Argument(help="Folder of the results", show_default=False)],
+    slide: Annotated[str | None, typer.Argument(help="One slide; default: all", show_default=False)] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the review logs, without a viewer")] = False,
+    reviewer: Annotated[str | None, typer.Option("--reviewer", help="Follow only this reviewer; default: all, where they agree")] = None,
+    images: Annotated[Path | None, typer.Option("--images", help="Folder of the images, if they were moved since the run")] = None,
+) -> None:
+    """Open results for review; with --apply, write corrected results and a report of before and after."""
+    if not apply:
+        if reviewer is not None or images is not None:
+            raise RequestError("--reviewer and --images go with --apply; in the viewer, say who you are and where the images are there")
+        from ifquant.pipeline.review_viewer import open_viewer
+
+        open_viewer(results, slide)
+        return
+    from ifquant.pipeline.review_apply import apply_reviews
+
+    result = apply_reviews(results, [slide] if slide is not None else [], reviewer=reviewer, images=images)
+    for line in result.summary_lines():
+        typer.echo(line, err=True)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the recipe."""
     import json

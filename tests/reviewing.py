@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,6 @@ def subject_of(results: Path, name: str = "a") -> Subject:
 
 def session_on(subject: Subject, reviewer: str = "anna", decisions: tuple[Decision, ...] = (), clock: Clock | None = None) -> ReviewSession:
     return ReviewSession(subject, reviewer, decisions, save=lambda _: None, clock=clock or Clock())
-
-
-@cache
-def _template(folder: Path) -> Path:
-    return run_slide(folder)
 
 
 def copied(template: Path, folder: Path) -> Path:

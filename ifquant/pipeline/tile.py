@@ -145,20 +145,10 @@ def tile_part(task: TileTask) -> TilePart:
         (anchors[:, 0] >= core.y0) & (anchors[:, 0] < core.y1) & (anchors[:, 1] >= core.x0) & (anchors[:, 1] < core.x1)
     ).astype(np.int32) + np.int32(1)
     _refuse_cut(grown.labels, owned, window, plan)
-    table = measure.measure_cells(
-        image,
-        nuclei,
-        grown.labels,
-        labels_wanted=owned,
-        names=plan.panel.names,
-        pixel_size_um=plan.pixel_size_um,
-        options=plan.recipe.measure,
-        saturation=[calibration[name].saturation for name in plan.panel.names],
-        background=[calibration[name].background for name in plan.panel.names],
-        origin=(window.y0, window.x0),
+    table = measured_rows(
+        image, nuclei, grown.labels, owned, window, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
     )
     table["growth_class"] = grown.growth_class[owned]
-    table["flags"] = _flags(table, plan.panel.names)
     if plan.masks is not None:
         known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
         table["source_label"] = known["source_label"]
@@ -171,6 +161,35 @@ def tile_part(task: TileTask) -> TilePart:
         runs_of(grown.labels, owned, (window.y0, window.x0)),
         int(np.count_nonzero(orphan)),
     )
+
+
+def measured_rows(
+    image: NDArray[Any],
+    nuclei: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    wanted: NDArray[np.int32],
+    window: Window,
+    *,
+    panel: Panel,
+    recipe: Recipe,
+    pixel_size_um: float,
+    by: Calibration,
+) -> dict[str, NDArray[Any]]:
+    """Measure cells of a window as every tile does (and a review, after it edited outlines); with the flags that measuring gives."""
+    table = measure.measure_cells(
+        image,
+        nuclei,
+        cells,
+        labels_wanted=wanted,
+        names=panel.names,
+        pixel_size_um=pixel_size_um,
+        options=recipe.measure,
+        saturation=[by[name].saturation for name in panel.names],
+        background=[by[name].background for name in panel.names],
+        origin=(window.y0, window.x0),
+    )
+    table["flags"] = _flags(table, panel.names)
+    return table
 
 
 def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint32]:

@@ -91,7 +91,7 @@ def write_cells(result: SlideResult, folder: Path) -> None:
 
 def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
     """Paint labels.ome.zarr from the runs, window by window, with the overview as its display pyramid."""
-    ids = np.arange(1, len(result.table) + 1, dtype=np.uint32)
+    ids = result.table["cell_id"].to_numpy(np.uint32)
     names = result.panel.names
     shown = picture.channel_colors(result.recipe)
     with LabelPyramidWriter(
@@ -154,6 +154,7 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
         "display": DISPLAY_TEXT,
         "warnings": list(result.warnings),
         "files": dict(files),
+        **({} if result.review is None else {"review": dict(result.review)}),
     }
 
 
@@ -196,13 +197,15 @@ def _check(result: SlideResult) -> None:
     if list(result.table.columns) != wanted:
         raise RequestError(f"slide {result.name!r}: the table's columns are not the contract's; make it with table.typed.")
     n = len(result.table)
-    if len(result.nuclei) != n or len(result.cells) != n or not np.array_equal(result.table["cell_id"], np.arange(1, n + 1)):
+    ids = result.table["cell_id"].to_numpy(np.int64)
+    in_order = bool(np.all(np.diff(ids, prepend=0) > 0)) if result.review is not None else np.array_equal(ids, np.arange(1, n + 1))
+    if len(result.nuclei) != n or len(result.cells) != n or not in_order:
         raise RequestError(
             f"slide {result.name!r}: {n} rows, {len(result.nuclei)} nuclei, {len(result.cells)} cells; they must be one to one."
         )
 
 
-def write_slides_csv(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> pd.DataFrame:
+def write_slides_csv(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe, name: str = "slides.csv") -> pd.DataFrame:
     """Write slides.csv: one row per slide, finished or not, in the order given.
 
     Parameters
@@ -210,10 +213,13 @@ def write_slides_csv(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recip
     out
         Folder of the results.
     rows
-        Per slide ``slide``, ``path``, ``status`` (done or failed), ``error`` and ``sample``; the rest is read from the slide's slide.json.
+        Per slide ``slide``, ``path``, ``status`` (done or failed), ``error`` and ``sample``; the rest is read from the slide's slide.json
+        (in ``folder`` inside the slide's folder, if the row names one).
+    name
+        Name of the file.
     """
     table = slides_table(out, rows, recipe)
-    table_files.write_csv(safe_for_spreadsheets(table), out / "slides.csv")
+    table_files.write_csv(safe_for_spreadsheets(table), out / name)
     return table
 
 
@@ -224,7 +230,9 @@ def slides_table(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe) -
     renamed = sample_names(recipe, samples)
     records = []
     for row in rows:
-        record = storage.read_json(out / str(row["slide"]) / "slide.json") if row["status"] == "done" else None
+        record = (
+            storage.read_json(out / str(row["slide"]) / str(row.get("folder") or "") / "slide.json") if row["status"] == "done" else None
+        )
         values = dict(record["summary"]) if isinstance(record, dict) else {}
         values |= {renamed[name]: text for name, text in sample_columns(row.get("sample")).items() if name in renamed}
         records.append(values | {key: row.get(key) for key in ("slide", "path", "status", "error")})

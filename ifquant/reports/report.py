@@ -138,8 +138,8 @@ def _slide_view(folder: Path, recipe: Recipe, record: Mapping[str, Any], number:
         record=record,
         sample={key: record["sample"][key] for key in sorted(record["sample"], key=_sample_order)},
         anchor=f"slide-{number}",
-        overlay=_jpeg(folder / "overlay.png", picture_px),
-        detail=_jpeg(folder / "detail.png", picture_px),
+        overlay=picture_uri(folder / "overlay.png", picture_px),
+        detail=picture_uri(folder / "detail.png", picture_px),
         gates=report_figures.gates_figure(gates),
         distances=distances,
         margin=report_figures.margin_figure(record["margin"], phenotype_names(recipe), _phenotype_colors(recipe)),
@@ -174,7 +174,7 @@ def _phenotype_colors(recipe: Recipe) -> dict[str, str]:
     return phenotype_colors(list(phenotype_names(recipe)), proximity_pair(recipe))
 
 
-def _jpeg(path: Path, longest_px: int) -> str:
+def picture_uri(path: Path, longest_px: int) -> str:
     """Give a picture as data URI, reduced to `longest_px`; empty if there is none."""
     if not path.is_file():
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -40,6 +41,8 @@ class SlideResult:
         Sentences for people.
     digests
         Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
+    review
+        Results after review only: what was decided and applied. The table's ids then ascend with gaps.
     """
 
     name: str
@@ -58,6 +61,7 @@ class SlideResult:
     regions: str | None = None
     warnings: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    review: Mapping[str, Any] | None = None
 
     @property
     def pixel_size_um(self) -> float:

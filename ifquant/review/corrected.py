@@ -179,8 +179,9 @@ def _measured(subject: Subject, outlines: Outlines, ids: NDArray[np.int64], meas
         at = np.searchsorted(ids, again)
         split = np.uint32(flag_value("split_source_label"))
         kept_flag = columns["flags"][at] & split  # a fact about the mask, not about pixels
-        for name, values in measure(again, outlines).items():
-            columns[name][at] = values
+        fresh = measure(again, outlines)
+        for name in set(names) - {"growth_class", "source_label"}:
+            columns[name][at] = fresh[name]
         columns["flags"][at] |= kept_flag
     return columns
 

@@ -71,12 +71,16 @@ class CellRef(Value):
 
 
 class Shown(Value):
-    """How the cell came before the reviewer: queue order and seed, its place in the queue (1..of), and what was hidden (blinding)."""
+    """How the cell came before the reviewer.
+
+    Queue order and seed, its place in the queue (1..of), what the queue was limited to ("" = all cells) and what was hidden (blinding).
+    """
 
     order: QueueOrder
     seed: int | None = None
     place: int = Field(ge=1)
     of: int = Field(ge=1)
+    among: str = ""
     hidden: tuple[str, ...] = ()
 
 

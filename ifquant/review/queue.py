@@ -76,6 +76,15 @@ class QueueOptions:
     hidden: tuple[str, ...] = ()
     hide_sample: bool = False
 
+    @property
+    def among(self) -> str:
+        """What the queue is limited to, in words; empty for all cells."""
+        parts = [", ".join(self.phenotypes), ", ".join(self.flags)]
+        parts += [
+            f"{name} {'' if low is None else f'>= {low:g}'} {'' if high is None else f'<= {high:g}'}" for name, low, high in self.ranges
+        ]
+        return "; ".join(" ".join(part.split()) for part in parts if part)
+
 
 @dataclass(frozen=True, eq=False)
 class Queue:
@@ -103,7 +112,7 @@ class Queue:
         """Give what a decision on the cell at `place` (from 1) records of this queue."""
         hidden = (*self.options.hidden, *(("sample",) if self.options.hide_sample else ()))
         seed = self.options.seed if self.options.order == "random" else None
-        return Shown(order=self.options.order, seed=seed, place=place, of=len(self.ids), hidden=hidden)
+        return Shown(order=self.options.order, seed=seed, place=place, of=len(self.ids), among=self.options.among, hidden=hidden)
 
     def progress(self, decided: Collection[int]) -> tuple[int, int]:
         """Cells of the queue that are decided, and all ("37/200")."""
