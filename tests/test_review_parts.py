@@ -143,7 +143,8 @@ def test_kappa_is_that_of_statsmodels(data: st.DataObject, k: int) -> None:
         return
     table = np.zeros((k, k))
     np.add.at(table, (first, second), 1)
-    theirs = cohens_kappa(table)
+    with np.errstate(all="ignore"):  # it divides by a variance of zero
+        theirs = cohens_kappa(table)
     assert ours.n == len(first)
     assert ours.kappa == pytest.approx(theirs.kappa, abs=1e-12)
     assert ours.low is not None
