@@ -300,6 +300,7 @@ CSV = "x,y,p,s,q,a\n1,2,T,s1,P1,3\n2,3,M,s1,P1,1\n3,4,T,s2,P1,0\n"
         ({**XY, "rules": {"tumor": "A+"}}, r"rules need positivity"),
         ({**XY, "positive": {"A": "p"}}, r"column 'p' holds 't'; positivity"),
         ({**XY, "x": "p"}, r"column 'p' holds 'T' where a number is expected"),
+        ({**XY, "extra": {"x_um": "a"}}, r"extra.x_um: ifquant fills the column 'x_um' itself"),
         ({"format": "qupath"}, r"no positions as qupath writes them"),
         ({"format": "inform", "unit": "um"}, r"no positions as inform"),
         ({"format": "mcquant", "pixel_size_um": 1.0}, r'which mask was measured; set compartment = "cell"'),
@@ -328,6 +329,10 @@ def test_dyes_are_dropped_from_marker_names_only_where_that_tells_markers_apart(
     path = written(tmp_path / "h.csv", f"{head}\n0,2,0,2,1,2,3\n")
     cells = read(path, format="halo", unit="um")["h"].cells
     assert [c for c in cells if c.endswith("_mean")] == ["CD3_nucleus_mean", "CD8 (Opal 520)_cell_mean", "CD8 (Opal 620)_cell_mean"]
+    with pytest.raises(RequestError, match="would both become 'CD3_cell_mean'"):
+        read(
+            written(tmp_path / "two.csv", "CD3 Cell Intensity,CD8 Cell Intensity," + head), format="halo", unit="um", markers={"CD3": "CD8"}
+        )
     renamed = read(path, format="halo", unit="um", markers={"CD8": "CD8 (Opal 620)"})["h"].cells
     assert renamed["CD8_cell_mean"].tolist() == [3]
 
@@ -348,6 +353,14 @@ def test_damaged_and_empty_tables_are_refused(tmp_path: Path, name: str, content
     (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=said):
         read(tmp_path / name, **XY)
+
+
+def test_mixed_slides_are_noticed_by_repeated_cell_ids(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.csv", "CellID,CK,X_centroid,Y_centroid,imag\n1,5,1,1,a\n2,5,9,9,a\n1,5,1,2,b\n")
+    (table,) = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0).values()
+    assert "1 cell ids occur more than once" in table.warnings[0]
+    apart = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0, slide="imag")
+    assert [t.warnings for t in apart.values()] == [(), ()]
 
 
 def test_a_slide_in_two_files_and_a_missing_folder_are_refused(tmp_path: Path) -> None:

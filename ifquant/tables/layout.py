@@ -81,6 +81,9 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
     slide = column(mapping.slide, "slide") if mapping.slide else seen.slide
     cell_id = column(mapping.cell_id, "cell_id") if mapping.cell_id else seen.cell_id
     extra = {ours: column(theirs, f"extra.{ours}") for ours, theirs in mapping.extra.items()}
+    taken = {"cell_id", "x_um", "y_um", "phenotype", *areas, *intensities, *(f"{m}_positive" for m in (*positive, *mapping.gates))}
+    if both := sorted(taken & set(extra)):
+        raise RequestError(f"{file.path}: extra.{both[0]}: ifquant fills the column {both[0]!r} itself; carry yours under another name.")
     whose = [column(name, what) for what, name in (("patient", mapping.patient), ("group", mapping.group)) if name]
     singles = [name for name in (cell_id, slide, phenotype, seen.object_type) if name is not None]
     in_px = unit == "px"
@@ -148,7 +151,12 @@ def _ours(marker: str, mapping: TableMapping) -> str:
 
 
 def _intensities(seen: Recognised, mapping: TableMapping, column: Callable[[str, str], str]) -> dict[str, str]:
-    found = {f"{_ours(marker, mapping)}_{place}_{what}": name for (marker, place, what), name in seen.intensities.items()}
+    found: dict[str, str] = {}
+    for (marker, place, what), name in seen.intensities.items():
+        ours = f"{_ours(marker, mapping)}_{place}_{what}"
+        if ours in found:
+            raise RequestError(f"markers: {found[ours]!r} and {name!r} would both become {ours!r}; give one of them another name.")
+        found[ours] = name
     for ours, theirs in mapping.intensities.items():
         parts = ours.rsplit("_", 2)
         if len(parts) != 3 or parts[1] not in get_args(Compartment) or parts[2] not in get_args(Statistic):

@@ -100,6 +100,10 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
         name = str(slide)
         if not name:
             raise RequestError(f"{file.path}: {len(rows)} cells have no slide in column {layout.slide!r}; fill it in.")
+        repeated = int(rows["cell_id"].duplicated().sum())
+        mixed = (f"{repeated} cell ids occur more than once: are several slides or fields in one? Then name the column slide.",) * (
+            repeated > 0
+        )
         found[name] = CellTable(
             slide=name,
             cells=rows.reset_index(drop=True),
@@ -110,7 +114,7 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
             columns=layout.origin,
             unknown=_unknown(cells),
             n_dropped=int(n_all[name]) - len(rows),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *mixed),
         )
     if not found:
         raise SlideError(f"{file.path}: no cell with a position among {len(raw)} rows.")
