@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.spatial import cKDTree
 
 from ifquant.base.region import Region
 from ifquant.files import table_files
@@ -44,6 +45,34 @@ def clustered(rng: np.random.Generator, n: int, per_mm2: float) -> np.ndarray:
 
 def independent(rng: np.random.Generator, per_mm2: float) -> np.ndarray:
     return np.vstack([clustered(rng, int(n), per_mm2) for n in np.bincount(KINDS)])
+
+
+def crowded(rng: np.random.Generator, n: int = 3500, apart_um: float = 9.0) -> np.ndarray:
+    """Draw cells that cannot overlap (random sequential adsorption)."""
+    kept = np.empty((0, 2))
+    while len(kept) < n:
+        drawn = uniform(rng, n)
+        if len(kept):
+            drawn = drawn[cKDTree(kept).query(drawn)[0] >= apart_um]
+        dropped: set[int] = set()
+        for i, j in sorted(cKDTree(drawn).query_pairs(apart_um)):
+            if i not in dropped:
+                dropped.add(j)
+        kept = np.vstack((kept, np.delete(drawn, list(dropped), axis=0)))
+    return kept[:n]
+
+
+def overlapping(rng: np.random.Generator, seed: int) -> dict[str, bool]:
+    """Test crowded cells whose kinds are given at random, with and without (the control that fails) setting small distances aside."""
+    kind, cells = rng.permutation(np.repeat([0, 1, 2], [400, 1500, 1600])), crowded(rng)
+    found = {}
+    for statistic in ("L", "G"):
+        for words, beyond_um in (("", 20.0), (", small distances not set aside (control that must fail)", 0.0)):
+            p = shift_test(
+                cells[kind == 0], cells[kind == 1], TISSUE, R, statistic=statistic, beyond_um=beyond_um, n_shifts=119, seed=seed
+            ).p  # type: ignore[arg-type]
+            found[f"shift {statistic}{words}"] = p is not None and p <= 0.05
+    return found
 
 
 def compartments(rng: np.random.Generator) -> np.ndarray:
@@ -107,6 +136,9 @@ def main() -> None:
         for test in results:
             add(scenario, str(test), int(results[test].sum()), str(test).split()[0] not in FALSE_NULLS.get(scenario, set()))
     control = pd.DataFrame([pointwise(np.random.default_rng([seed, 99])) for seed in range(n)])
+    crowd = pd.DataFrame([overlapping(np.random.default_rng([seed, 98]), seed) for seed in range(n)])
+    for test in crowd:
+        add("3,500 crowded cells per mm2, kinds at random", str(test), int(crowd[test].sum()), True)
     for test in control:
         add("uniform, kinds at random", str(test), int(control[test].sum()), True)
     table = pd.DataFrame(rows, columns=["scenario", "test", "null", "data_sets", "rejected", "low_99", "high_99"])

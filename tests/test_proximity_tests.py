@@ -144,6 +144,26 @@ def test_independent_clusters_pass_the_shift_and_fail_the_labelling(statistic: s
     assert rejected(labelled) >= 18
 
 
+def test_cells_that_cannot_overlap_pass_the_shift_only_because_small_distances_are_set_aside() -> None:
+    """Crowded cells, kinds at random: shifted cells may overlap, real ones cannot, so that distances from 0 reject every time."""
+    set_aside, from_zero = [], []
+    for seed in range(30):
+        rng = np.random.default_rng([seed, 6])
+        cells = uniform(rng, 1)
+        while len(cells) < 1500:  # random sequential adsorption, at least 11 um apart
+            more = uniform(rng, 300)
+            more = more[cdist(more, cells).min(axis=1) >= 11]
+            near = np.tril(cdist(more, more) < 11, -1).any(axis=1)
+            cells = np.vstack((cells, more[~near]))
+        kind = rng.permutation(np.arange(len(cells)) % 4)
+        given = cells[kind == 0], cells[kind == 1], TISSUE, np.arange(3, 61, 3.0)
+        set_aside.append(shift_test(*given, n_shifts=100, seed=seed).p)
+        if seed < 8:
+            from_zero.append(shift_test(*given, n_shifts=100, seed=seed, beyond_um=0.0).p)
+    assert at_most(rejected(set_aside), 30)
+    assert rejected(from_zero) == 8
+
+
 @pytest.mark.parametrize("null", ["shift", "labelling"])
 def test_attraction_is_found(null: str) -> None:
     found: list[float | None] = []
@@ -325,11 +345,20 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
         ["L", "random labelling"],
         ["G", "random labelling"],
     ]
-    assert (rows["p"] <= 0.05).all()
     assert rows["question"].str.contains("myeloid").all()
     table = found.table()
     assert len(table) == 7 * len(R)
-    assert not table[table["null"] != "none"][["observed", "low", "high", "p"]].isna().any().any()
+    assert (table.dtypes.iloc[3:] == np.float64).all()
+    assert not found.notes
+    narrow = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, bandwidth_um=0.1)
+    assert "take a larger bandwidth_um" in narrow.notes[0]
+    tested = table[(table["null"] == "random labelling") | ((table["null"] == "random shift") & (table["r_um"] > 20))]
+    open_ = tested[(tested["statistic"] == "L") | (tested["observed"] < 1)]  # where every cell has been reached no band is left
+    assert not open_[["observed", "low", "high", "p"]].isna().any().any()
+    assert (rows.loc[rows["null"] == "random labelling", "p"] <= 0.05).all()
+    assert table[(table["null"] == "random shift") & (table["r_um"] <= 20)]["low"].isna().all()
+    for _, rows in table[table["null"] != "none"].groupby(["statistic", "null"]):  # the curve leaves its band exactly when p is small
+        assert ((rows["observed"] < rows["low"]) | (rows["observed"] > rows["high"])).any() == (rows["p"].iloc[0] <= 0.05)
     assert found.neighbours is not None
     assert found.neighbours.log2_ratio[0, 1] > 1
     again = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1)

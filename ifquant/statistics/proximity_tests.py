@@ -30,6 +30,8 @@ MIN_SHIFTS = 100
 """Fewer usable shifts: the tissue is too small or too scattered for this null."""
 MIN_KEPT = 0.5
 """A shift is usable when at least this share of the sources lands in tissue."""
+BEYOND_UM = 20.0
+"""Two cell diameters: up to here the packing of cells decides, whatever their kinds; the shift test sets it aside."""
 MAX_SOURCES = 20_000
 """Above this the shift test looks from a random sample of the sources (K does not change when sources are thinned)."""
 MAX_CELLS = 100_000
@@ -150,6 +152,7 @@ def shift_test(
     r_um: ArrayLike,
     *,
     statistic: Statistic = "L",
+    beyond_um: float = BEYOND_UM,
     n_shifts: int = 499,
     min_shift_um: float | None = None,
     seed: int = 0,
@@ -172,6 +175,9 @@ def shift_test(
         Cells moved and cells that stay, x and y in um, in the region.
     region, r_um, statistic, seed, alternative, names
         As for `labelling_test`. G is Kaplan-Meier; L divides by the area of the discs that is tissue: both hold for any set of positions.
+    beyond_um
+        What happens up to here is set aside: cells cannot overlap, shifted cells can, and so every dense tissue would reject. Tested is
+        K(r) - K(beyond_um), or G given no target within beyond_um, at the distances above it.
     n_shifts
         Usable shifts wanted: those that keep at least half of the sources. Up to ten times as many are tried.
     min_shift_um
@@ -184,14 +190,22 @@ def shift_test(
     rng = np.random.default_rng(seed)
     if len(sources) > MAX_SOURCES:
         sources = sources[np.sort(rng.choice(len(sources), MAX_SOURCES, replace=False))]
-    observed = cross_k(sources, targets, region, r, correction="seen") if statistic == "L" else cross_g(sources, targets, region, r)
+    far = r > beyond_um
+    if not far.any():
+        raise RequestError(f"no distance above beyond_um ({beyond_um:g} um); give larger r_um.")
+    start = np.array([beyond_um]) if beyond_um > 0 else np.zeros(0)
+    looked = np.concatenate((start, r[far]))
     grid, tree = Grid(targets, np.arange(len(targets)), float(r[-1]), region), cKDTree(targets)
 
     def value(moved: Floats) -> Floats:
         if statistic == "L":
-            return seen_k(moved, grid, region, r)
-        return kaplan_meier(tree.query(moved)[0], windows.border_distance_um(region, moved), r)
+            k = seen_k(moved, grid, region, looked)
+            return k[1:] - k[0] if len(start) else k
+        g = kaplan_meier(tree.query(moved)[0], windows.border_distance_um(region, moved), looked)
+        return _given_none(g[1:], g[0]) if len(start) else g
 
+    observed = value(sources)
+    estimate = cross_k(sources, targets, region, r, correction="seen") if statistic == "L" else cross_g(sources, targets, region, r)
     curves: list[Floats] = []
     kept: list[float] = []
     tried = 0
@@ -204,17 +218,41 @@ def shift_test(
         if len(moved) >= MIN_KEPT * len(sources):
             curves.append(value(moved))
             kept.append(len(moved) / len(sources))
-    curve = _linear(observed)
+    curve = _linear(estimate)
     if len(curves) < MIN_SHIFTS:
         few = f"{len(curves)} of {tried} shifts keep half of the {names[0]} cells in the tissue; {MIN_SHIFTS} are needed"
         return ProximityTest(question, "random shift", curve, None, len(curves), seed, f"not testable: {few}")
-    mean = np.vstack((observed.value[None], curves)).mean(axis=0)
+    mean = np.vstack((observed[None], curves)).mean(axis=0)
     scaled = mean + (np.array(curves) - mean) * np.sqrt(kept)[:, None]
-    envelope = global_envelope(observed.value, scaled, method="mad", alternative=alternative)
-    if statistic == "L":
-        low, high, center = (np.sqrt(np.maximum(v, 0) / np.pi) for v in (envelope.low, envelope.high, envelope.center))
-        envelope = replace(envelope, low=low, high=high, center=center)
-    return ProximityTest(question, "random shift", curve, envelope, len(curves), seed)
+    if not np.isfinite(observed).any():
+        reason = f"not testable: every {names[0]} cell has a {names[1]} cell within {beyond_um:g} um"
+        return ProximityTest(question, "random shift", curve, None, len(curves), seed, reason)
+    envelope = global_envelope(observed, scaled, method="mad", alternative=alternative)
+    return ProximityTest(question, "random shift", curve, _shown(envelope, estimate, observed, far), len(curves), seed)
+
+
+def _given_none(g: Floats, at_start: float) -> Floats:
+    """G among the cells without a target up to the start; nan when there are none."""
+    return np.asarray(1 - (1 - g) / (1 - at_start)) if at_start < 1 else np.full(len(g), np.nan)
+
+
+def _shown(envelope: GlobalEnvelope, estimate: Curve, observed: Floats, far: NDArray[np.bool_]) -> GlobalEnvelope:
+    """Put the band of what was tested around the curve as it is shown: L or G from 0, nan where nothing was tested."""
+    whole = estimate.value[far]
+
+    def back(values: Floats) -> Floats:
+        out = np.full(len(far), np.nan)
+        if estimate.statistic == "K":
+            out[far] = np.sqrt(np.maximum(values + (whole - observed), 0) / np.pi)
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):  # all cells reached: no band there
+                survived = (1 - whole) / (1 - observed)
+            out[far] = np.clip(1 - (1 - values) * survived, 0, 1)
+        return out
+
+    used = np.zeros(len(far), np.bool_)
+    used[far] = envelope.used
+    return replace(envelope, low=back(envelope.low), high=back(envelope.high), center=back(envelope.center), used=used)
 
 
 def _shifts(rng: np.random.Generator, region: Region, n: int, at_least: float) -> Floats:

@@ -37,6 +37,8 @@ class SlideProximity:
         The tests by statistic ("L", "G").
     neighbours
         Enrichment of all pairs of kinds; None without cells.
+    notes
+        What could not be computed, and why.
     """
 
     source: str
@@ -50,6 +52,7 @@ class SlideProximity:
     shift: dict[str, ProximityTest]
     labelling: dict[str, ProximityTest]
     neighbours: Enrichment | None
+    notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Give every curve as rows: statistic, correction, null, r_um, observed, low, high, theoretical, p (one per curve)."""
@@ -123,12 +126,13 @@ def slide_proximity(
     is_source, is_target = code == list(names).index(source), code == list(names).index(target)
     sources, targets = points[is_source], points[is_target]
     curves: list[Curve] = []
+    notes: list[str] = []
     if min(len(sources), len(targets)) >= MIN_CELLS:
         curves = [cross_l(sources, targets, where, r), cross_g(sources, targets, where, r)]
         try:
             curves.append(cross_k_inhomogeneous(sources, targets, where, r, bandwidth_um=bandwidth_um))
-        except RequestError:  # a cell alone within 6 bandwidths has no density of its own: the curve does not exist
-            curves = list(curves)
+        except RequestError as error:  # a cell alone within 6 bandwidths has no density of its own
+            notes.append(f"no inhomogeneous K: {error}")
     pair = (source, target)
     return SlideProximity(
         source=source,
@@ -139,6 +143,7 @@ def slide_proximity(
         n_outside=int(np.count_nonzero(~inside)),
         region=where,
         curves=tuple(curves),
+        notes=tuple(notes),
         shift={s: shift_test(sources, targets, where, r, statistic=s, n_shifts=n_null, seed=seed, names=pair) for s in STATISTICS},
         labelling={
             s: labelling_test(points, is_source, is_target, where, r, statistic=s, n_permutations=n_null, seed=seed, names=pair)
@@ -150,15 +155,16 @@ def slide_proximity(
 
 def _rows(curve: Curve, null: str, test: ProximityTest | None) -> pd.DataFrame:
     envelope = None if test is None else test.envelope
+    none = np.full(len(curve.r_um), np.nan)
     values = {
         "statistic": curve.statistic,
         "correction": curve.correction,
         "null": null,
         "r_um": curve.r_um,
         "observed": curve.value,
-        "low": np.nan if envelope is None else envelope.low,
-        "high": np.nan if envelope is None else envelope.high,
+        "low": none if envelope is None else envelope.low,
+        "high": none if envelope is None else envelope.high,
         "theoretical": curve.theoretical,
-        "p": np.nan if envelope is None else envelope.p,
+        "p": none if envelope is None else np.full(len(none), envelope.p),
     }
     return pd.DataFrame(values, columns=_COLUMNS)
