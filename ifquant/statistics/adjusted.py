@@ -82,7 +82,9 @@ class Structure:
                 self.columns["distance to the tumor border"] = distance
         bystander = _bystanders(cells)
         if np.count_nonzero(bystander) >= MIN_BYSTANDERS:
+            fine = LocalLevels.around(cells.x, cells.y, self.options.reference_um / 2)
             self.fields[q.response] = self._level(levels, q.response_column, bystander)
+            self.fields[f"{q.response} nearer"] = self._level(fine, q.response_column, bystander)
         for marker, column in q.fields.items():
             if cells.has(column):
                 own = cells.source if column in q.source_covariates else everyone
@@ -98,10 +100,15 @@ class Structure:
         return levels.mean(np.where(finite, values, 0.0), members & finite)
 
     def around(self, rows: Ids, skip: str = "", *, fields: bool = True) -> list[Floats]:
-        """Columns of the surroundings at cells `rows`, without the channel `skip`."""
-        found = [column[rows] for column in self.columns.values()]
-        if fields:
-            found += [column[rows] for marker, column in self.fields.items() if marker != skip]
+        """Scores of the surroundings of cells `rows`, without the channel `skip`; local levels also squared.
+
+        A field that adds to the light bends the log intensities, so that a straight line does not take it out.
+        """
+        found = [normal_scores(column[rows]) for column in self.columns.values()]
+        for marker, column in self.fields.items():
+            if fields and marker != skip:
+                score = normal_scores(column[rows])
+                found += [score, score**2]
         return found
 
     def trend(self, rows: Ids) -> Floats:
@@ -115,15 +122,15 @@ class Structure:
 
     def source_basis(self, rows: Ids, skip: str = "", *, fields: bool = True) -> Floats:
         """Orthonormal regression of the sources `rows`."""
-        columns = [*(values[rows] for values in self.source_covariates(skip)), *self.around(rows, skip, fields=fields)]
-        return orthonormal([*map(normal_scores, columns), self.trend(rows)], len(rows))
+        held = [normal_scores(values[rows]) for values in self.source_covariates(skip)]
+        return orthonormal([*held, *self.around(rows, skip, fields=fields), self.trend(rows)], len(rows))
 
     def responder_basis(self, near: Neighbours, own: list[Floats], skip: str = "", *, fields: bool = True) -> Floats:
         """Orthonormal regression of exposed responders: their neighbours, values of their `own`, surroundings, trend."""
         columns = [near.counts, near.mean(near.distance_um), *own]
         columns += [near.mean(values[near.sources]) for values in self.source_covariates(skip)]
-        columns += self.around(near.responders, skip, fields=fields)
-        return orthonormal([*map(normal_scores, columns), self.trend(near.responders)], len(near))
+        held = [normal_scores(values) for values in columns]
+        return orthonormal([*held, *self.around(near.responders, skip, fields=fields), self.trend(near.responders)], len(near))
 
 
 @dataclass(frozen=True, eq=False)

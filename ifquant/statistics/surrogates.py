@@ -21,7 +21,7 @@ from ifquant.statistics.structure import residual
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-FIT_POINTS = 500
+FIT_POINTS = 400
 GRID_UM = 12.0
 MAX_GRID = 512
 PAD_RANGES = 2.5
@@ -50,17 +50,20 @@ def gaussian_surrogates(rng: np.random.Generator, x: Floats, y: Floats, weights:
     extent = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
     step = max(GRID_UM, extent / MAX_GRID)
     pad = PAD_RANGES * max((reach for reach, weight in zip(ranges_um, weights[1:], strict=True) if weight > 0), default=0.0)
-    shape = [fft.next_fast_len(int((np.ptp(axis) + pad) / step) + 2, real=True) for axis in (y, x)]
+    shape = [fft.next_fast_len(int((np.ptp(axis) + pad) / step) + 2) for axis in (y, x)]
     lag = [np.minimum(np.arange(size), size - np.arange(size)) * step for size in shape]
     squared = lag[0][:, None] ** 2 + lag[1][None, :] ** 2
     kernel = sum(
         (weight * np.exp(-squared / (2 * reach**2)) for reach, weight in zip(ranges_um, weights[1:], strict=True)), np.zeros(squared.shape)
     )
-    amplitude = np.sqrt(np.maximum(fft.rfft2(kernel).real, 0.0))
-    white = fft.rfft2(rng.standard_normal((n, *shape)), axes=(1, 2))
-    smooth = fft.irfft2(white * amplitude, s=shape, axes=(1, 2))
+    amplitude = np.sqrt(np.maximum(fft.fft2(kernel).real, 0.0) * squared.size).astype(np.float32)
+    half = (n + 1) // 2
+    white = rng.standard_normal((2, half, *shape), dtype=np.float32)
+    both = fft.ifft2((white[0] + 1j * white[1]) * amplitude, axes=(1, 2))  # real and imaginary part are two independent fields
     row, column = ((y - y.min()) / step).astype(np.int64), ((x - x.min()) / step).astype(np.int64)
-    return np.asarray(smooth[:, row, column].T + np.sqrt(weights[0]) * rng.standard_normal((len(x), n)))
+    at = both[:, row, column]
+    smooth = np.concatenate([at.real, at.imag])[:n].T.astype(np.float64)
+    return np.asarray(smooth + np.sqrt(weights[0]) * rng.standard_normal((len(x), n)))
 
 
 def _mean_matrix(near: Neighbours, sources: Ids, n_cells: int) -> sparse.csr_array:

@@ -1,0 +1,167 @@
+"""How often the tests of one slide reject when nothing is there, how often their intervals hold the truth, and what effects they find.
+
+    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per scenario, about 0.15 CPU seconds each
+    python benchmarks/calibration.py --out calibration.jsonl --table    # the tables of docs/statistics.md from what is there
+
+Point-level tissue with known truth (`ifquant.simulation.simulate_points`). Data sets are seeded by scenario and number, so that a run
+that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from ifquant.base.region import Region
+from ifquant.recipes.recipe import Priming, Recipe
+from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, point_tissue
+from ifquant.statistics.priming import analyse_slide
+from ifquant.statistics.question import Background, Question, question_of
+
+NULLS = {
+    "independent": PointOptions(ligand_range_um=0, response_range_um=0),
+    "range 20 um": PointOptions(ligand_range_um=20, response_range_um=20),
+    "range 50 um": PointOptions(ligand_range_um=50, response_range_um=50),
+    "range 150 um": PointOptions(ligand_range_um=150, response_range_um=150),
+    "density gradient": PointOptions(gradient=2.0),
+    "shared autofluorescence": PointOptions(autofluorescence=0.3),
+    "shared multiplicative field": PointOptions(multiplicative=0.35),
+    "bleed-through 2 %": PointOptions(bleed=0.02),
+    "crowded contact": PointOptions(spill=0.15, activation=0.5, spacing_um=10.0),
+}
+"""Nothing is there: no ligand reaches any response."""
+HARD = {
+    "short multiplicative field (25 um)": PointOptions(multiplicative=0.35, artefact_range_um=25.0),
+    "short autofluorescence (20 um)": PointOptions(autofluorescence=0.3, artefact_range_um=20.0),
+    "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.97),
+}
+"""Nulls that are known to stay difficult: what the guards make of them is what counts."""
+EFFECTS = {f"effect {beta:g}": PointOptions(beta=beta) for beta in (0.1, 0.2, 0.3, 0.4, 0.6)}
+SCENARIOS = {**NULLS, **HARD, **EFFECTS}
+TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
+
+
+def question() -> tuple[Question, Priming]:
+    roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
+    channels = [{"name": name, "role": roles.get(name, "marker")} for name in ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")]
+    channels[4]["compartment"] = "cytoplasm"
+    asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199}
+    return question_of(Recipe.model_validate({"channels": channels, "priming": asked}))
+
+
+def analysed(options: PointOptions, name: str, number: int, guards: bool) -> dict[str, object]:
+    """Draw and analyse data set `number` of a scenario."""
+    tissue = point_tissue(options, (zlib.crc32(name.encode()), number))
+    asked, priming = question()
+    backgrounds = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
+    started = time.process_time()
+    effect = analyse_slide(
+        tissue.cells,
+        slide=f"{name} {number}",
+        question=asked,
+        options=priming,
+        tissue=Region(tissue.tissue, (tissue.step_um, tissue.step_um)),
+        pairs=tissue.pairs,
+        backgrounds=backgrounds,
+        with_guards=guards,
+    )
+    row: dict[str, object] = {"scenario": name, "number": number, "cpu_s": round(time.process_time() - started, 3)}
+    row |= {"z": effect.z, "se": effect.se_z, "n_effective": effect.n_effective, "n": effect.n_exposed, "verdict": effect.verdict}
+    row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
+    return row | {"naive": naive_p(tissue.cells, tissue.pairs)}
+
+
+def naive_p(cells, pairs) -> float:  # type: ignore[no-untyped-def]
+    """Correlate over cells, log intensities, nothing held constant, and give the p-value."""
+    ligand = np.log(np.maximum(cells["TGFB1_membrane_mean"].to_numpy() - BACKGROUND, BACKGROUND_SD))
+    response = np.log(np.maximum(cells["IL1B_cytoplasm_mean"].to_numpy() - BACKGROUND, BACKGROUND_SD))
+    rows, where = np.unique(pairs["responder_id"].to_numpy() - 1, return_inverse=True)
+    exposure = np.bincount(where, ligand[pairs["source_id"].to_numpy() - 1]) / np.bincount(where)
+    return float(stats.pearsonr(exposure, response[rows]).pvalue)
+
+
+def interval(k: int, n: int, level: float = 0.99) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) interval of a proportion."""
+    low = stats.beta.ppf((1 - level) / 2, k, n - k + 1) if k else 0.0
+    high = stats.beta.ppf(1 - (1 - level) / 2, k + 1, n - k) if k < n else 1.0
+    return float(low), float(high)
+
+
+def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["scenario"]].append(row)
+    lines = [
+        "| scenario | sets | not testable | "
+        + " | ".join(TESTS)
+        + " | coverage of 0 | mean z | sd of z | mean se | consistent with priming |"
+    ]
+    lines.append("|---" * (len(TESTS) + 8) + "|")
+    for name in (name for name in SCENARIOS if name in groups):
+        own = groups[name]
+        tested = [row for row in own if row["shift"] is not None]
+        cells = [name, str(len(own)), f"{1 - len(tested) / len(own):.1%}"]
+        for test in TESTS:
+            k = sum(row[test] <= 0.05 for row in tested)
+            low, high = interval(k, len(tested))
+            cells.append(f"{k / len(tested):.3f} ({low:.3f} to {high:.3f})")
+        z, se, size = (np.array([row[key] for row in tested]) for key in ("z", "se", "n_effective"))
+        covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
+        said = sum(row["verdict"] == "consistent with priming" for row in own) / len(own)
+        cells += [f"{covered.mean():.3f}", f"{z.mean():+.4f}", f"{z.std():.4f}", f"{math.sqrt((se**2).mean()):.4f}", f"{said:.3f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def effects(rows: list[dict]) -> str:  # type: ignore[type-arg]
+    """Power, and whether intervals hold the mean effect (the truth of an unbiased estimate: its mean over data sets)."""
+    lines = ["| effect (beta) | sets | power (shift) | mean z | mean se / sd of z | coverage of the mean |", "|---|---|---|---|---|---|"]
+    for name in EFFECTS:
+        own = [row for row in rows if row["scenario"] == name and row["shift"] is not None]
+        if not own:
+            continue
+        z, se, size = (np.array([row[key] for row in own]) for key in ("z", "se", "n_effective"))
+        covered = np.abs(z - z.mean()) <= stats.t.ppf(0.975, size - 2) * se
+        power = np.mean([row["shift"] <= 0.05 for row in own])
+        ratio = math.sqrt((se**2).mean()) / z.std()
+        lines.append(f"| {name.split()[-1]} | {len(own)} | {power:.3f} | {z.mean():+.4f} | {ratio:.3f} | {covered.mean():.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--effect-sets", type=int, default=300)
+    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
+    parser.add_argument("--guards", action="store_true", help="also make the guards, for the rate of verdicts")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    if not options.table:
+        done = {(row["scenario"], row["number"]) for row in rows}
+        wanted = options.scenario or list(SCENARIOS)
+        most = {name: options.effect_sets if name in EFFECTS else options.sets for name in wanted}
+        with options.out.open("a") as file:
+            for start in range(0, max(most.values()), 50):  # all scenarios grow together, so that an interrupted run is of use
+                for name in wanted:
+                    for number in range(start, min(start + 50, most[name])):
+                        if (name, number) not in done:
+                            row = analysed(SCENARIOS[name], name, number, options.guards)
+                            rows.append(row)
+                            file.write(json.dumps(row) + "\n")
+                    file.flush()
+    print(table(rows), effects(rows), sep="\n\n")
+    print(f"\n{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per analysis (shared machine)")
+
+
+if __name__ == "__main__":
+    main()
