@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ifquant.base.provenance import stage_digests
-from ifquant.recipes.recipe import Channel, Gate, Gates, Measure, Outputs, Picture, Recipe
+from ifquant.recipes.recipe import Channel, Gate, Gates, Measure, Outputs, Picture, Priming, Recipe
 
 BASE = Recipe(channels=(Channel(name="DAPI", role="nucleus"), Channel(name="CK", role="tumor")))
 
@@ -17,6 +17,7 @@ BASE = Recipe(channels=(Channel(name="DAPI", role="nucleus"), Channel(name="CK",
         ({"seed": 3}, {"cells", "table", "pictures"}),
         ({"gates": Gates(default=Gate(method="otsu"))}, {"table", "pictures"}),
         ({"phenotypes": {"tumor": "CK+"}}, {"table", "pictures"}),
+        ({"priming": Priming(response="A", ligand="B")}, {"table", "pictures"}),
         ({"picture": Picture(pair_lines=True)}, {"pictures"}),
         ({"outputs": Outputs(csv=False)}, {"pictures"}),
         ({}, set()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ifquant.base.table import ColumnInfo
@@ -39,4 +40,4 @@ PAIR_COLUMNS: tuple[ColumnInfo, ...] = (
 
 def typed_pairs(values: Mapping[str, Any]) -> pd.DataFrame:
     """Make the table with exactly these columns and types; also for no contact."""
-    return pd.DataFrame({column.name: pd.Series(values[column.name]).astype(column.dtype) for column in PAIR_COLUMNS})
+    return pd.DataFrame({column.name: np.asarray(values[column.name], column.dtype) for column in PAIR_COLUMNS})

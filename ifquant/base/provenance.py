@@ -23,6 +23,12 @@ from ifquant.recipes.recipe_io import canonical
 ALGORITHM_VERSION = "1"
 """Raised by hand whenever any stage may give other numbers from the same input; with the version part of every digest."""
 
+CONTACT_KEYS = (
+    *("responder", "source", "response", "ligand", "response_compartment", "ligand_compartment"),
+    *("away_um", "erode_um"),
+)
+"""Settings of [priming] that decide what is measured at contacts; the others only change statistics."""
+
 REPORTED_PACKAGES = (
     "numpy",
     "scipy",
@@ -62,7 +68,10 @@ def stage_digests(recipe: Recipe, inputs: dict[str, Any]) -> dict[str, str]:
     geometry["channels"] = [{k: v for k, v in channel.items() if k != "compartment"} for channel in parts["channels"]]
     code = {"ifquant": __version__, "algorithm": ALGORITHM_VERSION}
     cells = digest({"code": code, "inputs": inputs, "recipe": geometry})
-    table = digest({"cells": cells, "recipe": {key: parts[key] for key in ("channels", "gates", "phenotypes", "proximity")}})
+    chosen = {key: parts[key] for key in ("channels", "gates", "phenotypes", "proximity")}
+    if parts["priming"] is not None:
+        chosen["contacts"] = {key: parts["priming"][key] for key in CONTACT_KEYS}
+    table = digest({"cells": cells, "recipe": chosen})
     pictures = digest({"table": table, "recipe": {key: parts[key] for key in ("picture", "outputs")}})
     return {"cells": cells, "table": table, "pictures": pictures}
 

@@ -34,9 +34,9 @@ def _meets(cells, y, x, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no c
 
 
 @njit(cache=True)
-def contact_sums(
+def contact_sums(  # type: ignore[no-untyped-def]  # pragma: no cover
     cells, nuclei, ligand, response, finite, core, role, first, touching, places, edge, away, eroded, sums, counts, per_cell, per_cell_px
-):  # type: ignore[no-untyped-def]  # pragma: no cover
+):
     """Add the pixels of the core rectangle (y0, x0, y1, x1, in the window) to the sums.
 
     Pairs of source `s` are ``first[s] : first[s + 1]``, their responders in `touching`. `sums`, `counts` (pairs): ligand shared with the

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ifquant.base import provenance
 from ifquant.base.flags import count_flags, flags_as_json
+from ifquant.base.pairs_table import PAIR_COLUMNS
 from ifquant.base.runs import CellRuns, paint
 from ifquant.base.slide_table import sample_names, slide_columns
 from ifquant.base.table import cell_columns, parquet_metadata
@@ -55,6 +56,7 @@ def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
     _check(result)
     mark_unfinished(folder)
     write_cells(result, folder)
+    write_pairs(result, folder)
     channels = result.panel.indices
     with result.ref.open() as slide:
 
@@ -87,6 +89,16 @@ def write_cells(result: SlideResult, folder: Path) -> None:
     elif csv.exists():
         with storage.writing(csv):
             storage.remove(csv)
+
+
+def write_pairs(result: SlideResult, folder: Path) -> None:
+    """Write pairs.parquet where the recipe has [priming]; take away an older one where it has not."""
+    path = folder / "pairs.parquet"
+    if result.pairs is not None:
+        table_files.write_parquet(result.pairs, path, parquet_metadata(PAIR_COLUMNS), {"ifquant.slides.slide": result.name})
+    elif path.exists():
+        with storage.writing(path):
+            storage.remove(path)
 
 
 def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
@@ -165,13 +177,15 @@ def whole(folder: Path, recipe: Recipe) -> bool:
         return False
     files = record["files"]
     needed = {"cells.parquet", "overlay.png", "detail.png"}
+    if recipe.priming is not None:
+        needed.add("pairs.parquet")
     if recipe.outputs.csv and (record.get("summary") or {}).get("n_cells", 0) <= MAX_CSV_CELLS:
         needed.add("cells.csv")
     return needed <= set(files) and all(_matches(folder / name, known) for name, known in files.items()) and _labels_whole(folder)
 
 
 def _written(folder: Path) -> dict[str, Any]:
-    names = ("cells.parquet", "cells.csv", "overlay.png", "detail.png")
+    names = ("cells.parquet", "cells.csv", "pairs.parquet", "overlay.png", "detail.png")
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names if (folder / name).exists()}
 
 

@@ -39,6 +39,8 @@ class SlideResult:
         GeoJSON file of the regions the user drew, if there is one.
     warnings
         Sentences for people.
+    pairs
+        Contacts of responders with sources (`pairs_table`), where the recipe has [priming].
     digests
         Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
     review
@@ -60,6 +62,7 @@ class SlideResult:
     orphan_px: int = 0
     regions: str | None = None
     warnings: tuple[str, ...] = ()
+    pairs: pd.DataFrame | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     review: Mapping[str, Any] | None = None
 

@@ -65,30 +65,28 @@ class Structure:
     region: Region | None
     n_exposed: int
     columns: dict[str, Floats] = field(default_factory=dict)
-    fields: dict[str, Floats] = field(default_factory=dict)
+    fields: dict[str, list[Floats]] = field(default_factory=dict)
     frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     n_terms: int = MIN_TERMS
 
     def __post_init__(self) -> None:
         """Compute densities, distances and local staining levels."""
         cells, q = self.cells, self.cells.question
-        levels = LocalLevels.around(cells.x, cells.y, self.options.reference_um)
+        wide, near = (LocalLevels.around(cells.x, cells.y, width) for width in (self.options.reference_um, self.options.reference_um / 2))
         everyone = np.ones(len(cells), np.bool_)
-        self.columns["density of cells"] = levels.density(everyone)
-        self.columns[f"density of {q.source} cells"] = levels.density(cells.source)
+        self.columns["density of cells"] = wide.density(everyone)
+        self.columns[f"density of {q.source} cells"] = wide.density(cells.source)
         if cells.has("tumor_region_distance_um"):
             distance = cells.table["tumor_region_distance_um"].to_numpy(np.float64)
             if np.isfinite(distance).all():
                 self.columns["distance to the tumor border"] = distance
         bystander = _bystanders(cells)
         if np.count_nonzero(bystander) >= MIN_BYSTANDERS:
-            fine = LocalLevels.around(cells.x, cells.y, self.options.reference_um / 2)
-            self.fields[q.response] = self._level(levels, q.response_column, bystander)
-            self.fields[f"{q.response} nearer"] = self._level(fine, q.response_column, bystander)
+            self.fields[q.response] = [self._level(levels, q.response_column, bystander) for levels in (wide, near)]
         for marker, column in q.fields.items():
             if cells.has(column):
                 own = cells.source if column in q.source_covariates else everyone
-                self.fields[marker] = self._level(levels, column, own)
+                self.fields[marker] = [self._level(levels, column, own) for levels in (wide, near)]
         self.frame = (float(cells.x.min()), float(cells.y.min()), float(cells.x.max()), float(cells.y.max()))
         area = self.region.area_um2 if self.region is not None else occupied_um2(cells.x, cells.y)
         wanted = math.pi / 4 * area / TREND_UM**2
@@ -100,15 +98,16 @@ class Structure:
         return levels.mean(np.where(finite, values, 0.0), members & finite)
 
     def around(self, rows: Ids, skip: str = "", *, fields: bool = True) -> list[Floats]:
-        """Scores of the surroundings of cells `rows`, without the channel `skip`; local levels also squared.
+        """Scores of the surroundings of cells `rows`, without the channel `skip`.
 
-        A field that adds to the light bends the log intensities, so that a straight line does not take it out.
+        The local level of the response channel is also squared: what adds to the light bends log intensities, and a straight line does not
+        take it out. A factor of the light is a straight line in them.
         """
         found = [normal_scores(column[rows]) for column in self.columns.values()]
-        for marker, column in self.fields.items():
+        for marker, columns in self.fields.items():
             if fields and marker != skip:
-                score = normal_scores(column[rows])
-                found += [score, score**2]
+                scores = [normal_scores(column[rows]) for column in columns]
+                found += [*scores, *(score**2 for score in scores if marker == self.cells.question.response)]
         return found
 
     def trend(self, rows: Ids) -> Floats:
