@@ -22,6 +22,7 @@ from ifquant.reports.figure_style import figure_bytes, uri
 from ifquant.reports.multiverse_figure import multiverse_figure
 from ifquant.reports.outputs import safe_for_spreadsheets
 from ifquant.reports.page import environment
+from ifquant.statistics.cohort import CohortResult
 from ifquant.statistics.multiverse import summarized
 
 RECORD = "cohort.json"
@@ -96,11 +97,18 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             limits=text.cohort_limits(question, analysis.recipe),
             settings=text.settings_rows(analysis),
             visits=any(member.visit for member in cohort.members.values()),
+            refused=_refused(cohort),
             grouped=any(member.group for member in cohort.members.values()),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
         )
     )
+
+
+def _refused(cohort: CohortResult) -> str:
+    """Why groups and visits were not compared at all; "" when they were."""
+    reasons = [named.comparison.reason or "" for named in cohort.comparisons]
+    return next((f"Refused:{reason.removeprefix('refused:').rstrip('.')}." for reason in reasons if reason.startswith("refused:")), "")
 
 
 def record(analysis: Analysis) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ GATE = "#c2410c"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ifquant",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -64,7 +66,7 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
-    with warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a script the font lacks: drawn as boxes
         figure.savefig(stream, format=kind, metadata=dates[kind])
     return stream.getvalue()
