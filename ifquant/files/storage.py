@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +211,23 @@ def remove_parts(folder: PathLike) -> list[str]:
 
 def write_bytes(final: PathLike, data: bytes) -> None:
     """Write a file atomically and read it back."""
+    write_blocks(final, [data])
+
+
+def write_blocks(final: PathLike, blocks: Iterable[bytes | memoryview]) -> None:
+    """Write a file atomically, block by block as they are made: text of any length without holding it whole."""
     final = Path(final)
     with writing(final):
         make_folder(final.parent)
         part = final.with_name(part_name(final.name))
         try:
-            write_new_file(part, data)
-            if part.stat().st_size != len(data):
+            total = 0
+            with create_file(part) as file:
+                for block in blocks:
+                    write_all(file, block)
+                    total += len(block)
+                flush_to_device(file.fileno(), part)
+            if part.stat().st_size != total:
                 raise OSError(errno.EIO, "fewer bytes arrived than were written")
             rename(part, final)
         except BaseException:

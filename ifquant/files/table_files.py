@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ifquant.files.storage import PathLike, atomic_path, write_text
+from ifquant.files.csv_text import csv_text
+from ifquant.files.storage import PathLike, atomic_path, write_blocks
 
 
 def write_parquet(
@@ -46,7 +47,7 @@ def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
 
 def write_csv(table: pd.DataFrame, final: PathLike) -> None:
     """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing."""
-    write_text(final, table.to_csv(index=False, lineterminator="\n"))
+    write_blocks(final, (text.encode() for text in csv_text(table)))
 
 
 def _encoded(texts: Mapping[str, str]) -> dict[bytes, bytes]:
