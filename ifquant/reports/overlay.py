@@ -147,6 +147,7 @@ def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
     dash_px = max(view.shape) / 160 / view.scale
     for outline in region_outlines(result):
         lines += [(dash, 0.8) for dash in dashed(outline, dash_px)]
+    lines = _in_view(lines, view)
     if not lines:
         return None
     factor = picture.SUPERSAMPLE
@@ -154,11 +155,28 @@ def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
     canvas = Image.new("L", (width * factor, height * factor))
     draw = ImageDraw.Draw(canvas)
     width_px = factor * max(1, round(max(height, width) / 1300))
+    y, x = view.to_picture(*np.concatenate([points for points, _ in lines]).T)
+    drawn = (np.stack([x, y], axis=1) * factor).ravel().tolist()  # x, y, x, y, ...
+    start = 0
     for points, opacity in lines:
-        y, x = view.to_picture(points[:, 0], points[:, 1])
-        draw.line([(float(a) * factor, float(b) * factor) for a, b in zip(x, y, strict=True)], fill=round(255 * opacity), width=width_px)
+        stop = start + 2 * len(points)
+        draw.line(drawn[start:stop], fill=round(255 * opacity), width=width_px)
+        start = stop
     alpha = np.asarray(canvas, np.float32).reshape(height, factor, width, factor).mean(axis=(1, 3))[..., None] / 255
     return np.concatenate([alpha * np.array(_REGION, np.float32) / 255, alpha], axis=2)
+
+
+def _in_view(lines: list[tuple[NDArray[np.float64], float]], view: View) -> list[tuple[NDArray[np.float64], float]]:
+    """Lines that come near a view: an enlarged detail shows a few of tens of thousands."""
+    if not lines:
+        return []
+    points = np.concatenate([points for points, _ in lines])
+    first = np.cumsum([0, *(len(points) for points, _ in lines[:-1])])
+    low, high = np.minimum.reduceat(points, first), np.maximum.reduceat(points, first)
+    margin = max(view.window.shape) / 8
+    window = view.window
+    near = (low < np.array([window.y1, window.x1]) + margin).all(axis=1) & (high > np.array([window.y0, window.x0]) - margin).all(axis=1)
+    return [lines[i] for i in np.flatnonzero(near)]
 
 
 def region_outlines(result: SlideResult) -> list[NDArray[np.float64]]:
@@ -183,12 +201,18 @@ def dashed(outline: NDArray[np.float64], dash_px: float) -> list[NDArray[np.floa
     """Cut a polyline (n, 2) into dashes of `dash_px` with gaps of the same length."""
     steps = np.hypot(*np.diff(outline, axis=0).T)
     along = np.concatenate(([0.0], np.cumsum(steps)))
-    dashes = []
-    for start in np.arange(0, along[-1], 2 * dash_px):
-        inner = along[(along > start) & (along < start + dash_px)]
-        at = np.concatenate(([start], inner, [min(start + dash_px, along[-1])]))
-        dashes.append(np.stack([np.interp(at, along, outline[:, 0]), np.interp(at, along, outline[:, 1])], axis=1))
-    return dashes
+    starts = np.arange(0, along[-1], 2 * dash_px)
+    ends = np.minimum(starts + dash_px, along[-1])
+    first, last = np.searchsorted(along, starts, side="right"), np.searchsorted(along, starts + dash_px, side="left")
+    corners = np.maximum(last - first, 0)  # of the outline, inside each dash
+    bounds = np.concatenate(([0], np.cumsum(corners + 2)))
+    at = np.empty(bounds[-1])
+    at[bounds[:-1]], at[bounds[1:] - 1] = starts, ends
+    inner = np.ones(len(at), np.bool_)
+    inner[bounds[:-1]] = inner[bounds[1:] - 1] = False
+    at[inner] = along[np.repeat(first - np.cumsum(corners) + corners, corners) + np.arange(corners.sum())]
+    points = np.stack([np.interp(at, along, outline[:, 0]), np.interp(at, along, outline[:, 1])], axis=1)
+    return np.split(points, bounds[1:-1])
 
 
 def framed(result: SlideResult, view: View, pixels: NDArray[np.uint8]) -> Image.Image:

@@ -123,8 +123,8 @@ def block_means(pixels: NDArray[np.generic], step: int) -> NDArray[np.float64]:
         pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
     if step == 1:
         return pixels.astype(np.float64)
+    sums = _block_sums(np.ascontiguousarray(pixels), step)
     rows, columns = np.arange(0, pixels.shape[1], step), np.arange(0, pixels.shape[2], step)
-    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=1, dtype=np.float64), columns, axis=2)
     return np.asarray(sums / np.outer(np.diff([*rows, pixels.shape[1]]), np.diff([*columns, pixels.shape[2]])))
 
 
@@ -197,6 +197,24 @@ def over(picture: NDArray[np.float32], layer: NDArray[np.float32]) -> NDArray[np
 def as_uint8(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """0..1 to 0..255, rounded."""
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@njit(cache=True)
+def _block_sums(pixels, step):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sums (C, h, w) over `step` x `step` pixels, column by column first."""
+    channels, height, width = pixels.shape
+    sums = np.zeros((channels, -(-height // step), -(-width // step)), np.float64)
+    columns = np.empty(width, np.float64)
+    for c in range(channels):
+        for i in range(sums.shape[1]):
+            columns[:] = 0
+            for y in range(i * step, min((i + 1) * step, height)):
+                for x in range(width):
+                    columns[x] += pixels[c, y, x]
+            for j in range(sums.shape[2]):
+                for x in range(j * step, min((j + 1) * step, width)):
+                    sums[c, i, j] += columns[x]
+    return sums
 
 
 @njit(cache=True)
