@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.runs import CellRuns, concatenate, paint, runs_of
+from ifquant.base.runs import CellRuns, anchors, concatenate, paint, runs_of
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 
@@ -80,3 +80,12 @@ def test_empty_and_odd_inputs() -> None:
         runs_of(large, [3, 3])
     with pytest.raises(RequestError, match="one value per object"):
         paint(CellRuns.empty(2), [1], Window(0, 0, 4, 4))
+
+
+def test_anchors_are_the_first_pixels_in_raster_order() -> None:
+    labels = np.array([[0, 0, 1, 0], [2, 1, 1, 3], [2, 0, 3, 3]], np.int32)
+    assert anchors(labels).tolist() == [[0, 2], [1, 0], [1, 3]]
+    assert anchors(np.zeros((3, 4), np.int32)).shape == (0, 2)
+    random = np.random.default_rng(3).integers(0, 5, (40, 30)).astype(np.int32)
+    first = [np.argwhere(random == label)[0].tolist() for label in range(1, 5)]
+    assert anchors(random).tolist() == first

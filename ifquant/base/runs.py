@@ -136,6 +136,22 @@ def paint(runs: CellRuns, values: ArrayLike, window: Window) -> NDArray[np.uint3
     return canvas
 
 
+def anchors(labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """First pixel in raster order of labels 1..n (all present), shape (n, 2), as (y, x) in the window."""
+    first = _first_pixels(np.ascontiguousarray(labels), int(labels.max(initial=0)))
+    return np.stack(np.divmod(first, labels.shape[1]), axis=1)
+
+
+@njit(cache=True)
+def _first_pixels(labels, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    flat = labels.ravel()
+    first = np.full(n, -1, np.int64)
+    for i in range(flat.size):
+        if flat[i] > 0 and first[flat[i] - 1] < 0:
+            first[flat[i] - 1] = i
+    return first
+
+
 @njit(cache=True)
 def _position(ascending, label):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Index of `label` in the sorted ids, -1 if absent."""

@@ -254,13 +254,13 @@ def read_json(path: PathLike) -> Any:
 
 
 def write_npz(final: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays (no objects) to a compressed .npz atomically."""
+    """Write arrays (no objects) to an .npz atomically; not compressed, which would cost more than computing most of them again."""
     buffer = io.BytesIO()
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects")
-    np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items()})  # type: ignore[arg-type]
-    write_bytes(final, buffer.getvalue())
+    np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})  # type: ignore[arg-type]
+    write_blocks(final, [buffer.getbuffer()])
 
 
 def write_with(final: PathLike, write: Callable[[Path], object]) -> None:

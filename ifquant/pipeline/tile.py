@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.base.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
-from ifquant.base.runs import runs_of
+from ifquant.base.runs import anchors, runs_of
 from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
 from ifquant.cells import cells as cell_model
@@ -25,7 +25,7 @@ from ifquant.cells import measure
 from ifquant.errors import TileError
 from ifquant.nuclei.segment import Segmenter
 from ifquant.pipeline.masks import Masks, close_masks
-from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
+from ifquant.pipeline.parts import TilePart, load_arrays, load_maps, load_part, save_maps, save_part
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide, SlideRef
@@ -112,7 +112,7 @@ def compute_maps(task: TileTask) -> Window:
     path = plan.map_path(task.core)
     if load_part(path) is None:
         maps = plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape)
-        save_part(path, {"maps": maps})
+        save_maps(path, maps)
     return task.core
 
 
@@ -140,10 +140,8 @@ def tile_part(task: TileTask) -> TilePart:
     nuclei = _nuclei(plan, window, calibration)
     image = open_slide(plan.ref).read(plan.panel.indices, window)
     grown = _cells(plan, nuclei, image, window, calibration)
-    anchors = anchors_of(nuclei) + np.array([window.y0, window.x0])
-    owned = np.flatnonzero(
-        (anchors[:, 0] >= core.y0) & (anchors[:, 0] < core.y1) & (anchors[:, 1] >= core.x0) & (anchors[:, 1] < core.x1)
-    ).astype(np.int32) + np.int32(1)
+    y, x = (anchors(nuclei) + np.array([window.y0, window.x0])).T
+    owned = np.flatnonzero((y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)).astype(np.int32) + np.int32(1)
     _refuse_cut(grown.labels, owned, window, plan)
     table = measured_rows(
         image, nuclei, grown.labels, owned, window, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
@@ -223,21 +221,13 @@ def _cells(
     )
 
 
-def anchors_of(nuclei: NDArray[np.int32]) -> NDArray[np.int64]:
-    """First pixel in raster order of labels 1..n, shape (n, 2), local (y, x)."""
-    flat = nuclei.ravel()
-    values, first = np.unique(flat, return_index=True)
-    first = first[values > 0]
-    return np.stack([first // nuclei.shape[1], first % nuclei.shape[1]], axis=1).astype(np.int64)
-
-
 def _on_tissue(nuclei: NDArray[np.int32], window: Window, calibration: Calibration) -> NDArray[np.int32]:
     """Drop nuclei whose anchor is on glass: a property of the nucleus, so tiles may skip glass without changing any result."""
-    anchors = anchors_of(nuclei)
-    keep = calibration.tissue.contains(anchors[:, 0] + window.y0, anchors[:, 1] + window.x0)
+    y, x = anchors(nuclei).T
+    keep = calibration.tissue.contains(y + window.y0, x + window.x0)
     if keep.all():
         return nuclei
-    new = np.zeros(len(anchors) + 1, np.int32)
+    new = np.zeros(len(keep) + 1, np.int32)
     new[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
     return new[nuclei]
 
@@ -255,7 +245,7 @@ def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Wind
         cells[:, 0] if window.x0 > 0 else None,
         cells[:, -1] if window.x1 < width else None,
     ]
-    met = np.intersect1d(owned, np.concatenate([np.zeros(1, np.int32), *(edge for edge in edges if edge is not None)]))
+    met = np.intersect1d(np.unique(np.concatenate([np.zeros(1, np.int32), *(edge for edge in edges if edge is not None)])), owned)
     if met.size:
         y, x = np.argwhere(cells == met[0])[0] + (window.y0, window.x0)
         raise TileError(
@@ -295,4 +285,4 @@ def _map_reader(plan: SlidePlan) -> Callable[[Window], NDArray[np.uint8]]:
 
 @lru_cache(maxsize=16)
 def _stored_maps(path: str) -> NDArray[np.uint8]:
-    return np.asarray(load_arrays(Path(path))["maps"], np.uint8)
+    return load_maps(Path(path))

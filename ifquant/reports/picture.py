@@ -201,7 +201,7 @@ def as_uint8(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @njit(cache=True)
 def _block_sums(pixels, step):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Sums (C, h, w) over `step` x `step` pixels, column by column first."""
+    """Add up `step` x `step` pixels of (C, Y, X), column by column first."""
     channels, height, width = pixels.shape
     sums = np.zeros((channels, -(-height // step), -(-width // step)), np.float64)
     columns = np.empty(width, np.float64)
