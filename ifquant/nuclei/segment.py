@@ -45,6 +45,8 @@ class Segmenter(Protocol):
     lattice_px
         None: local filters, any window. Else `cell_maps` is called once per cell of this fixed lattice anchored at (0, 0), and its maps are
         handed to `nuclei` through `read_maps`.
+
+    A segmenter may also have a method ``release()``: it is called when all maps are made, to let go of a network before cells are grown.
     """
 
     @property

@@ -119,6 +119,9 @@ def compute_maps(task: TileTask) -> Window:
 def compute_tile(task: TileTask) -> Window:
     """Compute and keep the part of one tile."""
     path = task.plan.part_path(task.core)
+    release = getattr(task.plan.segmenter, "release", None)
+    if release is not None:
+        release()
     if not path.exists():
         save_part(path, tile_part(task).to_arrays())
     return task.core
