@@ -39,6 +39,7 @@ from scipy import ndimage
 
 from ifquant.base.table import GROWTH_CLASSES
 from ifquant.cells import growth_kernel as kernel
+from ifquant.cells import stain_kernels
 from ifquant.errors import RequestError
 from ifquant.recipes import recipe
 
@@ -133,17 +134,13 @@ def grow_cells(
     _require_fitting(nuclei, markers, pixel_size_um, roles=roles, thresholds=thresholds)
     tumor = _stain_ratio(markers, roles, thresholds, "tumor", pixel_size_um)
     myeloid = _stain_ratio(markers, roles, thresholds, "myeloid", pixel_size_um)
-    medium = kernel.strongest_stain(tumor, myeloid)
-    edge = kernel.relative_edges(tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST)
+    medium = stain_kernels.strongest_stain(tumor, myeloid)
+    edge = stain_kernels.relative_edges(tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST)
     kind = _growth_classes(nuclei, medium, pixel_size_um, options)
-    state, ground = kernel.prepare(nuclei, medium, edge)
-    state = kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=False))
-    labels = kernel.owners(state)
+    labels, costs = kernel.grow(nuclei, medium, edge, kind, _tables(options, pixel_size_um, leftovers=False))
     unclaimed = (medium == MYELOID) & (labels == 0)
     if unclaimed.any():
-        kernel.settle(state, ground)
-        state = kernel.grow(state, ground, kind, *_tables(options, pixel_size_um, leftovers=True))
-        labels = kernel.owners(state)
+        kernel.take_leftovers(labels, costs, medium, edge, kind, MYELOID, *_tables(options, pixel_size_um, leftovers=True))
         unclaimed &= labels == 0
     return GrownCells(labels, kind, unclaimed)
 
@@ -191,10 +188,10 @@ def numbered_by_anchor(labels: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray
     """
     largest = int(labels.max(initial=0))
     if largest <= 4 * labels.size + 1_000_000:
-        return kernel.number_by_anchor(np.ascontiguousarray(labels), largest)  # type: ignore[no-any-return]
+        return stain_kernels.number_by_anchor(np.ascontiguousarray(labels), largest)  # type: ignore[no-any-return]
     values, compact = np.unique(labels, return_inverse=True)
     compact = compact.reshape(labels.shape) + (0 if values[0] == 0 else 1)
-    numbered, old = kernel.number_by_anchor(compact, int(compact.max()))
+    numbered, old = stain_kernels.number_by_anchor(compact, int(compact.max()))
     original = values if values[0] == 0 else np.concatenate([np.zeros(1, values.dtype), values])
     return numbered, original.astype(np.int64)[old]
 
@@ -241,12 +238,7 @@ def _growth_classes(nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_
     kind = np.zeros(n + 1, np.uint8)
     if not medium.any():
         return kind
-    everywhere = np.full((1, 4), _units(options.ring_um, pixel_size_um), np.int32)
-    straight, diagonal = (np.full((1, 4), step, np.int32) for step in (kernel.STRAIGHT, kernel.DIAGONAL))
-    state, ground = kernel.prepare(nuclei, np.zeros_like(medium), np.zeros_like(medium))
-    state = kernel.grow(state, ground, kind, straight, diagonal, everywhere, np.zeros((1, 4), np.uint8))
-    rings = kernel.owners(state)
-    counts = kernel.count_media(rings, nuclei, medium, n)
+    counts = kernel.ring_media(nuclei, medium, _units(options.ring_um, pixel_size_um), n)
     ring, nucleus = counts[:, :3], counts[:, 3:]
     ring = np.where(ring.sum(1, keepdims=True) > 0, ring, nucleus)
     enough = ring >= options.min_stained_fraction * np.maximum(ring.sum(1, keepdims=True), 1)
@@ -260,7 +252,7 @@ def _units(um: float, pixel_size_um: float) -> int:
     return math.floor(kernel.STRAIGHT * um / pixel_size_um + 1e-6)
 
 
-def _tables(options: recipe.Cells, pixel_size_um: float, *, leftovers: bool) -> tuple[NDArray[Any], ...]:
+def _tables(options: recipe.Cells, pixel_size_um: float, *, leftovers: bool) -> kernel.Tables:
     """Give steps, limits and edge switches of `growth_kernel.grow`, each (class, medium)."""
     other, tumor, soma = (_units(um, pixel_size_um) for um in (options.other_um, options.tumor_um, options.myeloid_soma_um))
     process = _units(options.myeloid_soma_um + options.myeloid_process_um, pixel_size_um)

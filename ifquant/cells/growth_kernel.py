@@ -6,7 +6,8 @@ pixels has been made: the result does not depend on the order inside a bucket, n
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,22 +30,59 @@ FREE = 2**62
 """State of a pixel that nobody owns."""
 
 
-def grow(
-    state: NDArray[np.int64], ground: Bytes, kind: Bytes, straight: Ints, diagonal: Ints, limit: Ints, edged: Bytes
-) -> NDArray[np.int64]:
-    """Do what `grow_window` does, block by block, and return the new state: fronts all over a large image would not fit into the cache."""
-    reach = int(max(limit.max(), 0)) // STRAIGHT + 2
+Tables = tuple[Ints, Ints, Ints, Bytes]
+"""Straight and diagonal steps, limits and edge switches of `grow_window`."""
+
+
+def ring_media(nuclei: Ints, medium: Bytes, ring: int, n: int) -> NDArray[np.int64]:
+    """Count pixels (n + 1, 6): per label the media of its ring, grown evenly up to the cost `ring` (columns 0-2), and of its nucleus."""
+    counts = np.zeros((n + 1, 6), np.int64)
+    straight, diagonal, limit = (np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring))
+    even = straight, diagonal, limit, np.zeros((1, 4), np.uint8)
+    nothing, kind = np.zeros((1, 1), np.uint8), np.zeros(n + 1, np.uint8)
+    for core, around, state, ground in _blocks(nuclei.shape, even):
+        fill(state, ground, nuclei, nothing, nothing, around.start_y, around.start_x)
+        grow_window(state, ground, kind, *even)
+        count_media(state, nuclei, medium, core.start_y, core.start_x, core.stop_y, core.stop_x, around.start_y, around.start_x, counts)
+    return counts
+
+
+def grow(nuclei: Ints, medium: Bytes, edge: Bytes, kind: Bytes, tables: Tables) -> tuple[Ints, Ints]:
+    """Grow all nuclei, block by block: fronts all over a large image would not fit into the cache.
+
+    Returns
+    -------
+    Labels and costs, int32 (Y, X); 0 where nobody came.
+    """
+    labels, costs = np.zeros(nuclei.shape, np.int32), np.zeros(nuclei.shape, np.int32)
+    for core, around, state, ground in _blocks(nuclei.shape, tables):
+        fill(state, ground, nuclei, medium, edge, around.start_y, around.start_x)
+        grow_window(state, ground, kind, *tables)
+        keep(state, labels, costs, core.start_y, core.start_x, core.stop_y, core.stop_x, around.start_y, around.start_x)
+    return labels, costs
+
+
+class _Block(NamedTuple):
+    start_y: int
+    start_x: int
+    stop_y: int
+    stop_x: int
+
+
+def _blocks(shape: tuple[int, ...], tables: Tables) -> Iterator[tuple[_Block, _Block, NDArray[np.int64], Bytes]]:
+    """Blocks that partition an image, each with what surrounds it within reach, and memory for state and ground of that with a wall."""
+    height, width = shape
+    reach = int(max(tables[2].max(), 0)) // STRAIGHT + 2
     side = max(BLOCK_PX, BLOCK_REACHES * reach)
-    grown = state.copy()
-    for y in range(0, state.shape[0], side):
-        for x in range(0, state.shape[1], side):
-            top, left = max(y - reach, 0), max(x - reach, 0)
-            around = slice(top, y + side + reach), slice(left, x + side + reach)
-            block, walls = state[around].copy(), ground[around].copy()
-            walls[[0, -1]], walls[:, [0, -1]] = WALL, WALL
-            grow_window(block, walls, kind, straight, diagonal, limit, edged)
-            grown[y : y + side, x : x + side] = block[y - top : y - top + side, x - left : x - left + side]
-    return grown
+    most = (min(side + 2 * reach, height) + 2) * (min(side + 2 * reach, width) + 2)
+    state, ground = np.empty(most, np.int64), np.empty(most, np.uint8)
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            core = _Block(y, x, min(y + side, height), min(x + side, width))
+            around = _Block(max(y - reach, 0), max(x - reach, 0), min(core.stop_y + reach, height), min(core.stop_x + reach, width))
+            inner = around.stop_y - around.start_y + 2, around.stop_x - around.start_x + 2
+            size = inner[0] * inner[1]
+            yield core, around, state[:size].reshape(inner), ground[:size].reshape(inner)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -138,96 +176,143 @@ def _doubled(values: Ints) -> Ints:  # pragma: no cover
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def prepare(nuclei: Ints, medium: Bytes, edge: Bytes) -> tuple[NDArray[np.int64], Bytes]:  # pragma: no cover
-    """State and ground of `grow`, with one pixel of wall around; nuclei are walls at cost 0."""
-    height, width = nuclei.shape
-    state = np.full((height + 2, width + 2), FREE, np.int64)
-    ground = np.full((height + 2, width + 2), WALL, np.uint8)
+def fill(
+    state: NDArray[np.int64], ground: Bytes, nuclei: Ints, medium: Bytes, edge: Bytes, top: int, left: int
+) -> None:  # pragma: no cover
+    """Write state and ground of the part of an image that starts at (`top`, `left`), with one pixel of wall around.
+
+    Nuclei are walls at cost 0. `medium` and `edge` of one pixel stand for no stain anywhere.
+    """
+    height, width = state.shape
+    stained = medium.size > 1 or nuclei.size == 1
     for y in range(height):
-        for x in range(width):
-            if nuclei[y, x] != 0:
-                state[y + 1, x + 1] = nuclei[y, x]
-            else:
-                ground[y + 1, x + 1] = medium[y, x] | edge[y, x] << 2
-    return state, ground
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def settle(state: NDArray[np.int64], ground: Bytes) -> None:  # pragma: no cover
-    """Turn all owned ground into wall, so that a further growth takes leftovers only."""
-    for y in range(state.shape[0]):
-        for x in range(state.shape[1]):
-            if state[y, x] != FREE:
+        if y == 0 or y == height - 1:
+            state[y] = FREE
+            ground[y] = WALL
+            continue
+        state[y, 0] = state[y, width - 1] = FREE
+        ground[y, 0] = ground[y, width - 1] = WALL
+        v = top + y - 1
+        for x in range(1, width - 1):
+            u = left + x - 1
+            if nuclei[v, u] != 0:
+                state[y, x] = nuclei[v, u]
                 ground[y, x] = WALL
+            else:
+                state[y, x] = FREE
+                ground[y, x] = medium[v, u] | edge[v, u] << 2 if stained else 0
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def owners(state: NDArray[np.int64]) -> Ints:  # pragma: no cover
-    """Labels (Y, X) int32 of a state, without the wall around it."""
-    height, width = state.shape[0] - 2, state.shape[1] - 2
-    labels = np.zeros((height, width), np.int32)
+def keep(  # pragma: no cover
+    state: NDArray[np.int64], labels: Ints, costs: Ints, y0: int, x0: int, y1: int, x1: int, top: int, left: int
+) -> None:
+    """Copy labels and costs of the pixels y0..y1, x0..x1 from the state of a block whose surroundings start at (`top`, `left`)."""
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            value = state[y - top + 1, x - left + 1]
+            if value != FREE:
+                labels[y, x] = value & 0xFFFFFFFF
+                costs[y, x] = value >> 32
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def take_leftovers(  # pragma: no cover
+    labels: Ints,
+    costs: Ints,
+    medium: Bytes,
+    edge: Bytes,
+    kind: Bytes,
+    opened: int,
+    straight: Ints,
+    diagonal: Ints,
+    limit: Ints,
+    edged: Bytes,
+) -> None:
+    """Let labels grow on, in place, over pixels nobody has, now that the medium `opened` is open to them; what is owned stays.
+
+    All else was as open before as it is now, so that fronts start only beside free pixels of that medium. Same rules as `grow_window`.
+    """
+    height, width = labels.shape
+    top = np.int64(max(limit.max(), 0))
+    head = np.full(top + 1, -1, np.int32)
+    pixel = np.empty(1024, np.int32)
+    following = np.empty_like(pixel)
+    free, used = np.int32(-1), np.int32(0)
+    ours = np.zeros(labels.shape, np.bool_)  # pixels that nobody had
     for y in range(height):
         for x in range(width):
-            if state[y + 1, x + 1] != FREE:
-                labels[y, x] = state[y + 1, x + 1] & 0xFFFFFFFF
-    return labels
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def strongest_stain(tumor: NDArray[np.float32], myeloid: NDArray[np.float32]) -> Bytes:  # pragma: no cover
-    """Medium of each pixel: 0 unstained, 1 tumor, 2 myeloid; both above 1: the larger ratio to its threshold, ties to tumor."""
-    medium = np.zeros(tumor.shape, np.uint8)
-    for y in range(tumor.shape[0]):
-        for x in range(tumor.shape[1]):
-            if tumor[y, x] > 1 and tumor[y, x] >= myeloid[y, x]:
-                medium[y, x] = 1
-            elif myeloid[y, x] > 1:
-                medium[y, x] = 2
-    return medium
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def relative_edges(ratio: NDArray[np.float32], gain: float, largest: int) -> Bytes:  # pragma: no cover
-    """Cost of edges: `gain` x (|vertical| + |horizontal| central difference) / max(ratio, 1), rounded down, at most `largest`."""
-    height, width = ratio.shape
-    edges = np.zeros(ratio.shape, np.uint8)
-    for y in range(height):
-        above, below = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            if ratio[y, x] <= 1:
-                continue
-            left, right = max(x - 1, 0), min(x + 1, width - 1)
-            slope = abs(np.float64(ratio[below, x]) - ratio[above, x]) + abs(np.float64(ratio[y, right]) - ratio[y, left])
-            edges[y, x] = int(min(gain * slope / ratio[y, x], largest))
-    return edges
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def count_media(labels: Ints, nuclei: Ints, medium: Bytes, n: int) -> NDArray[np.int64]:  # pragma: no cover
-    """Count pixels (n + 1, 6): per label the media of its ring (columns 0-2) and of its nucleus (columns 3-5)."""
-    counts = np.zeros((n + 1, 6), np.int64)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
             if labels[y, x] != 0:
-                counts[labels[y, x], medium[y, x] + (3 if nuclei[y, x] != 0 else 0)] += 1
-    return counts
+                continue
+            ours[y, x] = True
+            if medium[y, x] != opened:
+                continue
+            for v in range(max(y - 1, 0), min(y + 2, height)):
+                for u in range(max(x - 1, 0), min(x + 2, width)):
+                    if labels[v, u] != 0 and costs[v, u] <= top:
+                        if used == pixel.size:
+                            pixel, following = _doubled(pixel), _doubled(following)
+                        pixel[used] = v * width + u
+                        following[used] = head[costs[v, u]]
+                        head[costs[v, u]] = used
+                        used += 1
+    for now in range(top + 1):
+        while head[now] >= 0:
+            node = head[now]
+            head[now] = following[node]
+            following[node] = free
+            free = node
+            y, x = pixel[node] // width, pixel[node] % width
+            if costs[y, x] != now:
+                continue
+            label = labels[y, x]
+            group = kind[label]
+            for v in range(max(y - 1, 0), min(y + 2, height)):
+                for u in range(max(x - 1, 0), min(x + 2, width)):
+                    if not ours[v, u]:
+                        continue
+                    ground = medium[v, u]
+                    cost = now + (diagonal[group, ground] if v != y and u != x else straight[group, ground])
+                    if edged[group, ground]:
+                        cost += edge[v, u]
+                    if cost > limit[group, ground]:
+                        continue
+                    if labels[v, u] != 0 and (costs[v, u] < cost or (costs[v, u] == cost and labels[v, u] <= label)):
+                        continue
+                    known = labels[v, u] != 0 and costs[v, u] == cost
+                    labels[v, u] = label
+                    costs[v, u] = cost
+                    if known:
+                        continue
+                    if free >= 0:
+                        place = free
+                        free = following[place]
+                    else:
+                        if used == pixel.size:
+                            pixel, following = _doubled(pixel), _doubled(following)
+                        place = used
+                        used += 1
+                    pixel[place] = v * width + u
+                    following[place] = head[cost]
+                    head[cost] = place
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def number_by_anchor(labels: NDArray[Any], largest: int) -> tuple[Ints, NDArray[np.int64]]:  # pragma: no cover
-    """Renumber labels (Y, X) 1..n by their first pixel in raster order; also the old label of each new one (n + 1,)."""
-    new = np.zeros(largest + 1, np.int32)
-    old = np.zeros(largest + 1, np.int64)
-    out = np.zeros(labels.shape, np.int32)
-    n = 0
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label == 0:
-                continue
-            if new[label] == 0:
-                n += 1
-                new[label] = n
-                old[n] = label
-            out[y, x] = new[label]
-    return out, old[: n + 1].copy()
+def count_media(  # pragma: no cover
+    state: NDArray[np.int64],
+    nuclei: Ints,
+    medium: Bytes,
+    y0: int,
+    x0: int,
+    y1: int,
+    x1: int,
+    top: int,
+    left: int,
+    counts: NDArray[np.int64],
+) -> None:
+    """Count the pixels y0..y1, x0..x1 by label and medium, those of nuclei three columns on; see `keep`."""
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            value = state[y - top + 1, x - left + 1]
+            if value != FREE:
+                counts[value & 0xFFFFFFFF, medium[y, x] + (3 if nuclei[y, x] != 0 else 0)] += 1

@@ -35,8 +35,8 @@ REACH_PX = 107
 HALO_PX = 112
 """Working pixels around a lattice cell that the network is given: the reach and the smoothing after it, on the grid of 16."""
 CORE_PX = 2048
-"""Side of a lattice cell in working pixels, about: a multiple of 16 that is also whole image pixels. The halo adds a quarter to its area (at
-1536 px a third); the network then holds about 1.2 GB."""
+"""Side of a lattice cell in working pixels, about: a multiple of 16 that is also whole image pixels. The halo adds a quarter to its
+area (at 1536 px a third); the network then holds about 1.2 GB."""
 CLIP = (-0.2, 2.0)
 """Range of the normalised image, as in training."""
 MODEL = Path(__file__).parent / "models" / "nuclei.onnx"
