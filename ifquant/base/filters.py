@@ -17,9 +17,25 @@ from scipy import ndimage as ndi
 _TRUNCATE = 3.0
 
 
-def gaussian(values: NDArray[Any], sigma_px: float) -> NDArray[np.float32]:
-    """Gaussian of a standard deviation in px, cut off at `gaussian_reach`; the array's border is repeated outwards."""
-    return np.asarray(ndi.gaussian_filter(values.astype(np.float32, copy=False), sigma_px, truncate=_TRUNCATE, mode="nearest"))
+def gaussian(values: NDArray[Any], sigma_px: float, radius_px: int | None = None) -> NDArray[np.float32]:
+    """Gaussian of a standard deviation in px, cut off at `radius_px` (default `gaussian_reach`); the array's border is repeated outwards.
+
+    The same bits as scipy's ``gaussian_filter`` on float32: sums in double precision, symmetric pairs from the outside in, rounded after
+    each axis. Several times faster, because it goes along rows only.
+    """
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize > 4:
+        values = values.astype(np.float32)
+    out = np.empty(values.shape, np.float32)
+    if values.size:
+        _gaussian(np.ascontiguousarray(values), _weights(sigma_px, gaussian_reach(sigma_px) if radius_px is None else radius_px), out)
+    return out
+
+
+def _weights(sigma_px: float, radius_px: int) -> NDArray[np.float64]:
+    """One side of the kernel, outermost first, and its middle last (computed as scipy does)."""
+    offsets = np.arange(-radius_px, radius_px + 1)
+    weights = np.exp(-0.5 / (sigma_px * sigma_px) * offsets**2)
+    return np.asarray((weights / weights.sum())[: radius_px + 1])
 
 
 def gaussian_reach(sigma_px: float) -> int:
@@ -75,6 +91,35 @@ def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
 def box_radius(length_px: float) -> int:
     """Radius of a box that spans at least `length_px` to each side."""
     return max(1, math.ceil(length_px))
+
+
+@njit(cache=True)
+def _gaussian(values, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = values.shape
+    radius = weights.size - 1
+    sums = np.empty(width, np.float64)
+    row = np.empty(width + 2 * radius, np.float64)
+    for y in range(height):
+        for x in range(width):
+            sums[x] = np.float64(np.float32(values[y, x])) * weights[radius]
+        for k in range(radius):
+            above, below = max(y - radius + k, 0), min(y + radius - k, height - 1)
+            weight = weights[k]
+            for x in range(width):
+                sums[x] += (np.float64(np.float32(values[above, x])) + np.float64(np.float32(values[below, x]))) * weight
+        for x in range(width):
+            row[radius + x] = np.float64(np.float32(sums[x]))
+        for x in range(radius):
+            row[x] = row[radius]
+            row[radius + width + x] = row[radius + width - 1]
+        for x in range(width):
+            sums[x] = row[radius + x] * weights[radius]
+        for k in range(radius):
+            weight = weights[k]
+            for x in range(width):
+                sums[x] += (row[x + k] + row[x + 2 * radius - k]) * weight
+        for x in range(width):
+            out[y, x] = np.float32(sums[x])
 
 
 @njit(cache=True)

@@ -142,6 +142,27 @@ def anchors(labels: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.stack(np.divmod(first, labels.shape[1]), axis=1)
 
 
+def bounds(labels: NDArray[np.int32], wanted: NDArray[np.integer], origin: tuple[int, int] = (0, 0)) -> Window | None:
+    """Smallest window of the image that holds all pixels of the labels `wanted`; None when there is no such pixel."""
+    chosen = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
+    chosen[wanted] = True
+    chosen[0] = False
+    y0, x0, y1, x1 = (int(v) for v in _bounds(np.ascontiguousarray(labels), chosen))
+    return Window(y0 + origin[0], x0 + origin[1], y1 + origin[0], x1 + origin[1]) if y1 > 0 else None
+
+
+@njit(cache=True)
+def _bounds(labels, chosen):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = labels.shape
+    y0, x0, y1, x1 = height, width, 0, 0
+    for y in range(height):
+        for x in range(width):
+            if chosen[labels[y, x]]:
+                y0, y1 = min(y0, y), y + 1
+                x0, x1 = min(x0, x), max(x1, x + 1)
+    return y0, x0, y1, x1
+
+
 @njit(cache=True)
 def _first_pixels(labels, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     flat = labels.ravel()

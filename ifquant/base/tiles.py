@@ -47,6 +47,10 @@ class Window:
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
         return Window(y0, x0, max(min(self.y1, other.y1), y0), max(min(self.x1, other.x1), x0))
 
+    def hull(self, other: Window) -> Window:
+        """Return the smallest window that holds both."""
+        return Window(min(self.y0, other.y0), min(self.x0, other.x0), max(self.y1, other.y1), max(self.x1, other.x1))
+
     def contains(self, y: int, x: int) -> bool:
         """Whether pixel (y, x) lies inside."""
         return self.y0 <= y < self.y1 and self.x0 <= x < self.x1

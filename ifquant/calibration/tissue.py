@@ -61,6 +61,17 @@ class TissueMask:
         step = self.step_px
         return bool(self.mask[window.y0 // step : -(-window.y1 // step), window.x0 // step : -(-window.x1 // step)].any())
 
+    def bounds(self, window: Window) -> Window | None:
+        """Smallest part of a window that holds all its tissue; None when it is all glass."""
+        step = self.step_px
+        top, left = window.y0 // step, window.x0 // step
+        inside = self.mask[top : -(-window.y1 // step), left : -(-window.x1 // step)]
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if not len(rows):
+            return None
+        whole = Window(*(int(v) * step for v in (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)))
+        return whole.intersection(window)
+
     def pixels(self, window: Window) -> NDArray[np.bool_]:
         """Expand the mask to full resolution in a window inside the image, bool (Y, X)."""
         rows = np.arange(window.y0, window.y1) // self.step_px

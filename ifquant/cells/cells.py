@@ -35,8 +35,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from ifquant.base import filters
 from ifquant.base.table import GROWTH_CLASSES
 from ifquant.cells import growth_kernel as kernel
 from ifquant.cells import stain_kernels
@@ -220,10 +220,9 @@ def _stain_ratio(
     for channel, of, threshold in zip(markers, roles, thresholds, strict=True):
         if of != role or threshold is None or not math.isfinite(threshold):
             continue
-        values = channel.astype(np.float32)
         if channel.dtype.kind == "f":
-            values[~np.isfinite(values)] = min(threshold, 0.0)
-        smooth = ndimage.gaussian_filter(values, sigma, mode="nearest", radius=math.ceil(SMOOTHING_SIGMAS * sigma))
+            channel = np.where(np.isfinite(channel), channel, min(threshold, 0.0)).astype(np.float32)
+        smooth = filters.gaussian(channel, sigma, math.ceil(SMOOTHING_SIGMAS * sigma))
         if threshold > 0:
             smooth /= np.float32(threshold)
         else:  # a background-subtracted image may have a threshold at or below zero: there is no ratio, the difference must do

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,18 +84,6 @@ def load_part(path: Path) -> dict[str, NDArray[Any]] | None:
         logger.warning("%s is damaged (%s); it is computed again", path, error)
         storage.remove(path)
         return None
-
-
-def save_maps(path: Path, maps: NDArray[np.uint8]) -> None:
-    """Write the maps (K, Y, X) of a lattice cell; packed by the fastest codec, a slide's maps would be as large as one of its channels."""
-    packed = imagecodecs.zstd_encode(maps.tobytes(), level=1)
-    save_part(path, {"shape": np.array(maps.shape), "zstd": np.frombuffer(packed, np.uint8)})
-
-
-def load_maps(path: Path) -> NDArray[np.uint8]:
-    """Inverse of `save_maps`; a damaged file raises."""
-    stored = load_arrays(path)
-    return np.frombuffer(imagecodecs.zstd_decode(stored["zstd"].tobytes()), np.uint8).reshape(stored["shape"])
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def measure_slide(
             pass
 
     if segmenter.lattice_px is not None:
-        stage("maps", compute_maps, _cells_needed(cores(plan.image_shape, segmenter.lattice_px), tiles, shared, calibration))
+        lattice = cores(plan.image_shape, segmenter.lattice_px)
+        stage("maps", compute_maps, [cell for cell in lattice if shared.needs_maps(cell, calibration.tissue)])
     stage("tiles", compute_tile, tiles)
     close_slide()
     parts = [_part(shared, core) for core in tiles]
@@ -181,9 +182,3 @@ def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None
     nucleus = plan.panel.nucleus(options.channel)
     levels = calibration[plan.panel.names[nucleus]] if nucleus is not None else None
     return make_segmenter(options, pixel_size_um=plan.pixel_size_um, calibration=levels)
-
-
-def _cells_needed(lattice: list[Window], tiles: list[Window], plan: SlidePlan, calibration: Calibration) -> list[Window]:
-    """Lattice cells that some tile with tissue looks at."""
-    looked_at = [core.grown(plan.halo_px, plan.image_shape) for core in tiles if calibration.tissue.any(core)]
-    return [cell for cell in lattice if any(cell.intersection(window).size_px for window in looked_at)]

@@ -1,7 +1,8 @@
 """One tile: nuclei > cells > measurements of the objects it owns. A pure function of a `TileTask`, run by any executor.
 
-The window is the core plus a halo that sums the reaches of all stages, so that every owned object, its cell and everything that shaped it
-lies inside. An owned object that still meets an inner border is an error, never half a cell (design, section 4).
+Each stage works on the window it needs: nuclei on the core plus the reaches of all stages, so that every owned object, its cell and
+everything that shaped it lies inside; cells on the owned nuclei plus the reach of growth; measurements on the owned cells. An owned object
+that still meets an inner border is an error, never half a cell (design, section 4). Of a core that is partly glass only the tissue counts.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.base.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
-from ifquant.base.runs import anchors, runs_of
+from ifquant.base.runs import CellRuns, anchors, bounds, runs_of
 from ifquant.base.tiles import Window
-from ifquant.calibration.calibrate import Calibration
+from ifquant.calibration.calibrate import Calibration, TissueMask
 from ifquant.cells import cells as cell_model
 from ifquant.cells import measure
 from ifquant.errors import TileError
 from ifquant.nuclei.segment import Segmenter
+from ifquant.pipeline import maps
 from ifquant.pipeline.masks import Masks, close_masks
-from ifquant.pipeline.parts import TilePart, load_arrays, load_maps, load_part, save_maps, save_part
+from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide, SlideRef
@@ -54,19 +56,31 @@ class SlidePlan:
 
     @property
     def halo_px(self) -> int:
-        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein.
+        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein."""
+        nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
+        return nucleus_px + self.cells_px + self.segmenter.reach_px
+
+    @property
+    def cells_px(self) -> int:
+        """Distance from a nucleus within which everything lies that its cell, and what is measured of it, depend on.
 
         Cells from a mask reach as far as the mask's largest object; which nucleus a cell goes to depends on all nuclei in it.
         """
-        nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
-        compartments_px = math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
-        growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, self.recipe.segmentation.max_diameter_um)
-        masked_px = self.masks.cells_extent_px + nucleus_px if self.masks is not None and self.masks.cells is not None else 0
-        return nucleus_px + max(growth_px, masked_px) + compartments_px + self.segmenter.reach_px
+        options = self.recipe.segmentation
+        growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, options.max_diameter_um)
+        masked_px = 0
+        if self.masks is not None and self.masks.cells is not None:
+            masked_px = self.masks.cells_extent_px + math.ceil(options.max_diameter_um / self.pixel_size_um)
+        return max(growth_px, masked_px) + self.compartments_px
 
-    def map_path(self, cell: Window) -> Path:
-        """Where the segmenter's maps of a lattice cell are kept until the slide is done."""
-        return Path(self.work) / "maps" / f"{cell.y0}_{cell.x0}.npz"
+    @property
+    def compartments_px(self) -> int:
+        """How far outside a cell other cells matter for its measurements."""
+        return math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
+
+    def needs_maps(self, cell: Window, tissue: TissueMask) -> bool:
+        """Whether anything in tissue can depend on the maps of a lattice cell; those of the others count as empty, for every tiling."""
+        return tissue.any(cell.grown(self.halo_px, self.image_shape))
 
     def part_path(self, core: Window) -> Path:
         """Where the part of a tile is kept until the slide is done."""
@@ -109,10 +123,9 @@ def load_calibration(work: str) -> Calibration:
 def compute_maps(task: TileTask) -> Window:
     """Compute and keep the segmenter's maps of one lattice cell (`task.core`)."""
     plan = task.plan
-    path = plan.map_path(task.core)
+    path = maps.path_of(Path(plan.work), task.core)
     if load_part(path) is None:
-        maps = plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape)
-        save_maps(path, maps)
+        maps.save(path, plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape))
     return task.core
 
 
@@ -137,31 +150,49 @@ def tile_part(task: TileTask) -> TilePart:
     """
     plan, core = task.plan, task.core
     calibration = load_calibration(plan.work)
-    if plan.masks is None and not calibration.tissue.any(core):
+    tissue = calibration.tissue
+    inside = core if plan.masks is not None else tissue.bounds(core)
+    if inside is None:
         return TilePart.empty(core)
-    window = core.grown(plan.halo_px, plan.image_shape)
-    nuclei = _nuclei(plan, window, calibration)
-    image = open_slide(plan.ref).read(plan.panel.indices, window)
-    grown = _cells(plan, nuclei, image, window, calibration)
-    y, x = (anchors(nuclei) + np.array([window.y0, window.x0])).T
-    owned = np.flatnonzero((y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)).astype(np.int32) + np.int32(1)
+    nuclei, owned, window = _owned_nuclei(plan, inside, calibration)
+    grown = _cells(plan, nuclei, window, calibration)
     _refuse_cut(grown.labels, owned, window, plan)
+    orphan = grown.orphan_mask[inside.slices_in(window)] & tissue.pixels(inside)
+    found = bounds(grown.labels, owned, (window.y0, window.x0))
+    if found is None:
+        return TilePart(core, {}, CellRuns.empty(), CellRuns.empty(), int(np.count_nonzero(orphan)))
+    small = found.grown(plan.compartments_px, plan.image_shape).intersection(window)
+    nuclei, cells = (np.ascontiguousarray(labels[small.slices_in(window)]) for labels in (nuclei, grown.labels))
+    image = open_slide(plan.ref).read(plan.panel.indices, small)
     table = measured_rows(
-        image, nuclei, grown.labels, owned, window, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
+        image, nuclei, cells, owned, small, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
     )
     table["growth_class"] = grown.growth_class[owned]
     if plan.masks is not None:
         known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
         table["source_label"] = known["source_label"]
         table["flags"] |= known["flags"]
-    orphan = grown.orphan_mask[core.slices_in(window)]
-    return TilePart(
-        core,
-        table,
-        runs_of(nuclei, owned, (window.y0, window.x0)),
-        runs_of(grown.labels, owned, (window.y0, window.x0)),
-        int(np.count_nonzero(orphan)),
-    )
+    nucleus_runs, cell_runs = (runs_of(labels, owned, (small.y0, small.x0)) for labels in (nuclei, cells))
+    return TilePart(core, table, nucleus_runs, cell_runs, int(np.count_nonzero(orphan)))
+
+
+def _owned_nuclei(plan: SlidePlan, inside: Window, calibration: Calibration) -> tuple[NDArray[np.int32], NDArray[np.int32], Window]:
+    """Nuclei of the window that decides the cells of those with their anchor in `inside`: labels (Y, X), labels of the owned, the window.
+
+    The first window is large enough for nuclei of the stated largest diameter; where an owned one is larger, it is enlarged.
+    """
+    window = inside.grown(plan.halo_px, plan.image_shape)
+    while True:
+        nuclei = _nuclei(plan, window, calibration)
+        y, x = (anchors(nuclei) + np.array([window.y0, window.x0])).T
+        here = (y >= inside.y0) & (y < inside.y1) & (x >= inside.x0) & (x < inside.x1)
+        owned = np.flatnonzero(here).astype(np.int32) + np.int32(1)
+        found = bounds(nuclei, owned, (window.y0, window.x0))
+        needed = (inside if found is None else inside.hull(found)).grown(plan.cells_px, plan.image_shape)
+        exact = needed.grown(plan.segmenter.reach_px, plan.image_shape)
+        if exact.intersection(window) == exact:
+            return np.ascontiguousarray(nuclei[needed.slices_in(window)]), owned, needed
+        window = window.hull(exact)
 
 
 def measured_rows(
@@ -201,13 +232,13 @@ def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.u
 
 
 def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> NDArray[np.int32]:
-    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), _map_reader(plan), window, plan.image_shape)
+    tissue = calibration.tissue
+    read_maps = maps.reader(Path(plan.work), plan.segmenter.lattice_px or 1, plan.image_shape, lambda cell: plan.needs_maps(cell, tissue))
+    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), read_maps, window, plan.image_shape)
     return nuclei if plan.masks is not None else _on_tissue(nuclei, window, calibration)
 
 
-def _cells(
-    plan: SlidePlan, nuclei: NDArray[np.int32], image: NDArray[Any], window: Window, calibration: Calibration
-) -> cell_model.GrownCells:
+def _cells(plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration) -> cell_model.GrownCells:
     """Grow the cells of a window, or take them from the mask."""
     paired = plan.masks.pair(nuclei, window) if plan.masks is not None else None
     if paired is not None:
@@ -216,7 +247,7 @@ def _cells(
     guides = plan.panel.positions("tumor", "myeloid")
     return cell_model.grow_cells(
         nuclei,
-        image[list(guides)],
+        open_slide(plan.ref).read([plan.panel.indices[i] for i in guides], window),
         roles=[plan.panel.channels[i].role for i in guides],
         thresholds=[_threshold(plan.recipe, calibration, plan.panel.names[i]) for i in guides],
         pixel_size_um=plan.pixel_size_um,
@@ -263,29 +294,3 @@ def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
     index = plan.panel.nucleus(plan.recipe.segmentation.channel)
     position = plan.panel.indices[index] if index is not None else 0
     return lambda window: open_slide(plan.ref).read([position], window)[0]
-
-
-def _map_reader(plan: SlidePlan) -> Callable[[Window], NDArray[np.uint8]]:
-    """Read maps of any window from the stored lattice cells."""
-    step = plan.segmenter.lattice_px or 1
-    height, width = plan.image_shape
-
-    def read(window: Window) -> NDArray[np.uint8]:
-        out: NDArray[np.uint8] | None = None
-        for y in range(window.y0 // step * step, window.y1, step):
-            for x in range(window.x0 // step * step, window.x1, step):
-                cell = Window(y, x, min(y + step, height), min(x + step, width))
-                maps = _stored_maps(str(plan.map_path(cell)))
-                if out is None:
-                    out = np.zeros((maps.shape[0], *window.shape), np.uint8)
-                common = cell.intersection(window)
-                out[(slice(None), *common.slices_in(window))] = maps[(slice(None), *common.slices_in(cell))]
-        assert out is not None
-        return out
-
-    return read
-
-
-@lru_cache(maxsize=16)
-def _stored_maps(path: str) -> NDArray[np.uint8]:
-    return load_maps(Path(path))

@@ -1,0 +1,25 @@
+"""The package's own filters against scipy's, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+
+from ifquant.base import filters
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize(("sigma", "radius"), [(0.6, 2), (0.3, 1), (0.55, None), (3.3, None), (12.0, None)])
+def test_gaussian_has_the_bits_of_scipys(dtype: type, sigma: float, radius: int | None) -> None:
+    values = (np.random.default_rng(0).random((83, 61)) * 100_000).astype(dtype)
+    how = {"truncate": 3.0} if radius is None else {"radius": radius}
+    expected = ndi.gaussian_filter(values.astype(np.float32), sigma, mode="nearest", **how)
+    np.testing.assert_array_equal(filters.gaussian(values, sigma, radius), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 2), (0, 7)])
+def test_gaussian_of_small_images(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(1).random(shape, np.float32)
+    expected = ndi.gaussian_filter(values, 2.0, truncate=3.0, mode="nearest")
+    np.testing.assert_array_equal(filters.gaussian(values, 2.0), expected)
