@@ -19,8 +19,8 @@ from ifquant.calibration.calibrate import calibrate_array
 from ifquant.classes.gates import fit_gate
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports.picture import Read
 from ifquant.reports.result import SlideResult
+from ifquant.reports.stack import Read
 from ifquant.slides.panel import find_panel
 from ifquant.slides.slide import SlideInfo, SlideRef
 from ifquant.spatial.tumor_region import tumor_region_of_cells

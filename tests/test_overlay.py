@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from ifquant.base.runs import runs_of
-from ifquant.base.tiles import Window
+from ifquant.base.tiles import Window, cores
 from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports import overlay, picture
-from ifquant.reports.picture import Stack, View
+from ifquant.reports import lines, overlay, picture
+from ifquant.reports import stack as stacks
+from ifquant.reports.picture import View
+from ifquant.reports.stack import Stack
 
 
 def small(**more: object) -> tuple[object, object]:
@@ -61,19 +63,33 @@ def test_blending_is_additive_and_keeps_the_hue_where_it_is_too_bright() -> None
 
 def test_block_means_are_exact_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).integers(0, 4096, (2, 301, 207)).astype(np.uint16)
-    means = picture.block_means(image, 3)
+    means = stacks.block_means(image, 3)
     assert means.shape == (2, 101, 69)
     assert means[0, 0, 0] == image[0, :3, :3].mean()
     assert means[1, -1, -1] == image[1, 300:, 204:].mean()
-    whole = picture.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
-    monkeypatch.setattr(picture, "READ_BLOCK_PX", 64)
-    parts = picture.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
+    whole = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
+    monkeypatch.setattr(stacks, "READ_BLOCK_PX", 64)
+    parts = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
     np.testing.assert_array_equal(whole.pixels, parts.pixels)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_blocks_collected_in_any_order_give_the_picture_that_is_read(dtype: type, step: int) -> None:
+    image = (np.random.default_rng(1).random((2, 301, 207)) * 250).astype(dtype)
+    ranges = [(3.0, 200.0), (10.5, 11.0)]
+    read = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), ranges, 301 // step)
+    builder = stacks.StackBuilder((301, 207), step)
+    for block in reversed(cores((301, 207), 96)):
+        builder.add(block, stacks.reduced(image[:, block.y0 : block.y1, block.x0 : block.x1], step))
+    collected = builder.stack(ranges)
+    assert (collected.step, collected.window) == (read.step, read.window)
+    np.testing.assert_array_equal(collected.pixels, read.pixels)
 
 
 def test_pixels_that_are_not_finite_are_black() -> None:
     pixels = np.array([[[np.nan, np.inf, 1.0, -np.inf]]], np.float32)
-    assert picture.displayed(picture.block_means(pixels, 1), [(0.0, 1.0)]).tolist() == [[[0, 0, 255, 0]]]
+    assert stacks.displayed(stacks.block_means(pixels, 1), [(0.0, 1.0)]).tolist() == [[[0, 0, 255, 0]]]
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1.0, 1.7, 3.0])
@@ -114,12 +130,12 @@ def test_small_cells_are_filled() -> None:
 
 def test_pair_lines_run_to_the_nearest_target_cell() -> None:
     result, _ = small()
-    pairs = overlay.nearest_pairs(result.table, "myeloid", "tumor")
+    pairs = lines.nearest_pairs(result.table, "myeloid", "tumor")
     lengths = [np.hypot(*(pair[1] - pair[0])) * result.pixel_size_um for pair in pairs]
     wanted = result.table.loc[result.table["phenotype"] == "myeloid", "nearest_tumor_um"]
     np.testing.assert_allclose(lengths, wanted)
-    assert overlay.nearest_pairs(result.table, "myeloid", "absent") == []
-    own = overlay.nearest_pairs(result.table, "tumor", "tumor")
+    assert lines.nearest_pairs(result.table, "myeloid", "absent") == []
+    own = lines.nearest_pairs(result.table, "tumor", "tumor")
     assert all((pair[0] != pair[1]).any() for pair in own)
 
 
@@ -133,7 +149,7 @@ def test_detail_window_lies_in_the_image_where_cells_touch() -> None:
 
 def test_dashes_cover_half_of_an_outline() -> None:
     outline = np.array([[0, 0], [0, 100], [100, 100], [100, 0], [0, 0]], float)
-    dashes = overlay.dashed(outline, 10)
+    dashes = lines.dashed(outline, 10)
     assert sum(np.hypot(*np.diff(dash, axis=0).T).sum() for dash in dashes) == pytest.approx(200)
 
 

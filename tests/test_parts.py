@@ -11,7 +11,7 @@ from ifquant.pipeline import maps as stored
 def test_maps_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
     maps = np.random.default_rng(0).integers(0, 256, (2, 70, 90)).astype(np.uint8)
     maps[:, 20:] = 0
-    path = tmp_path / "maps" / "0_0.npz"
+    path = tmp_path / "0_0.npz"
     stored.save(path, maps)
     np.testing.assert_array_equal(stored.load(path), maps)
     content = bytearray(path.read_bytes())

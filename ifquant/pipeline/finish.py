@@ -145,6 +145,7 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         regions=None if job.regions is None else str(job.regions),
         warnings=tuple(_warnings(prepared, measured, gates, n)),
         pairs=_contacts(prepared, outlines, nuclei, codes, names),
+        overview=measured.overview,
         digests=digests,
     )
 

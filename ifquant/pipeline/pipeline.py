@@ -6,12 +6,13 @@ that was killed at any moment goes on with the tiles that are missing.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from ifquant.pipeline.masks import MaskFiles, Masks, look_at
 from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, load_part, save_part
 from ifquant.pipeline.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.recipes.recipe import Recipe
+from ifquant.reports.stack import Stack, StackBuilder, reduced, step_for
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import SlideRef
 
@@ -67,19 +69,21 @@ class Uncalibrated:
 
 @dataclass(frozen=True)
 class ScanTask:
-    """One block of pass 1; with `tissue`, only the pixels on it are counted."""
+    """One block of pass 1; with `tissue`, only the pixels on it are counted. `shown_step` asks for the block's part of the overview."""
 
     ref: SlideRef
     channels: tuple[int, ...]
     window: Window
     step_px: int
     tissue: NDArray[np.bool_] | None = None
+    shown_step: int | None = None
 
 
-def scan(task: ScanTask) -> HistogramPart:
-    """Histogram and coarse sums of one block."""
+def scan(task: ScanTask) -> tuple[HistogramPart, NDArray[Any] | None]:
+    """Histogram and coarse sums of one block, and what the overview picture needs of it."""
     pixels = open_slide(task.ref).read(task.channels, task.window)
-    return calibrate.scan_block(pixels, task.window, task.step_px, task.tissue)
+    part = calibrate.scan_block(pixels, task.window, task.step_px, task.tissue)
+    return part, None if task.shown_step is None else reduced(pixels, task.shown_step)
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,37 @@ class Measured:
     cells: Assembled
     tile_cores: tuple[Window, ...]
     warnings: tuple[str, ...] = ()
+    overview: Stack | None = None
 
 
-def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> Calibration:
-    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much is glass)."""
+def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> tuple[Calibration, Stack]:
+    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much is glass); also its overview picture."""
     step = calibrate.grid_step_px(plan.recipe.tissue.step_um, plan.pixel_size_um)
-    windows = cores(plan.image_shape, -(-SCAN_BLOCK_PX // step) * step)
+    shown_step = step_for(plan.image_shape, plan.recipe.picture.max_size_px)
+    both = math.lcm(step, shown_step)
+    windows = cores(plan.image_shape, -(-SCAN_BLOCK_PX // both) * both)
+    picture = StackBuilder(plan.image_shape, shown_step)
 
     def count(stage: str, tissue: TissueMask | None) -> SlideHistogram:
         wanted = [window for window in windows if tissue is None or tissue.any(window)]
-        mask = None if tissue is None else tissue.mask
-        tasks = [ScanTask(plan.ref, plan.panel.indices, window, step, mask) for window in wanted]
+        mask, shown = (None, shown_step) if tissue is None else (tissue.mask, None)
+        tasks = [ScanTask(plan.ref, plan.panel.indices, window, step, mask, shown) for window in wanted]
         parts = run_tasks(pool, scan, tasks, in_flight=in_flight)
-        return calibrate.merge(_counted(parts, stage, len(tasks), advance), plan.image_shape)
+        return calibrate.merge(_collected(_counted(parts, stage, len(tasks), advance), picture), plan.image_shape)
 
     everything = count("calibrate", None)
     tissue = calibrate.find_tissue(everything, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
     second = calibrate.needs_second_pass(tissue) and bool(tissue.mask.any())
     counted = count("calibrate tissue", tissue) if second else everything
-    return calibrate.calibrate(counted, tissue, plan.panel.names, max_value=plan.max_value)
+    calibration = calibrate.calibrate(counted, tissue, plan.panel.names, max_value=plan.max_value)
+    return calibration, picture.stack([channel.display for channel in calibration.channels])
+
+
+def _collected(scanned: Iterable[tuple[HistogramPart, NDArray[Any] | None]], picture: StackBuilder) -> Iterator[HistogramPart]:
+    for part, shown in scanned:
+        if shown is not None:
+            picture.add(part.window, shown)
+        yield part
 
 
 def _counted(results: Iterable[T], stage: str, total: int, advance: Advance) -> Iterator[T]:
@@ -139,13 +155,7 @@ def measure_slide(
     plan = replace(plan, ref=replace(plan.ref, paths=tuple(os.path.abspath(path) for path in plan.ref.paths)))
     for folder in (work, work / "maps", work / "tiles"):
         storage.make_folder(folder)
-    stored = work / "calibration.npz"
-    kept = load_part(stored)
-    if kept is not None:
-        calibration = Calibration.from_arrays(kept)
-    else:
-        calibration = calibration or calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
-        save_part(stored, calibration.to_arrays())
+    calibration, overview = _calibrated(plan, work, calibration, pool=pool, in_flight=in_flight, advance=advance)
     masks = look_at(plan.masks, work, plan.image_shape, plan.ref.crop) if plan.masks is not None else None
     segmenter = _segmenter(plan, calibration, masks)
     shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks)
@@ -163,7 +173,24 @@ def measure_slide(
     close_slide()
     parts = [_part(shared, core) for core in tiles]
     warnings = masks.objects.warnings() if masks is not None else ()
-    return Measured(calibration, assemble(parts), tuple(tiles), warnings)
+    return Measured(calibration, assemble(parts), tuple(tiles), warnings, overview)
+
+
+def _calibrated(
+    plan: Uncalibrated, work: Path, given: Calibration | None, *, pool: Executor, in_flight: int, advance: Advance
+) -> tuple[Calibration, Stack | None]:
+    """Calibration and overview of a slide: those kept in `work`, or made and kept. Without an overview the picture is read at the end."""
+    stored, shown = work / "calibration.npz", work / "overview.npz"
+    kept = load_part(stored)
+    if kept is not None:
+        seen = load_part(shown)
+        whole = Window(0, 0, *plan.image_shape)
+        return Calibration.from_arrays(kept), None if seen is None else Stack(seen["pixels"], whole, int(seen["step"]))
+    calibration, overview = (given, None) if given else calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
+    if overview is not None:
+        save_part(shown, {"pixels": overview.pixels, "step": np.array(overview.step)})
+    save_part(stored, calibration.to_arrays())
+    return calibration, overview
 
 
 def _part(plan: SlidePlan, core: Window) -> TilePart:

@@ -28,8 +28,8 @@ from ifquant.files import storage, table_files
 from ifquant.files.packing import packed
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports import overlay, picture
-from ifquant.reports.picture import Stack
 from ifquant.reports.result import SlideResult
+from ifquant.reports.stack import Stack
 from ifquant.reports.summary import margin_table, sample_columns, summary_row
 from ifquant.slides.omezarr import CHUNK_MANIFEST
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
@@ -63,7 +63,7 @@ def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
         def read(window: Window) -> NDArray[Any]:
             return slide.read(channels, window)
 
-        overview = overlay.read_overview(result, read)
+        overview = result.overview if result.overview is not None else overlay.read_overview(result, read)
         write_labels(result, folder, overview)
         storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
         storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import cKDTree
@@ -21,8 +20,10 @@ from scipy.spatial import cKDTree
 from ifquant.base.table import proximity_pair
 from ifquant.base.tiles import Window
 from ifquant.reports import picture
-from ifquant.reports.picture import Read, Stack, View
+from ifquant.reports.lines import dashed, in_view, nearest_pairs
+from ifquant.reports.picture import View
 from ifquant.reports.result import SlideResult
+from ifquant.reports.stack import Read, Stack, read_stack
 
 MIN_OUTLINED_PX = 6.0
 """Median cell diameter (picture px) below which cells are filled instead of outlined."""
@@ -55,7 +56,7 @@ def overlay_png(result: SlideResult, stack: Stack) -> bytes:
 def detail_png(result: SlideResult, read: Read) -> bytes:
     """detail.png: the part of the slide with most contacts between `from` and `to` cells, enlarged. `read`: see `read_overview`."""
     view = picture.fit(detail_window(result), DETAIL_PX, max_zoom=8)
-    stack = picture.read_stack(read, view.window, display_ranges(result), DETAIL_PX)
+    stack = read_stack(read, view.window, display_ranges(result), DETAIL_PX)
     return png(framed(result, view, rendered(result, stack, view)))
 
 
@@ -67,7 +68,7 @@ def read_overview(result: SlideResult, read: Read) -> Stack:
     read
         Reads a window (C, Y, X) of the channels of ``result.panel``, in its order.
     """
-    return picture.read_stack(read, Window(0, 0, *result.image_shape), display_ranges(result), result.recipe.picture.max_size_px)
+    return read_stack(read, Window(0, 0, *result.image_shape), display_ranges(result), result.recipe.picture.max_size_px)
 
 
 def display_ranges(result: SlideResult) -> list[tuple[float, float]]:
@@ -147,7 +148,7 @@ def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
     dash_px = max(view.shape) / 160 / view.scale
     for outline in region_outlines(result):
         lines += [(dash, 0.8) for dash in dashed(outline, dash_px)]
-    lines = _in_view(lines, view)
+    lines = in_view(lines, view)
     if not lines:
         return None
     factor = picture.SUPERSAMPLE
@@ -166,53 +167,11 @@ def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
     return np.concatenate([alpha * np.array(_REGION, np.float32) / 255, alpha], axis=2)
 
 
-def _in_view(lines: list[tuple[NDArray[np.float64], float]], view: View) -> list[tuple[NDArray[np.float64], float]]:
-    """Lines that come near a view: an enlarged detail shows a few of tens of thousands."""
-    if not lines:
-        return []
-    points = np.concatenate([points for points, _ in lines])
-    first = np.cumsum([0, *(len(points) for points, _ in lines[:-1])])
-    low, high = np.minimum.reduceat(points, first), np.maximum.reduceat(points, first)
-    margin = max(view.window.shape) / 8
-    window = view.window
-    near = (low < np.array([window.y1, window.x1]) + margin).all(axis=1) & (high > np.array([window.y0, window.x0]) - margin).all(axis=1)
-    return [lines[i] for i in np.flatnonzero(near)]
-
-
 def region_outlines(result: SlideResult) -> list[NDArray[np.float64]]:
     """Outlines of the tumor region, each (n, 2) as y, x in px of the image."""
     if result.tumor_region is None:
         return []
     return [np.asarray(ring[:, ::-1] / result.pixel_size_um) for ring in result.tumor_region.rings_um]
-
-
-def nearest_pairs(table: pd.DataFrame, source: str | None, target: str | None) -> list[NDArray[np.float64]]:
-    """Per `source` cell the line (2, 2) from its centroid to that of the nearest other `target` cell, as y, x in px."""
-    centers = table[["y_px", "x_px"]].to_numpy(np.float64)
-    starts, ends = (np.flatnonzero((table["phenotype"] == name).to_numpy(bool)) for name in (source, target))
-    if not len(starts) or not len(ends):
-        return []
-    found = cKDTree(centers[ends]).query(centers[starts], k=min(2, len(ends)))[1].reshape(len(starts), -1)
-    nearest = [next((ends[i] for i in row if ends[i] != start), None) for start, row in zip(starts, found, strict=True)]
-    return [np.stack([centers[start], centers[end]]) for start, end in zip(starts, nearest, strict=True) if end is not None]
-
-
-def dashed(outline: NDArray[np.float64], dash_px: float) -> list[NDArray[np.float64]]:
-    """Cut a polyline (n, 2) into dashes of `dash_px` with gaps of the same length."""
-    steps = np.hypot(*np.diff(outline, axis=0).T)
-    along = np.concatenate(([0.0], np.cumsum(steps)))
-    starts = np.arange(0, along[-1], 2 * dash_px)
-    ends = np.minimum(starts + dash_px, along[-1])
-    first, last = np.searchsorted(along, starts, side="right"), np.searchsorted(along, starts + dash_px, side="left")
-    corners = np.maximum(last - first, 0)  # of the outline, inside each dash
-    bounds = np.concatenate(([0], np.cumsum(corners + 2)))
-    at = np.empty(bounds[-1])
-    at[bounds[:-1]], at[bounds[1:] - 1] = starts, ends
-    inner = np.ones(len(at), np.bool_)
-    inner[bounds[:-1]] = inner[bounds[1:] - 1] = False
-    at[inner] = along[np.repeat(first - np.cumsum(corners) + corners, corners) + np.arange(corners.sum())]
-    points = np.stack([np.interp(at, along, outline[:, 0]), np.interp(at, along, outline[:, 1])], axis=1)
-    return np.split(points, bounds[1:-1])
 
 
 def framed(result: SlideResult, view: View, pixels: NDArray[np.uint8]) -> Image.Image:

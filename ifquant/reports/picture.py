@@ -1,12 +1,12 @@
 """Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale, outlines as ink.
 
-Everything here is pure; overlay.py lays the parts out. Pixels are read once, block by block, into a `Stack`: 8-bit channels in their
-calibrated display ranges, reduced by block means. A `View` maps a window of the image to a picture of any scale.
+Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack` (stack.py). A `View` maps a window of the image to a
+picture of any scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,7 @@ from ifquant.base.runs import CellRuns, paint
 from ifquant.base.tiles import Window
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import HIDDEN, colors
-
-Read = Callable[[Window], NDArray[np.generic]]
-"""Read a window (C, Y, X) of the picture's channels."""
+from ifquant.reports.stack import Stack
 
 GAMMA = 0.65
 """Exponent of the display: lifts dim signal a little, as viewers of fluorescence do."""
@@ -28,7 +26,6 @@ CONTEXT = {"nucleus": 0.55, "tumor": 0.85}
 """Brightness by role: what carries the eye to a place stays below what is measured there."""
 SUPERSAMPLE = 2
 """Ink is drawn at this multiple of the picture's scale and averaged: smooth lines."""
-READ_BLOCK_PX = 2048
 MAX_ZOOM = 8
 
 PHENOTYPE_PALETTE = ("#56b4e9", "#f0e442", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#0072b2", "#ffffff")
@@ -79,61 +76,6 @@ class View:
 def fit(window: Window, max_size_px: int, max_zoom: float) -> View:
     """View of a window whose longest side is `max_size_px`, but enlarged at most `max_zoom` times."""
     return View(window, min(max_size_px / max(*window.shape, 1), max_zoom))
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Channels of a window for display.
-
-    Attributes
-    ----------
-    pixels : uint8 (C, h, w)
-        0 = black and 255 = white of each channel's display range; means of `step` x `step` image pixels (fewer at the far borders).
-    """
-
-    pixels: NDArray[np.uint8]
-    window: Window
-    step: int
-
-
-def read_stack(read: Read, window: Window, ranges: Sequence[tuple[float, float]], max_size_px: int) -> Stack:
-    """Read a window block by block into a `Stack` whose longest side is between `max_size_px` and twice that, if the window is that large.
-
-    Parameters
-    ----------
-    ranges
-        Raw values shown as black and white, per channel. Pixels that are not finite count as 0.
-    """
-    height, width = window.shape
-    step = max(max(height, width) // max_size_px, 1)
-    out = np.zeros((len(ranges), -(-height // step), -(-width // step)), np.uint8)
-    block = max(READ_BLOCK_PX // step, 1) * step
-    for top in range(0, height, block):
-        for left in range(0, width, block):
-            y0, x0 = window.y0 + top, window.x0 + left
-            pixels = read(Window(y0, x0, min(y0 + block, window.y1), min(x0 + block, window.x1)))
-            shown = displayed(block_means(pixels, step), ranges)
-            out[:, top // step : top // step + shown.shape[1], left // step : left // step + shown.shape[2]] = shown
-    return Stack(out, window, step)
-
-
-def block_means(pixels: NDArray[np.generic], step: int) -> NDArray[np.float64]:
-    """Means of `step` x `step` pixels of (C, Y, X), of what there is at the far borders; not-finite pixels count as 0."""
-    if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
-    if step == 1:
-        return pixels.astype(np.float64)
-    sums = _block_sums(np.ascontiguousarray(pixels), step)
-    rows, columns = np.arange(0, pixels.shape[1], step), np.arange(0, pixels.shape[2], step)
-    return np.asarray(sums / np.outer(np.diff([*rows, pixels.shape[1]]), np.diff([*columns, pixels.shape[2]])))
-
-
-def displayed(pixels: NDArray[np.floating], ranges: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
-    """Channels (C, h, w) scaled from their display ranges to 0..255, clipped and rounded."""
-    out = np.empty(pixels.shape, np.uint8)
-    for i, (low, high) in enumerate(ranges):
-        out[i] = (np.clip((pixels[i] - low) / max(high - low, 1e-12), 0, 1) * 255 + 0.5).astype(np.uint8)
-    return out
 
 
 def blended(shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float], gamma: float = GAMMA) -> NDArray[np.uint8]:
@@ -197,24 +139,6 @@ def over(picture: NDArray[np.float32], layer: NDArray[np.float32]) -> NDArray[np
 def as_uint8(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """0..1 to 0..255, rounded."""
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-@njit(cache=True)
-def _block_sums(pixels, step):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add up `step` x `step` pixels of (C, Y, X), column by column first."""
-    channels, height, width = pixels.shape
-    sums = np.zeros((channels, -(-height // step), -(-width // step)), np.float64)
-    columns = np.empty(width, np.float64)
-    for c in range(channels):
-        for i in range(sums.shape[1]):
-            columns[:] = 0
-            for y in range(i * step, min((i + 1) * step, height)):
-                for x in range(width):
-                    columns[x] += pixels[c, y, x]
-            for j in range(sums.shape[2]):
-                for x in range(j * step, min((j + 1) * step, width)):
-                    sums[c, i, j] += columns[x]
-    return sums
 
 
 @njit(cache=True)

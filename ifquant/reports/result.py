@@ -13,6 +13,7 @@ from ifquant.calibration.calibrate import Calibration
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import SlideError
 from ifquant.recipes.recipe import Recipe
+from ifquant.reports.stack import Stack
 from ifquant.slides.panel import Panel
 from ifquant.slides.samples import Sample
 from ifquant.slides.slide import SlideInfo, SlideRef
@@ -41,6 +42,8 @@ class SlideResult:
         Sentences for people.
     pairs
         Contacts of responders with sources (`pairs_table`), where the recipe has [priming].
+    overview
+        The whole slide for display, where the pass that calibrated it has made it.
     digests
         Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
     review
@@ -63,6 +66,7 @@ class SlideResult:
     regions: str | None = None
     warnings: tuple[str, ...] = ()
     pairs: pd.DataFrame | None = None
+    overview: Stack | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     review: Mapping[str, Any] | None = None
 
