@@ -52,6 +52,23 @@ def test_twenty_steps_resumed_and_exported(tmp_path, capsys):
     np.testing.assert_allclose(maps, expected, atol=2e-5)
 
 
+def test_training_begins_with_the_shipped_weights():
+    """The folded network, loaded back, gives the shipped maps with BatchNorm in either mode; another architecture is refused."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from ifquant.nuclei.unet import MODEL
+
+    images = np.stack([data.normalised(data.tissue_field(number, 160)[0]) for number in range(2)])[:, None]
+    (maps,) = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+    net = network.UNet()
+    network.start_from_onnx(net, MODEL, torch.from_numpy(images))
+    for mode in (net.train(), net.eval()):
+        with torch.no_grad():
+            np.testing.assert_allclose(torch.sigmoid(mode(torch.from_numpy(images))).numpy(), maps, atol=1e-4)
+    with pytest.raises(ValueError, match="architecture"):
+        network.start_from_onnx(network.UNet((4, 8, 8, 8, 8)), MODEL, torch.from_numpy(images))
+
+
 def test_a_few_steps_learn():
     """Forty steps on one batch must bring the loss down by a third: the network, the loss and the targets fit together."""
     torch.manual_seed(0)

@@ -74,6 +74,7 @@ def draw(log: list[dict[str, float]], scores: dict[str, Any], path: Path) -> Non
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
         twin = axis.secondary_xaxis("top", functions=_steps(log))
+        twin.xaxis.set_major_locator(plt.MaxNLocator(5))
         twin.set_xlabel("steps")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
