@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ifquant.nuclei.segment import segment_nuclei
     from ifquant.pipeline.analyze import analyze
     from ifquant.pipeline.cohort import run
+    from ifquant.tables.read_cells import read_cells
 
-__all__ = ["__version__", "analyze", "evaluate", "quantify", "run", "segment_cells", "segment_nuclei"]
+__all__ = ["__version__", "analyze", "evaluate", "quantify", "read_cells", "run", "segment_cells", "segment_nuclei"]
 
 _HOME = {
     "run": "ifquant.pipeline.cohort",
@@ -27,6 +28,7 @@ _HOME = {
     "segment_cells": "ifquant.cells.cells",
     "quantify": "ifquant.cells.measure",
     "evaluate": "ifquant.nuclei.evaluation",
+    "read_cells": "ifquant.tables.read_cells",
 }
 
 

@@ -19,6 +19,8 @@ from ifquant.pipeline.execution import Execution, one_thread_per_library
 
 one_thread_per_library()
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="ifquant",
     no_args_is_help=True,
@@ -233,25 +235,31 @@ def _terminated(signum: int, frame: Any) -> NoReturn:
     raise SystemExit(143)
 
 
+def _interrupted() -> NoReturn:
+    typer.echo("ifquant: interrupted. Finished slides and tiles are kept; the same command goes on from here.", err=True)
+    sys.exit(INTERRUPTED)
+
+
 def main() -> None:
     """Run the command line and map every outcome to the documented exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of an interrupt
+            _interrupted()
         sys.exit(code if isinstance(code, int) else 0)
     except IfquantError as error:
         typer.echo(f"ifquant: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("ifquant: interrupted. Finished slides and tiles are kept; the same command goes on from here.", err=True)
-        sys.exit(130)
+        _interrupted()
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "show"):
             error.show()
             sys.exit(2)
-        if type(error).__name__ == "Abort":
-            sys.exit(130)
+        if type(error).__name__ == "Abort":  # what click makes of it
+            _interrupted()
         raise
 
 

@@ -211,6 +211,7 @@ class _Run:
         earlier = None if self.execution.fresh else finished(prepared.folder)
         if earlier is not None and earlier["digests"] == digests and outputs.whole(prepared.folder, self.recipe):
             storage.remove(prepared.folder / WORK)
+            outputs.refresh_sample(prepared.folder, job.sample, self.recipe)
             return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample)
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)

@@ -32,6 +32,7 @@ from ifquant.reports.result import SlideResult
 from ifquant.reports.stack import Stack
 from ifquant.reports.summary import margin_table, sample_columns, summary_row
 from ifquant.slides.omezarr import CHUNK_MANIFEST
+from ifquant.slides.samples import Sample
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 FORMAT = "ifquant slide 1"
@@ -168,6 +169,18 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
         "files": dict(files),
         **({} if result.review is None else {"review": dict(result.review)}),
     }
+
+
+def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
+    """Put what the sample sheet says now into a finished slide's slide.json: a sheet may change, the cells do not."""
+    record = storage.read_json(folder / "slide.json")
+    before, now = record["sample"], sample_columns(sample)
+    if before == now:
+        return
+    for name in sample_names(recipe, list(before)).values():
+        del record["summary"][name]
+    record["summary"] |= {new: now[given] for given, new in sample_names(recipe, list(now)).items()}
+    storage.write_json(folder / "slide.json", record | {"sample": now})
 
 
 def whole(folder: Path, recipe: Recipe) -> bool:
