@@ -212,6 +212,11 @@ def test_what_cannot_be_tested_says_so() -> None:
     cramped = shift_test(rng.random((40, 2)) * 70, rng.random((40, 2)) * 70, small, np.linspace(5, 60, 5))
     assert cramped.p is None
     assert "shifts keep half of the source cells" in str(cramped.reason)
+    dense = shift_test(uniform(rng, 100), np.vstack([uniform(rng, 900) for _ in range(5)]), TISSUE, R, statistic="G")
+    assert dense.p is None
+    assert "known to have no target cell within 20 um; 20 are needed" in str(dense.reason)
+    with pytest.raises(RequestError, match="no distance above beyond_um"):
+        shift_test(uniform(rng, 50), uniform(rng, 50), TISSUE, [5.0, 15.0])
     with pytest.raises(RequestError, match="source, target or neither"):
         labelling_test(uniform(rng, 50), np.ones(50, bool), np.ones(50, bool), TISSUE, R)
 
@@ -331,9 +336,9 @@ def test_enrichment_refuses_what_it_cannot_count() -> None:
 def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -> None:
     rng = np.random.default_rng(8)
     target, other = uniform(rng, 200), uniform(rng, 200)
-    source = target[:60] + rng.normal(0, 10, (60, 2))
+    source = np.vstack((target[:40] + rng.normal(0, 10, (40, 2)), uniform(rng, 60)))
     cells = np.vstack((source, target, other))
-    code = np.repeat([1, 0, 2], [60, 200, 200])
+    code = np.repeat([1, 0, 2], [100, 200, 200])
     names = ["tumor", "myeloid", "other"]
     found = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1)
     assert found.n_outside == np.count_nonzero(~TISSUE.contains(*cells.T))
@@ -360,7 +365,7 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     for _, rows in table[table["null"] != "none"].groupby(["statistic", "null"]):  # the curve leaves its band exactly when p is small
         assert ((rows["observed"] < rows["low"]) | (rows["observed"] > rows["high"])).any() == (rows["p"].iloc[0] <= 0.05)
     assert found.neighbours is not None
-    assert found.neighbours.log2_ratio[0, 1] > 1
+    assert found.neighbours.log2_ratio[0, 1] > 0.5
     again = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1)
     assert again.table().equals(table)
     from_cells = slide_proximity(*cells.T, code, names, None, source="myeloid", target="tumor", r_um=R, n_null=119)

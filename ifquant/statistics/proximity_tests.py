@@ -206,6 +206,12 @@ def shift_test(
 
     observed = value(sources)
     estimate = cross_k(sources, targets, region, r, correction="seen") if statistic == "L" else cross_g(sources, targets, region, r)
+    curve = _linear(estimate)
+    if statistic == "G":
+        free = np.minimum(tree.query(sources)[0], windows.border_distance_um(region, sources)) > beyond_um
+        if np.count_nonzero(free) < MIN_CELLS:
+            few = f"{np.count_nonzero(free)} {names[0]} cells are known to have no {names[1]} cell within {beyond_um:g} um"
+            return ProximityTest(question, "random shift", curve, None, 0, seed, f"not testable: {few}; {MIN_CELLS} are needed")
     curves: list[Floats] = []
     kept: list[float] = []
     tried = 0
@@ -216,17 +222,15 @@ def shift_test(
         moved = sources + shift
         moved = moved[region.contains(moved[:, 0], moved[:, 1])]
         if len(moved) >= MIN_KEPT * len(sources):
-            curves.append(value(moved))
-            kept.append(len(moved) / len(sources))
-    curve = _linear(estimate)
+            shifted = value(moved)
+            if np.isfinite(shifted).all():  # G: where all moved cells found a target within beyond_um, nothing is left to compare
+                curves.append(shifted)
+                kept.append(len(moved) / len(sources))
     if len(curves) < MIN_SHIFTS:
-        few = f"{len(curves)} of {tried} shifts keep half of the {names[0]} cells in the tissue; {MIN_SHIFTS} are needed"
+        few = f"{len(curves)} of {tried} shifts keep half of the {names[0]} cells in the tissue and give a curve; {MIN_SHIFTS} are needed"
         return ProximityTest(question, "random shift", curve, None, len(curves), seed, f"not testable: {few}")
     mean = np.vstack((observed[None], curves)).mean(axis=0)
     scaled = mean + (np.array(curves) - mean) * np.sqrt(kept)[:, None]
-    if not np.isfinite(observed).any():
-        reason = f"not testable: every {names[0]} cell has a {names[1]} cell within {beyond_um:g} um"
-        return ProximityTest(question, "random shift", curve, None, len(curves), seed, reason)
     envelope = global_envelope(observed, scaled, method="mad", alternative=alternative)
     return ProximityTest(question, "random shift", curve, _shown(envelope, estimate, observed, far), len(curves), seed)
 
