@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from point_cohorts import write_cohort
+from scipy.spatial import cKDTree
+from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
 from ifquant.errors import RequestError, ResourceError
@@ -238,8 +240,11 @@ def test_wrong_requests_are_refused(primed: Path, tmp_path: Path) -> None:
         analyze(primed / "cells.csv", out=tmp_path / "out")
     text = (primed / "recipe.toml").read_text("utf-8")
     (tmp_path / "none.toml").write_text(text[: text.index("[priming]")] + text[text.index("[cohort]") :])
-    with pytest.raises(RequestError, match=re.escape("no section [priming]")):
-        analyze(primed / "cells.csv", tmp_path / "none.toml", tmp_path / "out")
+    places = analyze(primed / "cells.csv", tmp_path / "none.toml", tmp_path / "places", samples=primed / "samples.csv")
+    assert "where cells lie, of 7 slides" in places.summary_lines()[0]
+    (tmp_path / "nothing.toml").write_text("[[channels]]\nname = 'DAPI'\nrole = 'nucleus'\n[phenotypes]\na = 'DAPI+'\n")
+    with pytest.raises(RequestError, match="the recipe asks nothing"):
+        analyze(primed / "cells.csv", tmp_path / "nothing.toml", tmp_path / "out")
     (tmp_path / "sheet.csv").write_text("slide,patient\nnobody,P\n")
     with pytest.raises(RequestError, match="names none of the slides"):
         run(primed, tmp_path / "out", samples=tmp_path / "sheet.csv")
@@ -247,3 +252,81 @@ def test_wrong_requests_are_refused(primed: Path, tmp_path: Path) -> None:
         analyze(primed / "cells.csv", load_recipe(primed / "recipe.toml"), tmp_path / "out", overrides=("seed=1",))
     with pytest.raises(RequestError, match=re.escape("Use ifquant analyze")):
         ifquant.run(primed / "recipe.toml", ["x.tif"], tmp_path / "results")
+
+
+# ---- real tables and results of runs ---------------------------------------------------------------------------------------------------
+
+KEREN = """
+[[channels]]
+name = "none"
+[proximity]
+from = "macrophage"
+to = "tumor"
+[gates.default]
+shared = true
+[cohort]
+proximity_shifts = 0
+[table]
+format = "columns"
+unit = "um"
+x = "x_um"
+y = "y_um"
+slide = "patient"
+patient = "patient"
+group = "class_0mixed_1compartmentalized"
+phenotype = "phenotype"
+[table.phenotypes]
+tumor = ["Tumor"]
+macrophage = ["Macrophage"]
+"""
+
+
+def test_keren_mixed_and_compartmentalised_patients(data_dir: Path, tmp_path: Path) -> None:
+    """Tables without ligand or response: where cells lie. Median distances as scipy's, mixed below compartmentalised patients."""
+    path = data_dir / "cell_tables" / "keren_tnbc_DEV_11patients.csv.gz"
+    (tmp_path / "recipe.toml").write_text(KEREN)
+    found = analyze(path, tmp_path / "recipe.toml", tmp_path / "out").cohort
+    raw = pd.read_csv(path)
+    values = pd.read_csv(tmp_path / "out" / "measures.csv")
+    ours = values[values["measure"] == "median µm from macrophage to nearest tumor"].set_index("patient")["value"]
+    for patient, own in raw.groupby("patient"):
+        tumor, macrophages = (own.loc[own.phenotype == p, ["x_um", "y_um"]].to_numpy() for p in ("Tumor", "Macrophage"))
+        assert ours[patient] == pytest.approx(np.median(cKDTree(tumor).query(macrophages)[0]), abs=0.1)
+    comparison = next(c.comparison for c in found.comparisons if c.measure == "median µm from macrophage to nearest tumor")
+    assert (comparison.first, comparison.second, sum(comparison.n_patients)) == ("0", "1", 11)
+    assert (comparison.difference or 0) > 0
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "How do macrophage cells lie to tumor cells?" in page
+
+
+def test_results_of_a_run_are_analyzed(tmp_path: Path) -> None:
+    """From pixels to the cohort: contacts with their pixels, gates with intervals, the multiverse over gates, the recipe from run.json."""
+    for number in (1, 2):
+        pixels = simulated(800, 800, seed=40 + number).image
+        write_slide(tmp_path / f"S{number}.ome.tif", pixels, PANELS["tgfb_il1b"])
+    asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 30, "radii_um": [20]}
+    cohort = {"proximity_shifts": 0, "gate_replicates": 40}
+    recipe = recipe_for(PANELS["tgfb_il1b"], priming=asked, cohort=cohort, gates={"markers": {"PanCK": {"shared": True}}})
+    (tmp_path / "samples.csv").write_text("slide,path,patient\nS1,S1.ome.tif,P1\nS2,S2.ome.tif,P2\n")
+    ran = ifquant.run(recipe, out=tmp_path / "results", samples=tmp_path / "samples.csv", execution=Execution(quiet=True))
+    assert ran.exit_code == 0
+    found = analyze(tmp_path / "results", out=tmp_path / "analysis").cohort
+    assert [s.n_exposed > 0 for s in found.slides] == [True, True]
+    assert {m.patient for m in found.members.values()} == {"P1", "P2"}
+    spill = [g for g in found.guards if g.kind == "spill-over"]
+    assert spill
+    assert all(g.effect.n_patients > 0 for g in spill)
+    gates = pd.read_csv(tmp_path / "analysis" / "gates.csv")
+    assert set(gates.loc[gates["marker"] == "PanCK", "slide"]) == {"all slides"}
+    assert set(gates.loc[gates["marker"] == "CD11c", "slide"]) == {"S1", "S2"}
+    assert ((gates["low"] < gates["value"]) & (gates["value"] < gates["high"])).all()
+    specs = pd.read_csv(tmp_path / "analysis" / "multiverse.csv")
+    main = specs[specs["main"]].iloc[0]
+    assert main["ligand"] == "membrane, away from the contact"
+    assert main["z"] == pytest.approx(found.effect.estimate)
+    assert set(specs["PanCK gate"]) == set(specs["CD11c gate"]) == {"estimate", "lower", "upper"}
+    plain = specs[(specs["contact"] == "touching") & (specs["ligand"] == "membrane") & (specs["response"] == "cytoplasm")]
+    assert plain["z"].nunique() > 1  # gates move the result
+    changed = recipe.model_copy(update={"phenotypes": {"tumor": "PanCK+", "myeloid": "CD11c+"}})
+    with pytest.raises(RequestError, match=re.escape("made with another [phenotypes]")):
+        analyze(tmp_path / "results", changed, tmp_path / "no")

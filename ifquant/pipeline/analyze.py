@@ -19,6 +19,7 @@ from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.errors import RequestError
 from ifquant.files import storage
 from ifquant.pipeline.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
+from ifquant.pipeline.asked import asking, question_in
 from ifquant.pipeline.cohort_members import members_of, plan_of
 from ifquant.pipeline.execution import Execution, executor, run_tasks
 from ifquant.pipeline.specifications import Grid, specifications, wanted
@@ -29,7 +30,6 @@ from ifquant.reports.analysis import Analysis
 from ifquant.reports.analysis_report import refuse_foreign, write_analysis
 from ifquant.slides.samples import Sample, read_samples
 from ifquant.statistics.cohort import CohortResult, analyze_cohort
-from ifquant.statistics.question import question_of
 from ifquant.tables.cell_table import CellTable
 from ifquant.tables.read_tables import read_cell_tables
 
@@ -49,7 +49,12 @@ class AnalysisResult:
     def summary_lines(self) -> list[str]:
         """Say what was found, in a few lines."""
         found = self.cohort
-        lines = [f"{found.verdict}: {found.reason}", f"{found.effect.n_text}; see {self.out / 'report.html'}"]
+        if all(slide.question.ligand == "" for slide in found.slides):
+            return [f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"]
+        lines = [
+            f"{found.verdict}: {found.reason.removeprefix(f'{found.verdict}: ')}",
+            f"{found.effect.n_text}; see {self.out / 'report.html'}",
+        ]
         return lines + [f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()]
 
 
@@ -62,7 +67,7 @@ def analyze(
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
 ) -> AnalysisResult:
-    """Ask the question of [priming] of a cohort.
+    """Ask the question of [priming] of a cohort; without that section, only how two phenotypes lie to each other.
 
     Parameters
     ----------
@@ -70,7 +75,7 @@ def analyze(
         Folders that ``ifquant run`` wrote, or cell tables (with a section [table] in the recipe). Of several, those that hold other slides
         add to the cohort; those that hold the same slides are other segmentations of them, compared in the multiverse.
     recipe
-        A `Recipe` or the path of a recipe.toml, with a section [priming]; None: the recipe of the first results.
+        A `Recipe` or the path of a recipe.toml; None: the recipe of the first results.
     out
         Folder of the analysis; it appears whole or not at all, and replaces an earlier analysis.
     samples
@@ -83,7 +88,7 @@ def analyze(
     Raises
     ------
     RequestError
-        If the request is wrong: no [priming], a recipe other than the results', a sheet that fits no slide.
+        If the request is wrong: a recipe that asks nothing or is other than the results', a sheet that fits no slide.
     SlideError
         If a table is damaged.
     """
@@ -111,13 +116,21 @@ def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]
     elif recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
-        record = storage.read_json(place / "run.json") if place.is_dir() else None
-        if not isinstance(record, dict) or "recipe" not in record:
+        found = _recorded(place, overrides)
+        if found is None:
             raise RequestError(f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml")
-        chosen = parse_recipe(record["recipe"], overrides, source=str(place / "run.json"))
-    chosen = resolved(chosen)
-    question_of(chosen)  # refuses a recipe without [priming] before anything is read
-    return chosen
+        chosen = found
+    return asking(chosen)
+
+
+def _recorded(place: Path, overrides: Sequence[str] = ()) -> Recipe | None:
+    """Recipe of a run; None when the folder holds no run.json."""
+    record = storage.read_json(place / "run.json") if place.is_dir() else None
+    if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
+        return None
+    values = {name: value for name, value in record["recipe"].items() if value is not None}
+    values["phenotypes"] = dict(values.get("phenotypes", ()))  # kept as pairs, because their order matters
+    return parse_recipe(values, overrides, source=str(place / "run.json"))
 
 
 def _tables(
@@ -148,11 +161,10 @@ def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> No
 
     Another segmentation may differ in how cells are found; gates and phenotypes must agree.
     """
-    record = storage.read_json(place / "run.json")
-    if not isinstance(record, dict) or "recipe" not in record:
+    recorded = _recorded(place)
+    if recorded is None:
         return
-    made = canonical(resolved(parse_recipe(record["recipe"], source=str(place / "run.json"))))
-    ours = canonical(recipe)
+    made, ours = canonical(resolved(recorded)), canonical(recipe)
     skipped = FREE if same_cells else (*FREE, "segmentation", "cells", "tissue", "slide")
     differing = [name for name in ours if name not in skipped and ours[name] != made.get(name)]
     if differing:
@@ -165,10 +177,14 @@ def analyzed(
     *, in_flight: int,
 ) -> Analysis:  # fmt: skip
     """Analyze tables already read; writes nothing."""
-    question, options = question_of(recipe)
+    question, options = question_in(recipe)
     members = members_of(main, sheet, recipe)
     shared = _shared_gates(main, recipe)
-    grid = wanted(recipe, question, options, main, gate_markers(recipe)) if recipe.cohort.multiverse else Grid((), (), ())
+    grid = (
+        wanted(recipe, question, options, main, gate_markers(recipe))
+        if recipe.cohort.multiverse and not question.refusal
+        else Grid((), (), ())
+    )
     tasks = [SlideTask(table, recipe, grid.choices, shared) for table in main.values()]
     tasks += [
         SlideTask(table, recipe, grid.choices, gates, name)
@@ -191,6 +207,7 @@ def analyzed(
         recipe=recipe,
         question=question,
         cohort=cohort,
+        measures=_by_name(slides),
         flow=tuple(one.flow for one in slides if one.flow is not None),
         proximity=tuple(row for one in slides for row in one.proximity),
         curves=pd.concat([one.curves for one in slides], ignore_index=True) if any(len(one.curves) for one in slides) else pd.DataFrame(),

@@ -19,6 +19,7 @@ from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import SlideError
 from ifquant.files import storage
+from ifquant.pipeline.asked import question_in
 from ifquant.pipeline.reuse import runs_of_labels
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import parsed_phenotypes
@@ -29,7 +30,7 @@ from ifquant.statistics import choices
 from ifquant.statistics.choices import Choice, Estimate
 from ifquant.statistics.effect import SlideEffect
 from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background, question_of
+from ifquant.statistics.question import Background
 from ifquant.statistics.slide_measures import slide_measures
 from ifquant.statistics.slide_proximity import slide_proximity
 from ifquant.tables.cell_table import CellTable
@@ -68,10 +69,10 @@ class SlideFinding:
 def analyze_slide(task: SlideTask) -> SlideFinding:
     """Analyze one slide; what cannot be tested says so in the values."""
     recipe, table = task.recipe, task.table
-    question, options = question_of(recipe)
+    question, options = question_in(recipe)
     record = _record(table)
     cells, kept = _kept(table)
-    pairs = measured_pairs(table, cells)
+    pairs = None if question.refusal else measured_pairs(table, cells)
     backgrounds = _backgrounds(record)
     common: dict[str, Any] = {"question": question, "options": options, "tissue": table.region, "backgrounds": backgrounds}
     gates = (*_own_gates(cells, record, recipe, table.slide), *task.shared)

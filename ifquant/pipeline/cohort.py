@@ -132,6 +132,8 @@ def run(
         statuses = cohort.all_slides(jobs)
         result = RunResult(folder, tuple(statuses))
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
+        if chosen.priming is not None:  # not asked here: a cohort is tested once, when it is complete, not at every run
+            cohort.reporter.say(f"The slides are measured. Ask the question of the whole cohort with: ifquant analyze {folder}")
     return result
 
 

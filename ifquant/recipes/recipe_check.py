@@ -151,7 +151,7 @@ def _proximity(recipe: Recipe) -> Iterator[str]:
     options = recipe.proximity
     known = [*(recipe.phenotypes or {"tumor": "", "myeloid": ""}), "other"]
     for place, name in (("from", options.from_), ("to", options.to)):
-        if name is not None and name not in known:
+        if name is not None and name not in known and recipe.table is None:  # a table names its own phenotypes
             yield f"proximity.{place}: {unknown(name, known, 'phenotype')}"
     if list(options.radii_um) != sorted(set(options.radii_um)):
         yield f"proximity.radii_um: found {_numbers(options.radii_um)}, expected growing radii, each once"
@@ -169,7 +169,7 @@ def _priming(recipe: Recipe) -> Iterator[str]:
         return
     known = [*(recipe.phenotypes or {"tumor": "", "myeloid": ""}), "other"]
     for place, name in (("responder", options.responder), ("source", options.source)):
-        if name is not None and name not in known:
+        if name is not None and name not in known and recipe.table is None:
             yield f"priming.{place}: {unknown(name, known, 'phenotype')}"
     channels = [("response", options.response), ("ligand", options.ligand), *(("controls", name) for name in options.controls or ())]
     for place, name in channels:

@@ -51,6 +51,8 @@ class Analysis:
         As resolved.
     cohort
         The answer and all it rests on.
+    measures
+        Name > slide > value: what is compared besides the effect.
     flow, proximity, curves, gates
         Per slide; `gates`: slide (or "all slides") > intervals.
     specifications
@@ -66,6 +68,7 @@ class Analysis:
     recipe: Recipe
     question: Question
     cohort: CohortResult
+    measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     flow: tuple[FlowRow, ...] = ()
     proximity: tuple[ProximityRow, ...] = ()
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -89,6 +92,7 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "opinions": _frame(cohort.opinions),
         "dose_response": _frame(cohort.dose),
         "null": _null(cohort),
+        "measures": _measures(analysis),
         "naive": pd.DataFrame([{"slide": s.slide, **vars(row)} for s in cohort.slides for row in s.naive]),
         "flow": _frame(analysis.flow),
         "proximity": _frame(analysis.proximity),
@@ -169,6 +173,15 @@ def _comparisons(cohort: CohortResult) -> pd.DataFrame:
         for name, pair in (("n_patients", one.n_patients), ("n_slides", one.n_slides), ("n_cells", one.n_cells)):
             values |= {f"{name}_first": pair[0], f"{name}_second": pair[1]}
         rows.append({"measure": named.measure, **values})
+    return pd.DataFrame(rows)
+
+
+def _measures(analysis: Analysis) -> pd.DataFrame:
+    members = analysis.cohort.members
+    rows = []
+    for name, values in analysis.measures.items():
+        own = [(slide, members[slide]) for slide in values]
+        rows += [{"slide": slide, "patient": m.patient, "group": m.group, "measure": name, "value": values[slide]} for slide, m in own]
     return pd.DataFrame(rows)
 
 

@@ -98,11 +98,18 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             settings=text.settings_rows(analysis),
             visits=any(member.visit for member in cohort.members.values()),
             refused=_refused(cohort),
+            reason=_sentence(cohort.reason),
             grouped=any(member.group for member in cohort.members.values()),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
         )
     )
+
+
+def _sentence(reason: str) -> str:
+    """Reason without the verdict's words before it, with a capital."""
+    short = reason.removeprefix("not testable: ")
+    return short[:1].upper() + short[1:]
 
 
 def _refused(cohort: CohortResult) -> str:

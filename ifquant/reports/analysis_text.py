@@ -14,6 +14,8 @@ from ifquant.statistics.question import Question
 
 def question_sentence(question: Question) -> str:
     """Ask the question in one sentence."""
+    if not question.ligand:
+        return f"How do {question.responder} cells lie to {question.source} cells?"
     return (
         f"Do {question.responder} cells that touch {question.source} cells with more {question.ligand} contain more {question.response}, "
         f"at equal number and distance of {question.source} neighbors?"
@@ -44,6 +46,14 @@ def cohort_methods(analysis: Analysis) -> list[str]:
     recipe, question, cohort = analysis.recipe, analysis.question, analysis.cohort
     options = recipe.priming
     assert options is not None
+    used = ", ".join(f"{name} {version}" for name, version in analysis.versions.items() if name != "algorithm" and version != "missing")
+    last = (
+        f"Proximity was tested per slide with {recipe.cohort.proximity_shifts} random shifts and random labellings (global envelopes of L "
+        f"and G, one p per curve). Random numbers were drawn with seed {recipe.seed}; results do not depend on the number of workers. "
+        f"Software: {used}."
+    )
+    if not question.ligand:
+        return [last]
     antibody = f" (antibody: {options.ligand_antibody})" if options.ligand_antibody else ""
     covariates = f"{_and(list(question.source_covariates))} of the {question.source} cells, " if question.source_covariates else ""
     first = (
@@ -65,9 +75,7 @@ def cohort_methods(analysis: Analysis) -> list[str]:
         f"P-values were adjusted within families: {_families(analysis)}."
     )
     third = _guards_text(question, options)
-    used = ", ".join(f"{name} {version}" for name, version in analysis.versions.items() if name != "algorithm" and version != "missing")
-    seed = f"Random numbers were drawn with seed {recipe.seed}; results do not depend on the number of workers."
-    return [first, second, third, f"{seed} Software: {used}."]
+    return [first, second, third, last]
 
 
 def _guards_text(question: Question, options: Priming) -> str:
@@ -89,6 +97,11 @@ def cohort_limits(question: Question, recipe: Recipe) -> list[str]:
     """Say what the answer cannot, whatever it is."""
     options = recipe.priming
     asked = not (options and options.ligand_antibody)
+    if not question.ligand:
+        return [
+            "That cells lie near each other says nothing on cause: both may follow the same tissue architecture.",
+            "A section is about 4 µm thick: neighbors above and below its plane are missed.",
+        ]
     return [
         "Cells of one moment are observed: an association at equal proximity is consistent with priming and does not show that one cell "
         "changes the other.",
