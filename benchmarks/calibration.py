@@ -41,6 +41,7 @@ NULLS = {
 HARD = {
     "short multiplicative field (25 um)": PointOptions(multiplicative=0.35, artefact_range_um=25.0),
     "short autofluorescence (20 um)": PointOptions(autofluorescence=0.3, artefact_range_um=20.0),
+    "the same, with an empty channel": PointOptions(autofluorescence=0.3, artefact_range_um=20.0, background_channel=True),
     "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.97),
 }
 """Nulls that are known to stay difficult: what the guards make of them is what counts."""
@@ -49,9 +50,10 @@ SCENARIOS = {**NULLS, **HARD, **EFFECTS}
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
 
 
-def question() -> tuple[Question, Priming]:
-    roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
-    channels = [{"name": name, "role": roles.get(name, "marker")} for name in ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")]
+def question(empty: bool) -> tuple[Question, Priming]:
+    roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid", "AF": "background"}
+    names = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B", *(("AF",) if empty else ()))
+    channels = [{"name": name, "role": roles.get(name, "marker")} for name in names]
     channels[4]["compartment"] = "cytoplasm"
     asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199}
     return question_of(Recipe.model_validate({"channels": channels, "priming": asked}))
@@ -60,7 +62,7 @@ def question() -> tuple[Question, Priming]:
 def analysed(options: PointOptions, name: str, number: int, guards: bool) -> dict[str, object]:
     """Draw and analyse data set `number` of a scenario."""
     tissue = point_tissue(options, (zlib.crc32(name.encode()), number))
-    asked, priming = question()
+    asked, priming = question(options.background_channel)
     backgrounds = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
     started = time.process_time()
     effect = analyse_slide(

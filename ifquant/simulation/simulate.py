@@ -8,7 +8,8 @@ truth belongs to at most one nucleus and one cell; a cell contains its nucleus a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.simulation.simulate_cells import NEIGHBOUR_REACH, Cells, describe
-from ifquant.simulation.simulate_geometry import paint, paint_nuclei
+from ifquant.simulation.simulate_geometry import Shapes, paint, paint_nuclei
 from ifquant.simulation.simulate_ground import grain, paint_debris, paint_fibres, soft_nuclei
 from ifquant.simulation.simulate_optics import expose, reach_px
 from ifquant.simulation.simulate_options import BLOCK_UM, CHANNELS, CLASSES, MYELOID, TUMOR, SimulationOptions
@@ -143,6 +144,30 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
     """
     if not (0 <= window.y0 < window.y1 <= options.size[0] and 0 <= window.x0 < window.x1 <= options.size[1]):
         raise RequestError(f"window {window} is empty or leaves the slide of {options.size} px (Y, X); ask for a part of the slide.")
+    scene = make_scene(options, window)
+    levels = levels_of(scene.cells, options)
+    image = render(scene, levels, options)
+    inner = window.slices_in(scene.frame)
+    pixel = options.pixel_size_um
+    counted = _counted(scene.cells.geometry, options.size[0] * pixel, options.size[1] * pixel)
+    ids = np.concatenate(([0], np.where(counted, scene.cells.ids, 0))).astype(np.int32)
+    nuclei, territory = ids[scene.shapes.nuclei[inner]], ids[scene.shapes.cells[inner]]
+    table = _table(scene.cells, levels, counted & np.isin(scene.cells.ids, np.unique(territory)))
+    return SimulatedWindow(window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table)
+
+
+class Scene(NamedTuple):
+    """What stands in a window before anything is stained: cells, their shapes, the ground; `frame` is the window with its rim."""
+
+    frame: Window
+    cells: Cells
+    shapes: Shapes
+    ground: Ground
+    texture: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def make_scene(options: SimulationOptions, window: Window) -> Scene:
+    """Place and shape everything that shows in a window."""
     pixel = options.pixel_size_um
     frame = _frame(window, options)
     cells, tissue = _cells_around(options, frame)
@@ -164,15 +189,17 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
     fibres, debris = np.zeros(shape, np.float32), np.zeros((len(CHANNELS), *shape), np.float32)
     paint_fibres(np.uint64(options.seed), tissue, blocks, *origin, pixel, fibres)
     paint_debris(np.uint64(options.seed), blocks, *origin, pixel, debris)
-    levels = levels_of(cells, options)
-    light = stain(cells, shapes, levels, Ground(nest, tissue_share, fibres, debris), texture, origin, options)
-    image = expose(light, origin, options)
-    inner = window.slices_in(frame)
-    counted = _counted(cells.geometry, options.size[0] * pixel, options.size[1] * pixel)
-    ids = np.concatenate(([0], np.where(counted, cells.ids, 0))).astype(np.int32)
-    nuclei, territory = ids[shapes.nuclei[inner]], ids[shapes.cells[inner]]
-    table = _table(cells, levels, counted & np.isin(cells.ids, np.unique(territory)))
-    return SimulatedWindow(window, np.ascontiguousarray(image[(slice(None), *inner)]), nuclei, territory, table)
+    return Scene(frame, cells, shapes, Ground(nest, tissue_share, fibres, debris), texture)
+
+
+def render(scene: Scene, levels: Levels, options: SimulationOptions, exposure_seed: int | None = None) -> NDArray[np.uint16]:
+    """Stain and expose a scene: counts (5, Y, X) of its frame, whose rim is not valid.
+
+    `exposure_seed` draws noise and illumination anew; None: those of the slide.
+    """
+    origin = (scene.frame.y0, scene.frame.x0)
+    light = stain(scene.cells, scene.shapes, levels, scene.ground, scene.texture, origin, options)
+    return expose(light, origin, options if exposure_seed is None else replace(options, seed=exposure_seed))
 
 
 def simulate_cells(options: SimulationOptions, window: Window | None = None) -> pd.DataFrame:
