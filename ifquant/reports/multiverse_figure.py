@@ -28,7 +28,7 @@ def multiverse_figure(specifications: Sequence[Specification]) -> Figure | None:
         heights = [2.2, max(0.19 * (len(rows) + 0.85 * len(dict(rows))), 0.4)]
         figure, (top, bottom) = axes_grid(2, 1, width=7.2, height=sum(heights) + 0.5, sharex=True, gridspec_kw={"height_ratios": heights})
         x = np.arange(len(shown))
-        size = max(1.6, min(5.0, 160 / len(shown)))
+        size = max(2.2, min(5.0, 160 / len(shown)))
         for at, spec in enumerate(shown):
             effect = spec.effect
             found = effect.testable and effect.p is not None and effect.p <= ALPHA
