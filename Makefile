@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# On Linux, torch from PyPI brings gigabytes of CUDA. So its CPU build comes first: from where pip looks anyway, else from PyTorch's index.
+CPU_TORCH = $(BIN)/python -m pip install --quiet torch==2.13.0+cpu 2>/dev/null \
+	|| $(BIN)/python -m pip install --quiet torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+
 .PHONY: example test lint unit clean
 
 example: $(VENV)/installed
@@ -28,7 +32,9 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	$(CPU_TORCH)
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/cellpose3 cellpose==3.1.1.3 "numpy>=2,<2.1"
 	touch $@ $(VENV)/installed
 
 clean:

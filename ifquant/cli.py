@@ -147,12 +147,23 @@ def segment(
     ] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Cells instead of nuclei, grown along all other channels")] = False,
     method: Annotated[str | None, typer.Option("--method", help="Segmentation method; default: the recipe's default")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Network for --method cellpose: absolute path, or a name")] = None,
+    allow_download: Annotated[bool, typer.Option("--allow-download", help="A network given by name may be downloaded")] = False,
     pixel_size: PixelSize = None,
 ) -> None:
     """Segment nuclei (or cells) of one slide, without a recipe."""
     from ifquant.pipeline.segment_file import segment_file
 
-    count, note = segment_file(image, out, channel=channel, cells=cells, method=method, pixel_size_um=pixel_size)
+    count, note = segment_file(
+        image,
+        out,
+        channel=channel,
+        cells=cells,
+        method=method,
+        pixel_size_um=pixel_size,
+        model=model,
+        allow_download=allow_download,
+    )
     typer.echo(f"{count} {'cells' if cells else 'nuclei'} written to {out}{note}", err=True)
 
 

@@ -14,6 +14,8 @@ def test_maps_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "0_0.npz"
     stored.save(path, maps)
     np.testing.assert_array_equal(stored.load(path), maps)
+    stored.save(tmp_path / "0_64.npz", maps.astype(np.int32) * 1000)
+    np.testing.assert_array_equal(stored.load(tmp_path / "0_64.npz"), maps.astype(np.int32) * 1000)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

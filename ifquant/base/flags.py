@@ -43,10 +43,19 @@ FLAGS: tuple[FlagInfo, ...] = (
     FlagInfo("no_cytoplasm", 8, "the cell has no pixel outside its nucleus; its cytoplasm columns are empty"),
     FlagInfo("outside_tissue", 9, "the cell's centroid lies outside the tissue mask"),
     FlagInfo("reviewed", 10, "a reviewer confirmed or changed this cell"),
+    FlagInfo("lattice_seam", 11, "at a seam of the segmentation lattice two windows disagreed about this nucleus or cell (cellpose)"),
 )
 """Every flag there is, by bit."""
 
-MEASURED_FLAGS = ("touches_border", "saturated", "non_finite_pixels", "soma_is_nucleus", "split_source_label", "no_cytoplasm")
+MEASURED_FLAGS = (
+    "touches_border",
+    "saturated",
+    "non_finite_pixels",
+    "soma_is_nucleus",
+    "split_source_label",
+    "no_cytoplasm",
+    "lattice_seam",
+)
 """Flags that measuring decides; the others follow from gates, regions and reviews."""
 
 FLAG_DTYPE = np.dtype(np.uint32)

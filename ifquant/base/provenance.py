@@ -40,6 +40,8 @@ REPORTED_PACKAGES = (
     "imagecodecs",
     "zarr",
     "onnxruntime",
+    "cellpose",
+    "torch",
     "pydantic",
     "matplotlib",
     "shapely",

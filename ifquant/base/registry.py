@@ -18,8 +18,15 @@ SEGMENTERS = {
     "classical": "ifquant.nuclei.classical:make",
     "unet": "ifquant.nuclei.unet:make",
     "labels": "ifquant.nuclei.labels_input:make",
+    "cellpose": "ifquant.nuclei.cellpose:make",
 }
 """Segmentation methods that ship with ifquant: name > ``module:factory``."""
+
+CELL_SEGMENTERS = {"cellpose": "ifquant.nuclei.cellpose:make_cells"}
+"""Methods that can also find whole cells, in the same form; the factory returns None where the recipe does not ask for it."""
+
+MODEL_FILES = {"cellpose": "ifquant.nuclei.cellpose_models:model_files"}
+"""Methods whose model files the user chooses: name > ``module:function``, options > `ModelFile` values."""
 
 
 def segmenter_names() -> tuple[str, ...]:
@@ -38,13 +45,7 @@ def segmenter_factory(name: str) -> Callable[..., Any]:
         If the method's module needs a package that is not installed.
     """
     if name in SEGMENTERS:
-        module, _, attribute = SEGMENTERS[name].partition(":")
-        try:
-            factory = getattr(import_module(module), attribute)
-        except ImportError as error:
-            raise MissingDependency(
-                f'the segmentation method "{name}" cannot be loaded: {error}. Install what it names, or choose another method.'
-            ) from error
+        factory = _load(SEGMENTERS[name], name)
     else:
         points = entry_points(group="ifquant.segmenters", name=name)
         if not points:
@@ -57,4 +58,25 @@ def segmenter_factory(name: str) -> Callable[..., Any]:
         except ImportError as error:
             raise MissingDependency(f'the plugin of segmentation method "{name}" cannot be loaded: {error}. Reinstall it.') from error
     assert callable(factory)
-    return factory  # type: ignore[no-any-return]
+    return factory
+
+
+def cell_segmenter_factory(name: str) -> Callable[..., Any] | None:
+    """Return the factory of the method's cell segmenter, None when it has none."""
+    return _load(CELL_SEGMENTERS[name], name) if name in CELL_SEGMENTERS else None
+
+
+def model_files_of(name: str) -> Callable[..., Any] | None:
+    """Return what lists the model files a method reads, None when it reads none of the user's."""
+    return _load(MODEL_FILES[name], name) if name in MODEL_FILES else None
+
+
+def _load(place: str, name: str) -> Callable[..., Any]:
+    module, _, attribute = place.partition(":")
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), attribute)
+        return found
+    except ImportError as error:
+        raise MissingDependency(
+            f'the segmentation method "{name}" cannot be loaded: {error}. Install what it names, or choose another method.'
+        ) from error

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.registry import segmenter_factory
+from ifquant.base.registry import cell_segmenter_factory, segmenter_factory
 from ifquant.base.tiles import Window, cores
 from ifquant.errors import RequestError
+from ifquant.nuclei.lattice import LatticeMaps
 from ifquant.nuclei.levels import ChannelLevels, levels_of, refuse_dark_on_bright
 from ifquant.nuclei.scale import estimate_nucleus_diameter_px
 from ifquant.recipes.recipe import Segmentation
 
 Read: TypeAlias = Callable[[Window], NDArray[Any]]
 """Pixels (Y, X) of the nucleus channel in any window inside the slide, native type."""
-ReadMaps: TypeAlias = Callable[[Window], NDArray[np.uint8]]
-"""Maps (K, Y, X) of the lattice stage in any window inside the slide."""
+ReadMaps: TypeAlias = Callable[[Window], NDArray[Any]]
+"""Maps (K, Y, X) of the lattice stage in any window inside the slide (`lattice.LatticeMaps`)."""
 
 
 _SMALLEST = 0.12
@@ -56,13 +57,55 @@ class Segmenter(Protocol):
     @property
     def lattice_px(self) -> int | None: ...  # noqa: D102
 
-    def cell_maps(self, read: Read, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def cell_maps(self, read: Read, cell: Window, image_shape: tuple[int, int]) -> NDArray[Any]:
         """Compute the maps (K, Y, X) of one lattice cell."""
         ...
 
     def nuclei(self, read: Read, read_maps: ReadMaps, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of each nucleus' first pixel."""
         ...
+
+
+@runtime_checkable
+class OverlappingSegmenter(Protocol):
+    """A segmenter whose lattice windows overlap: each finds whole objects, and one fixed rule settles what two windows see.
+
+    Attributes
+    ----------
+    overlap_px
+        The maps of a lattice cell cover the cell grown by this.
+    maps_reach_px
+        `nuclei` looks at the maps of every lattice cell that meets the window grown by this.
+    """
+
+    @property
+    def overlap_px(self) -> int: ...  # noqa: D102
+    @property
+    def maps_reach_px(self) -> int: ...  # noqa: D102
+
+    def nuclei_and_seams(self, maps: LatticeMaps, window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Labels as `Segmenter.nuclei` gives them, and which of them (n + 1,) two windows disagreed about."""
+        ...
+
+
+def overlap_px(segmenter: Segmenter) -> int:
+    """Return how far the maps of a lattice cell reach beyond it."""
+    return segmenter.overlap_px if isinstance(segmenter, OverlappingSegmenter) else 0
+
+
+def maps_reach_px(segmenter: Segmenter) -> int:
+    """Return how far beyond a window the lattice cells lie whose maps it needs."""
+    return segmenter.maps_reach_px if isinstance(segmenter, OverlappingSegmenter) else 0
+
+
+def find_objects(
+    segmenter: Segmenter, read: Read, maps: LatticeMaps, window: Window, image_shape: tuple[int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Labels (Y, X) of a window, and which of them (n + 1,) windows of the lattice disagreed about (none, where they do not overlap)."""
+    if isinstance(segmenter, OverlappingSegmenter):
+        return segmenter.nuclei_and_seams(maps, window)
+    labels = segmenter.nuclei(read, maps, window, image_shape)
+    return labels, np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
 
 
 class ScaleEstimated(UserWarning):
@@ -97,25 +140,42 @@ def make_segmenter(options: Segmentation, *, pixel_size_um: float, calibration: 
     return made
 
 
+def make_cell_segmenter(
+    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, guides: Sequence[ChannelLevels]
+) -> Segmenter | None:
+    """Make what finds whole cells, where the recipe asks for it; None: cells are grown from nuclei.
+
+    Parameters
+    ----------
+    guides
+        Levels of the channels that may shape cells (tumor, myeloid). What it reads is (C, Y, X): these channels, then the nuclei.
+
+    Raises
+    ------
+    RequestError
+        If there is no guide channel.
+    MissingDependency
+        If the method's package or model is not installed.
+    """
+    factory = cell_segmenter_factory(options.method)
+    if factory is None:
+        return None
+    made: Segmenter | None = factory(options, pixel_size_um=pixel_size_um, calibration=calibration, guides=tuple(guides))
+    return made
+
+
 def segment_image(segmenter: Segmenter, image: NDArray[Any]) -> NDArray[np.int32]:
     """Nuclei of an image (Y, X) in memory, as the pipeline finds them tile by tile."""
-    whole = Window(0, 0, *image.shape)
-    maps: NDArray[np.uint8] | None = None
+    shape = image.shape
+    stored: dict[Window, NDArray[Any]] = {}
 
     def read(window: Window) -> NDArray[Any]:
         return image[window.y0 : window.y1, window.x0 : window.x1]
 
-    def read_maps(window: Window) -> NDArray[np.uint8]:
-        assert maps is not None
-        return maps[:, window.y0 : window.y1, window.x0 : window.x1]
-
+    maps = LatticeMaps(segmenter.lattice_px or max(*shape, 1), overlap_px(segmenter), shape, stored.__getitem__)
     if segmenter.lattice_px is not None:
-        for cell in cores(image.shape, segmenter.lattice_px):
-            part = segmenter.cell_maps(read, cell, image.shape)
-            if maps is None:
-                maps = np.zeros((part.shape[0], *image.shape), np.uint8)
-            maps[(slice(None), *cell.slices_in(whole))] = part
-    return segmenter.nuclei(read, read_maps, whole, image.shape)
+        stored.update({cell: segmenter.cell_maps(read, cell, shape) for cell in cores(shape, segmenter.lattice_px)})
+    return find_objects(segmenter, read, maps, Window(0, 0, *shape), shape)[0]
 
 
 def segment_nuclei(

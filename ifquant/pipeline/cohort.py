@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ifquant.base import provenance
-from ifquant.errors import IfquantError, RequestError, ResourceError
+from ifquant.errors import IfquantError, MissingDependency, RequestError, ResourceError
 from ifquant.files import storage
 from ifquant.files.run_lock import RunLock
 from ifquant.pipeline.execution import Execution, executor
 from ifquant.pipeline.finish import Cohort, finish_slide
 from ifquant.pipeline.job import SlideJob, find_jobs
+from ifquant.pipeline.models import fetch_models, models_used
 from ifquant.pipeline.prepare import Prepared, measured, prepare
 from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.reuse import WORK, finished, keep_for_resume
@@ -125,10 +126,13 @@ def run(
     jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
     folder = Path(out)
     started = time.monotonic()
+    reporter = Reporter(quiet=execution.quiet)
+    fetch_models(chosen.segmentation, reporter.say)
+    models_used(chosen.segmentation)  # a missing model is one error of the request, not one of every slide
     with RunLock(folder), executor(execution, inputs=_files(jobs), out=folder) as pool:
         storage.remove_parts(folder)
         storage.remove(folder / CRASH)
-        cohort = _Run(chosen, folder, execution, pool, Reporter(quiet=execution.quiet))
+        cohort = _Run(chosen, folder, execution, pool, reporter)
         statuses = cohort.all_slides(jobs)
         result = RunResult(folder, tuple(statuses))
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
@@ -178,7 +182,7 @@ class _Run:
         started = time.monotonic()
         try:
             status, prepared = work(job)
-        except (ResourceError, RequestError):
+        except (ResourceError, RequestError, MissingDependency):
             raise
         except IfquantError as error:
             status, prepared = SlideStatus(job.name, job.path, "failed", str(error), sample=job.sample), None
@@ -239,6 +243,7 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
             "recipe_digest": provenance.digest(canonical(recipe)),
             "overrides": list(overrides),
             "versions": provenance.versions(),
+            "models": models_used(recipe.segmentation),
             "slides": [
                 {
                     "slide": s.name,

@@ -22,17 +22,18 @@ from ifquant.calibration import calibrate
 from ifquant.calibration.calibrate import Calibration, HistogramPart, SlideHistogram, TissueMask
 from ifquant.files import storage
 from ifquant.nuclei import labels_input
-from ifquant.nuclei.segment import Segmenter, make_segmenter
+from ifquant.nuclei.segment import Segmenter, make_cell_segmenter, make_segmenter
 from ifquant.pipeline.execution import Execution, run_tasks
 from ifquant.pipeline.masks import MaskFiles, Masks, look_at
 from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, load_part, save_part
-from ifquant.pipeline.tile import SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
+from ifquant.pipeline.tile import MapTask, SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.stack import Stack, StackBuilder, reduced, step_for
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import SlideRef
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 SCAN_BLOCK_PX = 2048
 """Side of the blocks read in pass 1; a matter of memory only, histograms are exact for any block size."""
@@ -153,23 +154,24 @@ def measure_slide(
     in_flight = execution.in_flight
     work = work.absolute()  # workers may have another working folder
     plan = replace(plan, ref=replace(plan.ref, paths=tuple(os.path.abspath(path) for path in plan.ref.paths)))
-    for folder in (work, work / "maps", work / "tiles"):
+    for folder in (work, work / "tiles"):
         storage.make_folder(folder)
     calibration, overview = _calibrated(plan, work, calibration, pool=pool, in_flight=in_flight, advance=advance)
     masks = look_at(plan.masks, work, plan.image_shape, plan.ref.crop) if plan.masks is not None else None
     segmenter = _segmenter(plan, calibration, masks)
-    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks)
+    found = _cell_segmenter(plan, calibration) if masks is None else None
+    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks, found)
     tiles = cores(plan.image_shape, execution.tile_size_px)
 
-    def stage(name: str, function: Callable[[TileTask], Window], windows: list[Window]) -> None:
-        tasks = [TileTask(shared, window) for window in windows]
+    def stage(name: str, function: Callable[[K], Window], tasks: list[K]) -> None:
         for _ in _counted(run_tasks(pool, function, tasks, in_flight=in_flight), name, len(tasks), advance):
             pass
 
-    if segmenter.lattice_px is not None:
-        lattice = cores(plan.image_shape, segmenter.lattice_px)
-        stage("maps", compute_maps, [cell for cell in lattice if shared.needs_maps(cell, calibration.tissue)])
-    stage("tiles", compute_tile, tiles)
+    for kind in shared.map_makers:
+        storage.make_folder(work / kind)
+    if shared.map_makers:
+        stage("maps", compute_maps, list(_maps_needed(shared, calibration)))
+    stage("tiles", compute_tile, [TileTask(shared, core) for core in tiles])
     close_slide()
     parts = [_part(shared, core) for core in tiles]
     warnings = masks.objects.warnings() if masks is not None else ()
@@ -209,3 +211,22 @@ def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None
     nucleus = plan.panel.nucleus(options.channel)
     levels = calibration[plan.panel.names[nucleus]] if nucleus is not None else None
     return make_segmenter(options, pixel_size_um=plan.pixel_size_um, calibration=levels)
+
+
+def _cell_segmenter(plan: Uncalibrated, calibration: Calibration) -> Segmenter | None:
+    options = plan.recipe.segmentation
+    nucleus = plan.panel.nucleus(options.channel)
+    return make_cell_segmenter(
+        options,
+        pixel_size_um=plan.pixel_size_um,
+        calibration=calibration[plan.panel.names[nucleus]] if nucleus is not None else None,
+        guides=[calibration[plan.panel.names[i]] for i in plan.panel.positions("tumor", "myeloid")],
+    )
+
+
+def _maps_needed(plan: SlidePlan, calibration: Calibration) -> Iterator[MapTask]:
+    """Lattice cells whose maps are computed."""
+    for kind, segmenter in plan.map_makers.items():
+        for cell in cores(plan.image_shape, segmenter.lattice_px or 0):
+            if plan.needs_maps(kind, cell, calibration.tissue):
+                yield MapTask(plan, cell, kind)

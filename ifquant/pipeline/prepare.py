@@ -18,6 +18,7 @@ from ifquant.files.packing import unpacked
 from ifquant.pipeline.execution import Execution
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.masks import mask_files
+from ifquant.pipeline.models import models_used
 from ifquant.pipeline.pipeline import Advance, Measured, Uncalibrated, measure_slide
 from ifquant.pipeline.reuse import WORK, cells_of, finished, interrupted
 from ifquant.recipes.recipe import Recipe
@@ -99,7 +100,7 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     masks = mask_files(recipe.segmentation, job.name, job.ref.paths[0])
     plan = Uncalibrated(ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value, masks)
     image = slide.fingerprint(job.ref)
-    inputs = {
+    inputs: dict[str, Any] = {
         "image": image,
         "regions": _sha256(job.regions),
         "pixel_size_um": info.pixel_size_um,
@@ -108,7 +109,10 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
         "segmenter": segmenter_identity(recipe.segmentation.method),
         "masks": None if masks is None else [_sha256(masks.nuclei), _sha256(masks.cells)],
     }
-    digests = {"input": image, **provenance.stage_digests(recipe, inputs)}
+    models = models_used(recipe.segmentation)
+    if models:
+        inputs["models"] = models
+    digests = {"input": image, **{option: used["sha256"] for option, used in models.items()}, **provenance.stage_digests(recipe, inputs)}
     work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
     earlier = None if execution.fresh else finished(folder) or interrupted(folder)
     if earlier is not None and earlier["digests"].get("cells") != digests["cells"]:

@@ -11,6 +11,8 @@ from ifquant.base.tiles import Window
 from ifquant.cells.cells import segment_cells
 from ifquant.errors import RequestError
 from ifquant.nuclei.segment import ScaleEstimated, segment_nuclei
+from ifquant.pipeline.models import fetch_models
+from ifquant.pipeline.progress import Reporter
 from ifquant.recipes import recipe
 from ifquant.recipes.recipe_init import guess_roles
 from ifquant.slides import tiff_writer
@@ -18,7 +20,15 @@ from ifquant.slides.slide import Slide, SlideRef
 
 
 def segment_file(
-    image: str, out: Path, *, channel: str | None = None, cells: bool = False, method: str | None = None, pixel_size_um: float | None = None
+    image: str,
+    out: Path,
+    *,
+    channel: str | None = None,
+    cells: bool = False,
+    method: str | None = None,
+    pixel_size_um: float | None = None,
+    model: str | None = None,
+    allow_download: bool = False,
 ) -> tuple[int, str]:
     """Segment one slide and write its labels as OME-TIFF (uint32).
 
@@ -28,6 +38,8 @@ def segment_file(
         Nucleus channel by name or 0-based index; None: guessed from the names.
     cells
         Write cells, grown along all other channels, instead of nuclei.
+    model, allow_download
+        As in the recipe's section ``[segmentation]``.
 
     Returns
     -------
@@ -38,6 +50,10 @@ def segment_file(
     RequestError
         If the channel is not in the file, or cells are asked for without a pixel size.
     """
+    options = recipe.Segmentation(method=method or recipe.Segmentation().method, model=model, allow_download=allow_download)
+    if model is not None and options.method != "cellpose":
+        raise RequestError(f"--model is only read with --method cellpose, found method {options.method!r}; change one of them")
+    fetch_models(options, Reporter(quiet=False).say)
     with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
         info = slide.info
         blocking = [problem for problem in info.problems if info.pixel_size_um is not None or "pixel size" not in problem]
@@ -48,9 +64,8 @@ def segment_file(
         note = ""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ScaleEstimated)
-            labels = segment_nuclei(
-                slide.read([nucleus], whole)[0], pixel_size_um=info.pixel_size_um, method=method or recipe.Segmentation().method
-            )
+            image_pixels = slide.read([nucleus], whole)[0]
+            labels = segment_nuclei(image_pixels, pixel_size_um=info.pixel_size_um, method=options.method, options=options)
         for warning in caught:
             note += f" ({warning.message})" if issubclass(warning.category, ScaleEstimated) else ""
         if cells:

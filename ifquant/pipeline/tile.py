@@ -24,7 +24,9 @@ from ifquant.calibration.calibrate import Calibration, TissueMask
 from ifquant.cells import cells as cell_model
 from ifquant.cells import measure
 from ifquant.errors import TileError
-from ifquant.nuclei.segment import Segmenter
+from ifquant.nuclei.labels_input import pair_cells
+from ifquant.nuclei.lattice import LatticeMaps
+from ifquant.nuclei.segment import Segmenter, find_objects, maps_reach_px, overlap_px
 from ifquant.pipeline import maps
 from ifquant.pipeline.masks import Masks, close_masks
 from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
@@ -43,6 +45,8 @@ class SlidePlan:
         Folder of the slide's unfinished parts.
     image_shape
         Height and width (Y, X) in px.
+    cell_segmenter
+        Finds whole cells, to be paired with the nuclei; None: cells are grown, or come from a mask.
     """
 
     ref: SlideRef
@@ -53,6 +57,7 @@ class SlidePlan:
     image_shape: tuple[int, int]
     pixel_size_um: float
     masks: Masks | None = None
+    cell_segmenter: Segmenter | None = None
 
     @property
     def halo_px(self) -> int:
@@ -64,23 +69,33 @@ class SlidePlan:
     def cells_px(self) -> int:
         """Distance from a nucleus within which everything lies that its cell, and what is measured of it, depend on.
 
-        Cells from a mask reach as far as the mask's largest object; which nucleus a cell goes to depends on all nuclei in it.
+        Cells that are found, not grown, reach as far as the largest of them. So do their neighbours, which are cells only if a nucleus is
+        theirs, perhaps one at their far end.
         """
         options = self.recipe.segmentation
         growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, options.max_diameter_um)
-        masked_px = 0
+        largest_px = 0
         if self.masks is not None and self.masks.cells is not None:
-            masked_px = self.masks.cells_extent_px + math.ceil(options.max_diameter_um / self.pixel_size_um)
-        return max(growth_px, masked_px) + self.compartments_px
+            largest_px = self.masks.cells_extent_px
+        elif self.cell_segmenter is not None:
+            largest_px = self.cell_segmenter.reach_px
+        found_px = 2 * largest_px + math.ceil(options.max_diameter_um / self.pixel_size_um) if largest_px else 0
+        return max(growth_px, found_px) + self.compartments_px
 
     @property
     def compartments_px(self) -> int:
         """How far outside a cell other cells matter for its measurements."""
         return math.ceil(measure.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
 
-    def needs_maps(self, cell: Window, tissue: TissueMask) -> bool:
+    @property
+    def map_makers(self) -> dict[str, Segmenter]:
+        """Segmenters that work on a lattice, by the folder of their maps."""
+        found = {"maps": self.segmenter} | ({"cell_maps": self.cell_segmenter} if self.cell_segmenter is not None else {})
+        return {kind: segmenter for kind, segmenter in found.items() if segmenter.lattice_px is not None}
+
+    def needs_maps(self, kind: str, cell: Window, tissue: TissueMask) -> bool:
         """Whether anything in tissue can depend on the maps of a lattice cell; those of the others count as empty, for every tiling."""
-        return tissue.any(cell.grown(self.halo_px, self.image_shape))
+        return tissue.any(cell.grown(self.halo_px + maps_reach_px(self.map_makers[kind]), self.image_shape))
 
     def part_path(self, core: Window) -> Path:
         """Where the part of a tile is kept until the slide is done."""
@@ -93,6 +108,15 @@ class TileTask:
 
     plan: SlidePlan
     core: Window
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """One lattice cell of one of the slide's segmenters (a key of `SlidePlan.map_makers`)."""
+
+    plan: SlidePlan
+    core: Window
+    kind: str
 
 
 _open: list[Slide] = []
@@ -120,12 +144,13 @@ def load_calibration(work: str) -> Calibration:
     return Calibration.from_arrays(load_arrays(Path(work) / "calibration.npz"))
 
 
-def compute_maps(task: TileTask) -> Window:
-    """Compute and keep the segmenter's maps of one lattice cell (`task.core`)."""
+def compute_maps(task: MapTask) -> Window:
+    """Compute and keep a segmenter's maps of one lattice cell (`task.core`)."""
     plan = task.plan
-    path = maps.path_of(Path(plan.work), task.core)
+    path = maps.path_of(Path(plan.work), task.core, task.kind)
     if load_part(path) is None:
-        maps.save(path, plan.segmenter.cell_maps(_nucleus_reader(plan), task.core, plan.image_shape))
+        read = _nucleus_reader(plan) if task.kind == "maps" else _cell_reader(plan)
+        maps.save(path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape))
     return task.core
 
 
@@ -154,8 +179,8 @@ def tile_part(task: TileTask) -> TilePart:
     inside = core if plan.masks is not None else tissue.bounds(core)
     if inside is None:
         return TilePart.empty(core)
-    nuclei, owned, window = _owned_nuclei(plan, inside, calibration)
-    grown = _cells(plan, nuclei, window, calibration)
+    nuclei, seams, owned, window = _owned_nuclei(plan, inside, calibration)
+    grown, uncertain = _cells(plan, nuclei, window, calibration)
     _refuse_cut(grown.labels, owned, window, plan)
     orphan = grown.orphan_mask[inside.slices_in(window)] & tissue.pixels(inside)
     found = bounds(grown.labels, owned, (window.y0, window.x0))
@@ -168,6 +193,7 @@ def tile_part(task: TileTask) -> TilePart:
         image, nuclei, cells, owned, small, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
     )
     table["growth_class"] = grown.growth_class[owned]
+    table["flags"] |= encode_flags(len(owned), {"lattice_seam": seams[owned] | np.isin(owned, uncertain)})
     if plan.masks is not None:
         known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
         table["source_label"] = known["source_label"]
@@ -176,14 +202,17 @@ def tile_part(task: TileTask) -> TilePart:
     return TilePart(core, table, nucleus_runs, cell_runs, int(np.count_nonzero(orphan)))
 
 
-def _owned_nuclei(plan: SlidePlan, inside: Window, calibration: Calibration) -> tuple[NDArray[np.int32], NDArray[np.int32], Window]:
-    """Nuclei of the window that decides the cells of those with their anchor in `inside`: labels (Y, X), labels of the owned, the window.
+def _owned_nuclei(
+    plan: SlidePlan, inside: Window, calibration: Calibration
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32], Window]:
+    """Nuclei of the window that decides the cells of those with their anchor in `inside`.
 
+    Labels (Y, X), which of them (n + 1,) lie at a seam of the lattice, labels of the owned, the window.
     The first window is large enough for nuclei of the stated largest diameter; where an owned one is larger, it is enlarged.
     """
     window = inside.grown(plan.halo_px, plan.image_shape)
     while True:
-        nuclei = _nuclei(plan, window, calibration)
+        nuclei, seams = _nuclei(plan, window, calibration)
         y, x = (anchors(nuclei) + np.array([window.y0, window.x0])).T
         here = (y >= inside.y0) & (y < inside.y1) & (x >= inside.x0) & (x < inside.x1)
         owned = np.flatnonzero(here).astype(np.int32) + np.int32(1)
@@ -191,7 +220,7 @@ def _owned_nuclei(plan: SlidePlan, inside: Window, calibration: Calibration) -> 
         needed = (inside if found is None else inside.hull(found)).grown(plan.cells_px, plan.image_shape)
         exact = needed.grown(plan.segmenter.reach_px, plan.image_shape)
         if exact.intersection(window) == exact:
-            return np.ascontiguousarray(nuclei[needed.slices_in(window)]), owned, needed
+            return np.ascontiguousarray(nuclei[needed.slices_in(window)]), seams, owned, needed
         window = window.hull(exact)
 
 
@@ -231,21 +260,29 @@ def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.u
     return encode_flags(len(table["anchor_y_px"]), marks)
 
 
-def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> NDArray[np.int32]:
-    tissue = calibration.tissue
-    read_maps = maps.reader(Path(plan.work), plan.segmenter.lattice_px or 1, plan.image_shape, lambda cell: plan.needs_maps(cell, tissue))
-    nuclei = plan.segmenter.nuclei(_nucleus_reader(plan), read_maps, window, plan.image_shape)
-    return nuclei if plan.masks is not None else _on_tissue(nuclei, window, calibration)
+def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    found = find_objects(
+        plan.segmenter, _nucleus_reader(plan), _lattice_maps(plan, "maps", plan.segmenter, calibration), window, plan.image_shape
+    )
+    return found if plan.masks is not None else _on_tissue(*found, window, calibration)
 
 
-def _cells(plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration) -> cell_model.GrownCells:
-    """Grow the cells of a window, or take them from the mask."""
+def _cells(
+    plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration
+) -> tuple[cell_model.GrownCells, NDArray[np.int32]]:
+    """Grow the cells of a window, or take those of the mask or of the cell segmenter; also the labels of cells at a seam of its lattice."""
     paired = plan.masks.pair(nuclei, window) if plan.masks is not None else None
+    uncertain = np.zeros(0, np.int32)
+    if plan.cell_segmenter is not None:
+        lattice = _lattice_maps(plan, "cell_maps", plan.cell_segmenter, calibration)
+        found, seams = find_objects(plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.image_shape)
+        paired = pair_cells(nuclei, found)
+        uncertain = np.unique(paired.labels[seams[found] & (nuclei == 0)])
     if paired is not None:
         none = np.zeros(nuclei.shape, np.bool_)
-        return cell_model.GrownCells(paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none)
+        return cell_model.GrownCells(paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none), uncertain
     guides = plan.panel.positions("tumor", "myeloid")
-    return cell_model.grow_cells(
+    grown = cell_model.grow_cells(
         nuclei,
         open_slide(plan.ref).read([plan.panel.indices[i] for i in guides], window),
         roles=[plan.panel.channels[i].role for i in guides],
@@ -253,17 +290,20 @@ def _cells(plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibrati
         pixel_size_um=plan.pixel_size_um,
         options=plan.recipe.cells,
     )
+    return grown, uncertain
 
 
-def _on_tissue(nuclei: NDArray[np.int32], window: Window, calibration: Calibration) -> NDArray[np.int32]:
+def _on_tissue(
+    nuclei: NDArray[np.int32], seams: NDArray[np.bool_], window: Window, calibration: Calibration
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Drop nuclei whose anchor is on glass: a property of the nucleus, so tiles may skip glass without changing any result."""
     y, x = anchors(nuclei).T
     keep = calibration.tissue.contains(y + window.y0, x + window.x0)
     if keep.all():
-        return nuclei
+        return nuclei, seams
     new = np.zeros(len(keep) + 1, np.int32)
     new[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return new[nuclei]
+    return new[nuclei], seams[np.concatenate([[True], keep])]
 
 
 def _threshold(recipe: Recipe, calibration: Calibration, name: str) -> float | None:
@@ -294,3 +334,22 @@ def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
     index = plan.panel.nucleus(plan.recipe.segmentation.channel)
     position = plan.panel.indices[index] if index is not None else 0
     return lambda window: open_slide(plan.ref).read([position], window)[0]
+
+
+def _cell_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
+    """Read the channels that may shape cells, then the nuclei, as (C, Y, X)."""
+    nucleus = plan.panel.nucleus(plan.recipe.segmentation.channel)
+    wanted = [*plan.panel.positions("tumor", "myeloid"), *([nucleus] if nucleus is not None else [])]
+    return lambda window: open_slide(plan.ref).read([plan.panel.indices[i] for i in wanted], window)
+
+
+def _lattice_maps(plan: SlidePlan, kind: str, segmenter: Segmenter, calibration: Calibration) -> LatticeMaps:
+    """Give access to the stored maps of a segmenter; none is ever loaded for a method without a lattice."""
+    work, tissue = Path(plan.work), calibration.tissue
+    return LatticeMaps(
+        step_px=segmenter.lattice_px or 1,
+        overlap_px=overlap_px(segmenter),
+        image_shape=plan.image_shape,
+        load=lambda cell: maps.load(maps.path_of(work, cell, kind)),
+        needed=lambda cell: plan.needs_maps(kind, cell, tissue),
+    )

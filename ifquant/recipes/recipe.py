@@ -62,14 +62,26 @@ class TissueOptions(Section):
 class Segmentation(Section):
     """How nuclei are found."""
 
-    method: str = Field("unet", description="unet (ships with ifquant) | classical | labels (masks you have) | any installed segmenter")
+    method: str = Field(
+        "unet", description="unet (ships with ifquant) | classical | cellpose | labels (masks you have) | any installed segmenter"
+    )
     channel: str | None = Field(None, description="Nucleus channel; default: the channel whose role is nucleus")
-    nucleus_diameter_um: Um = Field(8.0, description="Typical nucleus diameter in um (classical)")
+    nucleus_diameter_um: Um = Field(8.0, description="Typical nucleus diameter in um (classical; cellpose 3 networks)")
     min_area_um2: float = Field(12.0, ge=0, description="Smaller objects are debris, in um2")
     max_diameter_um: Um = Field(30.0, description="Largest nucleus diameter the decoder keeps whole, in um")
     sensitivity: float = Field(1.0, gt=0, le=5, description="Scales the foreground threshold down: above 1 finds dimmer nuclei")
     nuclei: str | None = Field(None, description="method = labels: path of nucleus masks; {slide} stands for the slide's name")
     cells: str | None = Field(None, description="method = labels: path of cell masks (optional)")
+    model: str | None = Field(
+        None, description="method = cellpose: absolute path of the network for nuclei, or with allow_download its name, e.g. cpsam"
+    )
+    cell_model: str | None = Field(
+        None, description="method = cellpose: network for whole cells, each paired with its nucleus; without it cells are grown"
+    )
+    allow_download: bool = Field(False, description="method = cellpose: networks may be given by name and are downloaded once")
+    cellprob_threshold: float = Field(0.0, ge=-20, le=20, description="method = cellpose: below 0 finds more and larger objects")
+    flow_threshold: float = Field(0.4, ge=0, le=10, description="method = cellpose: largest flow error of an object; 0 keeps all")
+    cell_diameter_um: Um = Field(16.0, description="method = cellpose: typical cell diameter in um (cellpose 3 networks)")
 
 
 class Cells(Section):

@@ -78,6 +78,7 @@ def _segmentation(recipe: Recipe) -> Iterator[str]:
                 'channels: no channel has role = "nucleus"; give the role to the nuclear stain (DAPI, Hoechst, ...), '
                 'or use [segmentation] method = "labels" with masks you have'
             )
+    yield from _cellpose(recipe)
     if options.channel is None:
         if len(nuclei) > 1 and options.method != "labels":
             yield (
@@ -88,6 +89,24 @@ def _segmentation(recipe: Recipe) -> Iterator[str]:
         yield f"segmentation.channel: {unknown(options.channel, recipe.names, 'channel')}"
     elif recipe.channel(options.channel).role == "ignore":
         yield f"segmentation.channel: {options.channel!r} has role ignore and is not read; give it the role nucleus"
+
+
+def _cellpose(recipe: Recipe) -> Iterator[str]:
+    options = recipe.segmentation
+    if options.method != "cellpose":
+        for field in ("model", "cell_model", "allow_download", "cellprob_threshold", "flow_threshold", "cell_diameter_um"):
+            if getattr(options, field) != type(options).model_fields[field].default:
+                yield f'segmentation.{field}: only read with method = "cellpose", found method = {options.method!r}; change one of them'
+        return
+    if options.model is None:
+        yield (
+            'segmentation.model: missing; method = "cellpose" needs the absolute path of a network file, e.g. model = "/models/cpsam", '
+            "or its name with allow_download = true"
+        )
+    if options.sensitivity != 1.0:
+        yield 'segmentation.sensitivity: not read with method = "cellpose"; lower cellprob_threshold finds dimmer nuclei'
+    if options.cell_model is not None and not recipe.with_role("tumor", "myeloid"):
+        yield "segmentation.cell_model: no channel has role tumor or myeloid, and no other channel may shape cells; give one the role"
 
 
 def _cells(recipe: Recipe) -> Iterator[str]:
