@@ -35,6 +35,8 @@ def fetch(url: str, final: Path) -> None:
         try:
             response = urllib.request.urlopen(url, timeout=TIMEOUT_S, context=context)
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
             raise MissingDependency(f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); {remedy}") from error
         with response:
             if not response.geturl().startswith("https://"):
