@@ -66,6 +66,8 @@ _EXAMPLES: dict[str, Any] = {
     "channel": "DAPI",
     "nuclei": "masks/{slide}_nuclei.tif",
     "cells": "masks/{slide}_cells.tif",
+    "model": "/models/cpsam",
+    "cell_model": "/models/cpsam",
     "from": "myeloid",
     "to": "tumor",
     "value": 300.0,
