@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from point_cohorts import write_cohort
 from tissue import PANELS, simulated, write_slide
 
 from ifquant.slides import tiff_writer
@@ -146,3 +147,24 @@ def test_import_stays_light() -> None:
     heavy = ["torch", "napari", "matplotlib", "onnxruntime", "distributed", "pandas", "skimage", "numba", "zarr"]
     code = f"import sys, ifquant; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_analyze(tmp_path: Path) -> None:
+    write_cohort(tmp_path, beta=0.8, n=2)
+    words = [
+        "analyze",
+        tmp_path / "cells.csv",
+        "-r",
+        tmp_path / "recipe.toml",
+        "--samples",
+        tmp_path / "samples.csv",
+        "-o",
+        tmp_path / "out",
+    ]
+    done = ifquant(*words, "--set", "cohort.multiverse=false")
+    assert done.returncode == 0, done.stderr
+    assert "not testable: 2 patients" in done.stderr
+    assert (tmp_path / "out" / "report.html").is_file()
+    wrong = ifquant(*words, "--set", "cohort.unit='cell'")
+    assert wrong.returncode == 2
+    assert "cells and images of one patient are not independent" in wrong.stderr

@@ -55,11 +55,15 @@ def cohort_methods(analysis: Analysis) -> list[str]:
     if not question.ligand:
         return [last]
     antibody = f" (antibody: {options.ligand_antibody})" if options.ligand_antibody else ""
-    covariates = f"{_and(list(question.source_covariates))} of the {question.source} cells, " if question.source_covariates else ""
+    held = _and([column.rsplit("_", 2)[0] for column in question.source_covariates])
+    covariates = f"{held} of the {question.source} cells, " if held else ""
+    outlines = all(slide.settings.get("contact", "outlines") == "outlines" for slide in cohort.slides)
+    contact = "in contact with" if outlines else f"whose centroid lies within {options.contact_um:g} µm of"
+    border = f"; pixels within {options.away_um:g} µm of the {question.responder} cell left out" if outlines else ", whole border"
     first = (
-        f"For each {question.responder} cell in contact with at least one {question.source} cell, exposure was the mean "
-        f"{question.ligand}{antibody} of the {question.source} cells it touches ({options.ligand_compartment}; pixels within "
-        f"{options.away_um:g} µm of the {question.responder} cell left out), and response its {question.response} "
+        f"For each {question.responder} cell {contact} at least one {question.source} cell, exposure was the mean "
+        f"{question.ligand}{antibody} of these {question.source} cells ({options.ligand_compartment}{border}), and response its "
+        f"{question.response} "
         f"({options.response_compartment}). The effect of a slide was the partial rank correlation of response and exposure on Fisher's z "
         f"scale, given the number and distance of touched {question.source} cells, the responder's own {question.ligand}, "
         f"{covariates}distance to the tumor border, local cell density, "
@@ -74,17 +78,17 @@ def cohort_methods(analysis: Analysis) -> list[str]:
         "by permuting patients (Welch's t), visits by sign-flip of the differences within patients. "
         f"P-values were adjusted within families: {_families(analysis)}."
     )
-    third = _guards_text(question, options)
+    third = _guards_text(analysis, options)
     return [first, second, third, last]
 
 
-def _guards_text(question: Question, options: Priming) -> str:
-    controls = _and([control.marker for control in question.controls]) or "none"
+def _guards_text(analysis: Analysis, options: Priming) -> str:
+    """Name the guards that were really computed."""
+    asked = [guard.name for guard in analysis.cohort.guards if guard.kind != "main" and guard.effect.estimate is not None]
     return (
-        f"Guards against artefacts: the same effect with {question.response} measured more than {options.erode_um:g} µm inside the "
-        f"{question.responder} cell, with the ligand of whole borders, without touching pairs, with roles swapped, and with negative "
-        f"controls as ligand ({controls}). On each slide the null distribution came from {options.permutations} random shifts of the "
-        "ligand residuals within the tissue (variance-corrected), with positions and neighbors kept."
+        f"Guards against artifacts: the same effect under other measurements ({'; '.join(asked) or 'none available'}). On each slide the "
+        f"null distribution came from {options.permutations} random shifts of the ligand residuals within the tissue (variance-corrected), with "
+        "positions and neighbors kept."
     )
 
 

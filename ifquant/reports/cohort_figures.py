@@ -44,7 +44,7 @@ def forest_figure(result: CohortResult) -> Figure | None:
             axis.plot([patient.value - half, patient.value + half], [row, row], color=color, lw=1.1, zorder=2)
             axis.plot(patient.value, row, "s", ms=5.2, color=color, mec="white", mew=0.6, zorder=3)
             counts = f"{patient.n_slides} slide{'' if patient.n_slides == 1 else 's'}, {patient.n_cells:,} cells"
-            _right(axis, row, f"{patient.value:+.2f}  ({patient.value - half:+.2f}, {patient.value + half:+.2f})", counts)
+            _right(axis, row, _numbers(patient.value, patient.value - half, patient.value + half), counts)
             labels.append(patient.patient)
         _summary(axis, n + 0.6, result.effect, "mean of patients", INK)
         labels_at = [*range(n), n + 0.6]
@@ -52,7 +52,7 @@ def forest_figure(result: CohortResult) -> Figure | None:
         meta = result.opinions[0] if result.opinions else None
         if meta is not None and meta.estimate is not None and meta.low is not None and meta.high is not None:
             _diamond(axis, n + 1.6, meta.estimate, meta.low, meta.high, GRAY)
-            _right(axis, n + 1.6, f"{meta.estimate:+.2f}  ({meta.low:+.2f}, {meta.high:+.2f})", "second opinion")
+            _right(axis, n + 1.6, _numbers(meta.estimate, meta.low, meta.high), "second opinion")
             labels_at.append(n + 1.6)
             labels.append("meta-analysis")
         axis.axvline(0, color=INK, lw=0.8)
@@ -92,7 +92,8 @@ def null_figure(result: CohortResult) -> Figure | None:
             axis.axvline(-observed, color=GATE, lw=1.0, ls=(0, (3, 2)))
             side = "left" if observed <= 0 else "right"
             axis.annotate(
-                f"observed {observed:+.3f}", (observed, 1), (-4 if side == "right" else 4, -3), xycoords=("data", "axes fraction"),
+                f"observed {observed:+.3f}".replace("-", "−"),
+                (observed, 1), (-4 if side == "right" else 4, -3), xycoords=("data", "axes fraction"),
                 textcoords="offset points", va="top", ha=side, color=GATE, fontsize=8,
             )  # fmt: skip
             axis.set_title(title, fontsize=8.5, fontweight="normal")
@@ -147,8 +148,7 @@ def guards_figure(main: CohortEffect, guards: Sequence[CohortGuard]) -> Figure |
             if effect.low is not None and effect.high is not None:
                 axis.plot([effect.low, effect.high], [at, at], color=color, lw=1.3)
             axis.plot(effect.estimate or 0.0, at, "D" if kind == "main" else "o", color=color, ms=5, mec="white", mew=0.6)
-            interval = f"  ({effect.low:+.2f}, {effect.high:+.2f})" if effect.low is not None and effect.high is not None else ""
-            _right(axis, at, f"{effect.estimate:+.2f}{interval}", f"{effect.n_patients} patients")
+            _right(axis, at, _numbers(effect.estimate or 0.0, effect.low, effect.high), f"{effect.n_patients} patients")
         axis.axvline(0, color=INK, lw=0.8)
         axis.axvline(main.estimate, color=INK, lw=0.7, ls=(0, (3, 3)))
         axis.set_yticks(range(len(rows)), [name for name, _, _ in rows])
@@ -171,7 +171,7 @@ def _summary(axis: Axes, row: float, effect: CohortEffect, label: str, color: st
         return
     low, high = effect.low, effect.high
     _diamond(axis, row, effect.estimate, low, high, color)
-    _right(axis, row, f"{effect.estimate:+.2f}  ({low:+.2f}, {high:+.2f})", label, weight="bold")
+    _right(axis, row, _numbers(effect.estimate, low, high), label, weight="bold")
 
 
 def _diamond(axis: Axes, row: float, middle: float, low: float, high: float, color: str) -> None:
@@ -183,3 +183,9 @@ def _right(axis: Axes, row: float, first: str, second: str, weight: str = "norma
     where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center", "fontsize": 8}
     axis.annotate(first, (1, row), (8, 0), fontweight=weight, **where)  # type: ignore[arg-type]
     axis.annotate(second, (1, row), (116, 0), color=FAINT, **where)  # type: ignore[arg-type]
+
+
+def _numbers(value: float, low: float | None, high: float | None) -> str:
+    """Write an effect and its interval, with a real minus."""
+    interval = f"  ({low:+.2f}, {high:+.2f})" if low is not None and high is not None else ""
+    return f"{value:+.2f}{interval}".replace("-", "−")
