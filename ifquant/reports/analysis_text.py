@@ -86,9 +86,9 @@ def _guards_text(analysis: Analysis, options: Priming) -> str:
     """Name the guards that were really computed."""
     asked = [guard.name for guard in analysis.cohort.guards if guard.kind != "main" and guard.effect.estimate is not None]
     return (
-        f"Guards against artifacts: the same effect under other measurements ({'; '.join(asked) or 'none available'}). On each slide the "
-        f"null distribution came from {options.permutations} random shifts of the ligand residuals within the tissue (variance-corrected), with "
-        "positions and neighbors kept."
+        f"Guards against artifacts: the same effect under other measurements ({'; '.join(asked) or 'none available'}). "
+        f"On each slide the null distribution came from {options.permutations} random shifts of the ligand residuals within the tissue "
+        "(variance-corrected), with positions and neighbors kept."
     )
 
 
