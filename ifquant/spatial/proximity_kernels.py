@@ -72,12 +72,14 @@ def _run_gap2(y, x0, x1, i, j):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @njit(cache=True)
-def _pair_gap2(offsets, y, x0, x1, a, b, best):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared gap between objects `a` and `b` if below `best`, else `best`."""
+def _pair_gap2(offsets, y, x0, x1, boxes, a, b, best):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Squared gap between objects `a` and `b` if below `best`, else `best`. Rows of `a` that are no nearer to the box of `b` are left out."""
     first, last = offsets[b], offsets[b + 1]
     best = min(best, _run_gap2(y, x0, x1, (offsets[a] + offsets[a + 1]) // 2, (first + last) // 2))  # a bound to prune with
     reach = np.int64(np.ceil(np.sqrt(np.float64(best))))
     for i in range(offsets[a], offsets[a + 1]):
+        if _box_gap2(boxes, b, y[i], x0[i], y[i] + 1, x1[i]) >= best:
+            continue
         while first < last and y[first] < y[i] - reach:  # rows at a gap of `reach` or more cannot win
             first += 1
         for j in range(first, last):
@@ -155,7 +157,7 @@ def nearest_border_kernel(queries, seeds, offsets, y, x0, x1, boxes, targets, or
         a = queries[q]
         best = FAR
         if seeds[q] >= 0:
-            best = _pair_gap2(offsets, y, x0, x1, a, seeds[q], best)
+            best = _pair_gap2(offsets, y, x0, x1, boxes, a, seeds[q], best)
         qy0, qx0, qy1, qx1 = boxes[a, 0], boxes[a, 1], boxes[a, 2], boxes[a, 3]
         stack_level[0], stack_node[0], stack_gap[0], top = depth - 1, 0, 0, 1
         while top and best > 0:
@@ -166,7 +168,7 @@ def nearest_border_kernel(queries, seeds, offsets, y, x0, x1, boxes, targets, or
             if level == 0:
                 b = targets[order[node]]
                 if b != a:
-                    best = _pair_gap2(offsets, y, x0, x1, a, b, best)
+                    best = _pair_gap2(offsets, y, x0, x1, boxes, a, b, best)
                 continue
             size = levels[level] - levels[level - 1]
             base = top
