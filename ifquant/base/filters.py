@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
 _TRUNCATE = 3.0
 
@@ -48,7 +47,9 @@ def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
 
     Both boxes have the side ``2 * radius_px + 1`` and are clipped at the array's border, so that the reach is ``2 * radius_px``.
     """
-    lowest = ndi.minimum_filter(values, 2 * radius_px + 1, mode="nearest")
+    lowest = np.empty(values.shape, np.int16)
+    if values.size:
+        _lowest(np.ascontiguousarray(values), radius_px, lowest)
     return box_mean(lowest, np.ones((1, 1), np.bool_), radius_px, lowest)
 
 
@@ -123,11 +124,45 @@ def _gaussian(values, weights, out):  # type: ignore[no-untyped-def]  # pragma: 
 
 
 @njit(cache=True)
+def _lowest(values, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Smallest value in the box around each pixel (van Herk 1992 down the columns, doubling along the rows)."""
+    height, width = values.shape
+    side = 2 * radius + 1
+    highest = np.int16(32767)
+    n = -(-(height + 2 * radius) // side) * side  # rows above and below the image, up to whole blocks of `side`
+    until, since = np.empty((n, width), np.int16), np.empty((n, width), np.int16)  # smallest to the end, from the start of a block
+    for k in range(n):
+        y = k - radius
+        for x in range(width):
+            value = values[y, x] if 0 <= y < height else highest
+            since[k, x] = value if k % side == 0 else min(since[k - 1, x], value)
+    for k in range(n - 1, -1, -1):
+        y = k - radius
+        for x in range(width):
+            value = values[y, x] if 0 <= y < height else highest
+            until[k, x] = value if k % side == side - 1 else min(until[k + 1, x], value)
+    row = np.empty(width + 2 * radius, np.int16)
+    for y in range(height):
+        row[:radius] = highest
+        row[radius + width :] = highest
+        for x in range(width):
+            row[radius + x] = min(until[y, x], since[y + 2 * radius, x])
+        covered = 1
+        while 2 * covered <= side:
+            for x in range(row.size - covered):
+                row[x] = min(row[x], row[x + covered])
+            covered *= 2
+        for x in range(width):
+            out[y, x] = min(row[x], row[x + side - covered])
+
+
+@njit(cache=True)
 def _box_mean(values, mask, radius, otherwise, out):  # type: ignore[no-untyped-def]
     height, width = values.shape
     everywhere = mask.size == 1 and values.size != 1
     column_sum = np.zeros(width, np.int64)
     column_count = np.zeros(width, np.int32)
+    totals, counts = np.empty(width, np.float64), np.empty(width, np.float64)
     for y in range(-radius, height):
         new, old = y + radius, y - radius - 1
         if new < height:
@@ -154,7 +189,9 @@ def _box_mean(values, mask, radius, otherwise, out):  # type: ignore[no-untyped-
             if x - radius - 1 >= 0:
                 total -= column_sum[x - radius - 1]
                 count -= column_count[x - radius - 1]
-            out[y, x] = total // count if count > 0 else otherwise[y, x]
+            totals[x], counts[x] = total, count
+        for x in range(width):  # exact: both are far below 2**53 and quotients lie at least 1 / count from the next integer
+            out[y, x] = np.int16(np.floor(totals[x] / max(counts[x], 1))) if counts[x] > 0 else otherwise[y, x]
 
 
 @njit(cache=True)

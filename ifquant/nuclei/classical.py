@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ifquant.base import filters
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.nuclei import classical_kernels as kernels
 from ifquant.nuclei.decode import DecodeOptions, decode
 from ifquant.nuclei.levels import ChannelLevels
 from ifquant.nuclei.refine import refine
@@ -145,24 +146,27 @@ class ClassicalSegmenter:
     def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
         """Foreground (0 or 255), relief, and height above the ground of raw pixels (Y, X)."""
         t, d = self.tuning, self.diameter_px
-        raw = pixels.astype(np.float32)
-        level = self._levels(filters.gaussian(raw, self._sigma_px(t.smooth)))
+        floor, single = t.floor * self.stain, np.float32
+        level = self._levels(pixels, t.smooth)
         behind = filters.opened(level, filters.box_radius(t.opening * d))
-        contrast = np.maximum(level - behind, 0)
-        is_bright = contrast > t.bright * self.stain
+        contrast, is_bright = kernels.contrast_of(level, behind, t.bright * self.stain)
         bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
-        ground = np.maximum(filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind), behind)
-        soft = self._levels(filters.gaussian(raw, self._sigma_px(t.soft)))
-        even = np.minimum(np.maximum(soft - behind, 0), np.float32(t.crown) * np.maximum(bright, np.float32(t.floor * self.stain)))
-        crisp = even + np.float32(t.sharpen) * (even - filters.blurred(even.astype(np.int16), filters.box_radius(t.sharpen_scale * d)))
-        inside = (crisp > np.float32(t.share) * bright) & (contrast > t.floor * self.stain)
+        ground = filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind)
+        even, whole = kernels.evened(self._levels(pixels, t.soft), behind, bright, single(t.crown), single(floor))
+        blurred = filters.blurred(whole, filters.box_radius(t.sharpen_scale * d))
+        inside = kernels.foreground_of(even, blurred, bright, contrast, single(t.sharpen), single(t.share), floor)
         depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
-        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * np.float32(_RELIEF_UNITS / d)
-        return np.where(inside, np.uint8(255), np.uint8(0)), relief.astype(np.int16), np.maximum(level - ground, 0)
+        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * single(_RELIEF_UNITS / d)
+        return inside.view(np.uint8) * np.uint8(255), relief.astype(np.int16), kernels.above_ground(level, ground, behind)
 
-    def _levels(self, smooth: NDArray[np.float32]) -> NDArray[np.int16]:
-        units = (smooth - np.float32(self.background)) * np.float32(_UNITS / self.span)
-        return np.clip(units, -_UNITS, _LIMIT, out=units).astype(np.int16)
+    def _levels(self, pixels: NDArray[Any], smooth: float) -> NDArray[np.int16]:
+        """Smoothed pixels in integer levels above the background."""
+        single = np.float32
+        values = filters.gaussian(pixels, self._sigma_px(smooth))
+        levels: NDArray[np.int16] = kernels.to_levels(
+            values, single(self.background), single(_UNITS / self.span), single(-_UNITS), single(_LIMIT)
+        )
+        return levels
 
 
 def make(

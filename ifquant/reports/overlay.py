@@ -5,12 +5,12 @@ The bytes depend on the result and the pixels alone: no time, no version, fonts 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ DETAIL_PX = 1320
 MIN_WIDTH_PX = 560
 _GROUND, _TEXT, _FAINT = (16, 16, 20), (236, 236, 240), (150, 150, 158)
 _REGION, _PAIR = (255, 255, 255), (255, 255, 255)
+_RUNS = 3
+"""zlib's strategy for PNG rows: as small as the default on pictures with noise, in half the time."""
 _NICE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
@@ -82,9 +84,7 @@ def rendered(result: SlideResult, stack: Stack, view: View) -> NDArray[np.uint8]
     chosen = [i for i, channel in enumerate(channels) if channel.name in colors]
     weights = [picture.CONTEXT.get(channels[i].role, 1.0) for i in chosen]
     colored = picture.blended(stack.pixels[chosen], [colors[channels[i].name] for i in chosen], weights)
-    base = picture.over(picture.resized(colored, stack, view), _drawn_cells(result, view))
-    lines = _line_layer(result, view)
-    return picture.as_uint8(base if lines is None else picture.over(base, lines))
+    return picture.over(picture.resized(colored, stack, view), _drawn_cells(result, view), _line_layer(result, view), _REGION)
 
 
 def detail_window(result: SlideResult) -> Window:
@@ -141,7 +141,7 @@ def phenotype_colors(result: SlideResult) -> dict[str, str]:
 
 
 def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
-    """Premultiplied RGBA with the tumor region's outline (dashed) and, if asked for, the lines between pairs."""
+    """Opacity (h, w) of the tumor region's outline (dashed) and, if asked for, of the lines between pairs."""
     lines: list[tuple[NDArray[np.float64], float]] = []
     if result.recipe.picture.pair_lines:
         lines += [(pair, 0.6) for pair in nearest_pairs(result.table, *proximity_pair(result.recipe))]
@@ -156,15 +156,18 @@ def _line_layer(result: SlideResult, view: View) -> NDArray[np.float32] | None:
     canvas = Image.new("L", (width * factor, height * factor))
     draw = ImageDraw.Draw(canvas)
     width_px = factor * max(1, round(max(height, width) / 1300))
-    y, x = view.to_picture(*np.concatenate([points for points, _ in lines]).T)
-    drawn = (np.stack([x, y], axis=1) * factor).ravel().tolist()  # x, y, x, y, ...
+    rows, columns = view.to_picture(*np.concatenate([points for points, _ in lines]).T)
+    drawn = (np.stack([columns, rows], axis=1) * factor).ravel().tolist()  # x, y, x, y, ...
     start = 0
     for points, opacity in lines:
         stop = start + 2 * len(points)
         draw.line(drawn[start:stop], fill=round(255 * opacity), width=width_px)
         start = stop
-    alpha = np.asarray(canvas, np.float32).reshape(height, factor, width, factor).mean(axis=(1, 3))[..., None] / 255
-    return np.concatenate([alpha * np.array(_REGION, np.float32) / 255, alpha], axis=2)
+    drawn_over = np.asarray(canvas).reshape(height, factor, width, factor)
+    sums = np.zeros((height, width), np.uint16)
+    for y, x in np.ndindex(factor, factor):
+        sums += drawn_over[:, y, :, x]
+    return sums.astype(np.float32) / np.float32(factor**2) / np.float32(255)
 
 
 def region_outlines(result: SlideResult) -> list[NDArray[np.float64]]:
@@ -267,6 +270,4 @@ def _printable(text: str) -> str:
 
 def png(image: Image.Image) -> bytes:
     """PNG without metadata."""
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", compress_level=4)
-    return stream.getvalue()
+    return bytes(imagecodecs.png_encode(np.asarray(image), level=1, strategy=_RUNS))

@@ -33,6 +33,10 @@ PHENOTYPE_PALETTE = ("#56b4e9", "#f0e442", "#e69f00", "#cc79a7", "#009e73", "#d5
 OTHER_COLOR = "#8a8a92"
 
 
+Color = tuple[int, int, int]
+"""Red, green, blue, 0..255."""
+
+
 def rgb(color: str) -> tuple[int, int, int]:
     """Red, green and blue (0..255) of ``#rrggbb``."""
     red, green, blue = ImageColor.getrgb(color)[:3]
@@ -86,21 +90,16 @@ def blended(shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[fl
     uint8 (h, w, 3)
     """
     curve = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
-    out = np.empty((*shown.shape[1:], 3), np.uint8)
-    for y in range(0, shown.shape[1], 256):  # bands: the sums are 12 bytes per pixel
-        sums = np.zeros((*shown[0, y : y + 256].shape, 3), np.float32)
-        for channel, color, weight in zip(shown, tints, weights, strict=True):
-            sums += curve[channel[y : y + 256]][..., None] * (np.array(rgb(color), np.float32) * np.float32(weight / 255))
-        out[y : y + 256] = as_uint8(sums / np.maximum(sums.max(axis=2, keepdims=True, initial=0.0), 1))
-    return out
+    colored = [np.array(rgb(color), np.float32) * np.float32(weight / 255) for color, weight in zip(tints, weights, strict=True)]
+    return np.asarray(_blended(shown, np.array(colored, np.float32).reshape(-1, 3), curve))
 
 
-def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.float32]:
-    """Give the blended stack at the scale of a view of the same window: float32 (h, w, 3) in 0..1."""
+def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.uint8]:
+    """Give the blended stack at the scale of a view of the same window: uint8 (h, w, 3)."""
     height, width = view.shape
     box = (0, 0, stack.window.shape[1] / stack.step, stack.window.shape[0] / stack.step)
     how = Image.Resampling.BOX if view.scale * stack.step < 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(colored).resize((width, height), how, box=box), np.float32) / np.float32(255)
+    return np.asarray(Image.fromarray(colored).resize((width, height), how, box=box))
 
 
 def labels_in(runs: CellRuns, view: View, factor: int = SUPERSAMPLE) -> NDArray[np.int32]:
@@ -131,14 +130,48 @@ def ink(labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, fact
     return np.asarray(_ink(labels, colors, width, factor))
 
 
-def over(picture: NDArray[np.float32], layer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it."""
-    return picture * (1 - layer[..., 3:]) + layer[..., :3]
+def over(picture: NDArray[np.uint8], layer: NDArray[np.float32], lines: NDArray[np.float32] | None, color: Color) -> NDArray[np.uint8]:
+    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it, and on that `lines` of one color (opacity, h, w)."""
+    none = np.zeros((0, 0), np.float32)
+    return np.asarray(_over(np.ascontiguousarray(picture), layer, none if lines is None else lines, np.array(color, np.float32)))
 
 
-def as_uint8(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+@njit(cache=True)
+def _blended(shown, tints, curve):  # type: ignore[no-untyped-def]  # pragma: no cover
+    channels, height, width = shown.shape
+    out = np.empty((height, width, 3), np.uint8)
+    sums = np.empty(3, np.float32)
+    for i in range(height):
+        for j in range(width):
+            sums[:] = 0
+            for c in range(channels):
+                for k in range(3):
+                    sums[k] += curve[shown[c, i, j]] * tints[c, k]
+            most = max(sums[0], sums[1], sums[2], np.float32(1))
+            for k in range(3):
+                out[i, j, k] = _byte(sums[k] / most)
+    return out
+
+
+@njit(cache=True)
+def _over(picture, layer, lines, color):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width, _ = picture.shape
+    out = np.empty(picture.shape, np.uint8)
+    one, full = np.float32(1), np.float32(255)
+    for i in range(height):
+        for j in range(width):
+            for k in range(3):
+                value = np.float32(picture[i, j, k]) / full * (one - layer[i, j, 3]) + layer[i, j, k]
+                if lines.size:
+                    value = value * (one - lines[i, j]) + lines[i, j] * color[k] / full
+                out[i, j, k] = _byte(value)
+    return out
+
+
+@njit(cache=True, inline="always")
+def _byte(value):  # type: ignore[no-untyped-def]  # pragma: no cover
     """0..1 to 0..255, rounded."""
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.uint8(min(max(value, np.float32(0)), np.float32(1)) * np.float32(255) + np.float32(0.5))
 
 
 @njit(cache=True)

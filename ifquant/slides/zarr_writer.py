@@ -149,7 +149,7 @@ class LabelPyramidWriter:
             shape=tuple(shape),
             dtype=dtype,
             chunks=tuple(min(CHUNK_PX, size) if axis != "c" else 1 for axis, size in zip(axes, shape, strict=True)),
-            compressors=[ZstdCodec(level=3, checksum=True)],
+            compressors=[ZstdCodec(level=1, checksum=True)],
             fill_value=0,
             dimension_names=axes,
             zarr_format=3,

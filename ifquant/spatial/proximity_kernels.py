@@ -73,7 +73,7 @@ def _run_gap2(y, x0, x1, i, j):  # type: ignore[no-untyped-def]  # pragma: no co
 
 @njit(cache=True)
 def _pair_gap2(offsets, y, x0, x1, boxes, a, b, best):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared gap between objects `a` and `b` if below `best`, else `best`. Rows of `a` that are no nearer to the box of `b` are left out."""
+    """Squared gap between objects `a` and `b` if below `best`, else `best`; rows of `a` no nearer to the box of `b` are left out."""
     first, last = offsets[b], offsets[b + 1]
     best = min(best, _run_gap2(y, x0, x1, (offsets[a] + offsets[a + 1]) // 2, (first + last) // 2))  # a bound to prune with
     reach = np.int64(np.ceil(np.sqrt(np.float64(best))))

@@ -1,0 +1,59 @@
+"""Compiled arithmetic of the classical method, pixel by pixel, in single precision and 16-bit integers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def to_levels(smooth, background, scale, least, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Give raw values as integer levels above the background, clipped; int16 (Y, X)."""
+    out = np.empty(smooth.shape, np.int16)
+    flat, target = smooth.ravel(), out.ravel()
+    for i in range(flat.size):
+        target[i] = np.int16(min(max((flat[i] - background) * scale, least), most))
+    return out
+
+
+@njit(cache=True)
+def contrast_of(level, behind, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Height above what lies behind, at least 0, and where it exceeds a limit; int16 and bool (Y, X)."""
+    contrast, bright = np.empty(level.shape, np.int16), np.empty(level.shape, np.bool_)
+    a, b, c, d = level.ravel(), behind.ravel(), contrast.ravel(), bright.ravel()
+    for i in range(a.size):
+        c[i] = max(a[i] - b[i], 0)
+        d[i] = c[i] > limit
+    return contrast, bright
+
+
+@njit(cache=True)
+def evened(soft, behind, bright, crown, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Height above what lies behind, but no more than `crown` times the brightness around (at least `floor`); float32 and int16 (Y, X)."""
+    even, whole = np.empty(soft.shape, np.float32), np.empty(soft.shape, np.int16)
+    a, b, c, d, e = soft.ravel(), behind.ravel(), bright.ravel(), even.ravel(), whole.ravel()
+    for i in range(a.size):
+        d[i] = min(np.float32(max(a[i] - b[i], 0)), crown * max(np.float32(c[i]), floor))
+        e[i] = np.int16(d[i])
+    return even, whole
+
+
+@njit(cache=True)
+def foreground_of(even, blurred, bright, contrast, sharpen, share, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Say where the sharpened brightness exceeds a share of the brightness around, on clear contrast; bool (Y, X)."""
+    inside = np.empty(even.shape, np.bool_)
+    a, b, c, d, e = even.ravel(), blurred.ravel(), bright.ravel(), contrast.ravel(), inside.ravel()
+    for i in range(a.size):
+        crisp = a[i] + sharpen * (a[i] - np.float32(b[i]))
+        e[i] = crisp > share * np.float32(c[i]) and d[i] > floor
+    return inside
+
+
+@njit(cache=True)
+def above_ground(level, ground, behind):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Height above the higher of two grounds, at least 0; int16 (Y, X)."""
+    out = np.empty(level.shape, np.int16)
+    a, b, c, d = level.ravel(), ground.ravel(), behind.ravel(), out.ravel()
+    for i in range(a.size):
+        d[i] = max(a[i] - max(b[i], c[i]), 0)
+    return out
