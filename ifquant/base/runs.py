@@ -88,6 +88,19 @@ def concatenate(parts: Sequence[CellRuns]) -> CellRuns:
     )
 
 
+def empty_runs(lengths: NDArray[np.integer]) -> CellRuns:
+    """Make room for objects with these numbers of runs; `put_runs` fills it."""
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    return CellRuns(offsets, *(np.empty(offsets[-1], np.int32) for _ in range(3)))
+
+
+def put_runs(target: CellRuns, places: NDArray[np.integer], objects: CellRuns) -> None:
+    """Write all runs of `objects` in place: object `i` becomes object ``places[i]`` of `target`, which has room for it."""
+    shift = target.offsets[:-1][places] - objects.offsets[:-1]
+    at = np.repeat(shift, np.diff(objects.offsets)) + np.arange(len(objects.y))
+    target.y[at], target.x0[at], target.x1[at] = objects.y, objects.x0, objects.x1
+
+
 def runs_of(labels: NDArray[np.integer], ids: ArrayLike, origin: tuple[int, int] = (0, 0)) -> CellRuns:
     """Find the runs of the labels `ids` in a label image.
 

@@ -294,10 +294,10 @@ def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFr
         raise RequestError(f"cell table: missing columns {sorted(wanted - given)}, unexpected columns {sorted(given - wanted)}.")
     data = {}
     for column in columns:
-        series = pd.Series(values[column.name]).reset_index(drop=True)
+        series = pd.Series(values[column.name], copy=False).reset_index(drop=True)
         kind: Any = column.dtype
         data[column.name] = _as_category(series, categories(column.name, recipe)) if kind == "category" else series.astype(kind)
-    return pd.DataFrame(data)
+    return pd.DataFrame(data, copy=False)  # the measured columns themselves: most of a large slide's memory
 
 
 def _as_category(series: pd.Series, names: Sequence[str]) -> pd.Series:

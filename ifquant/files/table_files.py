@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 from ifquant.files.csv_text import csv_text
 from ifquant.files.storage import PathLike, atomic_path, write_blocks
 
+_ROWS = 1 << 17
+"""Rows of a row group: what is turned into Arrow at once."""
+
 
 def write_parquet(
     table: pd.DataFrame, final: PathLike, columns: Mapping[str, Mapping[str, str]] | None = None, metadata: Mapping[str, str] | None = None
@@ -23,15 +26,18 @@ def write_parquet(
     columns : per column name, key > text (unit, meaning) for the field's Parquet metadata.
     metadata : key > text for the file.
     """
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
     columns = columns or {}
+    blocks = [table.iloc[start : start + _ROWS] for start in range(0, max(len(table), 1), _ROWS)]
+    found = pa.Table.from_pandas(blocks[0], preserve_index=False).schema
     fields = [
         field.with_metadata({**(field.metadata or {}), **_encoded(columns[field.name])}) if field.name in columns else field
-        for field in arrow.schema
+        for field in found
     ]
-    schema = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), **_encoded(metadata or {})})
+    schema = pa.schema(fields, metadata={**(found.metadata or {}), **_encoded(metadata or {})})
     with atomic_path(final) as part:
-        pq.write_table(arrow.cast(schema), part, compression="zstd")
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            for block in blocks:
+                writer.write_table(pa.Table.from_pandas(block, preserve_index=False).cast(schema))
         rows = pq.read_metadata(part).num_rows
         if rows != len(table):
             raise OSError(f"{rows} of {len(table)} rows arrived")

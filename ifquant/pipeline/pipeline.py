@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,9 +173,8 @@ def measure_slide(
         stage("maps", compute_maps, list(_maps_needed(shared, calibration)))
     stage("tiles", compute_tile, [TileTask(shared, core) for core in tiles])
     close_slide()
-    parts = [_part(shared, core) for core in tiles]
     warnings = masks.objects.warnings() if masks is not None else ()
-    return Measured(calibration, assemble(parts), tuple(tiles), warnings, overview)
+    return Measured(calibration, assemble(_Parts(shared, tiles)), tuple(tiles), warnings, overview)
 
 
 def _calibrated(
@@ -195,13 +194,22 @@ def _calibrated(
     return calibration, overview
 
 
-def _part(plan: SlidePlan, core: Window) -> TilePart:
-    """Part of a tile; computed again if the disk has damaged it."""
-    arrays = load_part(plan.part_path(core))
-    if arrays is None:
-        compute_tile(TileTask(plan, core))
-        arrays = load_arrays(plan.part_path(core))
-    return TilePart.from_arrays(arrays)
+class _Parts(Sequence[TilePart]):
+    """The parts of all tiles, each read when it is looked at; computed again if the disk has damaged it."""
+
+    def __init__(self, plan: SlidePlan, tiles: Sequence[Window]) -> None:
+        self._plan, self._tiles = plan, tiles
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def __getitem__(self, index: Any) -> Any:
+        core = self._tiles[index]
+        arrays = load_part(self._plan.part_path(core))
+        if arrays is None:
+            compute_tile(TileTask(self._plan, core))
+            arrays = load_arrays(self._plan.part_path(core))
+        return TilePart.from_arrays(arrays)
 
 
 def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None) -> Segmenter:
