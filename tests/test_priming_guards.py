@@ -1,0 +1,113 @@
+"""Artefacts that fake priming, and what the guards make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_priming import analysed, asked
+
+from ifquant.simulation.simulate_points import PointOptions, point_tissue
+from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
+from ifquant.statistics.verdict import verdict_of
+
+
+def guard(kind: str, z: float, p: float, name: str = "a guard") -> GuardRow:
+    return GuardRow(name, kind, z, 0.1, p, 200, "")
+
+
+def effect(z: float, p: float | None, *guards: GuardRow) -> SlideEffect:
+    question, _ = asked()
+    tests = {"shift": TestResult(p, "" if p is not None else "not testable: only 12 usable shifts")}
+    return SlideEffect(
+        "a", question, "not testable", "", z=z, se_z=0.1, correlation=z, interval=(z - 0.2, z + 0.2), tests=tests, guards=guards
+    )
+
+
+CONTROL, EMPTY = "negative control", "negative control: empty channel as ligand"
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (effect(0.3, 0.01), "consistent with priming"),
+        (effect(-0.3, 0.01), "opposite direction"),
+        (effect(0.1, 0.3), "no evidence"),
+        (effect(0.3, None), "not testable"),
+        (effect(0.3, 0.01, guard("spill-over", 0.05, 0.6)), "explained by spill-over"),
+        (effect(0.3, 0.01, guard("spill-over", 0.25, 0.02)), "consistent with priming"),
+        (effect(0.02, 0.8, guard("sensitivity", 0.3, 0.01, "ligand at the shared border")), "explained by spill-over"),
+        (effect(0.3, 0.01, guard(CONTROL, 0.28, 0.01, EMPTY)), "not specific (a negative control responds as well)"),
+        (effect(0.3, 0.01, guard(CONTROL, -0.28, 0.01, EMPTY)), "not specific (a negative control responds as well)"),
+        # one of three true controls below 0.05 is what chance gives; a small one is no rival
+        (effect(0.3, 0.01, guard(CONTROL, 0.2, 0.03), guard(CONTROL, 0, 0.9), guard(CONTROL, 0, 0.8)), "consistent with priming"),
+        (effect(0.6, 0.01, guard(CONTROL, 0.2, 0.001)), "consistent with priming"),
+    ],
+)
+def test_verdicts(found: SlideEffect, verdict: str) -> None:
+    assert verdict_of(found)[0] == verdict
+
+
+def test_a_field_of_short_range_in_all_channels_is_not_specific() -> None:
+    """Section thickness that changes within two cells is beyond any local adjustment; then the controls respond too."""
+    field = PointOptions(multiplicative=0.7, artefact_range_um=20.0)
+    said = [analysed(point_tissue(field, seed), slide=str(seed)).verdict for seed in range(12)]
+    assert "not specific (a negative control responds as well)" in said
+    assert said.count("consistent with priming") <= 2
+
+
+def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:
+    tissue = point_tissue(PointOptions(), 41)
+    pairs = tissue.pairs.copy()
+    response = tissue.cells["IL1B_cytoplasm_mean"].to_numpy()[pairs["responder_id"].to_numpy() - 1]
+    pairs["ligand_shared_sum"] += 15 * 3.0 * response
+    found = analysed(dataclasses.replace(tissue, pairs=pairs))
+    row = next(row for row in found.guards if row.name == "ligand at the shared border")
+    assert row.p is not None
+    assert row.p < 1e-4
+    assert found.p is not None
+    assert found.p > 0.05, "the primary ligand does not see it"
+    assert found.verdict == "explained by spill-over"
+
+
+def test_a_response_that_is_only_at_the_rim_is_spill_over() -> None:
+    tissue = point_tissue(PointOptions(beta=0.5), 42)
+    pairs = tissue.pairs.copy()
+    order = np.random.default_rng(0).permutation(pairs["responder_id"].nunique())
+    shuffled = pairs.groupby("responder_id")["response_eroded_sum"].first().to_numpy()[order]
+    pairs["response_eroded_sum"] = shuffled[np.unique(pairs["responder_id"], return_inverse=True)[1]]
+    assert analysed(dataclasses.replace(tissue, pairs=pairs)).verdict == "explained by spill-over"
+
+
+def test_bleed_through_is_estimated() -> None:
+    found = analysed(point_tissue(PointOptions(bleed=0.1), 43)).bleed_through
+    none = analysed(point_tissue(PointOptions(), 43)).bleed_through
+    assert found is not None
+    assert none is not None
+    assert found.ligand_into_response == pytest.approx(0.1, abs=0.02)
+    assert none.ligand_into_response == pytest.approx(0.0, abs=0.02)
+
+
+def test_every_guard_of_the_table_is_there() -> None:
+    found = analysed(point_tissue(PointOptions(), 44))
+    names = [row.name for row in found.guards]
+    for wanted in (
+        "away from the contact",
+        "all pairs",
+        "shared border",
+        "eroded",
+        "without touching",
+        "DAPI",
+        "PanCK",
+        "swapped",
+        "staining levels",
+    ):
+        assert any(wanted in name for name in names), wanted
+    assert all(row.reads_as for row in found.guards)
+    assert [row.name for row in found.naive] == [
+        "correlation over cells",
+        "shuffling responders",
+        "shuffling ligand over sources",
+        "Fisher's test of the positive fractions",
+    ]
