@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ifquant.base.flags import FLAGS
+from ifquant.base.pairs_table import PAIR_COLUMNS
 from ifquant.base.table import (
     CELL_PATTERNS,
     COMPARTMENT_TEXT,
@@ -92,5 +93,6 @@ def documentation() -> str:
     lines += ["Statistics:", "", *(f"- `{name}`: {STATISTIC_TEXT[name].lower()}" for name in STATISTICS), ""]
     lines += ["## Flags", "", "| value | flag | meaning |", "|---|---|---|"]
     lines += [f"| {flag.value} | `{flag.name}` | {flag.meaning} |" for flag in FLAGS]
+    lines += ["", "## pairs.parquet", "", "Written where the recipe has `[priming]`; one row per contact.", "", *rows(PAIR_COLUMNS)]
     lines += ["", "## slides.csv", "", *rows(SLIDE_PATTERNS), ""]
     return "\n".join(lines)
