@@ -45,7 +45,11 @@ HARD = {
     "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.97),
 }
 """Nulls that are known to stay difficult: what the guards make of them is what counts."""
-EFFECTS = {f"effect {beta:g}": PointOptions(beta=beta) for beta in (0.1, 0.2, 0.3, 0.4, 0.6)}
+EFFECTS = {
+    **{f"effect {beta:g}": PointOptions(beta=beta) for beta in (0.1, 0.2, 0.3, 0.4, 0.6)},
+    "effect 0.4, multiplicative field": PointOptions(beta=0.4, multiplicative=0.35),
+    "effect 0.4, crowded": PointOptions(beta=0.4, spill=0.15, activation=0.5, spacing_um=10.0),
+}
 SCENARIOS = {**NULLS, **HARD, **EFFECTS}
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
 
@@ -78,7 +82,15 @@ def analysed(options: PointOptions, name: str, number: int, guards: bool) -> dic
     row: dict[str, object] = {"scenario": name, "number": number, "cpu_s": round(time.process_time() - started, 3)}
     row |= {"z": effect.z, "se": effect.se_z, "n_effective": effect.n_effective, "n": effect.n_exposed, "verdict": effect.verdict}
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
+    row |= {"slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope(tissue.cells, tissue.pairs, options.beta)}
     return row | {"naive": naive_p(tissue.cells, tissue.pairs)}
+
+
+def true_slope(cells, pairs, beta: float) -> float:  # type: ignore[no-untyped-def]
+    """Give the rise of response that was put in, in standard deviations of the cells drawn."""
+    rows, where = np.unique(pairs["responder_id"].to_numpy() - 1, return_inverse=True)
+    exposure = np.bincount(where, cells["true_ligand"].to_numpy()[pairs["source_id"].to_numpy() - 1]) / np.bincount(where)
+    return float(beta * exposure.std() / cells["true_response"].to_numpy()[rows].std())
 
 
 def naive_p(cells, pairs) -> float:  # type: ignore[no-untyped-def]
@@ -124,17 +136,28 @@ def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
 
 
 def effects(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    """Power, and whether intervals hold the mean effect (the truth of an unbiased estimate: its mean over data sets)."""
-    lines = ["| effect (beta) | sets | power (shift) | mean z | mean se / sd of z | coverage of the mean |", "|---|---|---|---|---|---|"]
+    """Power, coverage of the mean effect, and the slope against the one that was put in."""
+    head = ["effect (beta)", "sets", "power (shift)", "mean z", "mean se / sd of z", "coverage of mean z", "slope", "slope put in"]
+    lines = ["| " + " | ".join([*head, "coverage of the slope put in"]) + " |", "|---" * (len(head) + 1) + "|"]
     for name in EFFECTS:
         own = [row for row in rows if row["scenario"] == name and row["shift"] is not None]
         if not own:
             continue
-        z, se, size = (np.array([row[key] for row in own]) for key in ("z", "se", "n_effective"))
-        covered = np.abs(z - z.mean()) <= stats.t.ppf(0.975, size - 2) * se
+        z, se, size, slope, slope_se, truth = (
+            np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope")
+        )
+        t = stats.t.ppf(0.975, size - 2)
         power = np.mean([row["shift"] <= 0.05 for row in own])
-        ratio = math.sqrt((se**2).mean()) / z.std()
-        lines.append(f"| {name.split()[-1]} | {len(own)} | {power:.3f} | {z.mean():+.4f} | {ratio:.3f} | {covered.mean():.3f} |")
+        cells = [
+            name.removeprefix("effect "),
+            str(len(own)),
+            f"{power:.3f}",
+            f"{z.mean():+.3f}",
+            f"{math.sqrt((se**2).mean()) / z.std():.3f}",
+        ]
+        cells += [f"{np.mean(np.abs(z - z.mean()) <= t * se):.3f}", f"{slope.mean():+.3f} ± {2.58 * slope.std() / math.sqrt(len(own)):.3f}"]
+        cells += [f"{truth.mean():+.3f}", f"{np.mean(np.abs(slope - truth) <= t * slope_se):.3f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -142,7 +165,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", type=int, default=1000)
-    parser.add_argument("--effect-sets", type=int, default=300)
+    parser.add_argument("--hard-sets", type=int, default=200)
+    parser.add_argument("--effect-sets", type=int, default=200)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
     parser.add_argument("--guards", action="store_true", help="also make the guards, for the rate of verdicts")
     parser.add_argument("--table", action="store_true")
@@ -151,13 +175,14 @@ def main() -> None:
     if not options.table:
         done = {(row["scenario"], row["number"]) for row in rows}
         wanted = options.scenario or list(SCENARIOS)
-        most = {name: options.effect_sets if name in EFFECTS else options.sets for name in wanted}
+        numbers = dict.fromkeys(NULLS, options.sets) | dict.fromkeys(HARD, options.hard_sets) | dict.fromkeys(EFFECTS, options.effect_sets)
+        most = {name: numbers[name] for name in wanted}
         with options.out.open("a") as file:
             for start in range(0, max(most.values()), 50):  # all scenarios grow together, so that an interrupted run is of use
                 for name in wanted:
                     for number in range(start, min(start + 50, most[name])):
                         if (name, number) not in done:
-                            row = analysed(SCENARIOS[name], name, number, options.guards)
+                            row = analysed(SCENARIOS[name], name, number, options.guards or name in HARD)
                             rows.append(row)
                             file.write(json.dumps(row) + "\n")
                     file.flush()

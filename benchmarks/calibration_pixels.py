@@ -1,6 +1,6 @@
 """The same through pixels: tissues segmented once, ligand and response redrawn, rendered and measured many times each.
 
-    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 8 --draws 30]
+    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 26 --draws 6]
 
 Everything between truth and p-value is in it: optics, light that crosses contacts, camera, bleed-through, segmentation errors, wrong
 phenotypes, the calibrated background, contacts measured at their pixels. Intervals are over tissues (t): the draws of a tissue share its
@@ -189,8 +189,8 @@ def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tissues", type=int, default=8)
-    parser.add_argument("--draws", type=int, default=30)
+    parser.add_argument("--tissues", type=int, default=26)
+    parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--method", default="unet")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()

@@ -79,7 +79,7 @@ class PointOptions:
 
 @dataclass(frozen=True)
 class PointTissue:
-    """Cells, contacts and the tissue grid of one drawn data set."""
+    """Cells, contacts and the tissue grid of one drawn data set; columns true_... hold the standardised logs before any camera."""
 
     cells: pd.DataFrame
     pairs: pd.DataFrame
@@ -124,7 +124,9 @@ def point_tissue(options: PointOptions, seed: int | tuple[int, ...]) -> PointTis
         "IL1B": AMPLITUDE["IL1B"] * np.where(responder, np.exp(0.6 * response), 0.0),
         "AF": np.zeros(n),
     }
-    return _seen(rng, options, xy, source, responder, light, (i, j))
+    seen = _seen(rng, options, xy, source, responder, light, (i, j))
+    seen.cells["true_ligand"], seen.cells["true_response"] = ligand, response
+    return seen
 
 
 def _places(rng: np.random.Generator, options: PointOptions) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:

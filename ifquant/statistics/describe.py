@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ifquant.statistics.adjusted import Adjusted, Association
+from ifquant.statistics.adjusted import Association
 from ifquant.statistics.effect import BleedThrough, DosePoint, NaiveFraction, NaiveRow
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.primary import Primary
 from ifquant.statistics.slide_cells import SlideCells
+from ifquant.statistics.structure import normal_scores, residual
 
 Floats = NDArray[np.float64]
 
@@ -22,22 +23,22 @@ MIN_BIN = 5
 MIN_FOR_SLOPE = 50
 
 
-def slope(primary: Primary, response: Floats) -> tuple[float, float]:
-    """Give the rise of response per rise of exposure, both adjusted, in standard deviations before adjusting, and its standard error."""
-    found = primary.found
-    before_response = response.std()
-    exposure = primary.near.mean(primary.field[primary.near.sources])
-    left = [_left(primary.model, values) for values in (response, exposure)]
-    spread = exposure.std()
-    if before_response <= 0 or spread <= 0 or left[1].std() <= 0:
+def slope(primary: Primary) -> tuple[float, float]:
+    """Give the rise of response per rise of exposure with all else held constant, in standard deviations of both, and its standard error.
+
+    Unlike the correlation it does not shrink when structure explains part of the exposure.
+    """
+    found, near = primary.found, primary.near
+    scores = np.full(len(primary.structure.cells), np.nan)
+    scores[primary.sources] = normal_scores(primary.ligand[primary.sources])
+    exposure = near.mean(scores[near.sources])
+    left_response, left = residual(primary.response, primary.model.basis), residual(exposure, primary.model.basis)
+    if primary.response.std() <= 0 or exposure.std() <= 0 or left.std() <= 1e-9 * exposure.std():
         return math.nan, math.nan
-    scale = (left[0].std() / before_response) / (left[1].std() / spread)
-    error = math.sqrt((1 - found.r**2) / max(found.n_effective - 2, 1))
-    return found.r * scale, error * scale
-
-
-def _left(model: Adjusted, values: Floats) -> Floats:
-    return np.asarray(values - model.basis @ (model.basis.T @ values))
+    scale = exposure.std() / primary.response.std()
+    rise = float(left_response @ left / (left @ left)) * scale
+    unexplained = float((left_response - rise / scale * left).std())
+    return rise, unexplained / float(left.std()) * scale / math.sqrt(max(found.n_effective - 2, 1))
 
 
 def dose_response(found: Association) -> tuple[DosePoint, ...]:

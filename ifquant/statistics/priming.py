@@ -105,7 +105,7 @@ def analyse_slide(
         return replace(blank, reason=why, n_effective=found.n_effective)
     tests = _tests(primary, options, tissue, seed, slide)
     half = float(stats.t.ppf(0.975, max(found.n_effective - 2, 1))) * found.se
-    slope, slope_se = describe.slope(primary, primary.response)
+    slope, slope_se = describe.slope(primary)
     effect = replace(
         blank,
         z=found.z,
