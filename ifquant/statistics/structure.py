@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
+from scipy import linalg, ndimage, special, stats
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -16,6 +16,8 @@ GRID_UM = 10.0
 """Grid on which local means and densities are smoothed; below the size of a cell."""
 MAX_GRID = 2000
 """Longest side of that grid; larger slides get a coarser one."""
+SAME = 1e-10
+"""Values closer than this share of the largest are the same."""
 NEGLIGIBLE = 1e-8
 """A column whose norm falls to this share when what came before is taken out adds nothing."""
 
@@ -28,10 +30,13 @@ def normal_scores(values: Floats) -> Floats:
     """
     if len(values) == 0:
         return np.zeros(0)
-    scores = special.ndtri(stats.rankdata(values) / (len(values) + 1))
+    largest = float(np.abs(values).max())
+    if largest == 0 or np.ptp(values) <= SAME * largest:
+        return np.zeros(len(values))
+    ranks = stats.rankdata(np.round(values / (SAME * largest)))  # differences of rounding are ties, else the order of sums would show
+    scores = special.ndtri(ranks / (len(values) + 1))
     scores -= scores.mean()
-    spread = scores.std()
-    return np.asarray(scores / spread if spread > 0 else scores)
+    return np.asarray(scores / scores.std())
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ def orthonormal(columns: Sequence[Floats], n: int) -> Floats:
     design = np.column_stack([np.ones(n), *columns]) if columns else np.ones((n, 1))
     norms = np.linalg.norm(design, axis=0)
     design = design[:, norms > 0] / norms[norms > 0]
-    q, r = np.linalg.qr(design)
-    return np.asarray(q[:, np.abs(np.diag(r)) > NEGLIGIBLE])
+    q, r, _ = linalg.qr(design, mode="economic", pivoting=True)
+    return np.asarray(q[:, : int(np.count_nonzero(np.abs(np.diag(r)) > NEGLIGIBLE))])
 
 
 def residual(values: Floats, basis: Floats) -> Floats:

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 FIT_POINTS = 400
-GRID_UM = 12.0
+GRID_UM = 15.0
 MAX_GRID = 512
 PAD_RANGES = 2.5
 CHUNK = 64
