@@ -41,7 +41,7 @@ def _data(n: int, planes: int, side: int = 256) -> tuple[list[NDArray[Any]], lis
     return images, labels
 
 
-def sam_network(depth: int = 1, width: int = 64, heads: int = 1, out: int = 64) -> Any:
+def sam_network(depth: int = 1, width: int = 64, heads: int = 1, out: int = 64, whole: tuple[int, ...] = ()) -> Any:
     """Cellpose's own CPSAM with a smaller transformer of segment_anything in it (304 million parameters otherwise)."""
     import torch
 
@@ -59,6 +59,7 @@ def sam_network(depth: int = 1, width: int = 64, heads: int = 1, out: int = 64) 
             patch_size=16,
             use_rel_pos=True,
             window_size=14,
+            global_attn_indexes=whole,
             out_chans=out,
         )
 

@@ -342,12 +342,22 @@ def test_ifquant_stays_light_and_cellpose_works_on_a_cpu_torch() -> None:
 
 
 def encoders_of_other_sizes_are_built_from_the_file(tmp_path: Path) -> None:
-    net = sam_network(depth=2, width=96, heads=3, out=32)
+    import torch
+
+    net = sam_network(depth=4, width=96, heads=3, out=32, whole=(1, 3))  # as in ViT-L, some blocks attend to the whole image
     net.save_model(str(tmp_path / "net"))
     loaded = cellpose_package.load(str(tmp_path / "net"), hashlib.sha256((tmp_path / "net").read_bytes()).hexdigest())
     for name, value in net.state_dict().items():
         assert (loaded.model.net.state_dict()[name] == value).all()
     assert loaded.model.net.encoder.blocks[0].attn.num_heads == 3
+    x = torch.rand(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(net.eval()(x)[0], loaded.model.net(x)[0])
+    state = net.state_dict()
+    state["encoder.blocks.1.mlp.lin2.weight"] = state["encoder.blocks.1.mlp.lin2.weight"][:, :7]
+    torch.save(state, tmp_path / "odd")
+    with pytest.raises(RequestError, match="in other sizes"):
+        cellpose_package.load(str(tmp_path / "odd"), hashlib.sha256((tmp_path / "odd").read_bytes()).hexdigest())
 
 
 if MAJOR == 4:  # a CP3 network has one size

@@ -40,6 +40,8 @@ OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 SMALLEST_PX = 64
 """Smaller images are continued by their edge pixels: after rescaling, cellpose cannot tile less than a pixel."""
+WINDOW = 14
+"""Side of the windows of Segment Anything's other blocks, in its tokens."""
 _kept_alive: list[Any] = []
 
 
@@ -165,12 +167,18 @@ def load(path: str, sha256: str) -> Network:
     major = kind_of(state, path)
     torch = import_module("torch")
     cuda = bool(torch.cuda.is_available())
-    with _quiet(), one_thread():
-        if major == 4:
-            with _encoder_of(state):
-                model = models.CellposeModel(gpu=cuda, pretrained_model=path, use_bfloat16=cuda)
-        else:
-            model = models.CellposeModel(gpu=cuda, pretrained_model=path, nchan=_input_channels(state))
+    try:
+        with _quiet(), one_thread():
+            if major == 4:
+                with _encoder_of(state):
+                    model = models.CellposeModel(gpu=cuda, pretrained_model=path, use_bfloat16=cuda)
+            else:
+                model = models.CellposeModel(gpu=cuda, pretrained_model=path, nchan=_input_channels(state))
+    except (KeyError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise RequestError(
+            f"{path} lacks weights of the network, or has them in other sizes ({said}); expected a whole network file"
+        ) from error
     absent = set(model.net.state_dict()) - set(state)
     if absent - {"diam_mean", "diam_labels"}:
         raise RequestError(f"{path} lacks weights of the network ({', '.join(sorted(absent)[:3])}, ...); expected a whole network file")
@@ -225,7 +233,10 @@ def _input_channels(state: Mapping[str, Any]) -> int:
 
 @contextmanager
 def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
-    """Let cellpose build the transformer with the sizes in the file (it assumes ViT-L; a smaller one has the same layers)."""
+    """Let cellpose build the transformer with the sizes in the file (it assumes ViT-L; a smaller one has the same layers).
+
+    In Segment Anything some blocks attend to the whole image and have as many relative positions; cellpose makes all of them global.
+    """
     if "encoder.cls_token" in state:
         yield
         return
@@ -234,7 +245,7 @@ def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
     nn = import_module("torch").nn
     width = state["encoder.patch_embed.proj.weight"].shape[0]
     depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.blocks."))
-    per_head = state["encoder.blocks.0.attn.rel_pos_h"].shape[1]
+    positions = [state[f"encoder.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
 
     def build(_: Any) -> Any:
         class Sam:
@@ -244,11 +255,12 @@ def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
                 img_size=1024,
                 mlp_ratio=state["encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
                 norm_layer=partial(nn.LayerNorm, eps=1e-6),
-                num_heads=width // per_head,
+                num_heads=width // positions[0].shape[1],
                 patch_size=16,
                 qkv_bias=True,
                 use_rel_pos=True,
-                window_size=14,
+                window_size=WINDOW,
+                global_attn_indexes=[i for i, table in enumerate(positions) if len(table) != 2 * WINDOW - 1],
                 out_chans=state["encoder.neck.0.weight"].shape[0],
             )
 
