@@ -36,6 +36,7 @@ NULLS = {
     "shared multiplicative field": PointOptions(multiplicative=0.35),
     "bleed-through 2 %": PointOptions(bleed=0.02),
     "crowded contact": PointOptions(spill=0.15, activation=0.5, spacing_um=10.0),
+    "small tissue (0.18 mm2), range 50 um": PointOptions(size_um=(420.0, 420.0)),
 }
 """Nothing is there: no ligand reaches any response."""
 HARD = {

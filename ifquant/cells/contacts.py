@@ -80,14 +80,16 @@ def measure_contacts(
         places[0] = kernels.WHOLE  # nothing of a membrane is left after erosion
     sums, counts = np.zeros(len(ordered)), np.zeros(len(ordered), np.int64)
     per_cell, per_cell_px = np.zeros((n + 1, 2)), np.zeros((n + 1, 2), np.int64)
-    chosen = np.flatnonzero(role[1:])
     boxes = cells.bounding_boxes
+    band, rows_of_band = -1, np.zeros(0, np.int64)
     for core in cores(image_shape, window_px):
-        touched = chosen[_overlap(boxes[chosen], core)]
-        if len(touched) == 0:
-            continue
         window = core.grown(halo, image_shape)
-        seen = np.flatnonzero(_overlap(boxes, window))
+        if core.y0 != band:  # a large slide has a million cells and thousands of windows
+            band = core.y0
+            rows_of_band = np.flatnonzero((boxes[:, 0] < window.y1) & (boxes[:, 2] > window.y0))
+        seen = rows_of_band[_overlap(boxes[rows_of_band], window)]
+        if not role[seen + 1].any():
+            continue
         label = paint(cells.take(seen), seen + 1, window)
         inner = paint(nuclei.take(seen), seen + 1, window)
         image = read(window)
