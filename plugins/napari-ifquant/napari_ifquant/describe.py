@@ -1,0 +1,52 @@
+"""The cell and pair on view in words: what a reviewer reads beside the picture. Nothing hidden is in it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_ifquant.desk import Desk
+
+
+def pair_line(desk: Desk) -> str:
+    """One line for the canvas: both cells and the gap between them."""
+    if desk.cell_id is None:
+        return desk.message
+    first = f"{desk.session.phenotype(desk.cell_id)} {desk.cell_id}"
+    partner = desk.partner
+    if partner is None:
+        return f"{first}: no other cell nearby"
+    gap = "touching" if partner.gap_um == 0 else f"{partner.gap_um:.1f} um apart"
+    return f"{first} (white) and {partner.phenotype} {partner.cell_id} (magenta): {gap}, centers {partner.distance_um:.1f} um"
+
+
+def why(desk: Desk) -> str:
+    """Why the cell is in the queue."""
+    if desk.place and desk.place <= len(desk.queue) and desk.queue.ids[desk.place - 1] == desk.cell_id:
+        reasons = desk.queue.reasons[desk.place - 1]
+        return ", ".join(reasons)
+    return ""
+
+
+def intensities(desk: Desk) -> list[tuple[str, str, str, str]]:
+    """Marker, value of the cell, value of its partner, gate; in the column each gate is on. Hidden markers are left out."""
+    if desk.cell_id is None:
+        return []
+    subject = desk.view.subject
+    rows = []
+    for gate in subject.gates:
+        if gate.marker in desk.options.hidden:
+            continue
+        value = desk.session.gate(gate.marker)
+        cells = [desk.cell_id, desk.partner.cell_id if desk.partner else None]
+        shown = ["new cell" if i is not None and i not in subject.ids else _value(desk, gate.column, i) for i in cells]
+        rows.append((gate.marker, shown[0], shown[1], "-" if value is None else f"{value:.0f}"))
+    return rows
+
+
+def _value(desk: Desk, column: str, cell_id: int | None) -> str:
+    if cell_id is None:
+        return ""
+    value = float(desk.view.subject.table[column].iloc[desk.view.subject.row(cell_id)])
+    return "-" if math.isnan(value) else f"{value:.0f}"

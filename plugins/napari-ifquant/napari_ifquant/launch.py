@@ -1,0 +1,49 @@
+"""What ``ifquant review`` starts: napari with a run's results and the review beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ifquant.errors import RequestError
+
+
+def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) -> tuple[Any, Any]:
+    """Open a viewer with a slide's results and the review dock; returns both.
+
+    Raises
+    ------
+    RequestError
+        If there is no finished slide, or none of that name.
+    """
+    import napari
+    from ifquant.pipeline.review_subject import finished_slides
+
+    from napari_ifquant.review_widget import ReviewWidget
+
+    folder = Path(results)
+    if (folder / "slide.json").is_file():
+        folder, slide = folder.parent, slide or folder.name
+    names = [found.name for found in finished_slides(folder)]
+    if slide is not None and slide not in names:
+        raise RequestError(f"{folder}: no finished slide {slide!r}; there are {', '.join(names)}")
+    viewer = viewer or napari.Viewer(title="ifquant review")
+    widget = ReviewWidget(viewer, folder, slide)
+    viewer.window.add_dock_widget(widget, name="Review cells", area="right")
+    widget.start()
+    return viewer, widget
+
+
+def review(results: Path, slide: str | None = None) -> None:
+    """Open the review and wait until its window is closed.
+
+    Raises
+    ------
+    RequestError
+        If there is no finished slide, or none of that name.
+    """
+    import napari
+
+    _, widget = open_review(results, slide)
+    napari.run()
+    widget.close_desk()

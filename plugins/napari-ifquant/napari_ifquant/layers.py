@@ -1,0 +1,35 @@
+"""Layers as napari's readers give them: data, attributes, kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Layer = tuple[Any, dict[str, Any], str]
+
+
+def spatial(pixel_size_um: float | None) -> dict[str, Any]:
+    """Scale and units of a layer; pixels where no size is known."""
+    if pixel_size_um is None:
+        return {}
+    return {"scale": (pixel_size_um, pixel_size_um), "units": ("um", "um")}
+
+
+def channel_layer(
+    name: str, levels: list[Any], color: str, limits: tuple[float, float], pixel_size_um: float | None, *, gamma: float = 1.0
+) -> Layer:
+    """Image layer of one channel in its color, black to white over `limits`, added to what is below."""
+    low, high = limits
+    if np.dtype(levels[0].dtype).kind in "ui":
+        low, high = float(low), float(max(high, low + 1))
+    attributes = {
+        "name": name,
+        "multiscale": len(levels) > 1,
+        "contrast_limits": (low, high),
+        "colormap": color,
+        "gamma": gamma,
+        "blending": "additive",
+        **spatial(pixel_size_um),
+    }
+    return levels if len(levels) > 1 else levels[0], attributes, "image"

@@ -1,0 +1,214 @@
+"""One slide's results opened for looking: its record, table, channels, class images, and the layers made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ifquant.base.tiles import Window
+from ifquant.errors import IfquantError, SlideError
+from ifquant.files import storage
+from ifquant.pipeline.review_subject import load_subject, run_recipe
+from ifquant.recipes.recipe import Recipe
+from ifquant.reports.overlay import nearest_pairs
+from ifquant.reports.picture import GAMMA, channel_colors, phenotype_colors
+from ifquant.review.subject import Subject
+from ifquant.slides.panel import find_panel
+from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells
+from numpy.typing import NDArray
+
+from napari_ifquant import pixels
+from napari_ifquant.classes import Coloring, LabelPyramid, outline_levels
+from napari_ifquant.layers import Layer, channel_layer, spatial
+
+POINT_PX = 6
+
+
+@dataclass(eq=False)
+class SlideView:
+    """What is open of one slide's results.
+
+    Attributes
+    ----------
+    folder
+        ``results/<slide>``.
+    subject
+        Its results with outlines.
+    region
+        The tumor region; None without tumor cells.
+    source
+        Where the pixels shown come from: the slide, or the result's own picture.
+    """
+
+    folder: Path
+    subject: Subject
+    coloring: Coloring
+    cells: LabelPyramid
+    nuclei: LabelPyramid
+    channels: dict[str, list[Any]]
+    ranges: dict[str, tuple[float, float]]
+    colors: dict[str, str]
+    region: TumorRegion | None
+    source: str
+    picture_step_px: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """Recipe of the run."""
+        return self.subject.recipe
+
+    @property
+    def name(self) -> str:
+        """Name of the slide."""
+        return self.subject.source.slide
+
+
+def is_slide_result(folder: Path) -> bool:
+    """Whether a folder is ``results/<slide>`` of a finished slide."""
+    return (folder / "slide.json").is_file() and (folder / "cells.parquet").is_file() and (folder.parent / "run.json").is_file()
+
+
+def open_result(folder: Path) -> SlideView:
+    """Open a slide's results.
+
+    Raises
+    ------
+    SlideError
+        If they are damaged or of another version of ifquant.
+    """
+    folder = Path(folder).resolve()
+    subject = load_subject(folder, run_recipe(folder.parent))
+    record: Any = storage.read_json(folder / "slide.json")
+    names = subject.table["phenotype"].cat.categories.tolist()
+    chosen = phenotype_colors(names, subject.pair)
+    coloring = Coloring(tuple(names), tuple(chosen[name] for name in names), np.zeros(1, np.uint8))
+    coloring.set_codes(subject.ids, subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16))
+    store = folder / "labels.ome.zarr"
+    try:
+        cells, nuclei = LabelPyramid(store, "cells", coloring), LabelPyramid(store, "nuclei", coloring)
+        channels, source, step = _channels(record, subject, store)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SlideError(f"{folder}: damaged results, or of another version of ifquant ({error!r}); run the slide again.") from error
+    return SlideView(
+        folder=folder,
+        subject=subject,
+        coloring=coloring,
+        cells=cells,
+        nuclei=nuclei,
+        channels=channels,
+        ranges={name: (float(low), float(high)) for name, (low, high) in record["display_ranges"].items()},
+        colors=channel_colors(subject.recipe),
+        region=_region(subject),
+        source=source,
+        picture_step_px=step,
+    )
+
+
+def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple[dict[str, list[Any]], str, int]:
+    """Pyramids by channel, where they come from, and how many px of the slide one of theirs has."""
+    image = record["input"]
+    panel = find_panel(subject.recipe, image["channels"])
+    ranges = {name: tuple(values) for name, values in record["display_ranges"].items()}
+    step = max(max(subject.image_shape) // subject.recipe.picture.max_size_px, 1)
+    picture = pixels.Picture(store, step, ranges, panel.names, image["dtype"])
+    crop = None if image["crop"] is None else Window(*image["crop"])
+    try:
+        slide = pixels.open_ref(image["opened"], crop).open()
+    except IfquantError:
+        return {name: picture.pyramid(i) for i, name in enumerate(panel.names)}, f"picture in {store.name} (the slide is not there)", step
+    if slide.info.shape[1:] != subject.image_shape or not picture.shows(slide, panel.indices):
+        slide.close()
+        return {name: picture.pyramid(i) for i, name in enumerate(panel.names)}, f"picture in {store.name} (another slide is there)", step
+    smaller = {index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape] for i, index in enumerate(panel.indices)}
+    return dict(zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)), "slide", 1
+
+
+def _region(subject: Subject) -> TumorRegion | None:
+    target = subject.pair[1]
+    if subject.drawn_region is not None or target is None or subject.cells is None:
+        return subject.drawn_region
+    tumor = subject.cells.take((subject.table["phenotype"] == target).to_numpy(bool))
+    return tumor_region_of_cells(
+        tumor, image_shape=subject.image_shape, pixel_size_um=subject.pixel_size_um, options=subject.recipe.proximity
+    )
+
+
+def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None) -> list[Layer]:
+    """Layers of a slide, bottom to top.
+
+    Parameters
+    ----------
+    limits
+        Contrast by channel to keep from another slide; others get this slide's calibrated display range.
+    """
+    from napari.utils.colormaps import DirectLabelColormap
+
+    subject, size = view.subject, view.subject.pixel_size_um
+    kept = {**view.ranges, **(limits or {})}
+    out: list[Layer] = []
+    for name, levels in view.channels.items():
+        if name not in view.colors:
+            continue
+        out.append(channel_layer(name, levels, view.colors[name], kept[name], size * view.picture_step_px, gamma=GAMMA))
+        if view.picture_step_px > 1:
+            out[-1][1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
+    outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
+    common = {**spatial(size), "blending": "translucent"}
+    metadata = {"ifquant": view}
+    colormap = DirectLabelColormap(color_dict=view.coloring.color_dict())
+    features = pd.DataFrame({"index": range(len(view.coloring.names) + 2), "phenotype": ["", *view.coloring.names, "left out"]})
+    for name, labels, opacity, visible, levels in (
+        ("nuclei", view.nuclei, 0.35, False, 0),
+        ("cells", view.cells, 0.9, True, outlined),
+    ):
+        out.append(
+            (
+                labels.classes(levels),
+                {**common, "name": name, "opacity": opacity, "visible": visible, "metadata": metadata, "features": features, "colormap": colormap},
+                "labels",
+            )
+        )
+    out += _lines(view, common)
+    table = subject.table
+    points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
+    shown = {
+        **common, "name": "cell centers", "size": POINT_PX, "visible": False, "metadata": metadata, "border_width": 0,
+        "face_color": point_colors(view, table["phenotype"].cat.codes.to_numpy()), "features": features_of(table),
+    }  # fmt: skip
+    out.append((points, shown, "points"))
+    return out
+
+
+def point_colors(view: SlideView, codes: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Color (n, 4) of every cell by its phenotype's position (negative: left out)."""
+    by_class = view.coloring.color_dict()
+    table = np.array([by_class[k + 1] for k in range(len(view.coloring.names))] + [by_class[view.coloring.left_out]], np.float32)
+    return table[np.where(codes < 0, len(table) - 1, codes)]
+
+
+def features_of(table: pd.DataFrame, hidden: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """All columns of cells.parquet, with the cell's id as ``index``, by which napari's table and status bar name it."""
+    shown = table.drop(columns=[name for name in table.columns if name in hidden])
+    return shown.rename(columns={"cell_id": "index"}).reset_index(drop=True)
+
+
+def _lines(view: SlideView, common: Mapping[str, Any]) -> list[Layer]:
+    subject, out = view.subject, []
+    if view.region is not None:
+        rings = [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in view.region.rings_um]
+        segments = [np.stack([ring[:-1], np.diff(ring, axis=0)], axis=1) for ring in rings]
+        if segments:
+            shown = {**common, "name": "tumor region", "edge_width": 1.2, "edge_color": "white", "vector_style": "line", "opacity": 0.8}
+            out.append((np.concatenate(segments), shown, "vectors"))
+    pairs = nearest_pairs(subject.table, *subject.pair)
+    if pairs:
+        ends = np.stack(pairs) - 0.5
+        lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
+        name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
+        shown = {**common, "name": name, "edge_width": 0.6, "edge_color": "white", "vector_style": "line", "opacity": 0.7}
+        out.append((lines, shown, "vectors"))
+    return out

@@ -1,0 +1,131 @@
+"""What a viewer shows of a slide under review: its layers, colors, the pair on view. Works on any napari viewer model, with or without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ifquant.review.outlines import polygon_of
+from ifquant.review.queue import hidden_columns
+from ifquant.review.session import ReviewSession
+from numpy.typing import NDArray
+
+from napari_ifquant.result import SlideView, features_of, layers_of, point_colors
+
+FIELD_UM = 70.0
+"""What the shorter side of the canvas shows of a pair: both cells and their neighbours."""
+PAIR = "pair"
+CELL_COLOR, PARTNER_COLOR = "#ffffff", "#ff40ff"
+TAG = "ifquant_layer"
+"""Key in the metadata of every layer of ours: the folder of its slide."""
+
+
+class Screen:
+    """Layers of one slide in a viewer."""
+
+    def __init__(self, viewer: Any, view: SlideView, *, hidden: Sequence[str] = (), limits: dict[str, tuple[float, float]] | None = None) -> None:
+        self.viewer, self.view, self.hidden = viewer, view, tuple(hidden)
+        self._pair: Any = None
+        self._codes: NDArray[np.int16] | None = None
+        self._add(limits)
+
+    def _add(self, limits: dict[str, tuple[float, float]] | None) -> None:
+        from napari.layers import Layer
+
+        drop = hidden_columns(self.view.subject, self.hidden)
+        for data, attributes, kind in layers_of(self.view, limits):
+            if attributes["name"] in self.hidden:
+                continue
+            attributes["metadata"] = {**attributes.get("metadata", {}), TAG: str(self.view.folder)}
+            if kind == "points":
+                attributes["features"] = features_of(self.view.subject.table, drop)
+            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        nothing = np.zeros((0, 2, 2))
+        size = self.view.subject.pixel_size_um
+        self._pair = self.viewer.add_vectors(
+            nothing, name=PAIR, scale=(size, size), units=("um", "um"), edge_width=1.0, vector_style="line", metadata={TAG: str(self.view.folder)}
+        )
+        self.named("cell centers").events.visible.connect(lambda _: self._recolor_points())
+        self.viewer.scale_bar.visible = True
+
+    @property
+    def layers(self) -> list[Any]:
+        """Layers of this slide in the viewer."""
+        return [layer for layer in self.viewer.layers if layer.metadata.get(TAG) == str(self.view.folder)]
+
+    def named(self, name: str) -> Any:
+        """Layer of ours by name; None if it was removed."""
+        return next((layer for layer in self.layers if layer.name == name), None)
+
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Contrast of every channel as it is now, to be kept on the next slide."""
+        chosen = {layer.name: layer for layer in self.layers if layer.name in self.view.channels}
+        return {name: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])) for name, layer in chosen.items()}
+
+    def remove(self) -> None:
+        """Take the layers of this slide away."""
+        for layer in self.layers:
+            self.viewer.layers.remove(layer)
+
+    def recolor(self, session: ReviewSession, codes: NDArray[np.int16] | None = None, *, points: bool = True) -> None:
+        """Show every cell in the color of its phenotype now, or of `codes` while a gate is dragged."""
+        view, outlines = self.view, session.standing.outlines
+        codes = session.codes if codes is None else codes
+        names = view.coloring.names
+        made = {i: names.index(session.phenotype(i)) for i in outlines.parents if i in outlines}
+        for cell_id in made:
+            verdict = session.standing.verdicts.get(cell_id)
+            if verdict is not None and verdict.action == "exclude":
+                made[cell_id] = -1
+        view.coloring.set_codes(view.subject.ids, codes, made)
+        view.coloring.patches = [(window, *outlines.painted(window)) for window in outlines.changed]
+        for name in ("cells", "nuclei"):
+            layer = self.named(name)
+            if layer is not None and layer.visible:
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
+        self._codes = codes
+        if points:
+            self._recolor_points()
+
+    def _recolor_points(self) -> None:
+        """Colors of the centers, while they are shown: coloring 100,000 points takes longer than all else."""
+        centers = self.named("cell centers")
+        if centers is not None and centers.visible and self._codes is not None:
+            centers.face_color = point_colors(self.view, self._codes)
+
+    def show_pair(self, session: ReviewSession, cell_id: int, partner: int | None, *, move: bool = True) -> None:
+        """Outline a cell and its partner, and bring them to the middle."""
+        outlines = session.standing.outlines
+        segments, colors, centers = [], [], []
+        for number, color in ((cell_id, CELL_COLOR), (partner, PARTNER_COLOR)):
+            if number is None or number not in outlines:
+                continue
+            ring = np.array(polygon_of(outlines.of(number)[1]))[:, ::-1] - 0.5
+            closed = np.concatenate([ring, ring[:1]])
+            segments.append(np.stack([closed[:-1], np.diff(closed, axis=0)], axis=1))
+            colors += [color] * len(ring)
+            centers.append(outlines.centroid_px(number))
+        if not segments or self._pair not in self.viewer.layers:
+            return
+        self._pair.data = np.concatenate(segments)
+        self._pair.edge_color = colors
+        if move:
+            size = self.view.subject.pixel_size_um
+            y, x = np.mean(centers, axis=0) - 0.5
+            self.viewer.camera.center = (float(y) * size, float(x) * size)
+            self.viewer.camera.zoom = min(self._canvas_px()) / FIELD_UM
+
+    def _canvas_px(self) -> tuple[int, int]:
+        found = getattr(self.viewer, "_canvas_size", (600, 800))
+        return max(int(found[0]), 100), max(int(found[1]), 100)
+
+    def focus(self) -> None:
+        """Make the pair the active layer, so that keys reach the review and no drawing tool."""
+        if self._pair in self.viewer.layers:
+            self.viewer.layers.selection.active = self._pair
+
+    @property
+    def pair_layer(self) -> Any:
+        """Layer with the outlines of the pair."""
+        return self._pair
