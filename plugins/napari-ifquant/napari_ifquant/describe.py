@@ -17,8 +17,15 @@ def pair_line(desk: Desk) -> str:
     partner = desk.partner
     if partner is None:
         return f"{first}: no other cell nearby"
-    gap = "touching" if partner.gap_um == 0 else f"{partner.gap_um:.1f} um apart"
-    return f"{first} (white) and {partner.phenotype} {partner.cell_id} (magenta): {gap}, centers {partner.distance_um:.1f} um"
+    other = f"{partner.phenotype} {partner.cell_id}"
+    return f"{first} (white) and {other} (magenta): {gap_line(desk)}, centers {partner.distance_um:.1f} um"
+
+
+def gap_line(desk: Desk) -> str:
+    """Say the gap alone."""
+    if desk.partner is None:
+        return ""
+    return "touching" if desk.partner.gap_um == 0 else f"{desk.partner.gap_um:.1f} um apart"
 
 
 def why(desk: Desk) -> str:

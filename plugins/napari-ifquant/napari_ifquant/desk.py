@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ifquant.base.table import phenotype_names
 from ifquant.errors import IfquantError
@@ -17,6 +18,19 @@ from napari_ifquant.drawing import Cut, Drawing, Outline, Region
 from napari_ifquant.pairs import Neighbour, neighbours
 from napari_ifquant.result import SlideView
 from napari_ifquant.screen import Screen
+
+
+_OPEN: WeakValueDictionary[int, Desk] = WeakValueDictionary()
+
+
+def desk_of(viewer: Any) -> Desk | None:
+    """Give the review that is going on in a viewer."""
+    return _OPEN.get(_key(viewer))
+
+
+def _key(viewer: Any) -> int:
+    """Name a viewer, also through the proxy that napari may give to plugins."""
+    return id(getattr(viewer, "__wrapped__", viewer))
 
 
 def _now() -> datetime:
@@ -67,6 +81,7 @@ class Desk:
         except BaseException:
             self.log.close()
             raise
+        _OPEN[_key(viewer)] = self
         self.listeners: list[Callable[[], None]] = []
         self.ask_note_of: Callable[[], None] | None = None
         self.place = 0
@@ -211,6 +226,10 @@ class Desk:
         """Bring the decision undone last back."""
         self._back(self.session.redo, "nothing to redo")
 
+    def preview_gate(self, marker: str, value: float) -> None:
+        """Color the cells on view as they would be with another gate; nothing is decided."""
+        self.screen.recolor(self.session, self.session.preview({marker: value}), points=False)
+
     def change_gate(self, marker: str, value: float | None, reason: str = "") -> None:
         """Set a gate for this slide."""
         try:
@@ -329,6 +348,8 @@ class Desk:
     def close(self, *, remove: bool = True) -> None:
         """Release the log and take the layers away."""
         self._leave_drawing()
+        if desk_of(self.viewer) is self:
+            del _OPEN[_key(self.viewer)]
         self.log.close()
         if remove:
             self.screen.remove()

@@ -138,8 +138,8 @@ class Region(Drawing):
         super().__init__(desk)
         size = desk.view.subject.pixel_size_um
         height, width = desk.view.subject.image_shape
-        y, x = (float(v) / size for v in desk.viewer.camera.center[-2:])
-        half = 0.35 * min(getattr(desk.viewer, "_canvas_size", (600, 800))) / desk.viewer.camera.zoom / size
+        y, x = (float(v) / size for v in desk.viewer.scene.camera.center[-2:])
+        half = 0.35 * min(desk.viewer.canvas.size) / desk.viewer.scene.camera.zoom / size
         y0, x0, y1, x1 = max(y - half, 0), max(x - half, 0), min(y + half, height - 1), min(x + half, width - 1)
         self._frame = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
         self.layer = desk.viewer.add_shapes(

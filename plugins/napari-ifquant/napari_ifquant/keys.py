@@ -22,22 +22,22 @@ KEYS = (
     Key(("G",), "next undecided", "next_open"),
     Key(("A",), "accept", "accept"),
     *PHENOTYPES,
-    Key(("X",), "exclude: artefact", "exclude", ("artefact",)),
-    Key(("F",), "exclude: fold", "exclude", ("fold",)),
-    Key(("O",), "exclude: out of focus", "exclude", ("out of focus",)),
-    Key(("T",), "pair does not touch", "not_touching"),
+    Key(("X",), "artefact", "exclude", ("artefact",)),
+    Key(("F",), "fold", "exclude", ("fold",)),
+    Key(("O",), "out of focus", "exclude", ("out of focus",)),
+    Key(("T",), "not touching", "not_touching"),
     Key(("K",), "other neighbour", "other_partner"),
     Key(("M",), "merge the pair", "merge"),
-    Key(("S",), "split: show the cut, then do it", "split"),
-    Key(("R",), "redraw: paint, then keep it", "redraw"),
-    Key(("E",), "exclude a region: draw, then do it", "exclude_region"),
-    Key(("-",), "turn the cut left, shrink the outline", "adjust", (-1,)),
-    Key(("=",), "turn the cut right, grow the outline", "adjust", (1,)),
-    Key(("Escape",), "leave split, redraw, region", "cancel"),
+    Key(("S",), "split (twice)", "split"),
+    Key(("R",), "redraw (twice)", "redraw"),
+    Key(("E",), "exclude region (twice)", "exclude_region"),
+    Key(("-",), "turn left, shrink", "adjust", (-1,)),
+    Key(("=",), "turn right, grow", "adjust", (1,)),
+    Key(("Escape",), "leave drawing", "cancel"),
     Key(("C",), "note", "ask_note"),
     Key(("U", "Control-Z"), "undo", "undo"),
     Key(("Y", "Control-Shift-Z"), "redo", "redo"),
-    Key(("H",), "outlines on or off", "toggle_outlines"),
+    Key(("H",), "outlines", "toggle_outlines"),
 )
 
 
@@ -51,5 +51,5 @@ def help_text(names: tuple[str, ...]) -> list[tuple[str, str]]:
                 continue
             lines.append((key.keys[0], names[number - 1]))
         else:
-            lines.append((" ".join(key.keys), key.text))
+            lines.append((key.keys[0], key.text))
     return lines

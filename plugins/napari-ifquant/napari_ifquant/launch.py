@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import napari
 from ifquant.errors import RequestError
+from ifquant.pipeline.review_subject import finished_slides
+
+from napari_ifquant.review_widget import ReviewWidget
 
 
 def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) -> tuple[Any, Any]:
@@ -16,11 +20,6 @@ def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) 
     RequestError
         If there is no finished slide, or none of that name.
     """
-    import napari
-    from ifquant.pipeline.review_subject import finished_slides
-
-    from napari_ifquant.review_widget import ReviewWidget
-
     folder = Path(results)
     if (folder / "slide.json").is_file():
         folder, slide = folder.parent, slide or folder.name
@@ -42,8 +41,6 @@ def review(results: Path, slide: str | None = None) -> None:
     RequestError
         If there is no finished slide, or none of that name.
     """
-    import napari
-
     _, widget = open_review(results, slide)
     napari.run()
     widget.close_desk()

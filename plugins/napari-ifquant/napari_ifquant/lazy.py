@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ class TileCache:
 
 
 CACHE = TileCache()
+_OWNERS = itertools.count()
+"""Names of arrays in the cache: never used twice, unlike ids of objects."""
 
 
 class Lazy:
@@ -78,7 +81,10 @@ class Lazy:
     def __getitem__(self, key: Any) -> Any:
         """Pixels of slices or single positions."""
         parts = key if isinstance(key, tuple) else (key,)
-        parts = tuple(part for part in parts if part is not Ellipsis) + (slice(None),) * (2 - sum(p is not Ellipsis for p in parts))
+        if Ellipsis not in parts:
+            parts = (*parts, Ellipsis)
+        at = parts.index(Ellipsis)
+        parts = (*parts[:at], *(slice(None),) * (3 - len(parts)), *parts[at + 1 :])
         spans, rest = [], []
         for part, length in zip(parts, self.shape, strict=True):
             if isinstance(part, slice):
@@ -88,10 +94,10 @@ class Lazy:
                 spans.append((start, max(stop, start)))
                 rest.append(slice(None, None, step))
             else:
-                at = int(part) + (length if int(part) < 0 else 0)
-                if not 0 <= at < length:
+                place = int(part) + (length if int(part) < 0 else 0)
+                if not 0 <= place < length:
                     raise IndexError(f"index {part} is outside {length} px")
-                spans.append((at, at + 1))
+                spans.append((place, place + 1))
                 rest.append(0)
         (y0, y1), (x0, x1) = spans
         if y0 == y1 or x0 == x1:
@@ -104,7 +110,7 @@ class Lazy:
 
 def tiled(shape: tuple[int, int], dtype: Any, make: Callable[[Window], Array], cache: TileCache = CACHE) -> Lazy:
     """Make an array whose tiles are kept once made."""
-    owner = object()
+    owner = next(_OWNERS)
     whole = Window(0, 0, *shape)
 
     def read(window: Window) -> Array:
@@ -113,14 +119,12 @@ def tiled(shape: tuple[int, int], dtype: Any, make: Callable[[Window], Array], c
             for column in range(window.x0 // TILE_PX, -(-window.x1 // TILE_PX)):
                 y, x = row * TILE_PX, column * TILE_PX
                 tile = Window(y, x, y + TILE_PX, x + TILE_PX).intersection(whole)
-                pixels = cache.get((id(owner), row, column), lambda tile=tile: np.asarray(make(tile)))  # type: ignore[misc]
+                pixels = cache.get((owner, row, column), lambda tile=tile: np.asarray(make(tile)))  # type: ignore[misc]
                 part = tile.intersection(window)
                 out[part.slices_in(window)] = pixels[part.slices_in(tile)]
         return out
 
-    array = Lazy(shape, dtype, read)
-    array.owner = owner  # type: ignore[attr-defined]  # keeps the key of its tiles from being given to another array
-    return array
+    return Lazy(shape, dtype, read)
 
 
 def halved(array: Any) -> Lazy:

@@ -14,8 +14,8 @@ from ifquant.errors import IfquantError, SlideError
 from ifquant.files import storage
 from ifquant.pipeline.review_subject import load_subject, run_recipe
 from ifquant.recipes.recipe import Recipe
-from ifquant.reports.overlay import nearest_pairs
-from ifquant.reports.picture import GAMMA, channel_colors, phenotype_colors
+from ifquant.reports.overlay import dashed, nearest_pairs
+from ifquant.reports.picture import CONTEXT, GAMMA, channel_colors, phenotype_colors
 from ifquant.review.subject import Subject
 from ifquant.slides.panel import find_panel
 from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells
@@ -26,6 +26,7 @@ from napari_ifquant.classes import Coloring, LabelPyramid, outline_levels
 from napari_ifquant.layers import Layer, channel_layer, spatial
 
 POINT_PX = 6
+DASH_PX = 12.0
 
 
 @dataclass(eq=False)
@@ -148,12 +149,14 @@ def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None 
     from napari.utils.colormaps import DirectLabelColormap
 
     subject, size = view.subject, view.subject.pixel_size_um
+    roles = {channel.name: channel.role for channel in view.recipe.channels}
     kept = {**view.ranges, **(limits or {})}
     out: list[Layer] = []
     for name, levels in view.channels.items():
         if name not in view.colors:
             continue
         out.append(channel_layer(name, levels, view.colors[name], kept[name], size * view.picture_step_px, gamma=GAMMA))
+        out[-1][1]["opacity"] = CONTEXT.get(roles[name], 1.0)
         if view.picture_step_px > 1:
             out[-1][1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
     outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
@@ -200,7 +203,8 @@ def _lines(view: SlideView, common: Mapping[str, Any]) -> list[Layer]:
     subject, out = view.subject, []
     if view.region is not None:
         rings = [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in view.region.rings_um]
-        segments = [np.stack([ring[:-1], np.diff(ring, axis=0)], axis=1) for ring in rings]
+        dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
+        segments = [np.stack([dash[:-1], np.diff(dash, axis=0)], axis=1) for dash in dashes]
         if segments:
             shown = {**common, "name": "tumor region", "edge_width": 1.2, "edge_color": "white", "vector_style": "line", "opacity": 0.8}
             out.append((np.concatenate(segments), shown, "vectors"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ifquant.errors import IfquantError
+from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_subject import finished_slides
 from ifquant.review.queue import blind_names
 from qtpy.QtCore import Qt
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QTableView,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -87,16 +89,29 @@ class ReviewWidget(QWidget):
         self.table.clicked.connect(lambda index: self._go(index.row() + 1))
         self.keys = QLabel()
         self.keys.setTextFormat(Qt.TextFormat.RichText)
+        self.apply_button = QPushButton("Apply all reviews of these results")
+        self.apply_button.clicked.connect(self.apply)
+        choice, review = QWidget(), QWidget()
         top = QFormLayout()
         top.addRow("results", choose)
         top.addRow("slide", self.slides)
         top.addRow("reviewer", self.reviewer)
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(choice)
         layout.addLayout(top)
-        for part in (self.form, self.start_button, self.progress, self.pair, self.why, self.values, self.message, self.note):
+        for part in (self.form, self.start_button, self.apply_button):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        layout = QVBoxLayout(review)
+        for part in (self.progress, self.pair, self.why, self.values, self.note):
             layout.addWidget(part)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.keys)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(choice, "Slide and queue")
+        self.tabs.addTab(review, "Review")
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.tabs)
+        layout.addWidget(self.message)
         for label in (self.pair, self.why, self.message):
             label.setWordWrap(True)
 
@@ -159,12 +174,8 @@ class ReviewWidget(QWidget):
         centers = self.desk.screen.named("cell centers")
         centers.selected_data.events.items_changed.connect(self._on_points)
         self.viewer.title = f"ifquant review: {self.slides.currentText()}"
-        rows = help_text(self.desk.names)
-        half = -(-len(rows) // 2)
-        cells = "".join(
-            "<tr>" + "".join(f"<td><b>{k}</b>&nbsp;</td><td>{t}&nbsp;&nbsp;</td>" for k, t in rows[i::half]) + "</tr>" for i in range(half)
-        )
-        self.keys.setText(f"<table>{cells}</table>")
+        self.keys.setText(_key_table(help_text(self.desk.names)))
+        self.tabs.setCurrentIndex(1)
         self._show()
         self._focus_canvas()
 
@@ -186,6 +197,25 @@ class ReviewWidget(QWidget):
             self.model.set_desk(None)
             self.desk.close(remove=False)
             self.desk = None
+
+    def apply(self) -> None:
+        """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the report is."""
+        if not self._folders:
+            self.message.setText("no results are open")
+            return
+        from napari.qt.threading import create_worker
+
+        results = self._folders[0].parent
+        self.apply_button.setEnabled(False)
+        self.message.setText("applying the reviews...")
+        self.worker = create_worker(apply_reviews, results)
+        self.worker.returned.connect(lambda result: self._applied("; ".join([*result.summary_lines(), str(result.report)])))
+        self.worker.errored.connect(lambda error: self._applied(str(error)))
+        self.worker.start()
+
+    def _applied(self, text: str) -> None:
+        self.apply_button.setEnabled(True)
+        self.message.setText(text)
 
     def _go(self, place: int) -> None:
         if self.desk is not None:
@@ -237,11 +267,13 @@ class ReviewWidget(QWidget):
         self.pair.setText(describe.pair_line(desk))
         why = describe.why(desk)
         self.why.setText(f"{desk.place} of {total}" + (f": {why}" if why else ""))
-        rows = "".join(f"<tr><td>{m}&nbsp;&nbsp;</td><td>{a}&nbsp;&nbsp;</td><td>{b}&nbsp;&nbsp;</td><td>{g}</td></tr>" for m, a, b, g in describe.intensities(desk))
-        self.values.setText(f"<table><tr><td></td><td>white&nbsp;&nbsp;</td><td>magenta&nbsp;&nbsp;</td><td>gate</td></tr>{rows}</table>")
+        rows = [("", "white", "magenta", "gate"), *describe.intensities(desk)]
+        lines = ("".join(f"<td>{text}&nbsp;&nbsp;</td>" for text in row) for row in rows)
+        self.values.setText(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
         self.message.setText(desk.message)
-        self.viewer.text_overlay.visible = True
-        self.viewer.text_overlay.text = f"{done}/{total}   {describe.pair_line(desk)}"
+        overlay = self.viewer.canvas.overlays.text
+        overlay.visible, overlay.position = True, "top_left"
+        overlay.text = f"{done}/{total}  {describe.gap_line(desk)}"
         self.model.refresh()
         if desk.place:
             self.table.selectRow(desk.place - 1)
@@ -257,18 +289,17 @@ class ReviewWidget(QWidget):
         except IfquantError as error:
             self.message.setText(str(error))
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
-        """Pass keys on to the canvas wherever the focus is, but in a text field."""
-        window = getattr(self.viewer, "window", None)
-        if self.desk is None or window is None or self.note.hasFocus() or self.reviewer.hasFocus():
-            super().keyPressEvent(event)
-            return
-        window._qt_viewer.keyPressEvent(event)
-
     def closeEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
         """Release the log."""
         self.close_desk()
         super().closeEvent(event)
+
+
+def _key_table(rows: list[tuple[str, str]], columns: int = 3) -> str:
+    """Keys and their meanings in columns."""
+    high = -(-len(rows) // columns)
+    lines = ("".join(f"<td><b>{key}</b>&nbsp;</td><td>{text}&nbsp;&nbsp;</td>" for key, text in rows[i::high]) for i in range(high))
+    return f'<table style="font-size: small">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
 
 
 def _user() -> str:

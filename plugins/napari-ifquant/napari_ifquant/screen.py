@@ -47,7 +47,7 @@ class Screen:
             nothing, name=PAIR, scale=(size, size), units=("um", "um"), edge_width=1.0, vector_style="line", metadata={TAG: str(self.view.folder)}
         )
         self.named("cell centers").events.visible.connect(lambda _: self._recolor_points())
-        self.viewer.scale_bar.visible = True
+        self.viewer.canvas.overlays.scale_bar.visible = True
 
     @property
     def layers(self) -> list[Any]:
@@ -113,11 +113,11 @@ class Screen:
         if move:
             size = self.view.subject.pixel_size_um
             y, x = np.mean(centers, axis=0) - 0.5
-            self.viewer.camera.center = (float(y) * size, float(x) * size)
-            self.viewer.camera.zoom = min(self._canvas_px()) / FIELD_UM
+            self.viewer.scene.camera.center = (float(y) * size, float(x) * size)
+            self.viewer.scene.camera.zoom = min(self._canvas_px()) / FIELD_UM
 
     def _canvas_px(self) -> tuple[int, int]:
-        found = getattr(self.viewer, "_canvas_size", (600, 800))
+        found = self.viewer.canvas.size
         return max(int(found[0]), 100), max(int(found[1]), 100)
 
     def focus(self) -> None:

@@ -1,0 +1,12 @@
+"""``python -m napari_ifquant.run_child ARGUMENTS``: the command line of ifquant, telling its progress often enough for a progress bar."""
+
+from __future__ import annotations
+
+from ifquant.cli import main
+from ifquant.pipeline import progress
+
+HEARTBEAT_S = 0.5
+
+if __name__ == "__main__":
+    progress.HEARTBEAT_S = HEARTBEAT_S
+    main()

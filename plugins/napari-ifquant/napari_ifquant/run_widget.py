@@ -1,0 +1,185 @@
+"""Run a recipe on the open slide, or try it on what the view shows. The run is a process of its own: cancelling it leaves napari alone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ifquant.errors import IfquantError
+from ifquant.pipeline.review_subject import finished_slides
+from ifquant.slides.slide import SlideRef
+from qtpy.QtCore import QProcess, Signal
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_ifquant.preview import PREVIEW, gates_in_words, preview_layer, view_window
+from napari_ifquant.result import layers_of, open_result
+
+_SLIDE = re.compile(r"\[(\d+)/(\d+)\] (.*)")
+_PART = re.compile(r"\s+(\S.*?) (\d+)/(\d+)$")
+
+
+class RunWidget(QWidget):
+    """Recipe and results folder in, progress out."""
+
+    finished = Signal(int)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.recipe, self.out = QLineEdit("recipe.toml"), QLineEdit("results")
+        self.preview_button, self.run_button, self.cancel_button = QPushButton("Preview this view"), QPushButton("Run"), QPushButton("Cancel")
+        self.bar, self.text = QProgressBar(), QLabel()
+        self.text.setWordWrap(True)
+        self.bar.setRange(0, 1000)
+        form, buttons, layout = QFormLayout(), QHBoxLayout(), QVBoxLayout(self)
+        form.addRow("recipe", self._with_button(self.recipe, self._choose_recipe))
+        form.addRow("results", self._with_button(self.out, self._choose_out))
+        for button, act in ((self.preview_button, self.preview), (self.run_button, self.run), (self.cancel_button, self.cancel)):
+            button.clicked.connect(act)
+            buttons.addWidget(button)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.text)
+        layout.addStretch(1)
+        self.process: QProcess | None = None
+        self._errors = ""
+        self._folder: Path | None = None
+        self._crop: tuple[int, int] | None = None
+        self._cancelled = False
+        self._idle(True)
+
+    # ---- choosing --------------------------------------------------------------------------------------------------------------------
+
+    def _with_button(self, field: QLineEdit, choose: Any) -> QWidget:
+        row, button = QWidget(), QPushButton("...")
+        button.clicked.connect(choose)
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(field)
+        layout.addWidget(button)
+        return row
+
+    def _choose_recipe(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Recipe", filter="Recipe (*.toml)")
+        if path:
+            self.recipe.setText(path)
+
+    def _choose_out(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Folder of the results")
+        if path:
+            self.out.setText(path)
+
+    def slide(self) -> SlideRef | None:
+        """Give the slide in the viewer that was opened with ifquant, the active layer's first."""
+        active = self.viewer.layers.selection.active
+        layers = [layer for layer in (active, *self.viewer.layers) if layer is not None]
+        return next((layer.metadata["ifquant_slide"] for layer in layers if "ifquant_slide" in layer.metadata), None)
+
+    # ---- running ---------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run the recipe on the whole slide."""
+        self._crop = None
+        self._start(Path(self.out.text()), [])
+
+    def preview(self) -> None:
+        """Run the recipe on what the view shows, into a temporary folder."""
+        slide = self.slide()
+        if slide is None:
+            self._start(Path(), [])
+            return
+        try:
+            window = view_window(self.viewer, slide)
+        except IfquantError as error:
+            self.text.setText(str(error))
+            return
+        self._crop = window.y0, window.x0
+        folder = Path(tempfile.mkdtemp(prefix="ifquant-preview-"))
+        height, width = window.shape
+        self._start(folder, ["--crop", f"{window.x0},{window.y0},{width},{height}"])
+
+    def _start(self, out: Path, more: list[str]) -> None:
+        slide = self.slide()
+        if slide is None:
+            self.text.setText("no slide is open; open one with File > Open, reader 'ifquant'")
+            return
+        if not Path(self.recipe.text()).is_file():
+            self.text.setText(f"{self.recipe.text()}: no such recipe; make one with: ifquant init SLIDE > recipe.toml")
+            return
+        self._folder, self._errors, self._cancelled = out, "", False
+        arguments = ["-m", "napari_ifquant.run_child", "run", "-r", self.recipe.text(), "-o", str(out), *slide.paths, *more]
+        if slide.pixel_size_um is not None:
+            arguments += ["--pixel-size", str(slide.pixel_size_um)]
+        self.process = QProcess(self)
+        self.process.readyReadStandardError.connect(self._read)
+        self.process.finished.connect(lambda code, _: self._ended(code))
+        self.bar.setValue(0)
+        self._idle(False)
+        self.text.setText("starting...")
+        self.process.start(sys.executable, arguments)
+
+    def cancel(self) -> None:
+        """Stop the run; finished tiles and slides are kept, and Run goes on from there."""
+        if self.process is not None and self.process.state() != QProcess.ProcessState.NotRunning:
+            self._cancelled = True
+            self.text.setText("stopping...")
+            self.process.terminate()
+
+    def _read(self) -> None:
+        assert self.process is not None
+        text = bytes(self.process.readAllStandardError().data()).decode(errors="replace")
+        self._errors = (self._errors + text)[-4000:]
+        for line in text.splitlines():
+            if part := _PART.match(line):
+                done, total = int(part[2]), max(int(part[3]), 1)
+                self.bar.setValue(max(self.bar.value(), round(1000 * min(done / total, 1) * 0.95)))
+                self.text.setText(f"{part[1]}: {done} of {total}")
+            elif slide := _SLIDE.match(line):
+                self.text.setText(f"slide {slide[1]} of {slide[2]}: {slide[3]}")
+
+    def _ended(self, code: int) -> None:
+        self._read()
+        self._idle(True)
+        try:
+            if self._cancelled:
+                self.text.setText("stopped; what is finished is kept, Run goes on from there")
+            elif code != 0:
+                self.text.setText(self._errors.strip().splitlines()[-1] if self._errors.strip() else f"ended with exit code {code}")
+            else:
+                self.bar.setValue(1000)
+                self._show_result()
+        except IfquantError as error:
+            self.text.setText(str(error))
+        finally:
+            self._forget_preview()
+            self.finished.emit(code)
+
+    def _show_result(self) -> None:
+        assert self._folder is not None
+        view = open_result(finished_slides(self._folder)[0])
+        words = gates_in_words(view)
+        if self._crop is None:
+            from napari.layers import Layer
+
+            for layer in layers_of(view):
+                self.viewer.add_layer(Layer.create(*layer))
+            self.text.setText(f"done: {len(view.subject)} cells in {self._folder}; {words}. Review them with Plugins > ifquant > Review cells")
+            return
+        for layer in [layer for layer in self.viewer.layers if layer.name == PREVIEW]:
+            self.viewer.layers.remove(layer)
+        self.viewer.add_layer(preview_layer(view, self._crop))
+        self.text.setText(f"{len(view.subject)} cells in this view; {words}. Gates of a whole slide rest on all its cells and may differ")
+
+    def _forget_preview(self) -> None:
+        if self._crop is not None and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _idle(self, idle: bool) -> None:
+        self.run_button.setEnabled(idle)
+        self.preview_button.setEnabled(idle)
+        self.cancel_button.setEnabled(not idle)

@@ -1,0 +1,78 @@
+"""A display for the windows, helpers of the main package's tests, and the rule that nothing is skipped under CI=true."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests"))
+os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.gettempdir()) / f"napari-ifquant-tests-{os.getuid() if hasattr(os, 'getuid') else 0}.yaml"))
+os.environ.setdefault("QT_API", "pyside6")
+
+PACKAGES = "xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0"
+if importlib.util.find_spec("napari") is None:
+    reason = 'napari is not installed: pip install -e "plugins/napari-ifquant[test]" (make test does it)'
+    if os.environ.get("CI", "").lower() == "true":
+        raise RuntimeError(f"CI=true and {reason}")
+    print(f"\n*** The napari plugin is NOT tested: {reason} ***\n", file=sys.stderr)
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """A screen with OpenGL: the one there is, or Xvfb. Qt's offscreen platform would leave every canvas black without a word."""
+    if sys.platform != "linux" or os.environ.get("DISPLAY"):
+        yield os.environ.get("DISPLAY", "")
+        return
+    if shutil.which("Xvfb") is None:
+        missing = f"Xvfb is not installed; windows cannot be tested. As root: apt-get install {PACKAGES}"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(missing)
+        print(f"\n*** {missing} ***\n", file=sys.stderr)
+        pytest.skip(missing)
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-terminate", "-screen", "0", "1600x1000x24", "-nolisten", "tcp"],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        number = pipe.readline().strip()  # up to the line end: a server whose reader goes before it has written that gives up
+    if not number:
+        pytest.fail("Xvfb did not start; windows cannot be tested")
+    os.environ["DISPLAY"] = f":{number}"
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
+    yield os.environ["DISPLAY"]
+    if _application() is None:  # else the server ends with its last client: Qt aborts the process when its screen goes first
+        server.terminate()
+        server.wait(20)
+
+
+def _application() -> object:
+    from qtpy.QtWidgets import QApplication
+
+    return QApplication.instance()
+
+
+@pytest.fixture(scope="session")
+def results_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a run on two small slides."""
+    from reviewing import run_slide
+
+    return run_slide(tmp_path_factory.mktemp("reviewed"), size=(420, 480))
+
+
+@pytest.fixture
+def results(results_once: Path, tmp_path: Path) -> Path:
+    """Copy of the results that a test may write to; the slide stays where it was."""
+    return Path(shutil.copytree(results_once, tmp_path / "results"))

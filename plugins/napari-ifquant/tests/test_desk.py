@@ -1,0 +1,253 @@
+"""The reviewer's desk on a viewer model, without Qt or OpenGL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ifquant.errors import RequestError
+from ifquant.pipeline.review_apply import apply_reviews
+from ifquant.pipeline.review_log import read_log
+from ifquant.review.queue import QueueOptions
+from napari.components import ViewerModel
+from napari_ifquant import describe
+from napari_ifquant.desk import Desk, desk_of
+from napari_ifquant.pairs import neighbours
+from napari_ifquant.result import layers_of, open_result
+from napari_ifquant.screen import PAIR
+
+MYELOID_FIRST = QueueOptions(order="table", phenotypes=("myeloid",))
+
+
+def desk_on(results: Path, options: QueueOptions | None = None, reviewer: str = "anna") -> Desk:
+    return Desk(ViewerModel(), open_result(results / "a"), reviewer, options)
+
+
+def test_layers_of_a_result(results: Path) -> None:
+    view = open_result(results / "a")
+    assert view.source == "slide"
+    layers = {attributes["name"]: (data, attributes, kind) for data, attributes, kind in layers_of(view)}
+    table = pd.read_parquet(results / "a" / "cells.parquet")
+    assert {"DAPI", "PanCK", "TGFB1", "IL1B", "nuclei", "cells", "tumor region", "cell centers"} <= set(layers)
+    assert all(attributes["scale"] == (0.5, 0.5) and attributes["units"] == ("um", "um") for _, attributes, _ in layers.values())
+    points, attributes, _ = layers["cell centers"]
+    assert attributes["features"]["index"].tolist() == table["cell_id"].tolist()
+    assert set(table.columns) - {"cell_id"} == set(attributes["features"].columns) - {"index"}
+    assert np.allclose(points[:, 1] * 0.5 + 0.25, table["x_um"])  # napari's pixel (0, 0) has its center at 0, ours at 0.5 px
+    lines = layers["myeloid to nearest tumor"][0]
+    myeloid = table[table["phenotype"] == "myeloid"]
+    lengths = np.hypot(*lines[:, 1].T) * 0.5
+    assert np.allclose(np.sort(lengths), np.sort(myeloid["nearest_tumor_um"].dropna().to_numpy(float)))
+
+
+def test_class_images_show_the_phenotypes(results: Path) -> None:
+    view = open_result(results / "a")
+    labels, classes = np.asarray(view.cells.levels[0]), np.asarray(view.cells.classes(0)[0])
+    codes = view.subject.table["phenotype"].cat.codes.to_numpy()
+    inside = labels > 0
+    assert inside.any()
+    assert np.array_equal(classes[inside], codes[labels[inside] - 1] + 1)
+    assert not classes[~inside].any()
+    outlined = np.asarray(view.cells.classes(1)[0])
+    assert set(np.unique(labels[outlined > 0])) == set(np.unique(labels[inside]))  # every cell has an outline of its own
+    assert (outlined > 0).sum() < 0.7 * inside.sum()
+
+
+def test_moved_slides_are_shown_from_the_results(results: Path) -> None:
+    record = json.loads((results / "a" / "slide.json").read_text())
+    channels = open_result(results / "a").channels
+    record["input"]["opened"]["paths"] = ["/nowhere/a.ome.tif"]
+    (results / "a" / "slide.json").write_text(json.dumps(record))
+    moved = open_result(results / "a")
+    assert "the slide is not there" in moved.source
+    for name, levels in channels.items():
+        low, high = moved.ranges[name]
+        shown, raw = np.asarray(moved.channels[name][0]).astype(float), np.clip(np.asarray(levels[0]).astype(float), low, high)
+        assert np.abs(shown - raw).max() <= (high - low) / 255 + 1  # 8 bits of the display range
+
+
+def test_another_image_in_the_place_of_the_slide_is_not_shown(results: Path, tmp_path: Path) -> None:
+    from reviewing import PANELS, simulated, write_slide
+
+    other = write_slide(tmp_path / "other.ome.tif", simulated(420, 480, seed=12).image, PANELS["tgfb_il1b"])
+    record = json.loads((results / "a" / "slide.json").read_text())
+    record["input"]["opened"]["paths"] = [str(other)]
+    (results / "a" / "slide.json").write_text(json.dumps(record))
+    assert "another slide" in open_result(results / "a").source
+
+
+def test_the_partner_is_the_one_the_table_means(results: Path) -> None:
+    desk = desk_on(results, MYELOID_FIRST)
+    table = desk.view.subject.table.set_index("cell_id")
+    checked = 0
+    for cell_id in desk.queue.ids:
+        found = neighbours(desk.session, int(cell_id))
+        expected = float(table.loc[cell_id, "nearest_tumor_border_um"])
+        if not found or found[0].phenotype != "tumor" or expected > 20:
+            continue
+        assert found[0].gap_um == pytest.approx(expected)
+        touching = sum(n.gap_um == 0 and n.phenotype == "tumor" for n in found)
+        assert touching == table.loc[cell_id, "n_touching_tumor"]
+        checked += 1
+    assert checked >= 5
+    desk.close()
+
+
+def test_a_review_by_keys_is_kept_and_changes_the_answer(results: Path) -> None:
+    desk = desk_on(results, MYELOID_FIRST)
+    before = desk.view.subject.table
+    first, second, third = (int(i) for i in desk.queue.ids[:3])
+    assert desk.cell_id == first
+    assert desk_of(desk.viewer) is desk
+    desk.accept()
+    assert desk.cell_id == second
+    desk.change_phenotype(1)
+    assert desk.session.phenotype(second) == "tumor"
+    desk.exclude("fold")
+    assert desk.progress == (3, len(desk.queue))
+    desk.undo()
+    assert desk.cell_id == third
+    assert desk.progress == (2, len(desk.queue))
+    desk.redo()
+    desk.undo()
+    labels = np.asarray(desk.view.cells.levels[0])
+    classes = np.asarray(desk.view.cells.classes(0)[0])
+    assert set(classes[labels == second]) == {1}  # shown in its new color
+    actions = [d.action for d in desk.session.decisions]
+    desk.close()
+    assert desk_of(desk.viewer) is None
+
+    again = desk_on(results, MYELOID_FIRST)
+    assert [d.action for d in again.session.decisions] == actions
+    assert again.session.phenotype(second) == "tumor"
+    assert again.cell_id == third  # goes on where it stopped
+    again.close()
+    assert [d.action for d in read_log(results / "a", "anna").decisions] == ["accept", "phenotype", "exclude", "undo", "redo", "undo"]
+
+    assert apply_reviews(results).exit_code == 0
+    after = pd.read_parquet(results / "a" / "reviewed" / "cells.parquet")
+    assert (after["phenotype"] == "myeloid").sum() == (before["phenotype"] == "myeloid").sum() - 1
+
+
+def test_merge_split_redraw_and_regions(results: Path) -> None:
+    desk = desk_on(results, MYELOID_FIRST)
+    n = len(desk.view.subject)
+    place = next(i for i, cell in enumerate(desk.queue.ids, 1) if neighbours(desk.session, int(cell))[0].gap_um == 0)
+    desk.go(place)
+    cell, partner = desk.cell_id, desk.partner
+    assert cell is not None
+    assert partner is not None
+    labels = np.asarray(desk.view.cells.levels[0])
+    pair = np.isin(labels, (cell, partner.cell_id))
+    desk.merge()
+    assert desk.cell_id == n + 1
+    assert np.array_equal(np.asarray(desk.view.cells.levels[0]) == n + 1, pair)
+    desk.undo()
+    assert np.array_equal(np.asarray(desk.view.cells.levels[0]), labels)
+
+    desk.go(place)
+    desk.split()
+    assert "cut" in [layer.name for layer in desk.viewer.layers]
+    for _ in range(12):  # some cuts leave a part without nucleus: turned until one does not, as a reviewer would
+        desk.split()
+        if desk.drawing is None:
+            break
+        desk.adjust(1)
+    assert desk.drawing is None, desk.message
+    assert "cut" not in [layer.name for layer in desk.viewer.layers]
+    parts = np.asarray(desk.view.cells.levels[0])[labels == cell]
+    assert len(set(parts)) == 2
+    assert desk.session.codes[desk.view.subject.row(cell)] == -1
+    desk.undo()
+
+    desk.go(place)
+    desk.redraw()
+    desk.adjust(1)
+    desk.redraw()
+    grown = np.asarray(desk.view.cells.levels[0]) == desk.cell_id
+    assert grown.sum() > (labels == cell).sum()
+    assert not np.any(grown & (np.asarray(desk.view.nuclei.levels[0]) != 0) & (np.asarray(desk.view.nuclei.levels[0]) != desk.cell_id))
+    desk.undo()
+
+    desk.go(place)
+    desk.exclude_region()
+    frame = desk.drawing._frame  # type: ignore[union-attr]
+    desk.exclude_region()
+    y, x = (desk.view.subject.table[f"{axis}_px"].to_numpy() - 0.5 for axis in "yx")
+    inside = (y > frame[0, 0]) & (y < frame[2, 0]) & (x > frame[0, 1]) & (x < frame[1, 1])
+    assert inside.any()
+    assert np.array_equal(desk.session.codes == -1, inside)
+    desk.split()
+    desk.cancel()
+    assert desk.drawing is None
+    desk.close()
+
+
+def test_what_is_hidden_is_nowhere(results: Path) -> None:
+    desk = desk_on(results, QueueOptions(order="random", seed=3, hidden=("TGFB1", "IL1B"), hide_sample=True))
+    names = [layer.name for layer in desk.viewer.layers]
+    assert "PanCK" in names
+    assert not {"TGFB1", "IL1B"} & set(names)
+    features = desk.screen.named("cell centers").features
+    assert not [name for name in features.columns if "IL1B" in name or "TGFB1" in name]
+    assert {row[0] for row in describe.intensities(desk)} == {"PanCK", "CD11c"}
+    desk.accept()
+    assert read_log(results / "a", "anna").decisions[0].queue.hidden == ("TGFB1", "IL1B", "sample")  # type: ignore[union-attr]
+    desk.close()
+
+
+def test_contrast_stays_on_the_next_slide(results: Path) -> None:
+    desk = desk_on(results)
+    desk.screen.named("PanCK").contrast_limits = (111, 999)
+    limits = desk.screen.limits()
+    desk.close()
+    shutil.copytree(results / "a", results / "b")
+    other = Desk(ViewerModel(), open_result(results / "b"), "anna", limits=limits)
+    assert tuple(other.screen.named("PanCK").contrast_limits) == (111, 999)
+    other.close()
+
+
+def test_gates_recolor_before_they_are_saved(results: Path) -> None:
+    desk = desk_on(results)
+    before = np.asarray(desk.view.cells.classes(0)[0])
+    desk.preview_gate("PanCK", 1e6)
+    shown = np.asarray(desk.view.cells.classes(0)[0])
+    assert (before == 1).any()
+    assert not (shown == 1).any()  # nothing is PanCK+ any more
+    assert not desk.session.decisions
+    desk.change_gate("PanCK", 500.0, "cut at the foot")
+    decision = desk.session.decisions[0]
+    assert (decision.action, decision.new, decision.reason) == ("gate", 500.0, "cut at the foot")  # type: ignore[union-attr]
+    expected = desk.view.subject.table[desk.view.subject.gate("PanCK").column] > 500
+    codes = desk.session.codes
+    assert np.array_equal(codes == 0, expected.to_numpy())
+    desk.close()
+
+
+def test_two_windows_cannot_write_one_log(results: Path) -> None:
+    desk = desk_on(results)
+    with pytest.raises(RequestError, match="open in another"):
+        desk_on(results)
+    other = desk_on(results, reviewer="bo")
+    other.close()
+    desk.close()
+
+
+def test_notes_and_what_cannot_be_done(results: Path) -> None:
+    desk = desk_on(results)
+    desk.note("pretty")
+    assert desk.session.decisions[0].reason == "pretty"
+    desk.change_phenotype(9)
+    assert "3 phenotypes" in desk.message
+    desk.undo()
+    desk.undo()
+    assert desk.message == "nothing to undo"
+    first = desk.partner
+    desk.other_partner()
+    assert desk.partner != first
+    assert PAIR in [layer.name for layer in desk.viewer.layers]
+    desk.close()

@@ -1,0 +1,278 @@
+"""Real windows on a screen with OpenGL: open, review by key events, correct, undo, close, reopen; what is on screen is looked at."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from ifquant.pipeline.review_apply import apply_reviews
+from ifquant.pipeline.review_log import read_log
+
+RECIPE = """
+[[channels]]
+name = "DAPI"
+role = "nucleus"
+[[channels]]
+name = "PanCK"
+role = "tumor"
+[[channels]]
+name = "CD11c"
+role = "myeloid"
+[[channels]]
+name = "TGFB1"
+compartment = "membrane"
+[[channels]]
+name = "IL1B"
+compartment = "cytoplasm"
+[segmentation]
+method = "classical"
+"""
+"""The recipe of `reviewing.recipe`, as a user writes it."""
+
+
+@pytest.fixture
+def viewers(display: str) -> Iterator[list[Any]]:
+    """Viewers to be closed at the end, whatever happens."""
+    import napari
+
+    open_ones: list[Any] = []
+    yield open_ones
+    for viewer in open_ones:
+        viewer.close()
+    napari.Viewer.close_all()
+    gc.collect()
+
+
+def key(viewer: Any, name: str, *modifiers: str) -> None:
+    """Press a key on the canvas, as a user does."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    held = Qt.KeyboardModifier.NoModifier
+    for modifier in modifiers:
+        held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
+    QTest.keyClick(viewer.window._qt_viewer.canvas.native, getattr(Qt.Key, f"Key_{name}"), held)
+    QApplication.processEvents()
+
+
+def shot(viewer: Any, canvas_only: bool = True) -> np.ndarray:
+    from qtpy.QtWidgets import QApplication
+
+    QApplication.processEvents()
+    return np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))[..., :3].astype(int)
+
+
+def colorful(image: np.ndarray) -> float:
+    """Share of pixels that are neither black nor gray: 0 on a canvas without OpenGL."""
+    return float(np.mean((image.max(axis=2) - image.min(axis=2)) > 25))
+
+
+def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path) -> None:
+    from napari_ifquant.launch import open_review
+
+    viewer, widget = open_review(results, "a")
+    viewers.append(viewer)
+    viewer.window._qt_window.resize(1300, 850)
+    widget.form.order.setCurrentIndex(2)
+    widget.form.phenotype.setCurrentText("myeloid")
+    widget.start()
+    desk = widget.desk
+    first, second, third = (int(i) for i in desk.queue.ids[:3])
+    start = shot(viewer)
+    assert colorful(start) > 0.05
+    magenta = (start[..., 0] > 200) & (start[..., 1] < 120) & (start[..., 2] > 200)
+    assert magenta.sum() > 20  # the partner's outline
+
+    key(viewer, "N")
+    assert desk.cell_id == second
+    moved = shot(viewer)
+    assert np.mean(np.abs(moved - start) > 20) > 0.02  # the picture went with it
+    key(viewer, "P")
+    key(viewer, "A")
+    assert desk.cell_id == second
+    key(viewer, "1")
+    key(viewer, "X")
+    key(viewer, "Z", "Control")
+    assert desk.cell_id == third
+    key(viewer, "Z", "Control", "Shift")
+    key(viewer, "U")
+    key(viewer, "T")
+    key(viewer, "S")
+    assert desk.drawing is not None
+    key(viewer, "Escape")
+    assert desk.drawing is None
+    key(viewer, "R")
+    key(viewer, "Equal")
+    key(viewer, "R")
+    assert desk.drawing is None, desk.message
+    assert desk.cell_id == len(desk.view.subject) + 1
+    assert widget.progress.value() == desk.progress[0]
+
+    viewer.layers.selection.active = desk.screen.named("cells")  # another layer, whose own keys are digits and letters
+    viewer.layers.selection.active.visible = False
+    key(viewer, "H")
+    assert desk.screen.named("cells").visible
+    key(viewer, "G")
+    viewer.layers.selection.active = desk.screen.named("cell centers")
+    before = len(desk.session.decisions)
+    key(viewer, "A")
+    assert len(desk.session.decisions) == before + 1
+
+    desk.screen.named("cell centers").selected_data = {4}  # a row of napari's features table
+    assert desk.cell_id == int(desk.view.subject.ids[4])
+    widget.table.clicked.emit(widget.model.index(0, 0))
+    assert desk.cell_id == first
+    widget.note.setText("a clear one")
+    widget.note.returnPressed.emit()
+    window = shot(viewer, canvas_only=False)
+    assert colorful(window) > 0.02
+    decisions = [d.action for d in desk.session.decisions]
+    assert decisions[:8] == ["accept", "phenotype", "exclude", "undo", "redo", "undo", "not touching", "redraw"]
+    assert decisions[8:] == ["accept", "note"]
+    widget.close_desk()
+    viewer.close()
+    viewers.remove(viewer)
+    log = (results / "a" / "review").iterdir()
+    kept = {path.name: path.read_bytes() for path in log}
+
+    viewer, widget = open_review(results / "a")
+    viewers.append(viewer)
+    assert [d.action for d in widget.desk.session.decisions] == decisions
+    assert widget.desk.session.phenotype(second) == "tumor"
+    assert {path.name: path.read_bytes() for path in (results / "a" / "review").iterdir()} == kept
+    reviewer = widget.desk.session.reviewer
+    widget.close_desk()
+    assert [d.action for d in read_log(results / "a", reviewer).decisions] == decisions
+
+    widget.apply()
+    _wait(lambda: widget.apply_button.isEnabled())
+    assert "review.html" in widget.message.text()
+    changed = pd.read_parquet(results / "a" / "reviewed" / "cells.parquet").set_index("cell_id")
+    original = pd.read_parquet(results / "a" / "cells.parquet").set_index("cell_id")
+    assert changed.loc[second, "phenotype"] == "tumor" != original.loc[second, "phenotype"]
+    assert third not in changed.index  # redrawn: n + 1 is in its place
+    assert len(original) + 1 in changed.index
+    assert apply_reviews(results).exit_code == 0
+
+
+def _wait(done: Any, seconds: float = 120) -> None:
+    import time
+
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while not done():
+        QApplication.processEvents()
+        time.sleep(0.02)
+        assert time.monotonic() < end, "nothing happened"
+
+
+def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> None:
+    import napari
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    viewer = napari.Viewer()
+    viewers.append(viewer)
+    viewer.open(str(results / "a"), plugin="napari-ifquant")
+    _, review = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
+    _, gates = viewer.window.add_plugin_dock_widget("napari-ifquant", "Gates")
+    assert "start a review" in gates.text.text()
+    review.start()
+    gates.fill()
+    gates.marker.setCurrentText("PanCK")
+    viewer.reset_view()
+    shown = shot(viewer)
+    histogram = gates.histogram
+    y = histogram.height() // 2
+    QTest.mousePress(histogram, Qt.MouseButton.LeftButton, pos=QPoint(round(histogram.to_x(340.0)), y))
+    QTest.mouseMove(histogram, QPoint(histogram.width() - 2, y))
+    histogram._move(histogram._value(histogram.width() - 2))
+    dragged = shot(viewer)
+    assert np.mean(np.abs(dragged - shown).max(axis=2) > 20) > 0.02  # tumor cells lost their color
+    assert not review.desk.session.decisions
+    key_widget(histogram, "Escape")
+    back = shot(viewer)
+    assert np.mean(np.abs(back - shown).max(axis=2) > 20) < 0.005
+    key_widget(histogram, "Right")
+    assert histogram.gate > 340.0
+    gates.reason.setText("foot of the negative peak")
+    gates.save_gate()
+    decision = review.desk.session.decisions[0]
+    assert (decision.action, decision.marker, decision.reason) == ("gate", "PanCK", "foot of the negative peak")
+    review.close_desk()
+
+
+def key_widget(widget: Any, name: str) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    QTest.keyClick(widget, getattr(Qt.Key, f"Key_{name}"))
+
+
+def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Path) -> None:
+    import json
+
+    import napari
+    from napari_ifquant.preview import PREVIEW
+    from reviewing import GATES
+
+    slide = json.loads((results / "a" / "slide.json").read_text())["input"]["path"]
+    (tmp_path / "recipe.toml").write_text(RECIPE + "".join(f'[gates.markers.{m}]\nmethod = "value"\nvalue = {v}\n' for m, v in GATES.items()))
+    viewer = napari.Viewer()
+    viewers.append(viewer)
+    viewer.open(slide, plugin="napari-ifquant")
+    assert [layer.name for layer in viewer.layers] == ["DAPI", "PanCK", "CD11c", "TGFB1", "IL1B"]
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ifquant", "Run a recipe")
+    widget.run()
+    assert "no such recipe" in widget.text.text()
+    widget.recipe.setText(str(tmp_path / "recipe.toml"))
+    widget.out.setText(str(tmp_path / "new"))
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (60.0, 60.0), 8.0
+    codes: list[int] = []
+    widget.finished.connect(codes.append)
+    widget.preview()
+    _wait(lambda: codes)
+    assert codes == [0], widget.text.text()
+    preview = viewer.layers[PREVIEW]
+    assert np.asarray(preview.data).max() > 0
+    assert max(preview.data.shape) < 420
+    assert "cells in this view" in widget.text.text()
+
+    widget.run()
+    widget.process.waitForStarted()
+    widget.cancel()
+    _wait(lambda: len(codes) == 2)
+    assert "stopped" in widget.text.text()
+    assert not (tmp_path / "new" / "a" / "slide.json").exists()
+    widget.run()
+    _wait(lambda: len(codes) == 3)
+    assert codes[2] == 0, widget.text.text()
+    assert widget.bar.value() == widget.bar.maximum()
+    made, before = (pd.read_parquet(folder / "a" / "cells.parquet") for folder in (tmp_path / "new", results))
+    pd.testing.assert_frame_equal(made, before)
+    assert "cells" in [layer.name for layer in viewer.layers]
+
+
+def test_wrong_results_are_told(viewers: list[Any], tmp_path: Path) -> None:
+    from ifquant.errors import RequestError
+    from napari_ifquant.launch import open_review
+
+    with pytest.raises(RequestError, match="no finished slide"):
+        open_review(tmp_path)
+
+
+if sys.platform == "linux":
+
+    def test_without_opengl_the_look_at_the_canvas_fails() -> None:
+        """The control: what a black canvas gives is told from a picture."""
+        assert colorful(np.zeros((100, 100, 3), int)) == 0
+        assert shutil.which("Xvfb") is not None
