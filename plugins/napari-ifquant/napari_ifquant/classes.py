@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ifquant.base.tiles import Window
-from ifquant.reports.picture import rgb
 from numpy.typing import NDArray
 
+from ifquant.base.tiles import Window
+from ifquant.reports.picture import rgb
 from napari_ifquant.lazy import Array, Lazy, tiled
 
 OUTLINE_FROM_PX = 6.0
@@ -77,7 +77,7 @@ class LabelPyramid:
         import zarr
 
         group = zarr.open_group(str(store), path=f"labels/{kind}", mode="r")
-        datasets: Any = group.attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[call-overload,index]
+        datasets: Any = group.attrs["ome"]["multiscales"][0]["datasets"]
         self.kind, self._coloring = kind, coloring
         self._stored = [_stored(group[dataset["path"]]) for dataset in datasets]
         self.levels = [Lazy(level.shape, np.uint32, self._reader(k)) for k, level in enumerate(self._stored)]

@@ -13,12 +13,10 @@ from ifquant.pipeline.review_log import ReviewLog
 from ifquant.review.decisions import Decision, ExclusionReason, cells_of
 from ifquant.review.queue import Queue, QueueOptions, make_queue
 from ifquant.review.session import ReviewSession
-
 from napari_ifquant.drawing import Cut, Drawing, Outline, Region
 from napari_ifquant.pairs import Neighbour, neighbours
 from napari_ifquant.result import SlideView
 from napari_ifquant.screen import Screen
-
 
 _OPEN: WeakValueDictionary[int, Desk] = WeakValueDictionary()
 
@@ -156,7 +154,7 @@ class Desk:
     def _show(self, cell_id: int | None, message: str) -> None:
         self._leave_drawing()
         replaced = self.session.standing.outlines.gone
-        while cell_id in replaced:
+        while cell_id is not None and cell_id in replaced:
             cell_id = replaced[cell_id]
         self.cell_id = cell_id
         self._near = neighbours(self.session, cell_id) if cell_id is not None else []

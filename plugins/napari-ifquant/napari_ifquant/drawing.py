@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
+
 from ifquant.base.runs import runs_of
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.review.decisions import Polygon
 from ifquant.review.outlines import polygon_of
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_ifquant.desk import Desk
@@ -52,7 +53,7 @@ class Cut(Drawing):
         super().__init__(desk)
         outlines = desk.session.standing.outlines
         assert desk.cell_id is not None
-        nucleus, cell = outlines.of(desk.cell_id)
+        cell = outlines.of(desk.cell_id)[1]
         self._center = np.array(outlines.centroid_px(desk.cell_id)) - 0.5
         y, x = np.repeat(cell.y, cell.x1 - cell.x0), np.concatenate([np.arange(a, b) for a, b in zip(cell.x0, cell.x1, strict=True)])
         points = np.stack([y, x], axis=1) - self._center
@@ -75,7 +76,7 @@ class Cut(Drawing):
         self.layer.shape_type = "line"
 
     def line(self) -> list[tuple[float, float]]:
-        """The line drawn last, as (x, y) px."""
+        """Give the line drawn last, as (x, y) px."""
         if not len(self.layer.data):
             raise RequestError("no line is drawn; draw one across the cell")
         return [(float(x) + 0.5, float(y) + 0.5) for y, x in self.layer.data[-1]]
@@ -143,7 +144,13 @@ class Region(Drawing):
         y0, x0, y1, x1 = max(y - half, 0), max(x - half, 0), min(y + half, height - 1), min(x + half, width - 1)
         self._frame = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
         self.layer = desk.viewer.add_shapes(
-            [self._frame], shape_type="polygon", face_color="#ff404030", edge_color="#ff4040", edge_width=1.5, name=NAMES[2], **self._shown()
+            [self._frame],
+            shape_type="polygon",
+            face_color="#ff404030",
+            edge_color="#ff4040",
+            edge_width=1.5,
+            name=NAMES[2],
+            **self._shown(),
         )
         self.layer.mode = "add_polygon"
 

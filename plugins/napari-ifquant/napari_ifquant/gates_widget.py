@@ -17,9 +17,9 @@ NO_REVIEW = "start a review first (Plugins > ifquant > Review cells): gates are 
 class GatesWidget(QWidget):
     """Gates of the slide that is being reviewed in this viewer."""
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = napari_viewer
         self.marker, self.histogram, self.text, self.reason = QComboBox(), Histogram(), QLabel(), QLineEdit()
         self.reason.setPlaceholderText("why (kept in the log)")
         self.save, self.back, self.none = QPushButton("Save gate"), QPushButton("Take back"), QPushButton("Not callable")

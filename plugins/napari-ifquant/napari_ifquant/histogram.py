@@ -80,20 +80,20 @@ class Histogram(QWidget):
         self.update()
         self.moved.emit(value)
 
-    def mousePressEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def mousePressEvent(self, event: Any) -> None:
         """Take the gate here."""
         self._move(self._value(event.position().x()))
 
-    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def mouseMoveEvent(self, event: Any) -> None:
         """Drag the gate."""
         self._move(self._value(event.position().x()))
 
-    def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def mouseReleaseEvent(self, event: Any) -> None:
         """Let go of the gate."""
         if self.gate is not None:
             self.settled.emit(self.gate)
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def keyPressEvent(self, event: Any) -> None:
         """Left and right move the gate by a bin, Enter settles it, Escape takes it back."""
         key = event.key()
         if key in (Qt.Key.Key_Left, Qt.Key.Key_Right) and self.gate is not None:
@@ -106,11 +106,11 @@ class Histogram(QWidget):
         else:
             super().keyPressEvent(event)
 
-    def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
+    def sizeHint(self) -> QSize:
         """Return the size asked for."""
         return QSize(380, 180)
 
-    def paintEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def paintEvent(self, event: Any) -> None:
         """Draw bars (those above the gate in color), the saved gate, and the gate."""
         painter = QPainter(self)
         height, bottom = self.height(), self.height() - 18

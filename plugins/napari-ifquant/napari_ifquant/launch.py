@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import napari
+
 from ifquant.errors import RequestError
 from ifquant.pipeline.review_subject import finished_slides
-
 from napari_ifquant.review_widget import ReviewWidget
 
 

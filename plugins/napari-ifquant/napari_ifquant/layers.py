@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 Layer = tuple[Any, dict[str, Any], str]
+TAG, NAME = "ifquant_folder", "ifquant_name"
+"""Keys in the metadata of every layer of a result: the slide's folder, and the layer's name (napari changes names that are taken)."""
 
 
 def spatial(pixel_size_um: float | None) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ifquant.base.tiles import Window
 from numpy.typing import NDArray
+
+from ifquant.base.tiles import Window
 
 Array = NDArray[Any]
 TILE_PX = 512
@@ -63,7 +64,9 @@ class Lazy:
     ndim = 2
 
     def __init__(self, shape: tuple[int, int], dtype: Any, read: Callable[[Window], Array]) -> None:
-        self.shape, self.dtype, self._read = shape, np.dtype(dtype), read
+        self.shape: tuple[int, int] = shape
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self._read = read
 
     @property
     def size(self) -> int:
@@ -73,7 +76,7 @@ class Lazy:
     @property
     def nbytes(self) -> int:
         """Bytes the whole array would take."""
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,7 +88,8 @@ class Lazy:
             parts = (*parts, Ellipsis)
         at = parts.index(Ellipsis)
         parts = (*parts[:at], *(slice(None),) * (3 - len(parts)), *parts[at + 1 :])
-        spans, rest = [], []
+        spans: list[tuple[int, int]] = []
+        rest: list[Any] = []
         for part, length in zip(parts, self.shape, strict=True):
             if isinstance(part, slice):
                 start, stop, step = part.indices(length)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ifquant.review.session import ReviewSession
 from ifquant.spatial.proximity import count_touching, nearest_border_px, touching_pairs
-from numpy.typing import NDArray
 
 REACH_UM = 60.0
 """Centers further away than this are not offered as neighbours."""

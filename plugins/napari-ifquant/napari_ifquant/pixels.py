@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
-from ifquant.reports.picture import block_means, displayed
+from ifquant.reports.stack import block_means, displayed
 from ifquant.slides.slide import Slide, SlideRef
-
 from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
 
 
@@ -25,7 +25,8 @@ class OpenSlide:
     def read(self, channel: int, window: Window) -> Array:
         """Pixels (Y, X) of one channel."""
         with self._lock:
-            return self.slide.read([channel], window)[0]
+            plane: Array = self.slide.read([channel], window)[0]
+            return plane
 
     def plane(self, channel: int) -> Lazy:
         """One channel in full."""
@@ -97,7 +98,7 @@ class Picture:
         import zarr
 
         group = zarr.open_group(str(store), mode="r")
-        count = len(group.attrs["ome"]["multiscales"][0]["datasets"])  # type: ignore[call-overload,index,arg-type]
+        count = len(group.attrs["ome"]["multiscales"][0]["datasets"])
         self.step_px, self._ranges, self._names, self._dtype = step_px, ranges, names, dtype
         self.levels: list[Any] = [group[str(k)] for k in range(count)]
 
@@ -130,12 +131,13 @@ class Picture:
 
 def _raw_plane(level: Any, channel: int, values: Array) -> Lazy:
     def make(window: Window) -> Array:
-        return values[np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])]
+        plane: Array = values[np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])]
+        return plane
 
     return tiled((int(level.shape[1]), int(level.shape[2])), values.dtype, make)
 
 
 def open_ref(opened: Mapping[str, Any], crop: Window | None) -> SlideRef:
     """How slide.json says the slide was opened."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()}
     return SlideRef(**values, crop=crop)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.slides.slide import SlideRef
-
 from napari_ifquant.layers import spatial
 from napari_ifquant.result import SlideView
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
+
 from ifquant.base.table import phenotype_names
 from ifquant.review.queue import QueueOptions, blindable_markers
 from ifquant.review.subject import Subject
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 
 ORDERS = (("uncertain first", "uncertain"), ("random (for error rates)", "random"), ("by a column", "table"))
 ALL = "all"

@@ -36,15 +36,15 @@ class QueueModel(QAbstractTableModel):
             if rows:
                 self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, len(HEADER) - 1))
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802  Qt's name
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Return the number of cells."""
         return 0 if self._desk is None else len(self._desk.queue)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802  Qt's name
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
         """Return the number of columns."""
         return len(HEADER)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802  Qt's name
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return names of columns and places of rows."""
         if role != Qt.ItemDataRole.DisplayRole:
             return None

@@ -8,7 +8,6 @@ from typing import Any
 
 from ifquant.pipeline.review_subject import finished_slides
 from ifquant.slides.slide import SlideRef, inspect
-
 from napari_ifquant.layers import Layer
 from napari_ifquant.result import is_slide_result, layers_of, open_result
 from napari_ifquant.slide_layers import slide_layers

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, SlideError
 from ifquant.files import storage
 from ifquant.pipeline.review_subject import load_subject, run_recipe
 from ifquant.recipes.recipe import Recipe
-from ifquant.reports.overlay import dashed, nearest_pairs
+from ifquant.reports.lines import dashed, nearest_pairs
 from ifquant.reports.picture import CONTEXT, GAMMA, channel_colors, phenotype_colors
+from ifquant.reports.stack import step_for
 from ifquant.review.subject import Subject
 from ifquant.slides.panel import find_panel
 from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells
-from numpy.typing import NDArray
-
 from napari_ifquant import pixels
 from napari_ifquant.classes import Coloring, LabelPyramid, outline_levels
-from napari_ifquant.layers import Layer, channel_layer, spatial
+from napari_ifquant.layers import NAME, TAG, Layer, channel_layer, spatial
 
 POINT_PX = 6
 DASH_PX = 12.0
@@ -114,7 +115,7 @@ def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple
     image = record["input"]
     panel = find_panel(subject.recipe, image["channels"])
     ranges = {name: tuple(values) for name, values in record["display_ranges"].items()}
-    step = max(max(subject.image_shape) // subject.recipe.picture.max_size_px, 1)
+    step = step_for(subject.image_shape, subject.recipe.picture.max_size_px)
     picture = pixels.Picture(store, step, ranges, panel.names, image["dtype"])
     crop = None if image["crop"] is None else Window(*image["crop"])
     try:
@@ -124,7 +125,9 @@ def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple
     if slide.info.shape[1:] != subject.image_shape or not picture.shows(slide, panel.indices):
         slide.close()
         return {name: picture.pyramid(i) for i, name in enumerate(panel.names)}, f"picture in {store.name} (another slide is there)", step
-    smaller = {index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape] for i, index in enumerate(panel.indices)}
+    smaller = {
+        index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape] for i, index in enumerate(panel.indices)
+    }
     return dict(zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)), "slide", 1
 
 
@@ -161,17 +164,23 @@ def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None 
             out[-1][1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
     outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
     common = {**spatial(size), "blending": "translucent"}
-    metadata = {"ifquant": view}
     colormap = DirectLabelColormap(color_dict=view.coloring.color_dict())
     features = pd.DataFrame({"index": range(len(view.coloring.names) + 2), "phenotype": ["", *view.coloring.names, "left out"]})
-    for name, labels, opacity, visible, levels in (
+    for name, labels, opacity, visible, outlines in (
         ("nuclei", view.nuclei, 0.35, False, 0),
         ("cells", view.cells, 0.9, True, outlined),
     ):
         out.append(
             (
-                labels.classes(levels),
-                {**common, "name": name, "opacity": opacity, "visible": visible, "metadata": metadata, "features": features, "colormap": colormap},
+                labels.classes(outlines),
+                {
+                    **common,
+                    "name": name,
+                    "opacity": opacity,
+                    "visible": visible,
+                    "features": features,
+                    "colormap": colormap,
+                },
                 "labels",
             )
         )
@@ -179,10 +188,12 @@ def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None 
     table = subject.table
     points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
     shown = {
-        **common, "name": "cell centers", "size": POINT_PX, "visible": False, "metadata": metadata, "border_width": 0,
+        **common, "name": "cell centers", "size": POINT_PX, "visible": False, "border_width": 0,
         "face_color": point_colors(view, table["phenotype"].cat.codes.to_numpy()), "features": features_of(table),
     }  # fmt: skip
     out.append((points, shown, "points"))
+    for _, attributes, _ in out:
+        attributes["metadata"] = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
     return out
 
 

@@ -6,10 +6,6 @@ import getpass
 from pathlib import Path
 from typing import Any
 
-from ifquant.errors import IfquantError
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_subject import finished_slides
-from ifquant.review.queue import blind_names
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -25,14 +21,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ifquant.errors import IfquantError
+from ifquant.pipeline.review_apply import apply_reviews
+from ifquant.pipeline.review_subject import finished_slides
+from ifquant.review.queue import blind_names
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.desk import Desk
 from napari_ifquant.keys import help_text
+from napari_ifquant.layers import NAME, TAG
 from napari_ifquant.queue_form import QueueForm
 from napari_ifquant.queue_table import QueueModel
 from napari_ifquant.result import SlideView, open_result
-from napari_ifquant.screen import TAG
 
 
 class ReviewWidget(QWidget):
@@ -40,24 +40,24 @@ class ReviewWidget(QWidget):
 
     Parameters
     ----------
-    viewer
-        The napari viewer.
+    napari_viewer
+        The napari viewer (napari knows the parameter by this name).
     results
         Folder of a run; None: that of the layers in the viewer, or chosen with the button.
     slide
         Begin with this slide; None: the first.
     """
 
-    def __init__(self, viewer: Any, results: Path | None = None, slide: str | None = None) -> None:
+    def __init__(self, napari_viewer: Any, results: Path | None = None, slide: str | None = None) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = napari_viewer
         self.desk: Desk | None = None
         self._view: SlideView | None = None
         self._folders: list[Path] = []
         self._build()
-        self._binding = Binding(viewer, lambda: self.desk)
-        viewer.mouse_drag_callbacks.append(self._on_click)
-        found = next((layer.metadata["ifquant"] for layer in viewer.layers if "ifquant" in layer.metadata), None)
+        self._binding = Binding(napari_viewer, lambda: self.desk)
+        napari_viewer.mouse_drag_callbacks.append(self._on_click)
+        found = next((layer.metadata["ifquant"] for layer in napari_viewer.layers if "ifquant" in layer.metadata), None)
         if results is not None:
             self.open_results(results, slide)
         elif found is not None:
@@ -182,8 +182,8 @@ class ReviewWidget(QWidget):
     def _limits_on_view(self) -> dict[str, tuple[float, float]]:
         if self._view is None:
             return {}
-        layers = [layer for layer in self.viewer.layers if layer.name in self._view.channels and hasattr(layer, "contrast_limits")]
-        return {layer.name: tuple(map(float, layer.contrast_limits)) for layer in layers}  # type: ignore[misc]
+        layers = [layer for layer in self.viewer.layers if layer.metadata.get(NAME) in self._view.channels]
+        return {layer.metadata[NAME]: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])) for layer in layers}
 
     def _remove_layers(self) -> None:
         """Take away what a reader or an earlier review put there for a slide."""
@@ -289,7 +289,7 @@ class ReviewWidget(QWidget):
         except IfquantError as error:
             self.message.setText(str(error))
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+    def closeEvent(self, event: Any) -> None:
         """Release the log."""
         self.close_desk()
         super().closeEvent(event)

@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ifquant.errors import IfquantError
-from ifquant.pipeline.review_subject import finished_slides
-from ifquant.slides.slide import SlideRef
 from qtpy.QtCore import QProcess, Signal
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from ifquant.errors import IfquantError
+from ifquant.pipeline.review_subject import finished_slides
+from ifquant.slides.slide import SlideRef
 from napari_ifquant.preview import PREVIEW, gates_in_words, preview_layer, view_window
 from napari_ifquant.result import layers_of, open_result
 
@@ -27,11 +27,15 @@ class RunWidget(QWidget):
 
     finished = Signal(int)
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer = napari_viewer
         self.recipe, self.out = QLineEdit("recipe.toml"), QLineEdit("results")
-        self.preview_button, self.run_button, self.cancel_button = QPushButton("Preview this view"), QPushButton("Run"), QPushButton("Cancel")
+        self.preview_button, self.run_button, self.cancel_button = (
+            QPushButton("Preview this view"),
+            QPushButton("Run"),
+            QPushButton("Cancel"),
+        )
         self.bar, self.text = QProgressBar(), QLabel()
         self.text.setWordWrap(True)
         self.bar.setRange(0, 1000)
@@ -168,7 +172,9 @@ class RunWidget(QWidget):
 
             for layer in layers_of(view):
                 self.viewer.add_layer(Layer.create(*layer))
-            self.text.setText(f"done: {len(view.subject)} cells in {self._folder}; {words}. Review them with Plugins > ifquant > Review cells")
+            self.text.setText(
+                f"done: {len(view.subject)} cells in {self._folder}; {words}. Review them with Plugins > ifquant > Review cells"
+            )
             return
         for layer in [layer for layer in self.viewer.layers if layer.name == PREVIEW]:
             self.viewer.layers.remove(layer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ifquant.base.tiles import Window
 from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_window
-
 from napari_ifquant.layers import Layer, channel_layer, spatial
 from napari_ifquant.slide_layers import guessed_colors
 

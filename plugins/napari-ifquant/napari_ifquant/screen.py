@@ -1,4 +1,4 @@
-"""What a viewer shows of a slide under review: its layers, colors, the pair on view. Works on any napari viewer model, with or without Qt."""
+"""What a viewer shows of a slide under review: layers, colors, the pair on view. Works on any napari viewer model, with or without Qt."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ifquant.review.outlines import polygon_of
 from ifquant.review.queue import hidden_columns
 from ifquant.review.session import ReviewSession
-from numpy.typing import NDArray
-
+from napari_ifquant.layers import NAME, TAG
 from napari_ifquant.result import SlideView, features_of, layers_of, point_colors
 
 FIELD_UM = 70.0
 """What the shorter side of the canvas shows of a pair: both cells and their neighbours."""
 PAIR = "pair"
 CELL_COLOR, PARTNER_COLOR = "#ffffff", "#ff40ff"
-TAG = "ifquant_layer"
-"""Key in the metadata of every layer of ours: the folder of its slide."""
 
 
 class Screen:
     """Layers of one slide in a viewer."""
 
-    def __init__(self, viewer: Any, view: SlideView, *, hidden: Sequence[str] = (), limits: dict[str, tuple[float, float]] | None = None) -> None:
+    def __init__(
+        self, viewer: Any, view: SlideView, *, hidden: Sequence[str] = (), limits: dict[str, tuple[float, float]] | None = None
+    ) -> None:
         self.viewer, self.view, self.hidden = viewer, view, tuple(hidden)
         self._pair: Any = None
         self._codes: NDArray[np.int16] | None = None
@@ -37,14 +38,19 @@ class Screen:
         for data, attributes, kind in layers_of(self.view, limits):
             if attributes["name"] in self.hidden:
                 continue
-            attributes["metadata"] = {**attributes.get("metadata", {}), TAG: str(self.view.folder)}
             if kind == "points":
                 attributes["features"] = features_of(self.view.subject.table, drop)
             self.viewer.add_layer(Layer.create(data, attributes, kind))
         nothing = np.zeros((0, 2, 2))
         size = self.view.subject.pixel_size_um
         self._pair = self.viewer.add_vectors(
-            nothing, name=PAIR, scale=(size, size), units=("um", "um"), edge_width=1.0, vector_style="line", metadata={TAG: str(self.view.folder)}
+            nothing,
+            name=PAIR,
+            scale=(size, size),
+            units=("um", "um"),
+            edge_width=1.0,
+            vector_style="line",
+            metadata={TAG: str(self.view.folder), NAME: PAIR},
         )
         self.named("cell centers").events.visible.connect(lambda _: self._recolor_points())
         self.viewer.canvas.overlays.scale_bar.visible = True
@@ -56,11 +62,11 @@ class Screen:
 
     def named(self, name: str) -> Any:
         """Layer of ours by name; None if it was removed."""
-        return next((layer for layer in self.layers if layer.name == name), None)
+        return next((layer for layer in self.layers if layer.metadata[NAME] == name), None)
 
     def limits(self) -> dict[str, tuple[float, float]]:
         """Contrast of every channel as it is now, to be kept on the next slide."""
-        chosen = {layer.name: layer for layer in self.layers if layer.name in self.view.channels}
+        chosen = {layer.metadata[NAME]: layer for layer in self.layers if layer.metadata[NAME] in self.view.channels}
         return {name: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])) for name, layer in chosen.items()}
 
     def remove(self) -> None:

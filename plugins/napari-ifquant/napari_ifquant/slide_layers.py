@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import ValidationError
+
 from ifquant.base.tiles import Window
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_init import guess_roles
 from ifquant.reports.picture import GAMMA, channel_colors
 from ifquant.slides.slide import Slide, SlideRef
-from pydantic import ValidationError
-
 from napari_ifquant.layers import Layer, channel_layer
 from napari_ifquant.pixels import OpenSlide
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from ifquant.errors import RequestError
 from ifquant.slides.tiff_writer import write_image
 

@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
-os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.gettempdir()) / f"napari-ifquant-tests-{os.getuid() if hasattr(os, 'getuid') else 0}.yaml"))
+os.environ.setdefault(
+    "NAPARI_CONFIG", str(Path(tempfile.gettempdir()) / f"napari-ifquant-tests-{os.getuid() if hasattr(os, 'getuid') else 0}.yaml")
+)
 os.environ.setdefault("QT_API", "pyside6")
 
 PACKAGES = "xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0"

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from napari.components import ViewerModel
+
 from ifquant.errors import RequestError
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import read_log
 from ifquant.review.queue import QueueOptions
-from napari.components import ViewerModel
 from napari_ifquant import describe
 from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.pairs import neighbours

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ifquant.base.tiles import Window
 from napari_ifquant.classes import Coloring, borders, outline_levels
 from napari_ifquant.lazy import TILE_PX, Lazy, TileCache, halved, pyramid, tiled
@@ -70,7 +73,7 @@ def test_a_pyramid_ends_small_and_has_no_gaps() -> None:
     assert sizes[0] == 40_000
     assert 5_000 in sizes
     assert sizes[-1] <= 1024
-    assert all(a / b <= 3 for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(a / b <= 3 for a, b in pairwise(sizes))
 
 
 def test_outlines_keep_touching_cells_apart() -> None:

@@ -7,8 +7,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from ifquant.pipeline.review_viewer import GROUP
 from npe2 import PluginManifest
+
+from ifquant.pipeline.review_viewer import GROUP
 
 MANIFEST = Path(__file__).parents[1] / "napari_ifquant" / "napari.yaml"
 
@@ -22,9 +23,7 @@ def test_the_manifest_is_valid_and_complete(manifest: PluginManifest) -> None:
     manifest.validate_imports()
     commands = {command.id for command in manifest.contributions.commands or ()}
     used = {
-        item.command
-        for group in ("readers", "writers", "widgets", "sample_data")
-        for item in getattr(manifest.contributions, group) or ()
+        item.command for group in ("readers", "writers", "widgets", "sample_data") for item in getattr(manifest.contributions, group) or ()
     }
     assert used == commands
 
@@ -39,3 +38,15 @@ def test_ifquant_review_finds_the_viewer(display: str) -> None:
     found = [point for point in entry_points(group=GROUP) if point.value == "napari_ifquant.launch:review"]
     assert len(found) == 1
     assert callable(found[0].load())
+
+
+def test_nothing_in_ifquant_imports_the_plugin_or_qt() -> None:
+    import re
+
+    import ifquant
+
+    imports = re.compile(r"^\s*(from|import) (napari|napari_ifquant|qtpy|PySide6|PyQt6)\b", re.MULTILINE)
+    files = list(Path(ifquant.__file__).parent.rglob("*.py"))
+    assert len(files) > 100
+    assert [path.name for path in files if imports.search(path.read_text("utf-8"))] == []
+    assert imports.search("import napari\n")

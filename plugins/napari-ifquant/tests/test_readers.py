@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Layer
+
 from ifquant.errors import RequestError
 from ifquant.slides import tiff_writer
 from ifquant.slides.slide import SlideRef
-from napari.layers import Layer
 from napari_ifquant.readers import result_reader, slide_reader
 from napari_ifquant.sample import simulated_tissue
 from napari_ifquant.write_labels import write_labels

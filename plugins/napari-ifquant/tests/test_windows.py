@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import read_log
 
@@ -163,7 +164,7 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     assert apply_reviews(results).exit_code == 0
 
 
-def _wait(done: Any, seconds: float = 120) -> None:
+def _wait(done: Any, seconds: float = 600) -> None:
     import time
 
     from qtpy.QtWidgets import QApplication
@@ -222,11 +223,14 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     import json
 
     import napari
-    from napari_ifquant.preview import PREVIEW
     from reviewing import GATES
 
+    from napari_ifquant.preview import PREVIEW
+
     slide = json.loads((results / "a" / "slide.json").read_text())["input"]["path"]
-    (tmp_path / "recipe.toml").write_text(RECIPE + "".join(f'[gates.markers.{m}]\nmethod = "value"\nvalue = {v}\n' for m, v in GATES.items()))
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE + "".join(f'[gates.markers.{m}]\nmethod = "value"\nvalue = {v}\n' for m, v in GATES.items())
+    )
     viewer = napari.Viewer()
     viewers.append(viewer)
     viewer.open(slide, plugin="napari-ifquant")
