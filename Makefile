@@ -12,7 +12,7 @@ CPU_TORCH = $(BIN)/python -m pip install --quiet torch==2.13.0+cpu 2>/dev/null \
 example: $(VENV)/installed
 	$(BIN)/ifquant run -r example_images/recipe.toml --samples example_images/samples.csv -o results
 
-test: $(VENV)/installed-dev lint unit plugin
+test: $(VENV)/installed-dev lint unit
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -23,8 +23,8 @@ lint: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The napari plugin in real windows, with both Qt bindings: on a screen of its own (Xvfb), with OpenGL.
-plugin: $(VENV)/installed-dev display
+# The napari plugin in real windows, with both Qt bindings: on a screen of its own (Xvfb), with OpenGL. Not yet part of `test`.
+plugin: $(VENV)/installed-plugin display
 	cd plugins/napari-ifquant && QT_API=pyside6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest
 	cd plugins/napari-ifquant && QT_API=pyqt6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest tests/test_windows.py -k "review or gates"
 
@@ -44,11 +44,15 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml plugins/napari-ifquant/pyproject.toml
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 	$(CPU_TORCH)
-	$(BIN)/python -m pip install --quiet -e ".[dev]" -e "plugins/napari-ifquant[test]"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/cellpose3 cellpose==3.1.1.3 "numpy>=2,<2.1"
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-plugin: $(VENV)/installed-dev plugins/napari-ifquant/pyproject.toml
+	$(BIN)/python -m pip install --quiet -e "plugins/napari-ifquant[test]"
+	touch $@
 
 clean:
 	rm -rf $(VENV) results build dist
