@@ -134,8 +134,16 @@ def displayed(pixels: NDArray[np.floating], ranges: Sequence[tuple[float, float]
     """Channels (C, h, w) scaled from their display ranges to 0..255, clipped and rounded."""
     out = np.empty(pixels.shape, np.uint8)
     for i, (low, high) in enumerate(ranges):
-        out[i] = (np.clip((pixels[i] - low) / max(high - low, 1e-12), 0, 1) * 255 + 0.5).astype(np.uint8)
+        _display(np.ascontiguousarray(pixels[i]), float(low), max(high - low, 1e-12), out[i])
     return out
+
+
+@njit(cache=True)
+def _display(values, low, span, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            share = (np.float64(values[y, x]) - low) / span
+            out[y, x] = np.uint8(min(max(share, 0.0), 1.0) * 255 + 0.5)
 
 
 @njit(cache=True)

@@ -101,6 +101,7 @@ class _Spool:
         self.file, self.dtype, self.tile_px, self.compression = file, dtype, tile_px, compression
         self.delta = compression != "none" and dtype.kind in "ui"
         self._at: dict[tuple[int, int, int, int], tuple[int, int]] = {}
+        self._flat: dict[int, tuple[int, int]] = {}
         self._end = 0
 
     def put(self, key: tuple[int, int, int, int], tile: Array) -> None:
@@ -108,12 +109,18 @@ class _Spool:
             raise RequestError(f"the block at row {key[2]}, column {key[3]} of the image was given twice")
         full = np.zeros((self.tile_px, self.tile_px), self.dtype)
         full[: tile.shape[0], : tile.shape[1]] = tile
+        flat = int(full.flat[0]) if self.dtype.kind in "ui" and (full == full.flat[0]).all() else None
+        if flat is not None and flat in self._flat:  # glass: one encoded tile stands for all that are equal
+            self._at[key] = self._flat[flat]
+            return
         if self.delta:
             full = imagecodecs.delta_encode(full, axis=-1)
         data = _CODECS[self.compression][0](full)
         self.file.seek(self._end)
         storage.write_all(self.file, data)
         self._at[key] = (self._end, len(data))
+        if flat is not None:
+            self._flat[flat] = self._at[key]
         self._end += len(data)
 
     def raw(self, key: tuple[int, int, int, int]) -> bytes:
@@ -189,7 +196,7 @@ def _halved(pixels: Array, labels: bool) -> Array:
 
 
 def _assemble(path: Any, spool: _Spool, n_channels: int, sizes: Sequence[tuple[int, int]], description: bytes) -> None:
-    n_bytes = spool._end
+    n_bytes = sum(count for _, count in spool._at.values())
     tags: dict[str, Any] = {
         "dtype": spool.dtype,
         "tile": (spool.tile_px, spool.tile_px),
