@@ -73,7 +73,7 @@ def on_tissue(size: int, share: float) -> np.ndarray:
         chosen[order[: round(share * n * n)]] = True
         return chosen.reshape(n, n)
     mask = np.zeros((n, n), bool)
-    side = max(round(np.sqrt(share * n * n / 4)), 1)  # islands per row and column
+    side = max(int(np.sqrt(share * n * n / 4)), 1)  # islands per row and column
     for row in range(side):
         for column in range(side):
             at = [int((place + 0.5) / side * n) for place in (row, column)]

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
+from ifquant.base import filters
 from ifquant.base.tiles import Window
 from ifquant.errors import MissingDependency, RequestError
+from ifquant.nuclei import map_kernels as kernels
 from ifquant.nuclei.decode import DecodeOptions, decode
 from ifquant.nuclei.levels import ChannelLevels
 from ifquant.nuclei.resample import nearest_ratio, source_range, to_image, to_working, working_shape
@@ -129,6 +130,9 @@ class UNetSegmenter:
         whole = working_shape(image_shape, self.ratio)
         axes = [self._axis(*edges) for edges in ((cell.y0, cell.y1, whole[0]), (cell.x0, cell.x1, whole[1]))]
         (y0, y1), (x0, x1) = axes
+        if self.ratio == 1:
+            maps = self.working_maps(np.asarray(read(Window(y0, x0, y1, x1))))
+            return np.ascontiguousarray(maps[(slice(None), *cell.slices_in(Window(y0, x0, y1, x1)))])
         (top, bottom), (left, right) = (source_range(*axis, self.ratio, size) for axis, size in zip(axes, image_shape, strict=True))
         pixels = np.asarray(read(Window(top, left, bottom, right)))
         pixels = to_working(pixels, top, y0, y1, self.ratio, image_shape[0], 0)
@@ -137,11 +141,12 @@ class UNetSegmenter:
         maps = to_image(maps, y0, cell.y0, cell.y1, self.ratio, 1)
         return to_image(maps, x0, cell.x0, cell.x1, self.ratio, 2)
 
-    def working_maps(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def working_maps(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Foreground and relief (2, Y, X) of raw pixels (Y, X) at the working scale."""
-        normalised = np.clip((pixels - np.float32(self.low)) * np.float32(1 / (self.high - self.low)), *CLIP)
-        foreground, distance, contact = probabilities(self.model, self.card.sha256, normalised)
-        return np.stack([(foreground * 255 + 0.5).astype(np.uint8), relief(distance, contact, self.card)])
+        scale = np.float32(1 / (self.high - self.low))
+        prepared = kernels.normalised(np.ascontiguousarray(pixels), np.float32(self.low), scale, *map(np.float32, CLIP))
+        foreground, distance, contact = probabilities(self.model, self.card.sha256, prepared)
+        return np.stack([kernels.quantised(foreground, np.float32(255)), relief(distance, contact, self.card)])
 
     def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
         """Labels (Y, X) of a window."""
@@ -193,17 +198,18 @@ def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLev
 
 def relief(distance: NDArray[np.float32], contact: NDArray[np.float32], card: Card) -> NDArray[np.uint8]:
     """High and flat in the cores of nuclei, low where two meet: the smoothed distance, lowered by the contact map, cut off at the cap."""
-    lowered = distance * (1 - np.float32(card.contact) * contact)
+    low = kernels.lowered(distance, contact, np.float32(card.contact))
     if card.smooth_px > 0:
-        lowered = ndi.gaussian_filter(lowered, card.smooth_px, truncate=2.0, mode="nearest")
-    return np.minimum(lowered * 255 + 0.5, card.cap).astype(np.uint8)
+        low = filters.gaussian(low, card.smooth_px, int(2 * card.smooth_px + 0.5))
+    return np.asarray(kernels.quantised(low, np.float32(card.cap)))
 
 
 def probabilities(model: str, sha256: str, normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run the network: foreground, normalised distance, contact (3, Y, X), 0 to 1; the image is mirrored up to multiples of 16."""
     height, width = normalised.shape
-    padded = np.pad(normalised, ((0, -height % 16), (0, -width % 16)), mode="symmetric")
-    (maps,) = _session(model, sha256).run(None, {"image": padded[None, None]})
+    if height % 16 or width % 16:
+        normalised = np.pad(normalised, ((0, -height % 16), (0, -width % 16)), mode="symmetric")
+    (maps,) = _session(model, sha256).run(None, {"image": normalised[None, None]})
     return np.asarray(maps[0, :, :height, :width], np.float32)
 
 
