@@ -279,9 +279,8 @@ class ReviewWidget(QWidget):
             self.table.selectRow(desk.place - 1)
 
     def _focus_canvas(self) -> None:
-        window = getattr(self.viewer, "window", None)
-        if window is not None:
-            window._qt_viewer.canvas.native.setFocus()
+        """Give the keyboard to the main window, which passes keys on to the canvas."""
+        self.window().setFocus()
 
     def _guarded(self, act: Any) -> None:
         try:

@@ -76,6 +76,12 @@ def colorful(image: np.ndarray) -> float:
     return float(np.mean((image.max(axis=2) - image.min(axis=2)) > 25))
 
 
+def outlined(image: np.ndarray) -> float:
+    """Share of pixels in the color of tumor cells' outlines, sky blue."""
+    red, green, blue = (image[..., i] for i in range(3))
+    return float(np.mean((green > red + 50) & (blue > green + 25) & (green > 130)))
+
+
 def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path) -> None:
     from napari_ifquant.launch import open_review
 
@@ -188,6 +194,9 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     _, gates = viewer.window.add_plugin_dock_widget("napari-ifquant", "Gates")
     assert "start a review" in gates.text.text()
     review.start()
+    shown_first = review.desk.cell_id
+    QTest.keyClick(review.progress, Qt.Key.Key_N)  # keys reach the review wherever the focus is
+    assert review.desk.cell_id != shown_first
     gates.fill()
     gates.marker.setCurrentText("PanCK")
     viewer.reset_view()
@@ -198,11 +207,12 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     QTest.mouseMove(histogram, QPoint(histogram.width() - 2, y))
     histogram._move(histogram._value(histogram.width() - 2))
     dragged = shot(viewer)
-    assert np.mean(np.abs(dragged - shown).max(axis=2) > 20) > 0.02  # tumor cells lost their color
+    assert outlined(shown) > 0.01
+    assert outlined(dragged) < outlined(shown) / 4  # tumor cells lost their color
     assert not review.desk.session.decisions
     key_widget(histogram, "Escape")
     back = shot(viewer)
-    assert np.mean(np.abs(back - shown).max(axis=2) > 20) < 0.005
+    assert outlined(back) == pytest.approx(outlined(shown), rel=0.15)
     key_widget(histogram, "Right")
     assert histogram.gate > 340.0
     gates.reason.setText("foot of the negative peak")
@@ -264,6 +274,18 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     made, before = (pd.read_parquet(folder / "a" / "cells.parquet") for folder in (tmp_path / "new", results))
     pd.testing.assert_frame_equal(made, before)
     assert "cells" in [layer.name for layer in viewer.layers]
+
+
+def test_qt_keeps_none_alive(display: str) -> None:
+    """PySide6 6.12.0 lost a reference to None per call: before Python 3.12 a long review ended in an abort."""
+    from qtpy.QtWidgets import QApplication, QWidget
+
+    app = QApplication.instance() or QApplication([])
+    widget, before = QWidget(), sys.getrefcount(None)
+    for _ in range(1000):
+        widget.update()
+    assert sys.getrefcount(None) > before - 500
+    assert app is not None
 
 
 def test_wrong_results_are_told(viewers: list[Any], tmp_path: Path) -> None:
