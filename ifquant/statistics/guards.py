@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ifquant.statistics.adjusted import Adjusted, Association, source_field
 from ifquant.statistics.effect import GuardRow
 from ifquant.statistics.exposure import Neighbours, neighbours, within, without
-from ifquant.statistics.primary import Primary, empty_channels
+from ifquant.statistics.primary import Primary, held_constant
 from ifquant.statistics.question import Control
 from ifquant.statistics.slide_cells import per_responder, shared_ligand
 from ifquant.statistics.structure import normal_scores
@@ -117,7 +117,7 @@ def _with_response(primary: Primary, response: Floats, own: Floats) -> Associati
     if len(near) < MIN_CELLS:
         return None
     structure = primary.structure
-    basis = structure.responder_basis(near, [own[near.responders], *empty_channels(structure.cells, near)])
+    basis = structure.responder_basis(near, held_constant(structure.cells, near, own))
     model = Adjusted.of(structure, near, basis) if len(near) < len(primary.near) else primary.model.with_basis(basis)
     return model.association(normal_scores(response[near.responders]), near.mean(primary.field[near.sources]))
 
@@ -132,7 +132,7 @@ def _near(primary: Primary, near: Neighbours) -> Association | None:
     near = neighbours(rows[known], near.sources[known], near.weight[known], near.distance_um[known])
     if len(near) < MIN_CELLS:
         return None
-    model = Adjusted.of(structure, near, structure.responder_basis(near, _held(primary, near)))
+    model = Adjusted.of(structure, near, structure.responder_basis(near, held_constant(structure.cells, near, primary.own)))
     return model.association(normal_scores(response[near.responders]), near.mean(primary.field[near.sources]))
 
 
@@ -144,7 +144,9 @@ def _control(primary: Primary, control: Control) -> Association | None:
         return None
     basis = structure.source_basis(primary.sources, skip=control.marker)
     field = source_field(structure, values, primary.sources, basis)
-    model = primary.model.with_basis(structure.responder_basis(near, _held(primary, near), skip=control.marker))
+    model = primary.model.with_basis(
+        structure.responder_basis(near, held_constant(structure.cells, near, primary.own, control.marker), skip=control.marker)
+    )
     return model.association(primary.response, near.mean(field[near.sources]))
 
 
@@ -156,8 +158,7 @@ def _swapped(primary: Primary) -> Association | None:
     if not np.isfinite(response[primary.sources]).all():
         return None
     field = source_field(structure, response, primary.sources, primary.source_basis)
-    held = [response[near.responders], *empty_channels(data, near)]
-    model = primary.model.with_basis(structure.responder_basis(near, held))
+    model = primary.model.with_basis(structure.responder_basis(near, held_constant(data, near, response)))
     return model.association(normal_scores(primary.own[near.responders]), near.mean(field[near.sources]))
 
 
@@ -166,12 +167,8 @@ def _unadjusted(primary: Primary) -> Association:
     structure, near = primary.structure, primary.near
     basis = structure.source_basis(primary.sources, fields=False)
     field = source_field(structure, primary.ligand, primary.sources, basis)
-    model = primary.model.with_basis(structure.responder_basis(near, _held(primary, near), fields=False))
+    model = primary.model.with_basis(structure.responder_basis(near, held_constant(structure.cells, near, primary.own), fields=False))
     return model.association(primary.response, near.mean(field[near.sources]))
-
-
-def _held(primary: Primary, near: Neighbours) -> list[Floats]:
-    return [np.nan_to_num(primary.own[near.responders]), *empty_channels(primary.structure.cells, near)]
 
 
 def _subset(near: Neighbours, keep: NDArray[np.bool_]) -> Neighbours:

@@ -69,14 +69,22 @@ def build_primary(data: SlideCells, near: Neighbours, ligand: Floats, own: Float
     sources = np.flatnonzero(data.source & np.isfinite(ligand))
     source_basis = structure.source_basis(sources)
     field = source_field(structure, ligand, sources, source_basis)
-    held = [own[near.responders], *empty_channels(data, near)]
+    held = held_constant(data, near, own)
     model = Adjusted.of(structure, near, structure.responder_basis(near, held))
     response = normal_scores(data.log_values(data.question.response_column)[near.responders])
     found = model.association(response, near.mean(field[near.sources]))
     return Primary(structure, near, model, ligand, own, sources, source_basis, field, response, found)
 
 
-def empty_channels(data: SlideCells, near: Neighbours) -> list[Floats]:
-    """Values of the responders in channels without stain, which are held constant too."""
-    columns = [column for marker, column in data.question.fields.items() if marker in data.question.empty and data.has(column)]
-    return [np.nan_to_num(data.log_values(column)[near.responders]) for column in columns]
+def held_constant(data: SlideCells, near: Neighbours, own: Floats, skip: str = "") -> list[Floats]:
+    """Values of the responders themselves that are held constant: own ligand, the sources' stain, empty channels; without `skip`.
+
+    A responder has no cytokeratin: what it shows of it is light of the sources it touches and the tissue's own light, at its very place.
+    The latter adds to the response, which bends its logarithm, so these values are also squared.
+    """
+    question = data.question
+    columns = {column: data.marker_of(column) for column in question.source_covariates}
+    columns |= {column: marker for marker, column in question.fields.items() if marker in question.empty}
+    shown = [data.log_values(column)[near.responders] for column, marker in columns.items() if data.has(column) and marker != skip]
+    scores = [normal_scores(np.nan_to_num(values)) for values in shown]
+    return [np.nan_to_num(own[near.responders]), *scores, *(score**2 for score in scores)]

@@ -2,7 +2,9 @@
 
 Each surrogate is a Gaussian field on the sources with the covariance fitted to the ligand's rank scores (nugget and Gaussians), drawn by
 circulant embedding (Wood and Chan 1994). Unlike surrogates that match the residuals' variogram (Viladomat et al. 2014), these match the
-field's before regression and are then regressed themselves, so what regression does to the real field happens to them too.
+field's before regression and are then regressed themselves, so what regression does to the real field happens to them too. They meet one
+response only, and one response can happen to vary little at the ligand's scale: where their spread falls below that of two independent
+fields it is widened to it (without, a true null of range 50 um was rejected in 8 to 9 % of 470 data sets).
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ def surrogate_test(
         exposure = residual(mean @ fields, model.basis)
         strengths.append(np.abs(found.response @ exposure) / np.maximum(np.linalg.norm(exposure, axis=0), 1e-300))
     null = np.concatenate(strengths) / np.sqrt(found.n)
+    expected = model.kernels.correlation_variance(found.response_weights, found.exposure_weights)
+    null *= max(1.0, float(np.sqrt(expected / np.mean(null**2))))
     return TestResult((1 + int(np.count_nonzero(null >= abs(found.r)))) / (1 + n), "", n)
 
 
