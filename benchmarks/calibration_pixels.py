@@ -1,10 +1,10 @@
-"""The same through pixels: tissues segmented once, ligand and response redrawn, rendered and measured many times each.
+"""The same through pixels: tissues segmented once, ligand and response redrawn, photographed and measured many times each.
 
-    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 26 --draws 6]
+    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 25 --draws 40 --effect-draws 8]
 
 Everything between truth and p-value is in it: optics, light that crosses contacts, camera, bleed-through, segmentation errors, wrong
 phenotypes, the calibrated background, contacts measured at their pixels. Intervals are over tissues (t): the draws of a tissue share its
-cells.
+cells. The first draws of each tissue are analysed with their guards.
 """
 
 from __future__ import annotations
@@ -17,198 +17,125 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from fixed_tissue import FixedTissue
 from scipy import stats
-from scipy.spatial import cKDTree
 
-import ifquant
-from ifquant.base.runs import runs_of
-from ifquant.base.tiles import Window
-from ifquant.cells.contacts import measure_contacts
-from ifquant.cells.measure import quantify
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe import Recipe
-from ifquant.simulation.simulate import CHANNELS, SimulationOptions, make_scene, render
-from ifquant.simulation.simulate_cells import EXPOSURE_UM
-from ifquant.simulation.simulate_options import MYELOID, TUMOR
-from ifquant.simulation.simulate_places import KIND, X, Y
-from ifquant.simulation.simulate_points import gaussian_field
-from ifquant.simulation.simulate_stains import levels_of
-from ifquant.slides import tiff_writer
-from ifquant.slides.omezarr import read_labels
-from ifquant.spatial.proximity import touching_pairs
+from ifquant.statistics.primary import contacts, measured
 from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background, question_of
-from ifquant.tables.results import read_result
+from ifquant.statistics.slide_cells import SlideCells
+from ifquant.statistics.structure import normal_scores
 
-SIDE_PX = 1600
-PIXEL_UM = 0.5
 SCENARIOS = {"range 20 um": (20.0, 0.0), "range 50 um": (50.0, 0.0), "range 150 um": (150.0, 0.0), "effect 0.5": (50.0, 0.5)}
-SMOOTH = 0.6
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
 
 
-def recipe(method: str) -> Recipe:
-    roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
-    channels = [{"name": name, "role": roles.get(name, "marker")} for name in CHANNELS]
-    channels[3]["compartment"], channels[4]["compartment"] = "membrane", "cytoplasm"
-    priming = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 60}
-    return Recipe.model_validate({"channels": channels, "segmentation": {"method": method}, "priming": priming, "seed": 1})
+def analysed(tissue: FixedTissue, name: str, number: int, guards: bool) -> dict[str, object]:
+    """Draw and analyse data set `number` of a scenario on this tissue."""
+    started = time.process_time()
+    cells, pairs = tissue.redrawn(*SCENARIOS[name], number)
+    drawn = time.process_time()
+    effect = analyse_slide(
+        cells, slide=f"{tissue.options.seed} {name} {number}", question=tissue.question, options=tissue.asked, tissue=tissue.region,
+        pairs=pairs, backgrounds=tissue.backgrounds, with_guards=guards,
+    )  # fmt: skip
+    spent = time.process_time() - drawn
+    row: dict[str, object] = {"scenario": name, "tissue": tissue.options.seed, "number": number, "guarded": guards}
+    row |= {"verdict": effect.verdict, "reason": effect.reason, "z": effect.z, "se": effect.se_z, "n": effect.n_exposed}
+    row |= {"n_effective": effect.n_effective}
+    row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
+    row |= {"naive": naive_p(tissue, cells, pairs), "guards": {g.name: [g.z, g.se, g.p] for g in effect.guards}}
+    return row | {"draw_s": drawn - started, "analysis_s": spent}
 
 
-class FixedTissue:
-    """One simulated slide, segmented once by `ifquant run`."""
+def naive_p(tissue: FixedTissue, cells, pairs) -> float:  # type: ignore[no-untyped-def]
+    """Correlate rank scores over the same cells, nothing held constant, and give the p-value."""
+    data = SlideCells.of(cells, tissue.question, tissue.backgrounds)
+    ligand, own = measured(data, pairs)
+    near = contacts(data, ligand, own, pairs, tissue.asked)
+    response = normal_scores(data.log_values(tissue.question.response_column)[near.responders])
+    return float(stats.pearsonr(response, near.mean(ligand[near.sources])).pvalue)
 
-    def __init__(self, seed: int, method: str, folder: Path) -> None:
-        self.options = SimulationOptions(size=(SIDE_PX, SIDE_PX), seed=seed, pixel_size_um=PIXEL_UM)
-        self.window = Window(0, 0, SIDE_PX, SIDE_PX)
-        self.scene = make_scene(self.options, self.window)
-        self.levels = levels_of(self.scene.cells, self.options)
-        self.recipe = recipe(method)
-        slide = folder / f"tissue_{seed}.ome.tif"
-        tiff_writer.write_image(slide, self.image(self.levels), names=CHANNELS, pixel_size_um=PIXEL_UM)
-        done = ifquant.run(self.recipe, [slide], folder / "results", execution=Execution(quiet=True))
-        assert done.exit_code == 0, done.summary_lines()
-        self.result = read_result(folder / "results" / done.slides[0].name)
-        store = Path(str(self.result.folder)) / "labels.ome.zarr"
-        self.nuclei, self.cells = (read_labels(store, kind, self.window).astype(np.int32) for kind in ("nuclei", "cells"))
-        ids = self.result.cells["cell_id"].to_numpy(np.int64)
-        self.runs = runs_of(self.nuclei, ids), runs_of(self.cells, ids)
-        self.pairs = touching_pairs(self.runs[1])
-        record = json.loads((Path(str(self.result.folder)) / "slide.json").read_text())
-        self.backgrounds = {
-            c["name"]: Background(c["background"], c["background_sd"], "calibration") for c in record["calibration"]["channels"]
-        }
 
-    def image(self, levels, exposure_seed: int | None = None) -> np.ndarray:  # type: ignore[no-untyped-def]
-        """Render the slide with these levels."""
-        inner = self.window.slices_in(self.scene.frame)
-        return np.ascontiguousarray(render(self.scene, levels, self.options, exposure_seed)[(slice(None), *inner)])
-
-    def redrawn(self, range_um: float, beta: float, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Draw ligand and response of every true cell anew, render, measure with the segmentation there is."""
-        rng = np.random.default_rng((self.options.seed, int(range_um), int(1000 * beta), number))
-        geometry = self.scene.cells.geometry
-        at = geometry[:, [X, Y]] - geometry[:, [X, Y]].min(axis=0)
-        size = tuple(at.max(axis=0) + 1)
-        ligand, response = (
-            math.sqrt(SMOOTH) * gaussian_field(rng, size, range_um, at) + math.sqrt(1 - SMOOTH) * rng.standard_normal(len(at))
-            for _ in range(2)
-        )
-        if beta:
-            response = response + beta * self._exposure(ligand)
-        cells = self.scene.cells._replace(ligand_z=ligand, response_z=response)
-        image = self.image(levels_of(cells, self.options), exposure_seed=int(rng.integers(2**62)))
-        table = quantify(
-            image,
-            nuclei=self.nuclei,
-            cells=self.cells,
-            channels=CHANNELS,
-            pixel_size_um=PIXEL_UM,
-            statistics={"nucleus": ["mean"], "cytoplasm": ["mean"], "membrane": ["mean"]},
-            solidity=False,
-        )
-        kept = self.result.cells[["cell_id", "phenotype", "tumor_region_distance_um"]].reset_index(drop=True)
-        assert (table["label"].to_numpy() == kept["cell_id"].to_numpy()).all()
-        phenotype = kept["phenotype"].astype(str).to_numpy()
-        question, options = question_of(self.recipe)
-        pairs = measure_contacts(
-            self.pairs, phenotype == question.responder, phenotype == question.source, *self.runs,
-            lambda window: image[[3, 4], window.y0 : window.y1, window.x0 : window.x1],
-            image_shape=(SIDE_PX, SIDE_PX), pixel_size_um=PIXEL_UM, membrane_um=self.recipe.measure.membrane_um, options=options,
-        )  # fmt: skip
-        return pd.concat([kept, table.drop(columns="label")], axis=1), pairs
-
-    def _exposure(self, ligand: np.ndarray) -> np.ndarray:
-        """Mean ligand of the at most 5 nearest tumor cells within reach, as the simulator defines it."""
-        geometry = self.scene.cells.geometry
-        tumor, myeloid = (np.flatnonzero(geometry[:, KIND] == kind) for kind in (TUMOR, MYELOID))
-        distance, near = cKDTree(geometry[tumor][:, [X, Y]]).query(geometry[myeloid][:, [X, Y]], 5, distance_upper_bound=EXPOSURE_UM)
-        known = np.isfinite(distance)
-        values = np.where(known, ligand[tumor[np.where(known, near, 0)]], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        out = np.zeros(len(geometry))
-        out[myeloid] = values
-        return out
-
-    def analysed(self, name: str, number: int) -> dict[str, object]:
-        """Draw and analyse data set `number` of a scenario on this tissue."""
-        started = time.process_time()
-        cells, pairs = self.redrawn(*SCENARIOS[name], number)
-        drawn = time.process_time()
-        question, options = question_of(self.recipe)
-        effect = analyse_slide(
-            cells, slide=f"{self.options.seed} {name} {number}", question=question, options=options,
-            tissue=self.result.region, pairs=pairs, backgrounds=self.backgrounds,
-        )  # fmt: skip
-        row: dict[str, object] = {
-            "scenario": name,
-            "tissue": self.options.seed,
-            "number": number,
-            "verdict": effect.verdict,
-            "reason": effect.reason,
-        }
-        row |= {"z": effect.z, "se": effect.se_z, "n": effect.n_exposed, "n_effective": effect.n_effective}
-        row |= {test: effect.tests[test].p if test in effect.tests else None for test in ("shift", "clifford_dutilleul", "surrogate")}
-        row |= {"naive": effect.naive[0].p if effect.naive else None, "guards": {g.name: [g.z, g.se, g.p] for g in effect.guards}}
-        return row | {"draw_s": drawn - started, "analysis_s": time.process_time() - drawn}
+def clustered(values: list[list[float]]) -> tuple[float, float]:
+    """Mean over tissues and half the 99 % interval (t over the tissues' means)."""
+    means = np.array([np.mean(own) for own in values if own])
+    if len(means) < 2:
+        return float(means.mean()), math.nan
+    return float(means.mean()), float(stats.t.ppf(0.995, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means)))
 
 
 def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    head = [
-        "scenario",
-        "tissues x draws",
-        "not testable",
-        *TESTS,
-        "coverage of 0",
-        "mean z",
-        "sd of z",
-        "mean se",
-        "consistent with priming",
-    ]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    head = ["scenario", "tissues x draws", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se"]
+    lines = ["| " + " | ".join([*head, "consistent with priming"]) + " |", "|---" * (len(head) + 1) + "|"]
     for name in SCENARIOS:
         own = [row for row in rows if row["scenario"] == name]
         tested = [row for row in own if row["shift"] is not None]
         if not tested:
             continue
         tissues = sorted({row["tissue"] for row in own})
+
+        def of_tissues(value, chosen=tested, tissues=tissues) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+            return clustered([[value(row) for row in chosen if row["tissue"] == tissue] for tissue in tissues])
+
         cells = [name, f"{len(tissues)} x {len(own) / len(tissues):.0f}", f"{1 - len(tested) / len(own):.1%}"]
         for test in TESTS:
-            by_tissue = [[row[test] <= 0.05 for row in tested if row["tissue"] == tissue] for tissue in tissues]
-            rates = np.array([np.mean(rejected) for rejected in by_tissue if rejected])
-            half = stats.t.ppf(0.995, len(rates) - 1) * rates.std(ddof=1) / math.sqrt(len(rates)) if len(rates) > 1 else math.nan
-            cells.append(f"{rates.mean():.3f} ± {half:.3f}")
+            rate, half = of_tissues(lambda row, test=test: row[test] <= 0.05)
+            cells.append(f"{rate:.3f} ± {half:.3f}")
         z, se, size = (np.array([row[key] for row in tested]) for key in ("z", "se", "n_effective"))
         covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
-        said = np.mean([row["verdict"] == "consistent with priming" for row in own])
-        cells += [f"{covered.mean():.3f}", f"{z.mean():+.4f}", f"{z.std():.4f}", f"{math.sqrt((se**2).mean()):.4f}", f"{said:.3f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        mean, half = of_tissues(lambda row: row["z"])
+        cells += [f"{covered.mean():.3f}", f"{mean:+.4f} ± {half:.4f}", f"{z.std():.4f}", f"{math.sqrt((se**2).mean()):.4f}"]
+        guarded = [row for row in tested if row["guarded"]]
+        said, half = of_tissues(lambda row: row["verdict"] == "consistent with priming", guarded) if guarded else (math.nan, math.nan)
+        lines.append("| " + " | ".join([*cells, f"{said:.3f} ± {half:.3f} ({len(guarded)} sets)"]) + " |")
+    return "\n".join(lines)
+
+
+def guard_table(rows: list[dict]) -> str:  # type: ignore[type-arg]
+    """Rejection rate, over all null draws with guards, of the p that each guard prints."""
+    null = [row for row in rows if row["guards"] and SCENARIOS[row["scenario"]][1] == 0]
+    names = list(dict.fromkeys(name for row in null for name in row["guards"]))
+    lines = ["| guard | sets | rejected | mean z |", "|---|---|---|---|"]
+    for name in names:
+        by: dict[int, list[tuple[float, float]]] = {}
+        for row in null:
+            z, _, p = row["guards"].get(name, (None, None, None))
+            if p is not None:
+                by.setdefault(row["tissue"], []).append((float(p <= 0.05), z))
+        if by:
+            rate, half = clustered([[p for p, _ in own] for own in by.values()])
+            mean, half_z = clustered([[z for _, z in own] for own in by.values()])
+            lines.append(f"| {name} | {sum(map(len, by.values()))} | {rate:.3f} ± {half:.3f} | {mean:+.4f} ± {half_z:.4f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tissues", type=int, default=26)
-    parser.add_argument("--draws", type=int, default=6)
-    parser.add_argument("--method", default="unet")
+    parser.add_argument("--tissues", type=int, default=25)
+    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--effect-draws", type=int, default=8)
+    parser.add_argument("--guarded", type=int, default=8, help="draws of a tissue and scenario that are analysed with guards")
+    parser.add_argument("--method", default="classical")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(row["scenario"], row["tissue"], row["number"]) for row in rows}
+    most = {name: options.effect_draws if beta else options.draws for name, (_, beta) in SCENARIOS.items()}
     if not options.table:
         with options.out.open("a") as file:
             for seed in range(100, 100 + options.tissues):
-                wanted = [(name, number) for number in range(options.draws) for name in SCENARIOS if (name, seed, number) not in done]
+                wanted = [(name, k) for k in range(max(most.values())) for name in SCENARIOS if k < most[name]]
+                wanted = [(name, k) for name, k in wanted if (name, seed, k) not in done]
                 if not wanted:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     tissue = FixedTissue(seed, options.method, Path(folder))
                 for name, number in wanted:
-                    rows.append(tissue.analysed(name, number))
+                    rows.append(analysed(tissue, name, number, number < options.guarded))
                     file.write(json.dumps(rows[-1]) + "\n")
                     file.flush()
-    print(table(rows))
+    print(table(rows), guard_table(rows), sep="\n\n")
     draw, analysis = (np.mean([row[key] for row in rows]) for key in ("draw_s", "analysis_s"))
     print(f"\n{draw:.2f} CPU seconds to draw and measure, {analysis:.2f} to analyse (shared machine)")
 

@@ -97,20 +97,44 @@ def _expose(
     return result
 
 
+def illumination(channel: int, origin_px: tuple[int, int], shape: tuple[int, int], options: SimulationOptions) -> NDArray[np.float32]:
+    """Slow unevenness of the lamp in one channel over a window (Y, X)."""
+    (y0, x0), (height, width), pixel = origin_px, shape, options.pixel_size_um
+    rectangle = (y0 * pixel, x0 * pixel, (y0 + height) * pixel, (x0 + width) * pixel)
+    return np.asarray(field_on_pixels(make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle), y0, x0, height, width, pixel))
+
+
+def through_lens(
+    light: NDArray[np.float32], channel: int, lamp: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions
+) -> NDArray[np.float32]:
+    """Blur one channel's light (Y, X), add its haze and darken it as `lamp` and the field of view do; linear in the light."""
+    pixel = options.pixel_size_um
+    coarse = _coarse(light, HAZE_UM / pixel / _STEP)
+    seen = np.empty_like(light)
+    gaussian_filter(light, BLUR_BY_CHANNEL[channel] * options.blur_um / pixel, output=seen, truncate=_TRUNCATE)
+    _shine(seen, coarse, options.haze, lamp, options.uneven, *origin_px)
+    return seen
+
+
+def crosstalk(options: SimulationOptions) -> NDArray[np.float64]:
+    """Share of the light of each channel (column) that each channel (row) records."""
+    return np.asarray(np.eye(len(BLEED)) + options.bleed * BLEED)
+
+
+def camera(
+    seen: NDArray[np.float32], matrix: NDArray[np.float64], seed: int, origin_px: tuple[int, int], options: SimulationOptions
+) -> NDArray[np.uint16]:
+    """Mix the channels by `matrix`, add noise and digitise: counts (C, Y, X)."""
+    return np.asarray(_expose(seen, matrix, np.uint64(seed), *origin_px, options.shot_noise, options.read_noise))
+
+
 def expose(light: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions) -> NDArray[np.uint16]:
     """Turn a window of light into counts (C, Y, X).
 
     Its first pixel `origin_px` and its shape are multiples of 4; a rim of `reach_px` is not valid.
     """
-    y0, x0 = origin_px
-    height, width = light.shape[1:]
-    pixel = options.pixel_size_um
-    rectangle = (y0 * pixel, x0 * pixel, (y0 + height) * pixel, (x0 + width) * pixel)
     seen = np.empty_like(light)
     for channel in range(light.shape[0]):
-        coarse = _coarse(light[channel], HAZE_UM / pixel / _STEP)
-        gaussian_filter(light[channel], BLUR_BY_CHANNEL[channel] * options.blur_um / pixel, output=seen[channel], truncate=_TRUNCATE)
-        slope = field_on_pixels(make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle), y0, x0, height, width, pixel)
-        _shine(seen[channel], coarse, options.haze, slope, options.uneven, y0, x0)
-    matrix = np.eye(light.shape[0]) + options.bleed * BLEED
-    return np.asarray(_expose(seen, matrix, np.uint64(options.seed), y0, x0, options.shot_noise, options.read_noise))
+        lamp = illumination(channel, origin_px, light.shape[1:], options)
+        seen[channel] = through_lens(light[channel], channel, lamp, origin_px, options)
+    return camera(seen, crosstalk(options), options.seed, origin_px, options)
