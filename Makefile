@@ -12,7 +12,7 @@ CPU_TORCH = $(BIN)/python -m pip install --quiet torch==2.13.0+cpu 2>/dev/null \
 example: $(VENV)/installed
 	$(BIN)/ifquant run -r example_images/recipe.toml --samples example_images/samples.csv -o results
 
-test: $(VENV)/installed-dev lint unit
+test: $(VENV)/installed-dev lint unit plugin
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -23,18 +23,14 @@ lint: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The napari plugin in real windows, with both Qt bindings: on a screen of its own (Xvfb), with OpenGL. Not yet part of `test`.
+# The napari plugin in real windows with OpenGL and both Qt bindings, on a screen of its own (Xvfb).
 plugin: $(VENV)/installed-plugin display
 	cd plugins/napari-ifquant && QT_API=pyside6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest
 	cd plugins/napari-ifquant && QT_API=pyqt6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest tests/test_windows.py -k "review or gates"
 
-# Installs what windows need where that is allowed; elsewhere the tests say which packages are missing (and fail under CI=true).
-DISPLAY_PACKAGES = xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxcb-image0 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
-	libxcb-xkb1 libxkbcommon-x11-0 libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libdbus-1-3 libfontconfig1
-display:
-	@if [ "$$(uname)" = Linux ] && ! command -v Xvfb >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		(apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DISPLAY_PACKAGES)) || echo "*** could not install: $(DISPLAY_PACKAGES)"; \
-	fi
+# Installs what windows need where that is allowed; elsewhere it says which packages are missing, and fails under CI=true.
+display: $(VENV)/bin/python
+	$(BIN)/python plugins/napari-ifquant/tests/screen_needs.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

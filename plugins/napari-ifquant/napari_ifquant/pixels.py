@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
 
 
 class OpenSlide:
-    """A slide whose windows are read from any thread, one after the other."""
+    """A slide whose windows are read from any thread, one after the other. Its files are closed when nothing shows it any more."""
 
     def __init__(self, slide: Slide) -> None:
         self.slide, self._lock = slide, threading.Lock()
+        weakref.finalize(self, slide.close)
 
     def read(self, channel: int, window: Window) -> Array:
         """Pixels (Y, X) of one channel."""
@@ -35,31 +37,32 @@ class OpenSlide:
 
     def channels(self, indices: Sequence[int], smaller: Mapping[int, Sequence[Any]] | None = None) -> list[list[Any]]:
         """Pyramid of each channel: the slide, then levels (Y, X) of its file, or else those given."""
-        levels = file_levels(self.slide)
+        levels, close = file_levels(self.slide)
+        weakref.finalize(self, close)
         out = []
         for index in indices:
-            more = [_plane(level, index, self.slide.info.dtype) for level in levels] or list((smaller or {}).get(index, ()))
+            more = [self._plane(level, index) for level in levels] or list((smaller or {}).get(index, ()))
             out.append(pyramid([self.plane(index), *more]))
         return out
 
+    def _plane(self, level: Any, channel: int) -> Lazy:
+        def make(window: Window) -> Array:
+            pixels = np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])
+            return pixels.astype(self.slide.info.dtype, copy=False)  # the level keeps `self`, and so its file open
 
-def _plane(level: Any, channel: int, dtype: str) -> Lazy:
-    def make(window: Window) -> Array:
-        return np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1]).astype(dtype, copy=False)
-
-    return tiled((int(level.shape[1]), int(level.shape[2])), dtype, make)
+        return tiled((int(level.shape[1]), int(level.shape[2])), self.slide.info.dtype, make)
 
 
-def file_levels(slide: Slide) -> list[Any]:
-    """Smaller levels (C, Y, X) that the slide's own file holds; none where it has none or is read through crop or projection."""
+def file_levels(slide: Slide) -> tuple[list[Any], Callable[[], None]]:
+    """Smaller levels (C, Y, X) that the slide's own file holds, and how to close them; none where it is read through crop or projection."""
     info = slide.info
     if info.levels < 2 or len(slide.ref.paths) != 1 or slide.ref.crop is not None or info.z_planes > 1 or info.timepoints > 1:
-        return []
+        return [], _nothing
     import zarr
 
     path = slide.ref.paths[0]
     if Path(path).is_dir():
-        return []
+        return [], _nothing
     import tifffile
 
     tiff = tifffile.TiffFile(path)
@@ -70,10 +73,14 @@ def file_levels(slide: Slide) -> list[Any]:
         axes = "".join(axis for size, axis in zip(level.shape, level.axes, strict=True) if size > 1 or axis in "YX")
         if axes[-2:] != "YX" or len(wide) > 3 or (wide[0] if len(wide) == 3 else 1) != info.shape[0]:
             tiff.close()
-            return []
+            return [], _nothing
         stored = zarr.open(series.aszarr(level=number), mode="r")
         found.append(_Level(stored, (info.shape[0], *wide[-2:]), len(level.shape)))
-    return found
+    return found, tiff.close
+
+
+def _nothing() -> None:
+    """Close nothing."""
 
 
 class _Level:

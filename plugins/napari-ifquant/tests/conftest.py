@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import screen_needs
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -20,10 +22,11 @@ os.environ.setdefault(
 )
 os.environ.setdefault("QT_API", "pyside6")
 
-PACKAGES = "xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0"
+CI = os.environ.get("CI", "").lower() == "true"
+
 if importlib.util.find_spec("napari") is None:
     reason = 'napari is not installed: pip install -e "plugins/napari-ifquant[test]" (make test does it)'
-    if os.environ.get("CI", "").lower() == "true":
+    if CI:
         raise RuntimeError(f"CI=true and {reason}")
     print(f"\n*** The napari plugin is NOT tested: {reason} ***\n", file=sys.stderr)
     collect_ignore_glob = ["test_*.py"]
@@ -32,15 +35,17 @@ if importlib.util.find_spec("napari") is None:
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
     """A screen with OpenGL: the one there is, or Xvfb. Qt's offscreen platform would leave every canvas black without a word."""
+    asked, used = os.environ["QT_API"], _binding()
+    if used != asked:
+        pytest.fail(f"windows were to be tested with {asked}, which cannot be imported; {used} would be tested instead")
     if sys.platform != "linux" or os.environ.get("DISPLAY"):
         yield os.environ.get("DISPLAY", "")
         return
-    if shutil.which("Xvfb") is None:
-        missing = f"Xvfb is not installed; windows cannot be tested. As root: apt-get install {PACKAGES}"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(missing)
-        print(f"\n*** {missing} ***\n", file=sys.stderr)
-        pytest.skip(missing)
+    if missing := screen_needs.missing_packages():
+        if CI:
+            pytest.fail(screen_needs.asks(missing))
+        print(f"\n*** {screen_needs.asks(missing)} ***\n", file=sys.stderr)
+        pytest.skip(screen_needs.asks(missing))
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-terminate", "-screen", "0", "1600x1000x24", "-nolisten", "tcp"],
@@ -55,9 +60,18 @@ def display() -> Iterator[str]:
     os.environ["DISPLAY"] = f":{number}"
     os.environ["QT_QPA_PLATFORM"] = "xcb"
     yield os.environ["DISPLAY"]
-    if _application() is None:  # else the server ends with its last client: Qt aborts the process when its screen goes first
+    if _application() is None:
         server.terminate()
         server.wait(20)
+    else:  # Qt aborts the process when its screen goes first: the server ends with its last client, and nobody waits for it
+        server.returncode = 0
+
+
+def _binding() -> str:
+    """Qt binding that is used: another one than QT_API names, if that one cannot be imported."""
+    with warnings.catch_warnings(action="ignore"):
+        import qtpy
+    return str(qtpy.API)
 
 
 def _application() -> object:
