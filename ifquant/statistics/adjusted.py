@@ -125,11 +125,11 @@ class Structure:
         return orthonormal([*held, *self.around(rows, skip, fields=fields), self.trend(rows)], len(rows))
 
     def responder_basis(self, near: Neighbours, own: list[Floats], skip: str = "", *, fields: bool = True) -> Floats:
-        """Orthonormal regression of exposed responders: their neighbours, values of their `own`, surroundings, trend."""
-        columns = [near.counts, near.mean(near.distance_um), *own]
+        """Orthonormal regression of exposed responders: their neighbours, their `own` scores (as given), surroundings, trend."""
+        columns = [near.counts, near.mean(near.distance_um)]
         columns += [near.mean(values[near.sources]) for values in self.source_covariates(skip)]
         held = [normal_scores(values) for values in columns]
-        return orthonormal([*held, *self.around(near.responders, skip, fields=fields), self.trend(near.responders)], len(near))
+        return orthonormal([*held, *own, *self.around(near.responders, skip, fields=fields), self.trend(near.responders)], len(near))
 
 
 @dataclass(frozen=True, eq=False)
