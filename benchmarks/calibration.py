@@ -1,6 +1,6 @@
 """How often the tests of one slide reject when nothing is there, how often their intervals hold the truth, and what effects they find.
 
-    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per scenario, about 0.15 CPU seconds each
+    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per null, about 0.15 CPU seconds each
     python benchmarks/calibration.py --out calibration.jsonl --table    # the tables of docs/statistics.md from what is there
 
 Point-level tissue with known truth (`ifquant.simulation.simulate_points`). Data sets are seeded by scenario and number, so that a run
@@ -84,6 +84,7 @@ def analysed(options: PointOptions, name: str, number: int, guards: bool) -> dic
     row |= {"z": effect.z, "se": effect.se_z, "n_effective": effect.n_effective, "n": effect.n_exposed, "verdict": effect.verdict}
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
     row |= {"slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope(tissue.cells, tissue.pairs, options.beta)}
+    row["guards"] = [[g.name, g.kind, g.z, g.se, g.p] for g in effect.guards]
     return row | {"naive": naive_p(tissue.cells, tissue.pairs)}
 
 

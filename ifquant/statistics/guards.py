@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ifquant.statistics.adjusted import Adjusted, Association, source_field
 from ifquant.statistics.effect import GuardRow
 from ifquant.statistics.exposure import Neighbours, neighbours, within, without
-from ifquant.statistics.primary import Primary, held_constant
+from ifquant.statistics.primary import Primary, regression
 from ifquant.statistics.question import Control
 from ifquant.statistics.slide_cells import per_responder, shared_ligand
 from ifquant.statistics.structure import normal_scores
@@ -89,6 +89,14 @@ def guard_rows(primary: Primary, pairs: pd.DataFrame | None) -> tuple[GuardRow, 
             "far from the primary: a field shared by channels (section thickness, autofluorescence) is present",
         )
     )
+    rows.append(
+        _row(
+            f"own {q.ligand} as measured held constant",
+            "sensitivity",
+            _own_as_measured(primary),
+            f"with light of the touched cells in it; far from the primary: such light, or an effect by way of that {q.ligand}",
+        )
+    )
     return tuple(rows)
 
 
@@ -117,9 +125,10 @@ def _with_response(primary: Primary, response: Floats, own: Floats) -> Associati
     if len(near) < MIN_CELLS:
         return None
     structure = primary.structure
-    basis = structure.responder_basis(near, held_constant(structure.cells, near, own))
+    exposure = near.mean(primary.field[near.sources])
+    basis = regression(structure, near, own, exposure)
     model = Adjusted.of(structure, near, basis) if len(near) < len(primary.near) else primary.model.with_basis(basis)
-    return model.association(normal_scores(response[near.responders]), near.mean(primary.field[near.sources]))
+    return model.association(normal_scores(response[near.responders]), exposure)
 
 
 def _near(primary: Primary, near: Neighbours) -> Association | None:
@@ -132,8 +141,9 @@ def _near(primary: Primary, near: Neighbours) -> Association | None:
     near = neighbours(rows[known], near.sources[known], near.weight[known], near.distance_um[known])
     if len(near) < MIN_CELLS:
         return None
-    model = Adjusted.of(structure, near, structure.responder_basis(near, held_constant(structure.cells, near, primary.own)))
-    return model.association(normal_scores(response[near.responders]), near.mean(primary.field[near.sources]))
+    exposure = near.mean(primary.field[near.sources])
+    model = Adjusted.of(structure, near, regression(structure, near, primary.own, exposure))
+    return model.association(normal_scores(response[near.responders]), exposure)
 
 
 def _control(primary: Primary, control: Control) -> Association | None:
@@ -143,11 +153,9 @@ def _control(primary: Primary, control: Control) -> Association | None:
     if not np.isfinite(values[primary.sources]).all():
         return None
     basis = structure.source_basis(primary.sources, skip=control.marker)
-    field = source_field(structure, values, primary.sources, basis)
-    model = primary.model.with_basis(
-        structure.responder_basis(near, held_constant(structure.cells, near, primary.own, control.marker), skip=control.marker)
-    )
-    return model.association(primary.response, near.mean(field[near.sources]))
+    exposure = near.mean(source_field(structure, values, primary.sources, basis)[near.sources])
+    model = primary.model.with_basis(regression(structure, near, primary.own, exposure, control.marker))
+    return model.association(primary.response, exposure)
 
 
 def _swapped(primary: Primary) -> Association | None:
@@ -157,18 +165,25 @@ def _swapped(primary: Primary) -> Association | None:
     response = data.log_values(data.question.response_column)
     if not np.isfinite(response[primary.sources]).all():
         return None
-    field = source_field(structure, response, primary.sources, primary.source_basis)
-    model = primary.model.with_basis(structure.responder_basis(near, held_constant(data, near, response)))
-    return model.association(normal_scores(primary.own[near.responders]), near.mean(field[near.sources]))
+    exposure = near.mean(source_field(structure, response, primary.sources, primary.source_basis)[near.sources])
+    model = primary.model.with_basis(regression(structure, near, response, exposure))
+    return model.association(normal_scores(primary.own[near.responders]), exposure)
 
 
 def _unadjusted(primary: Primary) -> Association:
     """Leave out the local staining levels."""
     structure, near = primary.structure, primary.near
     basis = structure.source_basis(primary.sources, fields=False)
-    field = source_field(structure, primary.ligand, primary.sources, basis)
-    model = primary.model.with_basis(structure.responder_basis(near, held_constant(structure.cells, near, primary.own), fields=False))
-    return model.association(primary.response, near.mean(field[near.sources]))
+    exposure = near.mean(source_field(structure, primary.ligand, primary.sources, basis)[near.sources])
+    model = primary.model.with_basis(regression(structure, near, primary.own, exposure, fields=False))
+    return model.association(primary.response, exposure)
+
+
+def _own_as_measured(primary: Primary) -> Association:
+    """Hold the responders' own ligand constant as it was measured, whatever light is in it."""
+    exposure = primary.near.mean(primary.field[primary.near.sources])
+    basis = regression(primary.structure, primary.near, primary.own, exposure, freed=False)
+    return primary.model.with_basis(basis).association(primary.response, exposure)
 
 
 def _subset(near: Neighbours, keep: NDArray[np.bool_]) -> Neighbours:

@@ -1,0 +1,259 @@
+"""How often the tests over patients reject when nothing is there, and how many patients an effect needs.
+
+    python benchmarks/calibration.py --out calibration.jsonl
+    python benchmarks/calibration_cohort.py --slides calibration.jsonl [--cohorts 2000] [--figure docs/figures/power.svg]
+
+Patients are drawn from the effects and standard errors that the slides of `calibration.py` really gave, so that a bias of a scenario and
+the shape of the errors are in them; patients may differ by a true slope of their own (standard deviation `tau`, mean 0 or the effect).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from calibration import EFFECTS, HARD, NULLS, interval, question
+
+from ifquant.base.region import Region
+from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
+from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
+from ifquant.statistics.cohort_effect import cohort_effect
+from ifquant.statistics.enrichment import enrichment, neighbours_within
+from ifquant.statistics.groups import compare_groups, compare_visits
+from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
+from ifquant.statistics.priming import analyse_slide
+from ifquant.statistics.question import Background
+from ifquant.statistics.second_opinions import CellPairs, hartung_knapp, random_slope_model
+
+Rows = np.ndarray
+SIZES = (6, 8, 12, 20)
+TAUS = (0.0, 0.15)
+"""Standard deviation of the patients' true effects, Fisher's z."""
+POWER_SIZES = (6, 8, 10, 12, 16, 20)
+POOL = 300
+"""Slides drawn for the mixed model, cells' bins and all."""
+
+
+def slides_of(path: Path) -> dict[str, Rows]:
+    """Scenario > (n, 3): z, its standard error, cells."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [row for row in rows if row["shift"] is not None]
+    return {name: np.array([[r["z"], r["se"], r["n"]] for r in kept if r["scenario"] == name]) for name in {r["scenario"] for r in kept}}
+
+
+def drawn(rng: np.random.Generator, pool: Rows, n: int, tau: float, slides: int = 1, visit: bool = False) -> list[SlideValue]:
+    """Draw `n` patients with up to `slides` slides each (with `visit`: one before, one after)."""
+    out = []
+    for patient in range(n):
+        own = tau * rng.standard_normal()
+        for k in range(2 if visit else int(rng.integers(1, slides + 1))):
+            z, se, cells = pool[rng.integers(len(pool))]
+            out.append(SlideValue(f"{patient} {k}", str(patient), z + own, se, int(cells), visit=("before", "after")[k] if visit else None))
+    return out
+
+
+def null_cohorts(pool: Rows, n: int, tau: float, cohorts: int, seed: int) -> dict[str, float]:
+    """Share of cohorts without effect that each test rejects; t: the interval misses 0."""
+    rng = np.random.default_rng((seed, n, int(100 * tau)))
+    rejected = dict.fromkeys(("sign-flip", "t", "Hartung-Knapp"), 0)
+    for _ in range(cohorts):
+        patients = combine_slides(drawn(rng, pool, n, tau, slides=2))
+        found, meta = cohort_effect(patients), hartung_knapp(patients)
+        assert found.p is not None
+        assert found.low is not None
+        assert meta.p is not None
+        rejected["sign-flip"] += found.p <= 0.05
+        rejected["t"] += found.low > 0 or found.high < 0
+        rejected["Hartung-Knapp"] += meta.p <= 0.05
+    return {name: count / cohorts for name, count in rejected.items()}
+
+
+def compared(pool: Rows, n: tuple[int, int], taus: tuple[float, float], cohorts: int, *, paired: bool) -> dict[str, float]:
+    """Share rejected, without any difference of means, by the permutation of patients (paired: sign-flip) and by its interval."""
+    rng = np.random.default_rng((n[0], n[1], int(100 * taus[1]), paired))
+    rejected = dict.fromkeys(("permutation", "interval"), 0)
+    for _ in range(cohorts):
+        if paired:
+            found = compare_visits(drawn(rng, pool, n[0], taus[0], visit=True), "before", "after")
+        else:
+            both = zip("ab", n, taus, strict=True)
+            groups = [
+                PatientValue(f"{g}{p.patient}", p.value, p.se, p.n_cells, 1, g)
+                for g, k, tau in both
+                for p in combine_slides(drawn(rng, pool, k, tau))
+            ]
+            found = compare_groups(groups, "a", "b")
+        assert found.p is not None
+        assert found.low is not None
+        rejected["permutation"] += found.p <= 0.05
+        rejected["interval"] += found.low > 0 or found.high < 0
+    return {name: count / cohorts for name, count in rejected.items()}
+
+
+@cache
+def binned_slides() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Exposure and response by fifths of exposure, as a cohort's mixed model gets them, of null slides of range 50 um."""
+    asked, priming = question(False)
+    backgrounds = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
+    out = []
+    for number in range(POOL):
+        tissue = point_tissue(NULLS["range 50 um"], (7, number))
+        effect = analyse_slide(
+            tissue.cells, slide=str(number), question=asked, options=priming.model_copy(update={"permutations": 100}), pairs=tissue.pairs,
+            tissue=Region(tissue.tissue, (tissue.step_um, tissue.step_um)), backgrounds=backgrounds, with_guards=False,
+        )  # fmt: skip
+        bins = effect.dose_response
+        out.append((np.array([b.exposure for b in bins]), np.array([b.response for b in bins])))
+    return out
+
+
+def mixed_cohorts(n: int, tau: float, cohorts: int) -> tuple[int, int]:
+    """Fits and rejections of the mixed model. A sign per slide is drawn, so that a chance mean of the pool is no effect."""
+    rng = np.random.default_rng((n, int(100 * tau), 3))
+    slides, fitted, rejected = binned_slides(), 0, 0
+    for _ in range(cohorts):
+        cohort = []
+        for patient in range(n):
+            exposure, response = slides[rng.integers(len(slides))]
+            cohort.append(CellPairs(str(patient), exposure, rng.choice([-1, 1]) * response + tau * rng.standard_normal() * exposure))
+        p = random_slope_model(cohort).p
+        fitted += p is not None
+        rejected += p is not None and p <= 0.05
+    return fitted, rejected
+
+
+def enriched_cohorts(cohorts: int) -> dict[int, float]:
+    """Share of cohorts whose mean neighbourhood enrichment is found to differ from 0, kinds of cells given at random."""
+    rng = np.random.default_rng(11)
+    values = []
+    for number in range(1000):
+        n = int(rng.integers(150, 500))
+        kinds = rng.permutation(np.repeat([0, 1, 2], [n // 8, n // 2, n - n // 8 - n // 2]))
+        found = enrichment(kinds, ("myeloid", "tumor", "other"), neighbours_within(600 * rng.random((n, 2)), 20.0), n_permutations=20)
+        one = found.slide_value("myeloid", "tumor", slide=str(number), patient=str(number))
+        values.append((one.value, one.se, n))
+    pool = np.array(values)
+    return {n: null_cohorts(pool, n, 0.0, cohorts, 5)["sign-flip"] for n in SIZES}
+
+
+def power(pool: Rows, n: int, tau: float, cohorts: int) -> float:
+    """Share of cohorts in which the sign-flip test finds the effect of this pool."""
+    rng = np.random.default_rng((n, int(100 * tau), len(pool)))
+    return float(np.mean([(cohort_effect(combine_slides(drawn(rng, pool, n, tau))).p or 1) <= 0.05 for _ in range(cohorts)]))
+
+
+def shown(rate: float, cohorts: int) -> str:
+    low, high = interval(round(rate * cohorts), cohorts)
+    return f"{rate:.3f} ({low:.3f} to {high:.3f})"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def null_table(slides: dict[str, Rows], cohorts: int) -> str:
+    """Rates over all null scenarios mixed, and for cohorts whose every slide is of one scenario."""
+    mixed = np.concatenate([slides[name] for name in NULLS if name in slides])
+    rows = []
+    for n in SIZES:
+        for tau in TAUS:
+            found = null_cohorts(mixed, n, tau, cohorts if n < 20 else cohorts // 4, 1)
+            rows.append(
+                ["all null scenarios, mixed", str(n), f"{tau:g}", *(shown(r, cohorts if n < 20 else cohorts // 4) for r in found.values())]
+            )
+    for name in [name for name in (*NULLS, *HARD) if name in slides]:
+        found = null_cohorts(slides[name], 12, 0.0, cohorts, 2)
+        label = f"every slide: {name} (mean z {slides[name][:, 0].mean():+.3f})"
+        rows.append([label, "12", "0", *(shown(rate, cohorts) for rate in found.values())])
+    return markdown(["slides", "patients", "tau", "sign-flip", "t interval misses 0", "Hartung-Knapp"], rows)
+
+
+def other_table(slides: dict[str, Rows], cohorts: int) -> str:
+    mixed = np.concatenate([slides[name] for name in NULLS if name in slides])
+    rows = []
+    cases: list[tuple[str, tuple[int, int], tuple[float, float], bool]] = [
+        ("groups of 4 and 4", (4, 4), (0.0, 0.0), False),
+        ("groups of 6 and 6", (6, 6), (0.15, 0.15), False),
+        ("groups of 4 and 8, the smaller spread wider", (4, 8), (0.3, 0.0), False),
+        ("groups of 4 and 8, the larger spread wider", (4, 8), (0.0, 0.3), False),
+        ("before and after, 6 patients", (6, 6), (0.15, 0.15), True),
+        ("before and after, 12 patients", (12, 12), (0.15, 0.15), True),
+    ]
+    for label, n, taus, paired in cases:
+        found = compared(mixed, n, taus, cohorts, paired=paired)
+        rows.append([label, *(shown(rate, cohorts) for rate in found.values())])
+    first = markdown(["comparison", "permutation", "interval misses 0"], rows)
+    rows = []
+    for n in SIZES:
+        for tau in TAUS:
+            fitted, rejected = mixed_cohorts(n, tau, cohorts // 2)
+            rows.append([str(n), f"{tau:g}", f"{fitted} of {cohorts // 2}", shown(rejected / max(fitted, 1), fitted)])
+    second = markdown(["patients", "tau", "fits that converged", "mixed model rejects"], rows)
+    third = markdown(
+        ["patients", "enrichment: sign-flip rejects"], [[str(n), shown(r, cohorts)] for n, r in enriched_cohorts(cohorts).items()]
+    )
+    return "\n\n".join((first, second, third))
+
+
+def power_values(slides: dict[str, Rows], cohorts: int) -> dict[tuple[str, float], list[float]]:
+    names = [name for name in EFFECTS if name in slides and "," not in name]
+    return {(name, tau): [power(slides[name], n, tau, cohorts) for n in POWER_SIZES] for tau in (0.0, 0.1, 0.2) for name in names}
+
+
+def power_table(slides: dict[str, Rows], found: dict[tuple[str, float], list[float]]) -> str:
+    rows = [
+        [f"{name.removeprefix('effect ')} (mean z {slides[name][:, 0].mean():+.2f})", f"{tau:g}", *(f"{value:.2f}" for value in values)]
+        for (name, tau), values in found.items()
+    ]
+    return markdown(["effect (beta)", "tau", *(f"{n} patients" for n in POWER_SIZES)], rows)
+
+
+def power_figure(slides: dict[str, Rows], found: dict[tuple[str, float], list[float]], path: Path) -> None:
+    """Draw power over patients, one panel per spread between patients."""
+    from matplotlib import rc_context
+
+    colors = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")
+    taus = list(dict.fromkeys(tau for _, tau in found))
+    with rc_context(STYLE):
+        figure, axes = axes_grid(1, len(taus), width=8.4, height=2.9, sharey=True)
+        for axis, tau in zip(axes, taus, strict=True):
+            names = [name for name, spread in found if spread == tau]
+            for name, color in zip(names, colors, strict=False):
+                label = f"{slides[name][:, 0].mean():.2f}"
+                axis.plot(POWER_SIZES, found[name, tau], "o-", ms=3.5, lw=1.4, color=color, label=label, clip_on=False)
+            axis.axhline(0.8, color="#c2410c", lw=0.8, ls=(0, (4, 3)))
+            axis.set(title=f"patients differ by SD {tau:g}", xlabel="patients, one slide each", ylim=(0, 1), xticks=POWER_SIZES)
+            axis.grid(color="#e4e6ea", lw=0.6)
+        axes[0].set_ylabel("found at p ≤ 0.05 (sign-flip)")
+        axes[-1].legend(title="mean effect, Fisher's z", loc="lower right", bbox_to_anchor=(1.0, 0.08))
+    path.write_bytes(figure_bytes(figure, path.suffix.removeprefix(".")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slides", type=Path, required=True)
+    parser.add_argument("--cohorts", type=int, default=2000)
+    parser.add_argument("--power-cohorts", type=int, default=400)
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    slides = slides_of(options.slides)
+    started = time.process_time()
+    parts: list[Callable[[], str]] = [lambda: null_table(slides, options.cohorts), lambda: other_table(slides, options.cohorts)]
+    for part in parts:
+        print(part(), end="\n\n", flush=True)
+    found = power_values(slides, options.power_cohorts)
+    print(power_table(slides, found))
+    if options.figure:
+        power_figure(slides, found, options.figure)
+    print(
+        f"\n{options.cohorts} cohorts per row (patients 20: a quarter), power {options.power_cohorts}; {time.process_time() - started:.0f} CPU s"
+    )
+
+
+if __name__ == "__main__":
+    main()
