@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -22,13 +22,15 @@ from calibration import EFFECTS, HARD, NULLS, interval, question
 from ifquant.base.region import Region
 from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
 from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
-from ifquant.statistics.cohort_effect import cohort_effect
+from ifquant.statistics.cohort_effect import CohortEffect, cohort_effect
+from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict
 from ifquant.statistics.enrichment import enrichment, neighbours_within
 from ifquant.statistics.groups import compare_groups, compare_visits
 from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
 from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.question import Background
 from ifquant.statistics.second_opinions import CellPairs, hartung_knapp, random_slope_model
+from ifquant.statistics.verdict import SHARED
 
 Rows = np.ndarray
 SIZES = (6, 8, 12, 20)
@@ -141,6 +143,37 @@ def enriched_cohorts(cohorts: int) -> dict[int, float]:
     return {n: null_cohorts(pool, n, 0.0, cohorts, 5)["sign-flip"] for n in SIZES}
 
 
+def verdict_table(path: Path, cohorts: int) -> str:
+    """Tell what a cohort of 12 patients is said to show where every slide has the same artefact, guards and all."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = []
+    for name in HARD:
+        own = [row for row in rows if row["scenario"] == name and row["shift"] is not None and row.get("guards")]
+        if not own:
+            continue
+        rng = np.random.default_rng(len(name))
+        said: Counter[str] = Counter()
+        for _ in range(cohorts):
+            chosen = [own[k] for k in rng.integers(len(own), size=12)]
+            main = _over_patients([(row["z"], row["se"], row["n"]) for row in chosen])
+            guards = []
+            for k, (guard, kind, *_) in enumerate(chosen[0]["guards"]):
+                if kind in ("negative control", "spill-over") or guard == SHARED:
+                    known = [(row["guards"][k][2], row["guards"][k][3], row["n"]) for row in chosen if row["guards"][k][2] is not None]
+                    guards.append(CohortGuard(guard, kind, "", _over_patients(known)))
+            said[cohort_verdict(main, main.p, guards)[0]] += 1
+        positive = said["consistent with priming"] / cohorts
+        others = "; ".join(
+            f"{verdict} {count / cohorts:.2f}" for verdict, count in said.most_common() if verdict != "consistent with priming"
+        )
+        lines.append([name, shown(positive, cohorts), others])
+    return markdown(["every slide", "said to be consistent with priming", "otherwise"], lines)
+
+
+def _over_patients(values: list[tuple[float, float, int]]) -> CohortEffect:
+    return cohort_effect([PatientValue(str(k), z, se, n) for k, (z, se, n) in enumerate(values)])
+
+
 def power(pool: Rows, n: int, tau: float, cohorts: int) -> float:
     """Share of cohorts in which the sign-flip test finds the effect of this pool."""
     rng = np.random.default_rng((n, int(100 * tau), len(pool)))
@@ -243,16 +276,15 @@ def main() -> None:
     options = parser.parse_args()
     slides = slides_of(options.slides)
     started = time.process_time()
-    parts: list[Callable[[], str]] = [lambda: null_table(slides, options.cohorts), lambda: other_table(slides, options.cohorts)]
-    for part in parts:
-        print(part(), end="\n\n", flush=True)
+    print(null_table(slides, options.cohorts), end="\n\n", flush=True)
+    print(verdict_table(options.slides, options.cohorts // 2), end="\n\n", flush=True)
+    print(other_table(slides, options.cohorts), end="\n\n", flush=True)
     found = power_values(slides, options.power_cohorts)
     print(power_table(slides, found))
     if options.figure:
         power_figure(slides, found, options.figure)
-    print(
-        f"\n{options.cohorts} cohorts per row (patients 20: a quarter), power {options.power_cohorts}; {time.process_time() - started:.0f} CPU s"
-    )
+    print(f"\n{options.cohorts} cohorts per row (20 patients: a quarter), power {options.power_cohorts}")
+    print(f"{time.process_time() - started:.0f} CPU s")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,14 @@ import pytest
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ifquant.simulation.simulate_points import gaussian_field
+from ifquant.recipes.recipe import Recipe
+from ifquant.simulation.simulate_points import PointOptions, gaussian_field, point_tissue
 from ifquant.statistics.covariance import ProjectedKernels
 from ifquant.statistics.exposure import neighbours, touching, within, without
+from ifquant.statistics.primary import Primary, build_primary, contacts, freed_of, measured, regression
+from ifquant.statistics.question import question_of
 from ifquant.statistics.shift_kernel import bucket_sources, shifted_exposure
+from ifquant.statistics.slide_cells import SlideCells
 from ifquant.statistics.structure import LocalLevels, normal_scores, orthonormal, residual, trend_basis
 from ifquant.statistics.surrogates import gaussian_surrogates
 
@@ -18,6 +22,18 @@ from ifquant.statistics.surrogates import gaussian_surrogates
 def places(n: int, seed: int = 0, size: float = 600.0) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.random.default_rng(seed).uniform(0, size, (2, n))
     return x, y
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Primary:
+    tissue = point_tissue(PointOptions(size_um=(500, 500), autofluorescence=0.3), 4)
+    roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
+    channels = [{"name": name, "role": roles.get(name, "marker")} for name in ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")]
+    channels[4]["compartment"] = "cytoplasm"
+    asked, options = question_of(Recipe.model_validate({"channels": channels, "priming": {"response": "IL1B", "ligand": "TGFB1"}}))
+    data = SlideCells.of(tissue.cells, asked, None)
+    ligand, own = measured(data, tissue.pairs)
+    return build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
 
 
 def test_scores_are_van_der_waerden() -> None:
@@ -136,3 +152,35 @@ def test_surrogates_have_the_covariance_they_were_given() -> None:
         pairs = (distance > low) & (distance < high)
         expected = 0.3 * np.exp(-(distance[pairs] ** 2) / 3200) + 0.4 * np.exp(-(distance[pairs] ** 2) / 16200)
         assert found[pairs].mean() == pytest.approx(expected.mean(), abs=0.03)
+
+
+def test_own_ligand_is_freed_of_the_light_of_touched_cells() -> None:
+    """Light of the exposure and of the response in the own ligand ties the two together when it is held constant as measured."""
+    rng, n, sets = np.random.default_rng(6), 200, 400
+    x = rng.uniform(0, 500, n)
+    basis = orthonormal([x], n)
+    found: dict[str, list[float]] = {"as measured": [], "freed": []}
+    rejected = 0
+    for _ in range(sets):
+        exposure, response = rng.standard_normal((2, n))
+        own = normal_scores(0.6 * exposure + 0.5 * response + rng.standard_normal(n))
+        for name, held in (("as measured", own), ("freed", freed_of(exposure, own, basis, x))):
+            whole = orthonormal([x, held], n)
+            left = residual(response, whole), residual(exposure, whole)
+            found[name].append(float(np.corrcoef(*left)[0, 1]))
+        rejected += abs(found["freed"][-1]) * np.sqrt(n - 4) > stats.t.ppf(0.975, n - 4)
+    error = 1 / np.sqrt(n * sets)
+    assert abs(np.mean(found["freed"])) < 4 * error
+    assert np.mean(found["as measured"]) < -0.1, "the control: it must fail"
+    assert rejected <= stats.binom.ppf(0.999, sets, 0.05), "no chance association is taken out either"
+
+
+def test_stains_of_the_responders_are_held_constant_as_curves(drawn: Primary) -> None:
+    """Autofluorescence adds to the response, whose logarithm it bends: a straight line in its score is not enough."""
+    near, data = drawn.near, drawn.structure.cells
+    score = normal_scores(data.log_values("PanCK_cytoplasm_mean")[near.responders])
+    for power in (1, 2, 3, 4):
+        left = residual(score**power, drawn.model.basis)
+        assert np.abs(left).max() < 1e-6 * np.abs(score**power).max()
+    skipped = regression(drawn.structure, near, drawn.own, near.mean(drawn.field[near.sources]), skip="PanCK")
+    assert residual(score, skipped).std() > 0.3

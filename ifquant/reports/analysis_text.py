@@ -56,7 +56,7 @@ def cohort_methods(analysis: Analysis) -> list[str]:
         return [last]
     antibody = f" (antibody: {options.ligand_antibody})" if options.ligand_antibody else ""
     held = _and([column.rsplit("_", 2)[0] for column in question.source_covariates])
-    covariates = f"{held} of the {question.source} cells, " if held else ""
+    covariates = f"{held} of the {question.source} cells and in the responder, " if held else ""
     outlines = all(slide.settings.get("contact", "outlines") == "outlines" for slide in cohort.slides)
     contact = "in contact with" if outlines else f"whose centroid lies within {options.contact_um:g} µm of"
     border = f"; pixels within {options.away_um:g} µm of the {question.responder} cell left out" if outlines else ", whole border"
@@ -65,7 +65,8 @@ def cohort_methods(analysis: Analysis) -> list[str]:
         f"{question.ligand}{antibody} of these {question.source} cells ({options.ligand_compartment}{border}), and response its "
         f"{question.response} "
         f"({options.response_compartment}). The effect of a slide was the partial rank correlation of response and exposure on Fisher's z "
-        f"scale, given the number and distance of touched {question.source} cells, the responder's own {question.ligand}, "
+        f"scale, given the number and distance of touched {question.source} cells, the responder's own {question.ligand} (less what "
+        f"goes along with the exposure, cross-fitted between the halves of the tissue), "
         f"{covariates}distance to the tumor border, local cell density, "
         f"local staining level and a smooth spatial trend. Its standard error used the effective number of independent cells. Slides "
         f"with fewer than {options.min_exposed} exposed cells were not tested."
