@@ -86,6 +86,33 @@ def test_centroid_columns_equal_ckdtree(seed: int, n: int, ties: bool) -> None:
             assert np.array_equal(columns[f"n_{name}_within_{radius:g}um"], expected)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 100_000), n=st.integers(1, 3000), shape=st.sampled_from(["even", "nests", "line", "ties", "far corners"]))
+def test_nearest_of_equals_ckdtree_to_the_bit(seed: int, n: int, shape: str) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.random((n, 2)) * 3000
+    if shape == "nests":
+        points = rng.random((5, 2))[rng.integers(0, 5, n)] * 9000 + rng.normal(0, 40, (n, 2))
+    elif shape == "line":
+        points *= [1, 1e-5]
+    elif shape == "ties":
+        points = np.round(points / 100) * 100
+    elif shape == "far corners":
+        points = np.where(rng.random((n, 1)) < 0.5, points * 0.01, points * 0.01 + 40_000)
+    targets = np.flatnonzero(rng.random(n) < rng.choice([0.002, 0.3, 1.0]))
+    distance, nearest = nearest_of(points, targets)
+    itself = np.isin(np.arange(n), targets)
+    if len(targets) - 1 < 1:
+        assert np.isnan(distance[itself]).all()
+        assert (nearest[itself] == -1).all()
+    for chosen, k in ((~itself, 1), (itself, 2)):
+        if len(targets) >= k and chosen.any():
+            expected = cKDTree(points[targets]).query(points[chosen], [k])[0][:, 0]
+            assert np.array_equal(distance[chosen], expected)
+            assert not np.any(nearest[chosen] == np.flatnonzero(chosen))
+            assert np.array_equal(np.sqrt(((points[chosen] - points[nearest[chosen]]) ** 2).sum(axis=1)), expected)
+
+
 def test_hand_phantom() -> None:
     labels = np.zeros((20, 30), np.int32)
     labels[2:4, 2:4] = 1  # tumor

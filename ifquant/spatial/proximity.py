@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from ifquant.base.runs import CellRuns
 from ifquant.base.table import um_text
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
 from ifquant.spatial import proximity_kernels as kernels
+from ifquant.spatial.point_grid import count_within, nearest_of
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -120,31 +120,6 @@ def count_touching(pairs: tuple[Ids, Ids], targets: Ids, n: int) -> NDArray[np.i
     return (np.bincount(i[is_target[j]], minlength=n) + np.bincount(j[is_target[i]], minlength=n)).astype(np.int32)
 
 
-def nearest_of(points: Floats, targets: Ids) -> tuple[Floats, Ids]:
-    """Distance from each point (n, 2) to the nearest of `targets` (indices of points) other than itself, and its index.
-
-    nan and -1 where there is none.
-    """
-    n = len(points)
-    distance, nearest = np.full(n, np.nan), np.full(n, -1, np.int64)
-    if len(targets) == 0 or n == 0:
-        return distance, nearest
-    tree = cKDTree(points[targets], balanced_tree=False, compact_nodes=False)
-    others = np.ones(n, np.bool_)
-    others[targets] = False
-    if others.any():
-        distance[others], found = tree.query(points[others])
-        nearest[others] = targets[found]
-    if len(targets) > 1:
-        both, found = tree.query(points[targets], k=2)
-        itself = targets[found[:, 0]] == targets
-        pick = np.where(itself, 1, 0)
-        rows = np.arange(len(targets))
-        distance[targets] = both[rows, pick]
-        nearest[targets] = targets[found[rows, pick]]
-    return distance, nearest
-
-
 def nearest_border_px(runs: CellRuns, targets: Ids, touching: NDArray[np.int32], nearest: Ids) -> Floats:
     """Gap in px from each object to the nearest of `targets` other than itself; nan where there is none.
 
@@ -171,35 +146,6 @@ def nearest_border_px(runs: CellRuns, targets: Ids, touching: NDArray[np.int32],
     gap2 = kernels.nearest_border_kernel(queries, seeds, runs.offsets, runs.y, runs.x0, runs.x1, boxes, partners, order, nodes, levels)
     result[queries] = np.where(gap2 < kernels.FAR, np.sqrt(gap2.astype(np.float64)), np.nan)
     return result
-
-
-def count_within(points: Floats, targets: Ids, radii_um: Floats) -> NDArray[np.int32]:
-    """Count for each point (n, 2) the `targets` (indices) other than itself at a distance of at most each radius: int32 (n, radii)."""
-    n = len(points)
-    if n == 0 or len(targets) == 0 or len(radii_um) == 0:
-        return np.zeros((n, len(radii_um)), np.int32)
-    chosen = points[targets]
-    low, high = chosen.min(axis=0), chosen.max(axis=0)
-    extent = np.maximum(high - low, 1e-9)
-    cell = max(float(radii_um.max()) / 4, float(np.sqrt(extent[0] * extent[1] / len(targets))), float(extent.max()) / 4096)
-    columns, rows = (int(v) + 1 for v in np.floor(extent / cell))
-
-    def cells_of(xy: Floats) -> Ids:
-        at = np.clip(np.floor((xy - low) / cell), 0, [columns - 1, rows - 1]).astype(np.int64)
-        return np.asarray(at[:, 1] * columns + at[:, 0])
-
-    where = cells_of(chosen)
-    order = np.argsort(where, kind="stable")
-    starts = np.concatenate(([0], np.cumsum(np.bincount(where, minlength=columns * rows))))
-    walk = np.argsort(cells_of(points), kind="stable")
-    xs, ys = np.ascontiguousarray(chosen[order, 0]), np.ascontiguousarray(chosen[order, 1])
-    found = kernels.count_within_kernel(
-        points[walk, 0], points[walk, 1], xs, ys, starts, columns, rows, float(low[0]), float(low[1]), cell, radii_um
-    )
-    counts = np.empty_like(found)
-    counts[walk] = found
-    counts[targets] -= 1
-    return np.asarray(counts)
 
 
 def tissue_within(points: Floats, radii_um: Floats, tissue: TissueMask, pixel_size_um: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Compiled kernels of proximity.py: border gaps between objects, neighbour counts, discs over the tissue mask.
+"""Compiled kernels of proximity.py: border gaps between objects, discs over the tissue mask.
 
 A pixel is the closed square of its row and column. The gap between two objects is the smallest distance between their squares; squared
 and in px it is an integer, so that gaps are exact. Boxes of objects are kept in a packed tree (8 boxes per node, in Morton order): a query
@@ -188,35 +188,6 @@ def nearest_border_kernel(queries, seeds, offsets, y, x0, x1, boxes, targets, or
                 top += 1
         result[q] = best
     return result
-
-
-@njit(cache=True)
-def count_within_kernel(xq, yq, xs, ys, starts, columns, rows, x_min, y_min, cell, radii):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Points within each radius of each query (a query that is a point counts itself).
-
-    Points `xs, ys` are sorted by grid cell (row-major, `cell` um wide); cell k holds ``starts[k] : starts[k + 1]``.
-    """
-    counts = np.zeros((len(xq), len(radii)), np.int32)
-    for q in range(len(xq)):
-        x, y = xq[q], yq[q]
-        for k in range(len(radii)):
-            radius = radii[k]
-            limit = radius * radius
-            reach = radius + 1e-6 * cell
-            low = min(max(math.floor((y - reach - y_min) / cell), 0), rows)
-            high = max(min(math.floor((y + reach - y_min) / cell), rows - 1), -1)
-            left = min(max(math.floor((x - reach - x_min) / cell), 0), columns)
-            right = max(min(math.floor((x + reach - x_min) / cell), columns - 1), -1)
-            if left > right:
-                continue
-            found = 0
-            for row in range(low, high + 1):
-                for j in range(starts[row * columns + left], starts[row * columns + right + 1]):
-                    dx = xs[j] - x
-                    dy = ys[j] - y
-                    found += dx * dx + dy * dy <= limit
-            counts[q, k] = found
-    return counts
 
 
 @njit(cache=True, inline="always")
