@@ -17,6 +17,7 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ifquant.base.runs import anchors
 from ifquant.errors import RequestError, SlideError
 
 Ints = NDArray[np.int64]
@@ -112,8 +113,7 @@ def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
     piece = pieces_of(labels)
     n = int(piece.max(initial=0))
     width = labels.shape[1]
-    _, index = np.unique(piece, return_index=True)
-    index = index[-n:] if n else index[:0]
+    index = anchors(piece) @ np.array([width, 1])
     boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in ndi.find_objects(piece)]
     shift = np.array([y0, 0, y0, 0])
     return LabelStrip(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ifquant.base.runs import anchors
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError
 from ifquant.nuclei.label_objects import Ints, LabelObjects, checked_labels, pieces_of
@@ -42,13 +43,11 @@ class LabelsSegmenter:
     def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of first pixels."""
         piece = pieces_of(np.asarray(read(window)))
-        values, index = np.unique(piece, return_index=True)
-        width = window.shape[1]
-        first = (index // max(width, 1) + window.y0) * image_shape[1] + index % max(width, 1) + window.x0
-        keep = (values > 0) & ~np.isin(first, self.dropped)
-        number = np.zeros(len(values), np.int32)
-        number[keep] = np.arange(1, np.count_nonzero(keep) + 1)
-        return number[np.searchsorted(values, piece)] if values.size else piece
+        y, x = anchors(piece).T
+        keep = ~np.isin((y + window.y0) * image_shape[1] + x + window.x0, self.dropped)
+        number = np.zeros(len(keep) + 1, np.int32)
+        number[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+        return number[piece]
 
 
 @dataclass(frozen=True, eq=False)

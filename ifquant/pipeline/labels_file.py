@@ -12,7 +12,7 @@ from ifquant.errors import SlideError
 from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
 from ifquant.slides.slide import Slide, SlideRef
 
-_STRIP_PX = 1 << 24
+_STRIP_PX = 1 << 22
 
 
 def open_label_image(path: str, *, crop: Window | None = None) -> Slide:

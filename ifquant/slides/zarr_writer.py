@@ -91,18 +91,19 @@ class LabelPyramidWriter:
         name : `nuclei` or `cells`.
         paint : window > labels (Y, X) of any unsigned integer type; called once per chunk, in raster order.
         """
-        levels = [_Band(self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32")) for k in range(self.levels)]
+        arrays = [self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32") for k in range(self.levels)]
         height, width = self._shape
+        bands = [_Band(array) for array in arrays[1:]]
         for y in range(0, height, CHUNK_PX):
-            rows = np.zeros((min(CHUNK_PX, height - y), width), np.uint32)
             for x in range(0, width, CHUNK_PX):
-                window = Window(y, x, y + rows.shape[0], min(x + CHUNK_PX, width))
-                rows[:, window.x0 : window.x1] = paint(window)
-            for level in levels:
-                level.add(rows)
-                rows = rows[::2, ::2]  # bands start at multiples of CHUNK_PX, so the kept pixels are those of the whole image
-        for level in levels:
-            level.close()
+                window = Window(y, x, min(y + CHUNK_PX, height), min(x + CHUNK_PX, width))
+                painted = paint(window)
+                if painted.any():
+                    arrays[0][window.y0 : window.y1, window.x0 : window.x1] = painted
+                for k, band in enumerate(bands, 1):  # chunks start at multiples of 2**k, so the kept pixels are those of the whole image
+                    band.put(painted[:: 2**k, :: 2**k], y >> k, x >> k)
+            for k, band in enumerate(bands, 1):
+                band.painted_to(-(-min(y + CHUNK_PX, height) // 2**k))
         self._names.append(name)
         scales = [[self._pixel_size_um * 2**k] * 2 for k in range(self.levels)]
         attributes = {
@@ -176,26 +177,22 @@ class LabelPyramidWriter:
 
 
 class _Band:
-    """Collects rows of one level and writes them in whole chunk rows."""
+    """A row of chunks of one reduced level, written when it is full."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
-        self._rows: list[Array] = []
-        self._n_rows = 0
-        self._y = 0
+        self._rows = np.zeros((min(CHUNK_PX, array.shape[0]), array.shape[1]), array.dtype)
+        self._top = 0
 
-    def add(self, rows: Array) -> None:
-        self._rows.append(rows.copy())
-        self._n_rows += len(rows)
-        if self._n_rows >= CHUNK_PX:
-            self.close()
+    def put(self, pixels: Array, y: int, x: int) -> None:
+        """Place pixels of the level at its row `y` and column `x`."""
+        self._rows[y - self._top : y - self._top + pixels.shape[0], x : x + pixels.shape[1]] = pixels
 
-    def close(self) -> None:
-        if self._n_rows:
-            rows = np.concatenate(self._rows)
-            self._array[self._y : self._y + len(rows)] = rows
-            self._y += len(rows)
-            self._rows, self._n_rows = [], 0
+    def painted_to(self, y: int) -> None:
+        """Take note that all rows above `y` have been placed."""
+        if y - self._top >= CHUNK_PX or y == self._array.shape[0]:
+            self._array[self._top : y] = self._rows[: y - self._top]
+            self._top = y
 
 
 def _reduced(shape: tuple[int, int], k: int) -> tuple[int, int]:
