@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from ifquant.base.runs import CellRuns, runs_of
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.nuclei.distance_field import signed_distance
 from ifquant.recipes.recipe import Proximity
+from ifquant.spatial.distance_field import _feet, _number_border, signed_distance
 from ifquant.spatial.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
 
 PIXEL = 0.5
@@ -148,3 +150,22 @@ def test_signed_distance_of_a_field_without_zero_level() -> None:
     assert (signed_distance(-np.ones((3, 4))) > 1e8).all()
     plane = np.add.outer(np.zeros(30), np.arange(40) - 17.3)
     np.testing.assert_allclose(signed_distance(-plane), plane, atol=1e-5)
+
+
+def test_signed_distance_is_that_to_the_nearest_point_of_the_outline() -> None:
+    rng = np.random.default_rng(3)
+    yx = np.stack(np.mgrid[:260, :310], axis=-1).reshape(-1, 2)
+    for sigma in (2, 5, 12):
+        level = ndimage.gaussian_filter(rng.normal(size=(260, 310)), sigma)
+        level = (level / level.std() - 0.8).astype(np.float32)
+        feet, _, _ = _feet(level, *_number_border(level))
+        expected = cKDTree(feet).query(yx)[0].reshape(level.shape)
+        found = signed_distance(level)
+        assert np.array_equal(found < 0, (level > 0) & (found != 0))
+        error = np.abs(found) - expected
+        assert error.min() > -1e-4
+        assert np.mean(error > 1e-3) < 0.005
+        assert error.max() < 1.0
+        # the control: the nearest grid center beside the outline instead of the nearest point of it
+        centers = ndimage.distance_transform_edt(_number_border(level)[0] < 0)
+        assert np.mean(np.abs(centers - expected) > 1e-3) > 0.5

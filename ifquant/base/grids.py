@@ -8,6 +8,9 @@ from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
+_COUNTED = 1 << 23
+"""Cells counted at once: counting takes 8 bytes per cell."""
+
 
 def within(mask: Mask, radius: float) -> Mask:
     """Cells whose center is at most `radius` from the center of a True cell."""
@@ -33,7 +36,8 @@ def closed(mask: Mask, radius: float) -> Mask:
 def without_small(mask: Mask, min_cells: float) -> Mask:
     """Drop 8-connected areas of fewer than `min_cells` cells."""
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
-    keep = np.bincount(labels.ravel(), minlength=n + 1) >= min_cells
+    blocks = np.array_split(labels, -(-labels.size // _COUNTED))
+    keep = np.sum([np.bincount(block.ravel(), minlength=n + 1) for block in blocks], axis=0) >= min_cells
     keep[0] = False
     return np.asarray(keep[labels])
 

@@ -172,8 +172,10 @@ def merge(parts: Iterable[HistogramPart], image_shape: tuple[int, int]) -> Slide
         raise RequestError("no histogram blocks; a slide needs at least one.")
     heights = np.minimum(np.arange(1, rows + 1) * step, image_shape[0]) - np.arange(rows) * step
     widths = np.minimum(np.arange(1, columns + 1) * step, image_shape[1]) - np.arange(columns) * step
-    means = sums / (heights[:, None] * widths[None, :])
-    return SlideHistogram(kind, image_shape, step, counts, means, maxima, at_maximum, nonfinite)
+    areas = heights[:, None] * widths[None, :]
+    for channel in sums:  # in place: on a slide of 65,000 px the grid of five channels takes 0.7 GB
+        channel /= areas
+    return SlideHistogram(kind, image_shape, step, counts, sums, maxima, at_maximum, nonfinite)
 
 
 @njit(cache=True)

@@ -113,10 +113,11 @@ def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advan
         parts = run_tasks(pool, scan, tasks, in_flight=in_flight)
         return calibrate.merge(_collected(_counted(parts, stage, len(tasks), advance), picture), plan.image_shape)
 
-    everything = count("calibrate", None)
-    tissue = calibrate.find_tissue(everything, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
-    second = calibrate.needs_second_pass(tissue) and bool(tissue.mask.any())
-    counted = count("calibrate tissue", tissue) if second else everything
+    counted = count("calibrate", None)
+    tissue = calibrate.find_tissue(counted, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
+    if calibrate.needs_second_pass(tissue) and bool(tissue.mask.any()):
+        del counted  # block means of a large slide: not twice in memory
+        counted = count("calibrate tissue", tissue)
     calibration = calibrate.calibrate(counted, tissue, plan.panel.names, max_value=plan.max_value)
     return calibration, picture.stack([channel.display for channel in calibration.channels])
 

@@ -23,8 +23,8 @@ from ifquant.base.runs import CellRuns
 from ifquant.calibration.histogram import grid_shape, grid_step_px
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.nuclei.distance_field import closed_level, signed_distance
 from ifquant.recipes.recipe import Proximity
+from ifquant.spatial.distance_field import Field, closed_level, signed_distance
 
 GRID_UM = 4.0
 """Step of the region's grid in um: half the tissue grid, a third of a tumor cell."""
@@ -40,7 +40,7 @@ class TumorRegion:
 
     Attributes
     ----------
-    level : float64 (My, Mx)
+    level : float32 (My, Mx)
         Positive at grid centers inside; the border is its zero level, interpolated between centers.
     step_px, image_shape, pixel_size_um
         The grid; its last row and column are cut by the image border (Y, X).
@@ -48,7 +48,7 @@ class TumorRegion:
         "tumor cells" or "regions".
     """
 
-    level: Floats
+    level: Field
     step_px: int
     image_shape: tuple[int, int]
     pixel_size_um: float
@@ -68,16 +68,21 @@ class TumorRegion:
         """Area inside the tissue mask in mm2 (exact: both grids are cut into common rectangles)."""
         spans = [np.unique(np.r_[0 : n : self.step_px, 0 : n : tissue.step_px, n]) for n in self.image_shape]
         y, x = (edges[:-1] for edges in spans)
-        both = self.mask[np.ix_(y // self.step_px, x // self.step_px)] & tissue.mask[np.ix_(y // tissue.step_px, x // tissue.step_px)]
-        area_px = int(np.diff(spans[0]) @ both.astype(np.int64) @ np.diff(spans[1]))
+        heights, widths, area_px = np.diff(spans[0]), np.diff(spans[1]), 0
+        for rows in np.array_split(np.arange(len(y)), -(-len(y) // 1024)):  # whole slides: not all rows at once
+            own = self.mask[np.ix_(y[rows] // self.step_px, x // self.step_px)]
+            both = own & tissue.mask[np.ix_(y[rows] // tissue.step_px, x // tissue.step_px)]
+            area_px += int(heights[rows] @ both.astype(np.int64) @ widths)
         return area_px * self.pixel_size_um**2 / 1e6
 
     @cached_property
-    def field_um(self) -> Floats | None:
+    def field_um(self) -> Field | None:
         """Signed distance of each grid center to the border in um, negative inside; None when the region fills the image."""
         if self.mask.all():
             return None
-        return np.asarray(signed_distance(self.level) * (self.step_px * self.pixel_size_um))
+        field = signed_distance(self.level)
+        field *= np.float32(self.step_px * self.pixel_size_um)
+        return field
 
     def signed_distance_um(self, x_um: ArrayLike, y_um: ArrayLike) -> Floats:
         """Distance of points (um) to the region's border, negative inside; nan when the region fills the image (it has no border there)."""
@@ -140,11 +145,12 @@ def tumor_region_of_cells(
     """
     options = options or Proximity()
     step = grid_step_px(GRID_UM, pixel_size_um)
-    covered = np.zeros(grid_shape(image_shape, step), np.int64)
-    _cover(runs.y, runs.x0, runs.x1, step, covered)
-    heights = np.minimum(np.arange(1, covered.shape[0] + 1) * step, image_shape[0]) - np.arange(covered.shape[0]) * step
-    widths = np.minimum(np.arange(1, covered.shape[1] + 1) * step, image_shape[1]) - np.arange(covered.shape[1]) * step
-    level = covered / (heights[:, None] * widths[None, :]) - _COVERED
+    level = np.zeros(grid_shape(image_shape, step), np.float32)
+    _cover(runs.y, runs.x0, runs.x1, step, level)
+    for axis, size in enumerate(level.shape):
+        edges = np.minimum(np.arange(size + 1) * step, image_shape[axis])
+        level /= np.expand_dims(np.diff(edges).astype(np.float32), 1 - axis)
+    level -= np.float32(_COVERED)
     if not (level > 0).any():
         return None
     step_um = step * pixel_size_um
@@ -165,7 +171,8 @@ def tumor_region_of_mask(
     """
     if mask.shape != grid_shape(image_shape, step_px):
         raise RequestError(f"tumor mask has shape {mask.shape}; expected {grid_shape(image_shape, step_px)} for a grid of {step_px} px.")
-    level = ndimage.gaussian_filter(mask.astype(np.float64), 1.0, mode="nearest", truncate=4.0) - 0.5  # without the stairs of the grid
+    level = ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest", truncate=4.0)  # without the stairs of the grid
+    level -= np.float32(0.5)
     return TumorRegion(level, step_px, image_shape, pixel_size_um, origin) if (level > 0).any() else None
 
 
@@ -216,11 +223,13 @@ def margin_bands(
     return table
 
 
-def _without_small_parts(level: Floats, min_cells: float) -> Floats:
-    """Switch the sign of islands and holes of fewer than `min_cells` cells."""
+def _without_small_parts(level: Field, min_cells: float) -> Field:
+    """Switch, in place, the sign of islands and holes of fewer than `min_cells` cells."""
     mask = grids.without_small(level > 0, min_cells)
     mask = grids.filled_small(mask, min_cells) if mask.any() else mask
-    return np.where(mask, np.abs(level), -np.abs(level))
+    np.abs(level, out=level)
+    np.negative(level, out=level, where=~mask)
+    return level
 
 
 @njit(cache=True)
