@@ -47,7 +47,8 @@ class TissueMask:
         area = window or Window(0, 0, *self.image_shape)
         heights = self._overlap(self.mask.shape[0], area.y0, min(area.y1, self.image_shape[0]))
         widths = self._overlap(self.mask.shape[1], area.x0, min(area.x1, self.image_shape[1]))
-        return int(heights @ self.mask.astype(np.int64) @ widths)
+        blocks = np.array_split(np.arange(len(heights)), -(-len(heights) // 1024))  # whole slides: not all rows at once
+        return sum(int(heights[rows] @ self.mask[rows[0] : rows[-1] + 1].astype(np.int64) @ widths) for rows in blocks)
 
     def contains(self, y_px: ArrayLike, x_px: ArrayLike) -> NDArray[np.bool_]:
         """Whether points (px, pixel (0, 0) covers 0 to 1) lie in tissue; points outside the image do not."""

@@ -24,7 +24,7 @@ from ifquant.calibration.histogram import grid_shape, grid_step_px
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Proximity
-from ifquant.spatial.distance_field import Field, closed_level, signed_distance
+from ifquant.spatial.distance_field import NOWHERE, Field, closed_level, signed_distance
 
 GRID_UM = 4.0
 """Step of the region's grid in um: half the tissue grid, a third of a tumor cell."""
@@ -100,16 +100,14 @@ class TumorRegion:
         if self.field_um is None:
             corners = [(0.0, 0.0), (width_um, 0.0), (width_um, height_um), (0.0, height_um), (0.0, 0.0)]
             return (np.array(corners),)
-        padded = np.pad(self.field_um, 1, mode="edge")
-        edge = np.ones(padded.shape, np.bool_)
-        edge[1:-1, 1:-1] = False
-        padded[edge] = np.abs(padded[edge])  # mirrored: the outline closes half a cell out, on the image border
         rings = []
-        for contour in measure.find_contours(padded, 0.0):
-            if len(contour) < 4:
-                continue
-            xy = (contour[:, ::-1] - 0.5) * step_um
-            rings.append(np.clip(xy, 0.0, [width_um, height_um]))
+        islands, _ = ndimage.label(ndimage.binary_dilation(self.mask, np.ones((3, 3))), np.ones((3, 3)))
+        for k, box in enumerate(ndimage.find_objects(islands), 1):  # one by one: contours of a whole slide at once take gigabytes
+            around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+            own = np.where(islands[around] == k, self.field_um[around], np.float32(NOWHERE))
+            for contour in _closed_contours(own):
+                xy = (contour + [side.start for side in around])[:, ::-1] * step_um
+                rings.append(np.clip(xy, 0.0, [width_um, height_um]))
         return tuple(rings)
 
     @cached_property
@@ -174,6 +172,15 @@ def tumor_region_of_mask(
     level = ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest", truncate=4.0)  # without the stairs of the grid
     level -= np.float32(0.5)
     return TumorRegion(level, step_px, image_shape, pixel_size_um, origin) if (level > 0).any() else None
+
+
+def _closed_contours(field: Field) -> list[Floats]:
+    """Zero contours (k, 2) as y, x in grid cells of a field, its first center at 0.5; closed along the border of the field."""
+    padded = np.pad(field, 1, mode="edge")
+    edge = np.ones(padded.shape, np.bool_)
+    edge[1:-1, 1:-1] = False
+    padded[edge] = np.abs(padded[edge])  # mirrored: the outline closes half a cell out, on the image border
+    return [contour - 0.5 for contour in measure.find_contours(padded, 0.0) if len(contour) >= 4]
 
 
 def margin_bands(
