@@ -9,7 +9,12 @@ import pytest
 from test_priming import analysed, asked
 
 from ifquant.simulation.simulate_points import PointOptions, point_tissue
+from ifquant.statistics.adjusted import source_field
 from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
+from ifquant.statistics.guards import guard_rows
+from ifquant.statistics.primary import build_primary, contacts, measured, regression
+from ifquant.statistics.slide_cells import SlideCells
+from ifquant.statistics.structure import normal_scores
 from ifquant.statistics.verdict import verdict_of
 
 
@@ -78,6 +83,25 @@ def test_a_response_that_is_only_at_the_rim_is_spill_over() -> None:
     shuffled = pairs.groupby("responder_id")["response_eroded_sum"].first().to_numpy()[order]
     pairs["response_eroded_sum"] = shuffled[np.unique(pairs["responder_id"], return_inverse=True)[1]]
     assert analysed(dataclasses.replace(tissue, pairs=pairs)).verdict == "explained by spill-over"
+
+
+def test_swapped_roles_show_nothing_where_light_only_crosses_and_bleeds() -> None:
+    """Spilled and bled light alone ties the responders' ligand to the sources' response channel, unless what spills is held constant."""
+    swapped, without = [], []
+    question, options = asked()
+    for seed in range(12):
+        tissue = point_tissue(PointOptions(size_um=(600, 600), bleed=0.05, spill=0.2), (5, seed))
+        data = SlideCells.of(tissue.cells, question, None)
+        ligand, own = measured(data, tissue.pairs)
+        primary = build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
+        near, response = primary.near, data.log_values(question.response_column)
+        exposure = near.mean(source_field(primary.structure, response, primary.sources, primary.source_basis)[near.sources])
+        model = primary.model.with_basis(regression(primary.structure, near, response, exposure))
+        without.append(model.association(normal_scores(own[near.responders]), exposure).z)
+        swapped.append(next(row.z or 0.0 for row in guard_rows(primary, tissue.pairs) if row.name == "roles swapped"))
+    error = np.std(swapped, ddof=1) / np.sqrt(12)
+    assert abs(np.mean(swapped)) < 3 * error
+    assert np.mean(without) > 3 * error, "the control: it must fail"
 
 
 def test_bleed_through_is_estimated() -> None:

@@ -95,6 +95,7 @@ def null_figure(result: CohortResult) -> Figure | None:
                 f"observed {observed:+.3f}".replace("-", "−"),
                 (observed, 1), (-4 if side == "right" else 4, -3), xycoords=("data", "axes fraction"),
                 textcoords="offset points", va="top", ha=side, color=GATE, fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
             )  # fmt: skip
             axis.set_title(title, fontsize=8.5, fontweight="normal")
             axis.set(xlim=(-limit, limit), xlabel="mean effect (Fisher's z) without association")

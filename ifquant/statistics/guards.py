@@ -14,7 +14,7 @@ from ifquant.statistics.exposure import Neighbours, neighbours, within, without
 from ifquant.statistics.primary import Primary, regression
 from ifquant.statistics.question import Control
 from ifquant.statistics.slide_cells import per_responder, shared_ligand
-from ifquant.statistics.structure import normal_scores
+from ifquant.statistics.structure import normal_scores, residual
 from ifquant.statistics.verdict import SHARED
 
 Floats = NDArray[np.float64]
@@ -80,7 +80,14 @@ def guard_rows(primary: Primary, pairs: pd.DataFrame | None) -> tuple[GuardRow, 
         for control in q.controls
         if data.has(control.column)
     ]
-    rows.append(_row("roles swapped", "direction", _swapped(primary), f"{q.ligand} of the responders against {q.response} of the sources"))
+    rows.append(
+        _row(
+            "roles swapped",
+            "direction",
+            _swapped(primary),
+            f"{q.ligand} of the responders against {q.response} of the sources at equal {q.ligand} of these",
+        )
+    )
     rows.append(
         _row(
             "without local staining levels",
@@ -159,15 +166,27 @@ def _control(primary: Primary, control: Control) -> Association | None:
 
 
 def _swapped(primary: Primary) -> Association | None:
-    """Ligand of the responder as response, response channel of the touched sources as exposure."""
+    """Ligand of the responder as response, response channel of the touched sources as exposure, at equal ligand of these sources.
+
+    The sources' ligand bleeds into their response channel, and its light lies on the responder; the responder's response lies on the
+    sources, and bleeds into its own ligand channel. Both are held constant as measured, else the two go together in every picture.
+    """
     structure, near = primary.structure, primary.near
     data = structure.cells
     response = data.log_values(data.question.response_column)
     if not np.isfinite(response[primary.sources]).all():
         return None
-    exposure = near.mean(source_field(structure, response, primary.sources, primary.source_basis)[near.sources])
-    model = primary.model.with_basis(regression(structure, near, response, exposure))
-    return model.association(normal_scores(primary.own[near.responders]), exposure)
+    basis = np.column_stack([primary.source_basis, _unit(primary.field[primary.sources], primary.source_basis)])
+    exposure = near.mean(source_field(structure, response, primary.sources, basis)[near.sources])
+    basis = regression(structure, near, response, exposure, freed=False)
+    basis = np.column_stack([basis, _unit(near.mean(primary.field[near.sources]), basis)])
+    return primary.model.with_basis(basis).association(normal_scores(primary.own[near.responders]), exposure)
+
+
+def _unit(values: Floats, basis: Floats) -> Floats:
+    """Give what a column adds to an orthonormal basis, norm 1 (or 0)."""
+    left = residual(residual(values, basis), basis)
+    return np.asarray(left / max(float(np.linalg.norm(left)), 1e-300))
 
 
 def _unadjusted(primary: Primary) -> Association:
