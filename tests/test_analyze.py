@@ -196,6 +196,15 @@ def test_a_circular_question_is_refused_with_what_the_slides_support(primed: Pat
     assert "defined by the response IL1B itself" in page
     assert "Such slides support proximity" in page
     assert len(pd.read_csv(tmp_path / "out" / "proximity.csv")) > 0
+    measures = pd.read_csv(tmp_path / "out" / "measures.csv")
+    cells = pd.read_csv(primed / "cells.csv")
+    for marker, column, kind in (("TGFB1", "TGFB1_membrane_mean", "tumor"), ("IL1B", "IL1B_cytoplasm_mean", "myeloid")):
+        shown = measures[measures["measure"] == f"median {marker} of {kind} above background"].set_index("slide")["value"]
+        own = cells[cells["phenotype"] == kind].groupby("slide")[column].median()
+        level = cells.groupby("slide")[column].quantile(0.01)
+        assert dict(shown) == pytest.approx(dict(own - level)), "TGFB1 on tumor cells and a description of IL1B are given all the same"
+    share = measures[measures["measure"] == "fraction IL1B+ of myeloid"].set_index("slide")["value"]
+    assert dict(share) == pytest.approx(dict(cells[cells["phenotype"] == "myeloid"].groupby("slide")["IL1B_positive"].mean()))
 
 
 def test_another_segmentation_is_a_dimension_of_the_multiverse(primed: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from ifquant.statistics.choices import Choice, Estimate
 from ifquant.statistics.effect import SlideEffect
 from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.question import Background
-from ifquant.statistics.slide_measures import slide_measures
+from ifquant.statistics.slide_measures import slide_measures, stain_measures
 from ifquant.statistics.slide_proximity import slide_proximity
 from ifquant.tables.cell_table import CellTable
 
@@ -90,7 +90,7 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
         table.slide, len(table.cells) + table.n_dropped, kept, typed, effect.n_responders, effect.n_exposed,
         effect.n_exposed if effect.testable else 0, "" if effect.testable else effect.reason,
     )  # fmt: skip
-    measures = slide_measures(cells, table.region, responder, source, options.contact_um)
+    measures = slide_measures(cells, table.region, responder, source, options.contact_um) | stain_measures(cells, question, backgrounds)
     return replace(blank, effect=effect, flow=flow, measures=measures, enrichment=enrichment, proximity=near, curves=curves)
 
 

@@ -69,7 +69,7 @@ class SlideCells:
     def background(self, marker: str, column: str) -> Background:
         """Level of a marker: the slide's calibration, or a stated substitute where there is none."""
         if marker not in self.used:
-            self.used[marker] = self.given.get(marker) or _substitute(self.table[column].to_numpy(np.float64))
+            self.used[marker] = self.given.get(marker) or substitute_background(self.table[column].to_numpy(np.float64))
         return self.used[marker]
 
     def log_values(self, column: str) -> Floats:
@@ -98,7 +98,8 @@ class SlideCells:
         return np.asarray(rows, np.int64)
 
 
-def _substitute(values: Floats) -> Background:
+def substitute_background(values: Floats) -> Background:
+    """Take a low percentile of the cells for the level of a channel that nobody calibrated."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return Background(0.0, 1.0, "no value")

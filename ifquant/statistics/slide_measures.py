@@ -1,6 +1,8 @@
-"""What else a cohort compares between patients: how often responders touch sources, how far they are, how dense both are."""
+"""What else a cohort compares between patients: where both kinds of cells lie, how dense they are, how strongly they are stained."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ifquant.base.region import Region
+from ifquant.statistics.question import Background, Question
+from ifquant.statistics.slide_cells import substitute_background
 
 
 def slide_measures(cells: pd.DataFrame, region: Region | None, responder: str, source: str, contact_um: float) -> dict[str, float]:
@@ -33,6 +37,31 @@ def slide_measures(cells: pd.DataFrame, region: Region | None, responder: str, s
         area = region.area_um2 / 1e6
         found[f"{responder} per mm²"] = float(near.sum()) / area
         found[f"{source} per mm²"] = float(far.sum()) / area
+    return found
+
+
+def stain_measures(cells: pd.DataFrame, question: Question, backgrounds: Mapping[str, Background] | None) -> dict[str, float]:
+    """Describe ligand on sources and response in responders: medians above background, and the share called positive.
+
+    Given also where the question is refused: it is what such slides support.
+    """
+    found: dict[str, float] = {}
+    phenotype = cells["phenotype"].astype(str).to_numpy()
+    for marker, column, kind in (
+        (question.ligand, question.ligand_column, question.source),
+        (question.response, question.response_column, question.responder),
+    ):
+        own = phenotype == kind
+        if not marker or column not in cells or not own.any():
+            continue
+        values = cells[column].to_numpy(np.float64)
+        level = (backgrounds or {}).get(marker) or substitute_background(values)
+        if np.isfinite(values[own]).any():
+            found[f"median {marker} of {kind} above background"] = float(np.nanmedian(values[own])) - level.level
+        if f"{marker}_positive" in cells:
+            called = cells.loc[own, f"{marker}_positive"].astype("boolean")
+            if called.notna().any():
+                found[f"fraction {marker}+ of {kind}"] = float(called.dropna().mean())
     return found
 
 
