@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import shapely
@@ -17,7 +19,7 @@ from ifquant.base.tiles import Window
 from ifquant.calibration.tissue import TissueMask
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Recipe
+from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.review.agreement import cohen_kappa, rate
 from ifquant.review.decisions import Source
@@ -78,6 +80,23 @@ def test_leverage_comes_from_a_column_whatever_its_sign() -> None:
     assert list(make_queue(subject, QueueOptions(leverage="leverage")).ids) == [2, 4, 1]
     with pytest.raises(RequestError, match="found column 'weight'"):
         make_queue(subject, QueueOptions(leverage="weight"))
+
+
+def test_what_tells_of_a_hidden_marker_orders_no_queue() -> None:
+    subject = table_of(4)
+    asked = subject.recipe.model_copy(update={"priming": Priming(response="IL1B", ligand="CD11c")})
+    subject = dataclasses.replace(subject, recipe=asked, columns={"leverage": np.array([0.1, -5.0, np.nan, 2.0])})
+    hidden = ("IL1B",)
+    assert list(make_queue(subject, QueueOptions(order="table", sort_by="leverage")).ids) == [2, 1, 4, 3]
+    for options in (
+        QueueOptions(order="table", sort_by="leverage", hidden=hidden),
+        QueueOptions(order="table", sort_by="IL1B_cytoplasm_mean", hidden=hidden),
+        QueueOptions(order="random", ranges=(("IL1B_cytoplasm_mean", 1.0, None),), hidden=hidden),
+    ):
+        with pytest.raises(RequestError, match="tells of IL1B"):
+            make_queue(subject, options)
+    assert "leverage" in doubts(subject, leverage="leverage")
+    assert "leverage" not in doubts(subject, leverage="leverage", hidden=hidden)
 
 
 def test_a_random_queue_is_a_random_sample_and_stays_the_same() -> None:

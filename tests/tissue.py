@@ -33,8 +33,8 @@ PANELS = {
 }
 
 
-def simulated(height: int, width: int, seed: int = 11) -> SimulatedWindow:
-    options = SimulationOptions(size=(height, width), seed=seed)
+def simulated(height: int, width: int, seed: int = 11, effect: float = 0.0) -> SimulatedWindow:
+    options = SimulationOptions(size=(height, width), seed=seed, effect=effect)
     return simulate_window(options, Window(0, 0, height, width))
 
 

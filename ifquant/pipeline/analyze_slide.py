@@ -70,10 +70,10 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     """Analyze one slide; what cannot be tested says so in the values."""
     recipe, table = task.recipe, task.table
     question, options = question_in(recipe)
-    record = _record(table)
-    cells, kept = _kept(table)
+    record = record_of(table)
+    cells, kept = kept_cells(table)
     pairs = None if question.refusal else measured_pairs(table, cells)
-    backgrounds = _backgrounds(record)
+    backgrounds = backgrounds_of(record)
     common: dict[str, Any] = {"question": question, "options": options, "tissue": table.region, "backgrounds": backgrounds}
     gates = (*_own_gates(cells, record, recipe, table.slide), *task.shared)
     estimates: tuple[Estimate | None, ...] = ()
@@ -120,7 +120,8 @@ def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None
     return pairs[np.isin(pairs["responder_id"], ids) & np.isin(pairs["source_id"], ids)].reset_index(drop=True)
 
 
-def _record(table: CellTable) -> Mapping[str, Any] | None:
+def record_of(table: CellTable) -> Mapping[str, Any] | None:
+    """Read slide.json of our results; None for other tables."""
     if table.folder is None:
         return None
     record = storage.read_json(Path(table.folder) / "slide.json")
@@ -129,7 +130,7 @@ def _record(table: CellTable) -> Mapping[str, Any] | None:
     return record
 
 
-def _kept(table: CellTable) -> tuple[pd.DataFrame, int]:
+def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
     """Cells inside the tissue."""
     cells = table.cells
     if "flags" in cells:
@@ -137,7 +138,8 @@ def _kept(table: CellTable) -> tuple[pd.DataFrame, int]:
     return cells, len(cells)
 
 
-def _backgrounds(record: Mapping[str, Any] | None) -> dict[str, Background] | None:
+def backgrounds_of(record: Mapping[str, Any] | None) -> dict[str, Background] | None:
+    """Give the background of every channel as the slide was calibrated."""
     if record is None:
         return None
     return {
@@ -217,7 +219,7 @@ def _phenotypes(
 
 def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
     """Rows of all cells that touch each other, from the label image of the results."""
-    summary = (_record(table) or {})["summary"]
+    summary = (record_of(table) or {})["summary"]
     shape = int(summary["height_px"]), int(summary["width_px"])
     ids = table.cells["cell_id"].to_numpy(np.int64)
     i, j = touching_pairs(runs_of_labels(Path(str(table.folder)) / "labels.ome.zarr", "cells", ids, shape))

@@ -14,10 +14,10 @@ from ifquant.base import table
 from ifquant.base.flags import encode_flags
 from ifquant.base.provenance import digest
 from ifquant.base.runs import CellRuns
-from ifquant.cells.contacts import measure_contacts
 from ifquant.classes.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import RequestError, SlideError
+from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.pipeline import Measured
 from ifquant.pipeline.prepare import Prepared
@@ -144,7 +144,16 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         orphan_px=measured.cells.orphan_px,
         regions=None if job.regions is None else str(job.regions),
         warnings=tuple(_warnings(prepared, measured, gates, n)),
-        pairs=_contacts(prepared, outlines, nuclei, codes, names),
+        pairs=contact_pairs(
+            recipe,
+            plan.panel,
+            lambda channels, window: open_slide(plan.ref).read(channels, window),
+            codes,
+            nuclei,
+            outlines,
+            image_shape=plan.image_shape,
+            pixel_size_um=plan.pixel_size_um,
+        ),
         overview=measured.overview,
         digests=digests,
     )
@@ -179,28 +188,6 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
         return None
     tumor = outlines.take(np.flatnonzero(codes == names.index(target)))
     return tumor_region_of_cells(tumor, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um, options=plan.recipe.proximity)
-
-
-def _contacts(
-    prepared: Prepared, outlines: CellRuns, nuclei: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]
-) -> pd.DataFrame | None:
-    """Measure what happens at contacts, where the recipe asks the question; a second look at the pixels of two channels."""
-    options, plan = prepared.recipe.priming, prepared.plan
-    if options is None or options.responder is None or options.source is None:
-        return None
-    channels = [plan.panel.indices[plan.panel.names.index(name)] for name in (options.ligand, options.response)]
-    return measure_contacts(
-        proximity.touching_pairs(outlines),
-        codes == names.index(options.responder),
-        codes == names.index(options.source),
-        nuclei,
-        outlines,
-        lambda window: open_slide(plan.ref).read(channels, window),
-        image_shape=plan.image_shape,
-        pixel_size_um=plan.pixel_size_um,
-        membrane_um=prepared.recipe.measure.membrane_um,
-        options=options,
-    )
 
 
 def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:

@@ -17,8 +17,9 @@ from ifquant.errors import IfquantError, RequestError, ResourceError, SlideError
 from ifquant.files import storage, table_files
 from ifquant.files.packing import unpacked
 from ifquant.files.run_lock import RunLock
+from ifquant.pipeline.review_effect import REASON, priming_answer
 from ifquant.pipeline.review_log import log_path, read_logs
-from ifquant.pipeline.review_measure import measurer
+from ifquant.pipeline.review_measure import corrected_pairs, measurer
 from ifquant.pipeline.review_subject import finished_slides, load_subject, run_recipe
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports import outputs, review_report
@@ -62,6 +63,8 @@ class ReviewResult:
             lost = sum(p.refused for problems in slide.problems.values() for p in problems)
             words = [f"{n} {status}" for status, n in counts.items() if n] + ([f"{lost} lines unreadable"] if lost else [])
             lines.append(f"{slide.name}: {', '.join(words) or 'no decision'}")
+            if REASON in slide.after:
+                lines += [f"  before review: {slide.before[REASON]}", f"  after review: {slide.after[REASON]}"]
         return [*lines, *(f"  failed: {name}: {reason}" for name, reason in self.failed.items()), f"see {self.report}"]
 
 
@@ -71,7 +74,7 @@ def apply_reviews(
     *,
     reviewer: str | None = None,
     images: str | Path | None = None,
-    effect: Effect | None = None,
+    effect: Effect = priming_answer,
 ) -> ReviewResult:
     """Apply the logs of all slides of a results folder.
 
@@ -86,7 +89,7 @@ def apply_reviews(
     images
         Folder where the images are now, if they are no longer where the run found them.
     effect
-        Answers to compare before and after review, beside those of slides.csv.
+        Answers to compare before and after review, beside those of slides.csv; default: that to [priming].
 
     Raises
     ------
@@ -119,12 +122,13 @@ def apply_reviews(
         if not done and not failed:
             raise RequestError(f"{out}: no slide has a review log; review some with: ifquant review {out}")
         _write_cohort(out, recipe, folders, {slide.name for slide in done})
+        table_files.write_csv(review_report.numbers(recipe, done), out / "review.csv")
         report = review_report.write_review_report(out, recipe, done, failed, reviewer)
     return ReviewResult(report, tuple(done), failed)
 
 
 def _apply(
-    folder: Path, recipe: Recipe, logs: Mapping[str, ReadLog], reviewer: str | None, images: str | Path | None, effect: Effect | None
+    folder: Path, recipe: Recipe, logs: Mapping[str, ReadLog], reviewer: str | None, images: str | Path | None, effect: Effect
 ) -> ReviewedSlide:
     """Apply the logs of one slide and write what follows."""
     record = storage.read_json(folder / "slide.json")
@@ -152,6 +156,7 @@ def _apply(
             tumor_region=corrected.tumor_region,
             orphan_px=int(record["orphan_px"]),
             regions=record["input"]["regions"],
+            pairs=corrected_pairs(corrected, slide, panel, recipe, subject.pixel_size_um),
             warnings=tuple(record["warnings"]),
             digests={**record["digests"], "review": digest},
             review=_facts(corrected, logs, reviewer),
@@ -162,8 +167,7 @@ def _apply(
     table_files.write_csv(outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv")
     after = outputs.write_slide(result, target)
     before_more, after_more = (review_report.contact_fractions(table, recipe) for table in (subject.table, corrected.table))
-    if effect is not None:
-        before_more, after_more = {**before_more, **effect(folder, recipe)}, {**after_more, **effect(target, recipe)}
+    before_more, after_more = {**effect(folder, recipe), **before_more}, {**effect(target, recipe), **after_more}
     return ReviewedSlide(
         name=folder.name,
         before={**record["summary"], **before_more},

@@ -1,4 +1,4 @@
-"""Edited cells measured again, window by window, by the function that every tile of a run uses."""
+"""Corrected cells measured on the pixels: edited ones by the function that every tile of a run uses, and all contacts anew."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
 from ifquant.cells.measure import reach_um
+from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.tile import measured_rows
 from ifquant.recipes.recipe import Recipe
-from ifquant.review.corrected import Measure
+from ifquant.review.corrected import Corrected, Measure
 from ifquant.review.outlines import Outlines
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide
@@ -54,3 +56,29 @@ def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibratio
         return columns
 
     return measure
+
+
+def corrected_pairs(corrected: Corrected, slide: Slide, panel: Panel, recipe: Recipe, pixel_size_um: float) -> pd.DataFrame | None:
+    """Measure the contacts of corrected cells as a run does; None without [priming].
+
+    Contacts that reviewers deny are left out. Both cells still lie close: the light of one may reach the other, so the denied responder
+    still counts where pixels are kept clear of every responder.
+    """
+    pairs = contact_pairs(
+        recipe,
+        panel,
+        slide.read,
+        np.asarray(corrected.table["phenotype"].cat.codes, np.int64),
+        corrected.nuclei,
+        corrected.cells,
+        image_shape=(slide.info.shape[1], slide.info.shape[2]),
+        pixel_size_um=pixel_size_um,
+    )
+    if pairs is None:
+        return None
+    ids = corrected.table["cell_id"].to_numpy(np.uint32)
+    for name in ("responder_id", "source_id"):
+        pairs[name] = ids[pairs[name].to_numpy(np.int64) - 1]
+    denied = {frozenset(pair) for pair in corrected.apart}
+    together = [frozenset(pair) not in denied for pair in zip(pairs["responder_id"].tolist(), pairs["source_id"].tolist(), strict=True)]
+    return pairs[np.array(together, np.bool_)].reset_index(drop=True)

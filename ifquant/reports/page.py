@@ -33,7 +33,9 @@ def environment() -> Environment:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number for reading: integers with thousands marks, others to `digits` significant digits; an en dash for none."""
+    """Write a number for reading: integers with thousands marks, others to `digits` significant digits; an en dash for none. Words stay."""
+    if isinstance(value, str):
+        return value
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, int) or float(value).is_integer() or abs(value) >= 10**digits:

@@ -17,6 +17,7 @@ from ifquant.base.slide_table import SLIDE_PATTERNS
 from ifquant.base.table import expanded, gated_markers, phenotype_names, proximity_pair
 from ifquant.files import storage
 from ifquant.recipes.recipe import Recipe
+from ifquant.reports.outputs import safe_text
 from ifquant.reports.page import environment
 from ifquant.reports.report import picture_uri
 from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates
@@ -110,13 +111,30 @@ def review_html(recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping
 
 
 def answer(recipe: Recipe, slide: ReviewedSlide) -> list[Change]:
-    """List the slide's numbers before and after: areas, counts, densities, proximity summary, gates, and the further answers."""
+    """List the slide's numbers before and after: the answers asked for, areas, counts, densities, proximity summary, gates."""
     source, target = proximity_pair(recipe)
     names = {"phenotype": phenotype_names(recipe), "to": [target] if source and target else [], "gated marker": gated_markers(recipe)}
     groups = ("area", "counts", "proximity", "gates")
     columns = expanded(SLIDE_PATTERNS, names, recipe.proximity.radii_um, (), False)
     shown = [c.name for c in columns if c.group in groups and c.dtype != "str"]
-    return [Change(name, slide.before.get(name), slide.after.get(name)) for name in (*shown, *slide.more)]
+    return [Change(name, slide.before.get(name), slide.after.get(name)) for name in (*slide.more, *shown)]
+
+
+def numbers(recipe: Recipe, slides: Sequence[ReviewedSlide]) -> pd.DataFrame:
+    """List all numbers before and after review, as review.csv holds them."""
+    rows = [
+        (safe_text(slide.name), safe_text(change.name), _written(change.before), _written(change.after))
+        for slide in slides
+        for change in answer(recipe, slide)
+    ]
+    return pd.DataFrame(rows, columns=["slide", "number", "before", "after"], dtype=object)
+
+
+def _written(value: Any) -> str | None:
+    """Write a value of a column that holds words and numbers, these to the last digit."""
+    if isinstance(value, str):
+        return safe_text(value)
+    return None if value is None or not np.isfinite(value) else repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def contact_fractions(table: pd.DataFrame, recipe: Recipe) -> dict[str, float | None]:

@@ -43,6 +43,8 @@ class Corrected:
         As in the original results; object `i` is row `i`.
     outcomes
         One per decision.
+    apart
+        Pairs of cells that reviewers say do not touch (`cell_id`).
     """
 
     table: pd.DataFrame
@@ -52,6 +54,7 @@ class Corrected:
     tissue: TissueMask
     tumor_region: TumorRegion | None
     outcomes: tuple[Outcome, ...]
+    apart: tuple[tuple[int, int], ...] = ()
 
 
 def apply_review(
@@ -95,7 +98,7 @@ def apply_review(
     values = {**columns, **classes, **near, "cell_id": ids}
     wanted = {column.name for column in table.cell_columns(subject.recipe)}
     final = table.typed({name: column for name, column in values.items() if name in wanted}, subject.recipe)
-    return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes)
+    return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
 
 
 def measured_columns(recipe: Recipe) -> tuple[str, ...]:

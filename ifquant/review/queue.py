@@ -133,9 +133,10 @@ def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
     Raises
     ------
     RequestError
-        If an option names a phenotype, flag or column the slide does not have.
+        If an option names a phenotype, flag or column the slide does not have, or a column that tells of a hidden marker.
     """
     options = options or QueueOptions()
+    _refuse_telling(subject, options)
     rows = np.flatnonzero(_chosen(subject, options))
     scores, parts = np.zeros(len(subject)), {}
     if options.order == "random":
@@ -171,7 +172,7 @@ def doubts(subject: Subject, *, leverage: str | None = None, hidden: Sequence[st
         is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
         contact = np.where(is_from & (gap <= CONTACT_UM), 1 - np.nan_to_num(gap, nan=CONTACT_UM) / (2 * CONTACT_UM), 0.0)
     parts: dict[Reason, Floats] = {"near a gate": near, "flagged": flagged, "contact in doubt": contact}
-    if leverage is not None:
+    if leverage is not None and not _tells(subject, leverage, hidden):
         weight = np.abs(_column(subject, leverage))
         known = np.isfinite(weight)
         rank = np.zeros(len(subject))
@@ -208,6 +209,20 @@ def hidden_columns(subject: Subject, hidden: Sequence[str]) -> frozenset[str]:
     places = [f"{place}{corrected}_{s}" for place in COMPARTMENTS for corrected in ("", "_corrected") for s in STATISTICS]
     ends = [*places, "saturated_fraction", "positive"]
     return frozenset(name for marker in hidden for end in ends if (name := f"{marker}_{end}") in subject.table.columns)
+
+
+def _tells(subject: Subject, column: str, hidden: Sequence[str]) -> bool:
+    """Whether a column tells of a hidden marker: its own columns, and the weight in an effect that is made of it."""
+    asked = subject.recipe.priming
+    made_of = {asked.response, asked.ligand} if asked is not None and column in subject.columns else set()
+    return column in hidden_columns(subject, hidden) or bool(made_of & set(hidden))
+
+
+def _refuse_telling(subject: Subject, options: QueueOptions) -> None:
+    named = [options.sort_by if options.order == "table" else None, *(name for name, _, _ in options.ranges)]
+    for column in named:
+        if column is not None and _tells(subject, column, options.hidden):
+            raise RequestError(f"{column!r} tells of {' and '.join(options.hidden)}, which are to be hidden; choose another column")
 
 
 def blind_names(slides: Sequence[str], seed: int) -> dict[str, str]:

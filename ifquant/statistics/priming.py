@@ -93,7 +93,7 @@ def analyse_slide(
         n_touched_sources=len(near.touched),
         settings=_settings(options, seed, pairs),
     )
-    why = _too_little(data, near, options, tissue)
+    why = too_little(data, near, options, tissue)
     if why:
         return replace(blank, reason=why)
     primary = build_primary(data, near, ligand, own, options, tissue)
@@ -132,7 +132,8 @@ def analyse_slide(
     return replace(effect, verdict=verdict, reason=reason)
 
 
-def _too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Region | None) -> str:
+def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Region | None) -> str:
+    """Say why a slide holds too little to be tested; "" when it does not."""
     question = data.question
     if len(near) < options.min_exposed:
         return (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, SlideError
 from ifquant.files import storage
+from ifquant.pipeline.review_effect import with_leverage
 from ifquant.pipeline.review_subject import load_subject, run_recipe
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.lines import dashed, nearest_pairs
@@ -83,7 +84,7 @@ def open_result(folder: Path) -> SlideView:
         If they are damaged or of another version of ifquant.
     """
     folder = Path(folder).resolve()
-    subject = load_subject(folder, run_recipe(folder.parent))
+    subject = with_leverage(load_subject(folder, run_recipe(folder.parent)), folder)
     record: Any = storage.read_json(folder / "slide.json")
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)

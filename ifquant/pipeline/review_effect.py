@@ -1,0 +1,102 @@
+"""The answer to [priming] of one slide's folder, original or reviewed, as ``ifquant analyze`` finds it; and which cells it hangs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifquant.pipeline.analyze_slide import backgrounds_of, kept_cells, measured_pairs, record_of
+from ifquant.recipes.recipe import Recipe
+from ifquant.review.subject import Subject
+from ifquant.statistics.effect import SlideEffect
+from ifquant.statistics.influence import leverage
+from ifquant.statistics.priming import analyse_slide
+from ifquant.statistics.question import question_of
+from ifquant.tables.cell_table import CellTable
+from ifquant.tables.results import read_result
+
+LEVERAGE = "leverage on the effect"
+"""Name of the column of a review's queue."""
+VERDICT, REASON = "priming: verdict", "priming: in words"
+
+
+def slide_effect(folder: Path, recipe: Recipe) -> SlideEffect | None:
+    """Analyse a slide's folder; None without [priming].
+
+    Raises
+    ------
+    SlideError
+        If the results are damaged, or were made before the recipe had [priming].
+    """
+    if recipe.priming is None:
+        return None
+    table = read_result(folder)
+    cells, asked = _asked(table, recipe)
+    return analyse_slide(cells, slide=table.slide, seed=recipe.seed, **asked)
+
+
+def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
+    """Give the answer of a slide's folder by name, for the comparison before and after review; nothing without [priming]."""
+    effect = slide_effect(folder, recipe)
+    if effect is None:
+        return {}
+    low, high = effect.interval
+    return {
+        VERDICT: effect.verdict,
+        "priming: partial rank correlation": _known(effect.correlation),
+        "priming: 95 % interval, lower end": _known(low),
+        "priming: 95 % interval, upper end": _known(high),
+        "priming: Fisher z": _known(effect.z),
+        "priming: standard error of z": _known(effect.se_z),
+        "priming: p (random shifts)": effect.p,
+        f"priming: {effect.question.responder} in contact": effect.n_exposed,
+        "priming: worth so many independent ones": _known(effect.n_effective),
+        REASON: effect.reason,
+    }
+
+
+def leverage_column(folder: Path, recipe: Recipe) -> NDArray[np.float64] | None:
+    """Give what every cell of cells.parquet adds to Fisher's z (n,), NaN where it is in no contact; None without [priming].
+
+    Raises
+    ------
+    SlideError
+        As `slide_effect`.
+    """
+    if recipe.priming is None:
+        return None
+    table = read_result(folder)
+    cells, asked = _asked(table, recipe)
+    out = np.full(len(table.cells), np.nan)
+    out[np.isin(table.cells["cell_id"], cells["cell_id"])] = leverage(cells, **asked)
+    return out
+
+
+def with_leverage(subject: Subject, folder: Path) -> Subject:
+    """Add the column `LEVERAGE` to a slide under review, by which its queue and a reviewer may sort; the same subject without [priming].
+
+    Raises
+    ------
+    SlideError
+        As `slide_effect`.
+    """
+    column = leverage_column(folder, subject.recipe)
+    return subject if column is None else replace(subject, columns={**subject.columns, LEVERAGE: column})
+
+
+def _asked(table: CellTable, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+    """Give the cells and what else the analysis takes."""
+    question, options = question_of(recipe)
+    cells, _ = kept_cells(table)
+    pairs = None if question.refusal else measured_pairs(table, cells)
+    backgrounds = backgrounds_of(record_of(table))
+    return cells, {"question": question, "options": options, "tissue": table.region, "pairs": pairs, "backgrounds": backgrounds}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
