@@ -18,9 +18,10 @@ from ifquant.cli import app
 from ifquant.pipeline.analyze_slide import SlideTask, analyze_slide
 from ifquant.pipeline.execution import Execution
 from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
-from ifquant.pipeline.review_effect import REASON, VERDICT, leverage_column, slide_effect
+from ifquant.pipeline.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect, with_leverage
 from ifquant.pipeline.review_log import ReviewLog
 from ifquant.pipeline.review_subject import run_recipe
+from ifquant.review.queue import QueueOptions, make_queue
 from ifquant.review.session import ReviewSession
 from ifquant.slides import tiff_writer
 from ifquant.statistics.effect import SlideEffect
@@ -194,6 +195,20 @@ def test_the_report_says_the_answer_before_and_after(results: Path, session: Rev
     assert pd.isna(rows.loc["priming: Fisher z", "after"])
     assert rows.loc["priming: myeloid in contact", ["before", "after"]].tolist() == [str(n), "29"]
     assert rows.loc[REASON, "after"] == why
+
+
+def test_the_queue_knows_whom_the_effect_hangs_on(results: Path) -> None:
+    subject = with_leverage(subject_of(results), results / "a")
+    order = exposed(results)
+    queue = make_queue(subject, QueueOptions(leverage=LEVERAGE))
+    reasons = dict(zip(queue.ids.tolist(), queue.reasons, strict=True))
+    assert {i for i, why in reasons.items() if "leverage" in why} == set(order["cell_id"])
+    place = {i: k for k, i in enumerate(queue.ids.tolist())}
+    without = {i: k for k, i in enumerate(make_queue(subject).ids.tolist())}
+    heaviest = order.loc[order["weight"].abs().nlargest(10).index, "cell_id"]
+    assert np.mean([place[i] for i in heaviest]) < 0.7 * np.mean([without.get(i, len(subject)) for i in heaviest])
+    by_weight = make_queue(subject, QueueOptions(order="table", sort_by=LEVERAGE, phenotypes=("myeloid",)))
+    assert list(by_weight.ids[: len(order)]) == order["cell_id"].tolist()
 
 
 def test_without_the_question_there_is_no_answer(tmp_path: Path) -> None:
