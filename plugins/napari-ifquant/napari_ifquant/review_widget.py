@@ -209,7 +209,7 @@ class ReviewWidget(QWidget):
         self.apply_button.setEnabled(False)
         self.message.setText("applying the reviews...")
         self.worker = create_worker(apply_reviews, results)
-        self.worker.returned.connect(lambda result: self._applied("; ".join([*result.summary_lines(), str(result.report)])))
+        self.worker.returned.connect(lambda result: self._applied("\n".join(result.summary_lines())))
         self.worker.errored.connect(lambda error: self._applied(str(error)))
         self.worker.start()
 

@@ -82,10 +82,10 @@ def _application() -> object:
 
 @pytest.fixture(scope="session")
 def results_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of a run on two small slides."""
+    """Results of a run on a small slide, too small for the question it asks."""
     from reviewing import run_slide
 
-    return run_slide(tmp_path_factory.mktemp("reviewed"), size=(420, 480))
+    return run_slide(tmp_path_factory.mktemp("reviewed"), size=(420, 480), priming={"response": "IL1B", "ligand": "TGFB1"})
 
 
 @pytest.fixture

@@ -167,7 +167,114 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     assert changed.loc[second, "phenotype"] == "tumor" != original.loc[second, "phenotype"]
     assert third not in changed.index  # redrawn: n + 1 is in its place
     assert len(original) + 1 in changed.index
+    counts = [pd.read_parquet(folder / "pairs.parquet")["responder_id"].nunique() for folder in (results / "a", results / "a" / "reviewed")]
+    assert counts[1] < counts[0], "the second is no responder any more"
+    for word, n in zip(("before", "after"), counts, strict=True):  # the answer before and after, on screen and in the report
+        said = f"not testable: {n} myeloid cells touch tumor cells with a known TGFB1; at least 60 are needed ([priming] min_exposed)"
+        assert f"{word} review: {said}" in widget.message.text()
+        assert said in (results / "review.html").read_text()
     assert apply_reviews(results).exit_code == 0
+
+
+def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: Path, viewers: list[Any]) -> None:
+    import napari
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
+    from qtpy.QtGui import QDropEvent
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    viewer = napari.Viewer()
+    viewers.append(viewer)
+    files = QMimeData()
+    files.setUrls([QUrl.fromLocalFile(str(results / "a"))])
+    copy, left, nothing = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    timer = QTimer()
+    timer.timeout.connect(_choose_ifquant)  # napari's own reader takes folders too: napari asks
+    timer.start(50)
+    viewer.window._qt_viewer.dropEvent(QDropEvent(QPointF(50, 50), copy, files, left, nothing))
+    timer.stop()
+    assert {"PanCK", "nuclei", "cells", "tumor region", "cell centers"} <= {layer.name for layer in viewer.layers}
+    assert tuple(map(str, viewer.layers["cells"].units)) == ("micrometer", "micrometer")
+
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
+    widget.reviewer.setFocus()
+    widget.reviewer.selectAll()
+    QTest.keyClicks(widget.reviewer, "bo")
+    window = viewer.window._qt_window  # without a window manager no window is the active one: its own focus is asked for
+
+    def press(name: str) -> None:
+        QTest.keyClick(window.focusWidget() or window, getattr(Qt.Key, f"Key_{name}"))
+        QApplication.processEvents()
+
+    for _ in range(90):  # Tab leads to the button that starts
+        if window.focusWidget() is widget.start_button:
+            break
+        press("Tab")
+    assert window.focusWidget() is widget.start_button
+    press("Space")
+    desk = widget.desk
+    assert desk is not None, widget.message.text()
+    cell = desk.cell_id
+
+    for name in ("A", "C"):
+        press(name)
+    QTest.keyClicks(widget.note, "seen")
+    for name in ("Return", "E", "E", "U", "P", "X"):
+        press(name)
+    made = [(d.action, d.reason) for d in desk.session.decisions]
+    assert made == [("accept", ""), ("note", "seen"), ("exclude region", ""), ("undo", ""), ("exclude", "")], desk.message
+    assert desk.session.decisions[0].cell.cell_id == cell
+    done, total = desk.progress
+    assert viewer.canvas.overlays.text.text.startswith(f"{done}/{total}")
+    assert widget.progress.text() == f"{done}/{total} decided"
+    widget.close_desk()
+
+
+def _choose_ifquant() -> None:
+    """Answer napari's question for the reader."""
+    from qtpy.QtWidgets import QApplication, QRadioButton
+
+    dialog = QApplication.activeModalWidget()
+    if dialog is not None:
+        next(button for button in dialog.findChildren(QRadioButton) if button.text() == "ifquant").setChecked(True)
+        dialog.accept()
+
+
+def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
+    from napari_ifquant.launch import open_review
+
+    viewer, widget = open_review(results, "a")
+    viewers.append(viewer)
+    form = widget.form
+    form.blind.setChecked(True)
+    form.hide_sample.setChecked(True)
+    widget.start()
+    assert widget.desk.options.hidden == ("TGFB1", "IL1B")
+    assert [widget.slides.itemText(i) for i in range(widget.slides.count())] == ["slide 1"]
+    shown = [viewer.title, widget.pair.text(), widget.values.text(), widget.message.text(), widget.why.text(), *map(str, viewer.layers)]
+    assert not [text for text in shown if "IL1B" in text or "TGFB1" in text or "a.ome" in text]
+    form.order.setCurrentIndex(2)
+    form.sort_by.setCurrentText("IL1B_cytoplasm_mean")
+    widget.start()
+    assert "tells of TGFB1 and IL1B" in widget.message.text()
+    form.blind.setChecked(False)
+    widget.start()
+    table = widget._view.subject.table.set_index("cell_id")
+    values = table.loc[widget.desk.queue.ids, "IL1B_cytoplasm_mean"]
+    assert values.is_monotonic_increasing
+    form.within.setCurrentText("area_um2")
+    form.low.setText("80")
+    form.high.setText("120")
+    form.flag.setCurrentText("touches_border")
+    widget.start()
+    chosen = table.loc[widget.desk.queue.ids]
+    border = table["flags"] % 2 == 1
+    assert set(chosen.index) == set(table.index[border & table["area_um2"].between(80, 120)])
+    assert len(chosen)
+    form.low.setText("many")
+    widget.start()
+    assert "found 'many' as a bound" in widget.message.text()
+    widget.close_desk()
 
 
 def _wait(done: Any, seconds: float = 600) -> None:
