@@ -47,6 +47,7 @@ def make(folder: Path, side: int) -> Path:
             "channels": [{"name": name, "role": roles.get(name, "marker")} for name in CHANNELS],
             "segmentation": {"method": "labels", "nuclei": str(nuclei / "big.tif"), "cells": str(cells / "big.tif")},
             "gates": {"markers": {marker: {"method": "value", "value": value} for marker, value in GATES.items()}},
+            "priming": {"response": "IL1B", "ligand": "TGFB1"},
             "outputs": {"csv": False},
         }
     )

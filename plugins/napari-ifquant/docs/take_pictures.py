@@ -1,8 +1,13 @@
-"""Take the pictures of the README: ``python take_pictures.py RESULTS`` (a copy: decisions are logged). Needs a screen, e.g. xvfb-run."""
+"""Take the pictures of the README: ``python take_pictures.py RESULTS`` (a copy: decisions are logged).
+
+Needs a screen, e.g. xvfb-run, and for the picture of the report chromium.
+"""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from ifquant.pipeline.review_apply import apply_reviews
 from napari_ifquant.gates_widget import GatesWidget
 from napari_ifquant.launch import open_review
 
@@ -31,17 +37,37 @@ def press(viewer: Any, name: str) -> None:
     QApplication.processEvents()
 
 
+def inside(desk: Any) -> bool:
+    """Whether the cell on view lies away from the border of the slide and touches its partner."""
+    row = desk.view.subject.table.iloc[desk.view.subject.row(desk.cell_id)]
+    height, width = desk.view.subject.image_shape
+    far = 90 < row["y_px"] < height - 90 and 90 < row["x_px"] < width - 90
+    return bool(far and desk.partner is not None and desk.partner.gap_um == 0)
+
+
+def page(report: Path) -> Any:
+    """Top of review.html as pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "page.png"
+        subprocess.run(
+            ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,900", f"--screenshot={shot}", str(report)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return np.asarray(Image.open(shot).convert("RGB"))
+
+
 def main() -> None:
     """Open, review a pair, move a gate."""
     viewer, widget = open_review(Path(sys.argv[1]))
     viewer.window._qt_window.resize(1500, 950)
-    widget.form.order.setCurrentIndex(2)
+    widget.form.order.setCurrentIndex(0)
     widget.form.phenotype.setCurrentText("myeloid")
-    widget.form.sort_by.setCurrentText("nearest_tumor_border_um")
     widget.reviewer.setText("anna")
     widget.start()
     QApplication.processEvents()
-    for _ in range(6):
+    for name in ("A", "A", "X", "A", "1", "A"):
+        press(viewer, name)
+    while not inside(widget.desk):
         press(viewer, "N")
     keep("review.jpg", viewer.screenshot(canvas_only=False, flash=False))
     strip = []
@@ -62,6 +88,7 @@ def main() -> None:
     keep("gates.jpg", viewer.screenshot(canvas_only=False, flash=False))
     widget.close_desk()
     viewer.close()
+    keep("before_after.jpg", page(apply_reviews(Path(sys.argv[1])).report), 1000)
 
 
 if __name__ == "__main__":
