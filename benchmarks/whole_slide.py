@@ -35,7 +35,7 @@ from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_wi
 from ifquant.simulation.simulate_files import BITS
 from ifquant.slides.tiff_writer import write_ome_tiff
 
-BLOCK_PX = 1024
+BLOCK_PX = 1024  # a multiple of the TIFF's tiles
 GLASS = 40
 """Raw value of glass."""
 BYTES_PER_WORKER, BYTES_PER_CELL = 2e9, 200
@@ -133,6 +133,14 @@ def measured(command: list[str], out: Path) -> tuple[list[tuple[float, float, st
     return samples, {"cpu_s": cpu, "wall_s": time.perf_counter() - started, "peak_mb": max(mb for _, mb, _ in samples)}
 
 
+def write_samples(path: Path, samples: list[tuple[float, float, str]]) -> None:
+    """Write what `measured` saw."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("seconds", "memory_mb", "stage"))
+        writer.writerows((f"{at:.1f}", f"{mb:.0f}", stage) for at, mb, stage in samples)
+
+
 def draw(samples: list[tuple[float, float, str]], limit_mb: float, title: str, path: Path) -> None:
     """Draw memory against time, colored by stage, with the limit."""
     time_s, memory = np.array([s[0] for s in samples]), np.array([s[1] for s in samples])
@@ -187,10 +195,7 @@ def main() -> None:
         if here:
             print(f"    {stage:<20} {here[-1][0] - here[0][0]:7.0f} s wall, peak {max(mb for _, mb in here):7,.0f} MB")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("seconds", "memory_mb", "stage"))
-        writer.writerows((f"{at:.1f}", f"{mb:.0f}", stage) for at, mb, stage in samples)
+    write_samples(options.out.with_suffix(".csv"), samples)
     title = (
         f"{options.size:,} x {options.size:,} x 5 px, {share:.0%} tissue, {cells:,} cells, {options.method}, {options.workers} worker(s)"
     )
