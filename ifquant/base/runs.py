@@ -261,7 +261,7 @@ def _boxes(offsets, y, x0, x1):  # type: ignore[no-untyped-def]  # pragma: no co
     return boxes
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _paint(offsets, y, x0, x1, colors, top, left, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
     height, width = canvas.shape
     for i in range(len(offsets) - 1):

@@ -224,7 +224,7 @@ class _Run:
         self._begin()
         if prepared.earlier is not None:
             keep_for_resume(prepared.folder, prepared.earlier)
-        outputs.write_slide(result, prepared.folder)
+        outputs.write_slide(result, prepared.folder, threads=self.execution.workers)
         storage.remove(prepared.folder / WORK)
         return SlideStatus(
             job.name, job.path, "done", reused="cells" if prepared.reusable else "nothing", tile_cores=cores, sample=job.sample

@@ -27,6 +27,8 @@ class LocalWorkers(Executor):
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._pool = self._new_pool()
+        for _ in range(workers):  # a process that starts loads libraries for seconds: now, while the run looks at its first slide
+            self._pool.submit(_nothing)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
@@ -56,6 +58,11 @@ class LocalWorkers(Executor):
             self.shutdown()
         else:
             self.kill()
+
+
+def _nothing() -> None:
+    """Do nothing, in a process that has loaded what its tasks need."""
+    import ifquant.pipeline.pipeline  # noqa: F401
 
 
 def _begin_worker() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ DISPLAY_TEXT = (
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
+def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[str, Any]:
     """Write everything a finished slide leaves into its folder; returns its row of slides.csv.
+
+    With two `threads` or more the tables are written beside labels and pictures: both are mostly compression, outside Python's lock.
 
     Raises
     ------
@@ -56,10 +59,11 @@ def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
     """
     _check(result)
     mark_unfinished(folder)
-    write_cells(result, folder)
-    write_pairs(result, folder)
     channels = result.panel.indices
-    with result.ref.open() as slide:
+    with result.ref.open() as slide, ThreadPoolExecutor(1) as beside:
+        tables = beside.submit(write_tables, result, folder)
+        if threads < 2:
+            tables.result()
 
         def read(window: Window) -> NDArray[Any]:
             return slide.read(channels, window)
@@ -68,6 +72,7 @@ def write_slide(result: SlideResult, folder: Path) -> dict[str, Any]:
         write_labels(result, folder, overview)
         storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
         storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
+        tables.result()
     row = summary_row(result)
     storage.write_json(folder / "slide.json", slide_record(result, row, _written(folder)))
     return row
@@ -78,6 +83,12 @@ def mark_unfinished(folder: Path) -> None:
     with storage.writing(folder):
         if (folder / "slide.json").exists():
             storage.remove(folder / "slide.json")
+
+
+def write_tables(result: SlideResult, folder: Path) -> None:
+    """Write the tables of a slide."""
+    write_cells(result, folder)
+    write_pairs(result, folder)
 
 
 def write_cells(result: SlideResult, folder: Path) -> None:
