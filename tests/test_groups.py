@@ -194,3 +194,13 @@ def test_impossible_tests_are_refused() -> None:
         TestedP(PRIMARY, "x", 0.2, 0, 0, 0, 1)
     with pytest.raises(RequestError, match="two methods"):
         adjusted([one_p(PRIMARY, "a", 0.1), one_p(Family("primary", "fdr_bh"), "b", 0.1)])
+
+
+def test_a_small_group_that_varies_more_is_flagged() -> None:
+    wide, narrow = [-0.9, 0.8, 0.5, -0.6], [0.1, -0.1, 0.05, 0.0, -0.05, 0.1, -0.1, 0.02]
+    flagged = compare_groups([*patients(wide, "a", "A"), *patients(narrow, "b", "B")], "a", "b")
+    assert flagged.note is not None
+    assert "the smaller group varies more" in flagged.note
+    assert flagged.testable, "the interval can still be read"
+    for first, second in ((wide, narrow[:4]), (narrow[:4], [*wide, *wide])):
+        assert compare_groups([*patients(first, "a", "A"), *patients(second, "b", "B")], "a", "b").note is None

@@ -377,3 +377,17 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     assert len(empty.table()) == 0
     with pytest.raises(RequestError, match="no phenotype is called 'T cell'"):
         slide_proximity(*cells.T, code, names, TISSUE, source="T cell", target="tumor", r_um=R)
+
+
+def test_mean_enrichment_of_kinds_at_random_is_zero() -> None:
+    """The logarithm of a count lies too low on average; over many slides that would pass for avoidance."""
+    rng = np.random.default_rng(8)
+    corrected, plain = [], []
+    for _ in range(300):
+        kinds = rng.permutation(np.repeat([0, 1, 2], [15, 60, 45]))
+        found = enrichment(kinds, "abc", neighbours_within(400 * rng.random((120, 2)), 20.0), n_permutations=40)
+        corrected.append(found.slide_value("a", "b", slide="s", patient="p").value)
+        plain.append(found.log2_ratio[0, 1])
+    error = np.std(corrected) / np.sqrt(300)
+    assert abs(np.mean(corrected)) < 3 * error
+    assert np.mean(plain) < -3 * error, "the control: it must fail"

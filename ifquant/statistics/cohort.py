@@ -228,7 +228,7 @@ def _comparison_test(named: NamedComparison) -> TestedP:
     patients = found.n_patients[0] if found.kind == "paired" else sum(found.n_patients)
     name = f"{named.measure}: {found.second} against {found.first}"
     family = COMPARED if named.measure == EFFECT else MEASURES
-    return TestedP(family, name, found.p, patients, sum(found.n_slides), sum(found.n_cells), found.smallest_p, found.reason)
+    return TestedP(family, name, found.p, patients, sum(found.n_slides), sum(found.n_cells), found.smallest_p, found.reason or found.note)
 
 
 def _shift_null(slides: Sequence[tuple[str, SlideEffect]]) -> tuple[float, ...]:
