@@ -198,7 +198,7 @@ def test_the_report_says_the_answer_before_and_after(results: Path, session: Rev
 
 
 def test_the_queue_knows_whom_the_effect_hangs_on(results: Path) -> None:
-    subject = with_leverage(subject_of(results), results / "a")
+    subject = with_leverage(subject_of(results), leverage_column(results / "a", run_recipe(results)))
     order = exposed(results)
     queue = make_queue(subject, QueueOptions(leverage=LEVERAGE))
     reasons = dict(zip(queue.ids.tolist(), queue.reasons, strict=True))

@@ -201,7 +201,7 @@ def _position(ascending, label):  # type: ignore[no-untyped-def]  # pragma: no c
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _count_runs(labels, ascending):  # type: ignore[no-untyped-def]  # pragma: no cover
     counts = np.zeros(len(ascending), np.int64)
     height, width = labels.shape
@@ -220,7 +220,7 @@ def _count_runs(labels, ascending):  # type: ignore[no-untyped-def]  # pragma: n
     return counts
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill_runs(labels, ascending, starts, y_origin, x_origin, y_out, x0_out, x1_out):  # type: ignore[no-untyped-def]  # pragma: no cover
     cursor = starts.copy()
     height, width = labels.shape

@@ -77,15 +77,8 @@ def leverage_column(folder: Path, recipe: Recipe) -> NDArray[np.float64] | None:
     return out
 
 
-def with_leverage(subject: Subject, folder: Path) -> Subject:
-    """Add the column `LEVERAGE` to a slide under review, by which its queue and a reviewer may sort; the same subject without [priming].
-
-    Raises
-    ------
-    SlideError
-        As `slide_effect`.
-    """
-    column = leverage_column(folder, subject.recipe)
+def with_leverage(subject: Subject, column: NDArray[np.float64] | None) -> Subject:
+    """Add `leverage_column` to a slide under review, by which its queue and a reviewer may sort; the same subject for None."""
     return subject if column is None else replace(subject, columns={**subject.columns, LEVERAGE: column})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
         nuclei = cells = None
         if outlines:
             ids = table["cell_id"].to_numpy(np.int64)
-            nuclei, cells = (runs_of_labels(folder / "labels.ome.zarr", kind, ids, shape) for kind in ("nuclei", "cells"))
+            with ThreadPoolExecutor(2) as pool:  # most of the time is unpacking, which threads do side by side
+                nuclei, cells = pool.map(lambda kind: runs_of_labels(folder / "labels.ome.zarr", kind, ids, shape), ("nuclei", "cells"))
         return Subject(
             source=source,
             recipe=recipe,

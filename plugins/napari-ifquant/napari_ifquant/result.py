@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, SlideError
 from ifquant.files import storage
-from ifquant.pipeline.review_effect import with_leverage
+from ifquant.pipeline.review_effect import leverage_column, with_leverage
 from ifquant.pipeline.review_subject import load_subject, run_recipe
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.lines import dashed, nearest_pairs
@@ -84,7 +85,10 @@ def open_result(folder: Path) -> SlideView:
         If they are damaged or of another version of ifquant.
     """
     folder = Path(folder).resolve()
-    subject = with_leverage(load_subject(folder, run_recipe(folder.parent)), folder)
+    recipe = run_recipe(folder.parent)
+    with ThreadPoolExecutor(1) as pool:  # beside reading the outlines
+        leverage = pool.submit(leverage_column, folder, recipe)
+        subject = with_leverage(load_subject(folder, recipe), leverage.result())
     record: Any = storage.read_json(folder / "slide.json")
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)
