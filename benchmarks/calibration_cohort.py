@@ -38,7 +38,7 @@ Rows = np.ndarray
 SIZES = (6, 8, 12, 20)
 TAUS = (0.0, 0.15)
 """Standard deviation of the patients' true effects, Fisher's z."""
-POWER_SIZES = (6, 8, 10, 12, 16, 20)
+POWER_SIZES = (6, 8, 10, 12, 16)
 POOL = 200
 """Slides drawn for the mixed model, cells' bins and all."""
 
@@ -253,7 +253,7 @@ def power_figure(slides: dict[str, Rows], found: dict[tuple[str, float], list[fl
     colors = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")
     taus = list(dict.fromkeys(tau for _, tau in found))
     with rc_context(STYLE):
-        figure, axes = axes_grid(1, len(taus), width=8.4, height=2.9, sharey=True)
+        figure, axes = axes_grid(1, len(taus), width=9.6, height=2.9, sharey=True)
         for axis, tau in zip(axes, taus, strict=True):
             names = [name for name, spread in found if spread == tau]
             for name, color in zip(names, colors, strict=False):
@@ -263,7 +263,7 @@ def power_figure(slides: dict[str, Rows], found: dict[tuple[str, float], list[fl
             axis.set(title=f"patients differ by SD {tau:g}", xlabel="patients, one slide each", ylim=(0, 1), xticks=POWER_SIZES)
             axis.grid(color="#e4e6ea", lw=0.6)
         axes[0].set_ylabel("found at p ≤ 0.05 (sign-flip)")
-        axes[-1].legend(title="mean effect, Fisher's z", loc="lower right", bbox_to_anchor=(1.0, 0.08))
+        axes[-1].legend(title="mean effect, Fisher's z", loc="center left", bbox_to_anchor=(1.02, 0.5))
     path.write_bytes(figure_bytes(figure, path.suffix.removeprefix(".")))
 
 
