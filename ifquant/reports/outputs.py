@@ -60,10 +60,10 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
     _check(result)
     mark_unfinished(folder)
     channels = result.panel.indices
+    if threads < 2:
+        write_tables(result, folder)
     with result.ref.open() as slide, ThreadPoolExecutor(1) as beside:
-        tables = beside.submit(write_tables, result, folder)
-        if threads < 2:
-            tables.result()
+        tables = beside.submit(write_tables, result, folder) if threads > 1 else None
 
         def read(window: Window) -> NDArray[Any]:
             return slide.read(channels, window)
@@ -72,7 +72,8 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
         write_labels(result, folder, overview)
         storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
         storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
-        tables.result()
+        if tables is not None:
+            tables.result()
     row = summary_row(result)
     storage.write_json(folder / "slide.json", slide_record(result, row, _written(folder)))
     return row
