@@ -24,6 +24,11 @@ def signed_distance(level: NDArray[np.floating]) -> Field:
     Centers beside the zero level are moved onto it along the gradient. The exact Euclidean feature transform (columns first, then the lower
     envelope of each row: Meijster, Roerdink and Hesselink 2000) finds for every center the nearest of them, and the nearest of the moved
     points around it gives the distance.
+
+    Parameters
+    ----------
+    level : floating (Y, X)
+        Positive inside. The result has its shape.
     """
     level = np.ascontiguousarray(level, np.float32)
     number, n = _number_border(level)
@@ -37,6 +42,13 @@ def closed_level(level: NDArray[np.floating], radius: float) -> Field:
     """Close gaps up to twice `radius` wide: the level field of the outline moved out by `radius` and back in.
 
     The image continues by reflection, so that gaps towards its border close as well.
+
+    Parameters
+    ----------
+    level : floating (Y, X)
+        Positive inside. The result has its shape.
+    radius
+        In grid steps.
     """
     pad = [min(int(np.ceil(radius)) + 2, n) for n in level.shape]
     moved = signed_distance(np.pad(level, [(p, p) for p in pad], mode="symmetric"))
