@@ -76,8 +76,9 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def tiles_done(out: Path) -> int:
-    return len(list(out.glob("*/.unfinished/*/tiles/*.npz")))
+def tiles_done(out: Path, slide: str = "*") -> int:
+    """How many tiles are finished; a file still being written has a name that begins with a dot (and a glob's * takes it)."""
+    return sum(not path.name.startswith(".") for path in out.glob(f"{slide}/.unfinished/*/tiles/*.npz"))
 
 
 def slides_done(out: Path) -> int:

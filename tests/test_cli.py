@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from killed_runs import tiles_done
 from point_cohorts import write_cohort
 from tissue import PANELS, simulated, write_slide
 
@@ -132,7 +133,7 @@ def test_interrupts_exit_with_their_codes_and_can_go_on(folder: Path, tmp_path: 
     command = [sys.executable, "-m", "ifquant.cli", "run", "-r", "recipe.toml", "a.ome.tif", "-o", str(tmp_path), "--tile-size", "64"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ}) as running:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("a/.unfinished/*/tiles/*.npz")) and running.poll() is None and time.monotonic() < deadline:
+        while not tiles_done(tmp_path) and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         running.send_signal(sent)
         _, errors = running.communicate(timeout=60)

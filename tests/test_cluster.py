@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dask_cluster import ROOT, Cluster, cluster
+from killed_runs import tiles_done
 from outputs_compared import same_outputs
 from tissue import PANELS, recipe_for, simulated, write_slide
 
@@ -45,10 +46,6 @@ def scheduler(tmp_path: Path) -> Iterator[Cluster]:
     folder.mkdir()
     with cluster(folder) as made:
         yield made
-
-
-def tiles_done(out: Path) -> int:
-    return len(list(out.glob("*/.unfinished/*/tiles/*.npz")))
 
 
 def test_a_worker_killed_in_the_middle_changes_no_bit(
