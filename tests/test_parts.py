@@ -10,7 +10,8 @@ from ifquant.base.tiles import Window, cores
 from ifquant.cells.cells import numbered_by_anchor
 from ifquant.errors import TileError
 from ifquant.pipeline import maps as stored
-from ifquant.pipeline.parts import TilePart, assemble
+from ifquant.pipeline.assembled import assemble
+from ifquant.pipeline.parts import TilePart
 
 
 def test_maps_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
@@ -40,12 +41,12 @@ def part_of(labels: np.ndarray, core: Window, rng: np.random.Generator) -> TileP
     return TilePart(core, table, runs.take(np.arange(0, len(ids))), runs, 3)
 
 
-def test_parts_in_any_order_give_the_table_in_raster_order_of_anchors() -> None:
+def test_parts_in_any_order_give_the_table_in_raster_order_of_anchors(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     labels, _ = numbered_by_anchor(np.kron(rng.permutation(12 * 15).reshape(12, 15), np.ones((5, 4), np.int32)))
     tiles = [part_of(labels, core, rng) for core in [*cores(labels.shape, 64), Window(500, 500, 600, 600)]]
     for _ in range(3):
-        whole = assemble([tiles[i] for i in rng.permutation(len(tiles))])
+        whole = assemble([tiles[i] for i in rng.permutation(len(tiles))], tmp_path)
         n = len(whole.table["id"])
         assert n == labels.max()
         assert whole.table["id"].tolist() == list(range(1, n + 1))
@@ -53,6 +54,6 @@ def test_parts_in_any_order_give_the_table_in_raster_order_of_anchors() -> None:
         for runs in (whole.nuclei, whole.cells):
             np.testing.assert_array_equal(paint(runs, np.arange(1, n + 1), Window(0, 0, *labels.shape)), labels)
     with pytest.raises(TileError, match="two tiles own the same cell"):
-        assemble([tiles[0], tiles[0]])
-    nothing = assemble([TilePart.empty(Window(0, 0, 64, 64))])
+        assemble([tiles[0], tiles[0]], tmp_path)
+    nothing = assemble([TilePart.empty(Window(0, 0, 64, 64))], tmp_path)
     assert (nothing.table, len(nothing.cells)) == ({}, 0)

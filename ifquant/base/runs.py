@@ -88,15 +88,14 @@ def concatenate(parts: Sequence[CellRuns]) -> CellRuns:
     )
 
 
-def empty_runs(lengths: NDArray[np.integer]) -> CellRuns:
-    """Make room for objects with these numbers of runs; `put_runs` fills it."""
-    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
-    return CellRuns(offsets, *(np.empty(offsets[-1], np.int32) for _ in range(3)))
+def put_runs(target: CellRuns, places: NDArray[np.integer], objects: CellRuns, after: NDArray[np.integer] | None = None) -> None:
+    """Write all runs of `objects` in place: object `i` becomes object ``places[i]`` of `target`, which has room for it.
 
-
-def put_runs(target: CellRuns, places: NDArray[np.integer], objects: CellRuns) -> None:
-    """Write all runs of `objects` in place: object `i` becomes object ``places[i]`` of `target`, which has room for it."""
+    With `after` (as long as `places`) they come after that many runs the object has already.
+    """
     shift = target.offsets[:-1][places] - objects.offsets[:-1]
+    if after is not None:
+        shift += after
     at = np.repeat(shift, np.diff(objects.offsets)) + np.arange(len(objects.y))
     target.y[at], target.x0[at], target.x1[at] = objects.y, objects.x0, objects.x1
 

@@ -15,9 +15,10 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -108,6 +109,25 @@ def flush_folder(folder: PathLike) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unnamed_file(folder: PathLike, size: int) -> Iterator[IO[bytes]]:
+    """Give a file of `size` bytes of zeros on a folder's disk, all of it reserved; it has no name, so that nothing can be left over.
+
+    On Windows, where files in use cannot be left behind without a name, it lies in the system's folder for such files.
+    """
+    with writing(folder):
+        before_mutation("create", os.fspath(folder))
+        with tempfile.TemporaryFile(dir=folder if os.name != "nt" else None) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                block = bytes(min(size, 1 << 24))
+                for start in range(0, size, len(block)):
+                    file.write(block[: size - start])
+                file.flush()
+            yield file
 
 
 # ---- whole files -------------------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +16,12 @@ _ROWS = 1 << 17
 
 
 def write_parquet(
-    table: pd.DataFrame, final: PathLike, columns: Mapping[str, Mapping[str, str]] | None = None, metadata: Mapping[str, str] | None = None
+    table: pd.DataFrame,
+    final: PathLike,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    after_block: Callable[[], object] | None = None,
 ) -> None:
     """Write a table atomically and check its row count.
 
@@ -25,6 +30,7 @@ def write_parquet(
     table : the index is not kept. Equal tables give equal bytes.
     columns : per column name, key > text (unit, meaning) for the field's Parquet metadata.
     metadata : key > text for the file.
+    after_block : called after each block of rows (to let go of its memory).
     """
     columns = columns or {}
     blocks = [table.iloc[start : start + _ROWS] for start in range(0, max(len(table), 1), _ROWS)]
@@ -38,6 +44,8 @@ def write_parquet(
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             for block in blocks:
                 writer.write_table(pa.Table.from_pandas(block, preserve_index=False).cast(schema))
+                if after_block is not None:
+                    after_block()
         rows = pq.read_metadata(part).num_rows
         if rows != len(table):
             raise OSError(f"{rows} of {len(table)} rows arrived")
@@ -51,9 +59,16 @@ def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
     }
 
 
-def write_csv(table: pd.DataFrame, final: PathLike) -> None:
-    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing."""
-    write_blocks(final, (text.encode() for text in csv_text(table)))
+def write_csv(table: pd.DataFrame, final: PathLike, *, after_block: Callable[[], object] | None = None) -> None:
+    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing. `after_block` as in `write_parquet`."""
+
+    def blocks() -> Iterator[bytes]:
+        for text in csv_text(table):
+            yield text.encode()
+            if after_block is not None:
+                after_block()
+
+    write_blocks(final, blocks())
 
 
 def _encoded(texts: Mapping[str, str]) -> dict[bytes, bytes]:

@@ -17,6 +17,7 @@ from ifquant.base.runs import CellRuns
 from ifquant.classes.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import RequestError, SlideError
+from ifquant.pipeline.assembled import Assembled
 from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.pipeline import Measured
@@ -102,7 +103,8 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         If a gate needs a control region the slide does not have.
     """
     recipe, plan = prepared.recipe, prepared.plan
-    cells, nuclei, outlines = _analysed(prepared, measured)
+    found = _analysed(prepared, measured)
+    cells, nuclei, outlines = _columns(prepared, found), found.nuclei, found.cells
     n = len(outlines)
     cells["flags"] = cells["flags"] | encode_flags(
         n, {"outside_tissue": ~measured.calibration.tissue.contains(cells["y_px"], cells["x_px"])}
@@ -124,6 +126,7 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         tissue=measured.calibration.tissue,
         of=table.proximity_phenotypes(recipe),
     )
+    found.scratch.let_go()
     region = _tumor_region(prepared, outlines, codes, names)
     depth = region.signed_distance_um(cells["x_um"], cells["y_um"]) if region is not None else np.full(n, np.nan)
     values = {**cells, **classes, **near, "phenotype": codes, "tumor_region_distance_um": depth, "cell_id": np.arange(1, n + 1)}
@@ -156,24 +159,27 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         ),
         overview=measured.overview,
         digests=digests,
+        scratch=found.scratch,
     )
 
 
-def _analysed(prepared: Prepared, measured: Measured) -> tuple[dict[str, NDArray[Any]], CellRuns, CellRuns]:
-    """Cells whose centroid lies in the regions to analyse; typed columns also when there is none."""
-    cells = dict(measured.cells.table)
-    if not cells:
-        kinds = {column.name: column.dtype for column in table.cell_columns(prepared.recipe)}
-        cells = {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
-        return cells, CellRuns.empty(), CellRuns.empty()
-    drawn = prepared.regions
-    if drawn is None:
-        return cells, measured.cells.nuclei, measured.cells.cells
-    keep = ~drawn.contains("exclude", cells["y_px"], cells["x_px"])
+def _analysed(prepared: Prepared, measured: Measured) -> Assembled:
+    """Cells whose centroid lies in the regions to analyse."""
+    cells, drawn = measured.cells, prepared.regions
+    if drawn is None or not cells.table:
+        return cells
+    keep = ~drawn.contains("exclude", cells.table["y_px"], cells.table["x_px"])
     if drawn.include is not None:
-        keep &= drawn.contains("include", cells["y_px"], cells["x_px"])
-    kept = np.flatnonzero(keep)
-    return {name: column[kept] for name, column in cells.items()}, measured.cells.nuclei.take(kept), measured.cells.cells.take(kept)
+        keep &= drawn.contains("include", cells.table["y_px"], cells.table["x_px"])
+    return cells.take(np.flatnonzero(keep), prepared.folder)
+
+
+def _columns(prepared: Prepared, found: Assembled) -> dict[str, NDArray[Any]]:
+    """Measured columns; typed also when there is no cell."""
+    if found.table:
+        return dict(found.table)
+    kinds = {column.name: column.dtype for column in table.cell_columns(prepared.recipe)}
+    return {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
 
 
 def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]) -> TumorRegion | None:
@@ -186,8 +192,13 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
     target = table.proximity_pair(plan.recipe)[1]
     if target is None:
         return None
-    tumor = outlines.take(np.flatnonzero(codes == names.index(target)))
-    return tumor_region_of_cells(tumor, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um, options=plan.recipe.proximity)
+    return tumor_region_of_cells(
+        outlines,
+        of=codes == names.index(target),
+        image_shape=plan.image_shape,
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.proximity,
+    )
 
 
 def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:

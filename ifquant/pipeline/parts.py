@@ -1,11 +1,11 @@
-"""What one tile leaves for the assembly: rows and geometry of the cells it owns, as one .npz file (zip members carry a CRC)."""
+"""What one tile leaves for `assembled`: rows and geometry of the cells it owns, as one .npz file (zip members carry a CRC)."""
 
 from __future__ import annotations
 
 import logging
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.runs import CellRuns, empty_runs, put_runs
+from ifquant.base.runs import CellRuns
 from ifquant.base.tiles import Window
 from ifquant.errors import TileError
 from ifquant.files import storage
@@ -84,56 +84,3 @@ def load_part(path: Path) -> dict[str, NDArray[Any]] | None:
         logger.warning("%s is damaged (%s); it is computed again", path, error)
         storage.remove(path)
         return None
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """All cells of a slide in the order of their ids (raster order of anchors)."""
-
-    table: dict[str, NDArray[Any]]
-    nuclei: CellRuns
-    cells: CellRuns
-    orphan_px: int
-
-
-def assemble(parts: Sequence[TilePart]) -> Assembled:
-    """Put the parts of all tiles together; the result does not depend on their order.
-
-    Parameters
-    ----------
-    parts
-        Gone through twice, one at a time: a sequence that reads them from disk keeps one in memory beside the result.
-
-    Raises
-    ------
-    TileError
-        If two tiles own the same cell: a bug, never silently merged.
-    """
-    orphan_px, kinds = 0, {}
-    anchors: list[NDArray[np.int64]] = []
-    lengths: dict[str, list[NDArray[np.int64]]] = {"nuclei": [], "cells": []}
-    for part in parts:
-        orphan_px += part.orphan_px
-        if len(part.cells):
-            kinds = {name: column.dtype for name, column in part.table.items()}
-            anchors.append(np.asarray(part.table["anchor_y_px"], np.int64) << 32 | np.asarray(part.table["anchor_x_px"], np.int64))
-            lengths["nuclei"].append(np.diff(part.nuclei.offsets))
-            lengths["cells"].append(np.diff(part.cells.offsets))
-    if not anchors:
-        return Assembled({}, CellRuns.empty(), CellRuns.empty(), orphan_px)
-    order = np.argsort(np.concatenate(anchors), kind="stable")
-    if (np.diff(np.concatenate(anchors)[order]) == 0).any():
-        raise TileError("two tiles own the same cell; please report this with the slide's size and the tile size used.")
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    table = {name: np.empty(len(order), kind) for name, kind in kinds.items()}
-    nuclei, cells = (empty_runs(np.concatenate(lengths[kind])[order]) for kind in ("nuclei", "cells"))
-    start = 0
-    for part in parts:
-        here = places[start : start + len(part.cells)]
-        start += len(here)
-        for name, column in part.table.items() if len(here) else ():
-            table[name][here] = column
-        put_runs(nuclei, here, part.nuclei)
-        put_runs(cells, here, part.cells)
-    return Assembled(table, nuclei, cells, orphan_px)

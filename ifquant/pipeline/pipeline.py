@@ -23,9 +23,10 @@ from ifquant.calibration.calibrate import Calibration, HistogramPart, SlideHisto
 from ifquant.files import storage
 from ifquant.nuclei import labels_input
 from ifquant.nuclei.segment import Segmenter, make_cell_segmenter, make_segmenter
+from ifquant.pipeline.assembled import Assembled, assemble
 from ifquant.pipeline.execution import Execution, run_tasks
 from ifquant.pipeline.masks import MaskFiles, Masks, look_at
-from ifquant.pipeline.parts import Assembled, TilePart, assemble, load_arrays, load_part, save_part
+from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
 from ifquant.pipeline.tile import MapTask, SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.stack import Stack, StackBuilder, reduced, step_for
@@ -175,7 +176,7 @@ def measure_slide(
     stage("tiles", compute_tile, [TileTask(shared, core) for core in tiles])
     close_slide()
     warnings = masks.objects.warnings() if masks is not None else ()
-    return Measured(calibration, assemble(_Parts(shared, tiles)), tuple(tiles), warnings, overview)
+    return Measured(calibration, assemble(_Parts(shared, tiles), work), tuple(tiles), warnings, overview)
 
 
 def _calibrated(

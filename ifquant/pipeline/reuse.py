@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ifquant.base.flags import measured_flags
-from ifquant.base.runs import CellRuns, concatenate, runs_of
+from ifquant.base.runs import CellRuns, put_runs, runs_of
+from ifquant.base.table import GROWTH_CLASSES
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
 from ifquant.files import storage
-from ifquant.pipeline.parts import Assembled
-from ifquant.slides.omezarr import read_labels
+from ifquant.pipeline.assembled import KINDS, Assembled
+from ifquant.slides.omezarr import open_labels
 
 BAND_PX = 1024
 WORK = ".unfinished"
@@ -54,26 +56,62 @@ def cells_of(folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int
         Columns to take from cells.parquet: those measured, not those a gate decides.
     """
     try:
-        table = pd.read_parquet(folder / "cells.parquet", columns=list(columns))
-        ids = np.arange(1, len(table) + 1)
-        nuclei, cells = (runs_of_labels(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in ("nuclei", "cells"))
+        with pq.ParquetFile(folder / "cells.parquet") as file:
+            n = file.metadata.num_rows
+            ids = np.arange(1, n + 1)
+            bands = {kind: _Bands(folder / "labels.ome.zarr", kind, ids, image_shape) for kind in KINDS}
+            kinds = {name: column.dtype for name, column in _measured(file.schema_arrow.empty_table(), columns).items()}
+            whole = Assembled.room(folder, kinds, {kind: found.lengths for kind, found in bands.items()}, orphan_px)
+            start = 0
+            for batch in file.iter_batches(columns=list(columns)):
+                for name, values in _measured(pa.Table.from_batches([batch]), columns).items():
+                    whole.table[name][start : start + len(batch)] = values
+                start += len(batch)
+                whole.scratch.let_go()
     except (OSError, ValueError, KeyError, IfquantError):
         return None
-    values = {name: table[name].to_numpy() for name in columns if name != "growth_class"}
+    bands["nuclei"].put(whole.nuclei)
+    bands["cells"].put(whole.cells)
+    whole.scratch.let_go()
+    return whole
+
+
+def _measured(table: pa.Table, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Columns of a part of cells.parquet as a tile gives them: flags of measuring alone, codes instead of names."""
+    frame = table.to_pandas()
+    values = {name: frame[name].to_numpy() for name in columns if name != "growth_class"}
     values["flags"] = measured_flags(values["flags"])
-    values["growth_class"] = table["growth_class"].cat.codes.to_numpy().astype(np.uint8)
-    return Assembled(values, nuclei, cells, orphan_px)
+    values["growth_class"] = frame["growth_class"].cat.set_categories(GROWTH_CLASSES).cat.codes.to_numpy().astype(np.uint8)
+    return values
 
 
 def runs_of_labels(store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> CellRuns:
     """Outlines of the objects `ids` of labels.ome.zarr."""
-    height, width = image_shape
-    bands = []
-    for y in range(0, height, BAND_PX):
-        window = Window(y, 0, min(y + BAND_PX, height), width)
-        bands.append(runs_of(read_labels(store, kind, window), ids, (y, 0)))
-    whole = concatenate(bands)
-    n = len(ids)
-    order = (np.arange(len(bands))[None, :] * n + np.arange(n)[:, None]).ravel()  # object 0 of every band, object 1 of every band, ...
-    pieces = whole.take(order)
-    return CellRuns(pieces.offsets[:: len(bands)], pieces.y, pieces.x0, pieces.x1)
+    bands = _Bands(store, kind, ids, image_shape)
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(bands.lengths)))
+    whole = CellRuns(offsets, *(np.empty(offsets[-1], np.int32) for _ in range(3)))
+    bands.put(whole)
+    return whole
+
+
+class _Bands:
+    """Runs of the objects of a label image, found band by band: how many each has, then the runs themselves."""
+
+    def __init__(self, store: Path, kind: str, ids: NDArray[np.int64], image_shape: tuple[int, int]) -> None:
+        height, width = image_shape
+        self.lengths = np.zeros(len(ids), np.int64)
+        self._found: list[tuple[NDArray[np.int64], CellRuns]] = []
+        with open_labels(store, kind) as labels:
+            for y in range(0, height, BAND_PX):
+                runs = runs_of(labels.read([0], Window(y, 0, min(y + BAND_PX, height), width))[0], ids, (y, 0))
+                here = np.flatnonzero(np.diff(runs.offsets))
+                self.lengths[here] += np.diff(runs.offsets)[here]
+                self._found.append((here, CellRuns(np.append(runs.offsets[here], runs.offsets[-1]), runs.y, runs.x0, runs.x1)))
+
+    def put(self, target: CellRuns) -> None:
+        """Put the runs into `target`, which has room for `lengths`; they are given up here."""
+        before = np.zeros(len(self.lengths), np.int64)
+        for here, runs in self._found:
+            put_runs(target, here, runs, before[here])
+            before[here] += np.diff(runs.offsets)
+        self._found.clear()

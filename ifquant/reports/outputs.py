@@ -6,7 +6,7 @@ slide.json is removed first and written last: a folder without it is unfinished,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -71,6 +71,7 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
         overview = result.overview if result.overview is not None else overlay.read_overview(result, read)
         write_labels(result, folder, overview)
         storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
+        result.let_go()
         storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
         if tables is not None:
             tables.result()
@@ -95,10 +96,11 @@ def write_tables(result: SlideResult, folder: Path) -> None:
 def write_cells(result: SlideResult, folder: Path) -> None:
     """Write cells.parquet with unit and meaning of each column and, if wanted, cells.csv."""
     columns = cell_columns(result.recipe)
-    table_files.write_parquet(result.table, folder / "cells.parquet", parquet_metadata(columns), {"ifquant.slides.slide": result.name})
+    metadata = {"ifquant.slides.slide": result.name}
+    table_files.write_parquet(result.table, folder / "cells.parquet", parquet_metadata(columns), metadata, after_block=result.let_go)
     csv = folder / "cells.csv"
     if result.recipe.outputs.csv and len(result.table) <= MAX_CSV_CELLS:
-        table_files.write_csv(safe_for_spreadsheets(result.table), csv)
+        table_files.write_csv(safe_for_spreadsheets(result.table), csv, after_block=result.let_go)
     elif csv.exists():
         with storage.writing(csv):
             storage.remove(csv)
@@ -126,7 +128,7 @@ def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
         creator=f"ifquant {provenance.versions()['ifquant']}",
     ) as writer:
         for name, runs in (("nuclei", result.nuclei), ("cells", result.cells)):
-            painter = _Painter(runs, ids)
+            painter = _Painter(runs, ids, result.let_go)
             writer.write(name, painter.paint)
         colors = tuple(shown.get(name, "#808080") for name in names)
         writer.write_display(Display(overview.pixels, float(overview.step), names, colors, ((0.0, 255.0),) * len(names), DISPLAY_TEXT))
@@ -135,8 +137,8 @@ def write_labels(result: SlideResult, folder: Path, overview: Stack) -> None:
 class _Painter:
     """Paints windows in raster order, looking only at objects near the window's rows."""
 
-    def __init__(self, runs: CellRuns, ids: NDArray[np.uint32]) -> None:
-        self._runs, self._ids = runs, ids
+    def __init__(self, runs: CellRuns, ids: NDArray[np.uint32], after_band: Callable[[], object]) -> None:
+        self._runs, self._ids, self._after_band = runs, ids, after_band
         self._boxes = runs.bounding_boxes
         self._band = (-1, -1)
 
@@ -146,6 +148,7 @@ class _Painter:
             self._band = (window.y0, window.y1)
             near = np.flatnonzero((self._boxes[:, 0] < window.y1) & (self._boxes[:, 2] > window.y0))
             self._near, self._near_ids = self._runs.take(near), self._ids[near]
+            self._after_band()
         return paint(self._near, self._near_ids, window)
 
 

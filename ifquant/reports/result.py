@@ -12,6 +12,7 @@ from ifquant.base.runs import CellRuns
 from ifquant.calibration.calibrate import Calibration
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import SlideError
+from ifquant.files.scratch import Scratch
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.stack import Stack
 from ifquant.slides.panel import Panel
@@ -48,6 +49,8 @@ class SlideResult:
         Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
     review
         Results after review only: what was decided and applied. The table's ids then ascend with gaps.
+    scratch
+        Keeps table and geometry on the disk, if they are not in memory.
     """
 
     name: str
@@ -69,6 +72,12 @@ class SlideResult:
     overview: Stack | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     review: Mapping[str, Any] | None = None
+    scratch: Scratch | None = None
+
+    def let_go(self) -> None:
+        """Give the memory of table and geometry back to the system where they are kept on the disk: after each look at all of them."""
+        if self.scratch is not None:
+            self.scratch.let_go()
 
     @property
     def pixel_size_um(self) -> float:

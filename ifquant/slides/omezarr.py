@@ -10,13 +10,16 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ifquant.base.tiles import Window
 from ifquant.slides.byte_cache import ByteCache
 from ifquant.slides.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
+
+if TYPE_CHECKING:
+    from ifquant.slides.slide import Slide
 
 CACHE_BYTES = 96 << 20
 CHUNK_MANIFEST = "ifquant-chunks.json"
@@ -111,17 +114,22 @@ class OmeZarrReader:
         return found
 
 
-def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
-    """Labels (Y, X) uint32 of a window from `labels/<name>` of a store ifquant wrote.
+def open_labels(store: str | os.PathLike[str], name: str) -> Slide:
+    """Open `labels/<name>` of a store ifquant wrote, as an image of one channel, uint32.
 
     Raises
     ------
     UnreadableImage
-        If chunks are missing or damaged, or the label image does not exist.
+        If the label image does not exist; when it is read, if chunks are missing or damaged.
     """
     from ifquant.slides.slide import SlideRef
 
-    with SlideRef((os.path.join(store, "labels", name),)).open() as slide:
+    return SlideRef((os.path.join(store, "labels", name),)).open()
+
+
+def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
+    """Labels (Y, X) uint32 of one window; see `open_labels`."""
+    with open_labels(store, name) as slide:
         pixels: Array = slide.read([0], window)[0]
         return pixels
 

@@ -40,24 +40,39 @@ class TumorRegion:
 
     Attributes
     ----------
-    level : float32 (My, Mx)
-        Positive at grid centers inside; the border is its zero level, interpolated between centers.
+    field_um : float32 (My, Mx)
+        Signed distance of each grid center to the border in um, negative inside (-0.0 included); the border runs between centers, where it
+        interpolates to 0. Nothing else is kept: on whole slides each array of this size takes hundreds of megabytes.
     step_px, image_shape, pixel_size_um
         The grid; its last row and column are cut by the image border (Y, X).
     origin
         "tumor cells" or "regions".
     """
 
-    level: Field
+    field_um: Field
     step_px: int
     image_shape: tuple[int, int]
     pixel_size_um: float
     origin: str
 
-    @cached_property
+    @classmethod
+    def within(cls, level: Field, step_px: int, image_shape: tuple[int, int], pixel_size_um: float, origin: str) -> TumorRegion | None:
+        """Make the region where `level` (My, Mx) is positive; None where it nowhere is."""
+        if not (level > 0).any():
+            return None
+        field = signed_distance(level)
+        field *= np.float32(step_px * pixel_size_um)
+        return cls(field, step_px, image_shape, pixel_size_um, origin)
+
+    @property
     def mask(self) -> NDArray[np.bool_]:
         """Grid cells whose center is inside, bool (My, Mx)."""
-        return np.asarray(self.level > 0)
+        return np.asarray(np.signbit(self.field_um))
+
+    @cached_property
+    def fills_image(self) -> bool:
+        """Whether the region has no border."""
+        return bool(self.mask.all())
 
     @property
     def area_mm2(self) -> float:
@@ -75,19 +90,10 @@ class TumorRegion:
             area_px += int(heights[rows] @ both.astype(np.int64) @ widths)
         return area_px * self.pixel_size_um**2 / 1e6
 
-    @cached_property
-    def field_um(self) -> Field | None:
-        """Signed distance of each grid center to the border in um, negative inside; None when the region fills the image."""
-        if self.mask.all():
-            return None
-        field = signed_distance(self.level)
-        field *= np.float32(self.step_px * self.pixel_size_um)
-        return field
-
     def signed_distance_um(self, x_um: ArrayLike, y_um: ArrayLike) -> Floats:
         """Distance of points (um) to the region's border, negative inside; nan when the region fills the image (it has no border there)."""
         x, y = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64)
-        if self.field_um is None:
+        if self.fills_image:
             return np.full(x.shape, np.nan)
         step_um = self.step_px * self.pixel_size_um
         return np.asarray(ndimage.map_coordinates(self.field_um, [y / step_um - 0.5, x / step_um - 0.5], order=1, mode="nearest"))
@@ -97,7 +103,7 @@ class TumorRegion:
         """Closed outlines (k, 2) as x, y in um, of the region and of its holes, closed along the image border."""
         height_um, width_um = (v * self.pixel_size_um for v in self.image_shape)
         step_um = self.step_px * self.pixel_size_um
-        if self.field_um is None:
+        if self.fills_image:
             corners = [(0.0, 0.0), (width_um, 0.0), (width_um, height_um), (0.0, height_um), (0.0, 0.0)]
             return (np.array(corners),)
         rings = []
@@ -122,14 +128,21 @@ class TumorRegion:
 
 
 def tumor_region_of_cells(
-    runs: CellRuns, *, image_shape: tuple[int, int], pixel_size_um: float, options: Proximity | None = None
+    runs: CellRuns,
+    *,
+    of: NDArray[np.bool_] | None = None,
+    image_shape: tuple[int, int],
+    pixel_size_um: float,
+    options: Proximity | None = None,
 ) -> TumorRegion | None:
     """Find the region that tumor cells form: grid cells they cover to half, gaps closed, small islands and holes ignored.
 
     Parameters
     ----------
     runs
-        Geometry of the tumor cells only (``cells.take(is_tumor)``).
+        Geometry of n cells.
+    of : bool (n,)
+        Which of them are tumor cells; default all.
     image_shape
         (Y, X) in px.
     pixel_size_um
@@ -144,7 +157,8 @@ def tumor_region_of_cells(
     options = options or Proximity()
     step = grid_step_px(GRID_UM, pixel_size_um)
     level = np.zeros(grid_shape(image_shape, step), np.float32)
-    _cover(runs.y, runs.x0, runs.x1, step, level)
+    chosen = np.ones(len(runs), np.bool_) if of is None else np.ascontiguousarray(of)
+    _cover(chosen, runs.offsets, runs.y, runs.x0, runs.x1, step, level)
     for axis, size in enumerate(level.shape):
         edges = np.minimum(np.arange(size + 1) * step, image_shape[axis])
         level /= np.expand_dims(np.diff(edges).astype(np.float32), 1 - axis)
@@ -154,7 +168,7 @@ def tumor_region_of_cells(
     step_um = step * pixel_size_um
     level = closed_level(level, options.region_close_um / 2 / step_um)
     level = _without_small_parts(level, options.region_min_area_um2 / step_um**2)
-    return TumorRegion(level, step, image_shape, pixel_size_um, "tumor cells") if (level > 0).any() else None
+    return TumorRegion.within(level, step, image_shape, pixel_size_um, "tumor cells")
 
 
 def tumor_region_of_mask(
@@ -171,7 +185,7 @@ def tumor_region_of_mask(
         raise RequestError(f"tumor mask has shape {mask.shape}; expected {grid_shape(image_shape, step_px)} for a grid of {step_px} px.")
     level = ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest", truncate=4.0)  # without the stairs of the grid
     level -= np.float32(0.5)
-    return TumorRegion(level, step_px, image_shape, pixel_size_um, origin) if (level > 0).any() else None
+    return TumorRegion.within(level, step_px, image_shape, pixel_size_um, origin)
 
 
 def _closed_contours(field: Field) -> list[Floats]:
@@ -211,11 +225,10 @@ def margin_bands(
     if len(edges) < 2 or np.any(np.diff(edges) <= 0):
         raise RequestError(f"margin_um is {list(edges_um)}; expected at least two ascending distances in um.")
     table = pd.DataFrame({"from_um": edges[:-1], "to_um": edges[1:]})
-    field = region.field_um
-    if field is None:
+    if region.fills_image:
         area_mm2 = np.zeros(len(edges) - 1)
     else:
-        area_px = _band_areas(field, region.step_px, *region.image_shape, tissue.mask, tissue.step_px, edges, _SUBSAMPLES)
+        area_px = _band_areas(region.field_um, region.step_px, *region.image_shape, tissue.mask, tissue.step_px, edges, _SUBSAMPLES)
         area_mm2 = area_px * region.pixel_size_um**2 / 1e6
     table["tissue_mm2"] = area_mm2
     x, y, code = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64), np.asarray(codes)
@@ -240,12 +253,14 @@ def _without_small_parts(level: Field, min_cells: float) -> Field:
 
 
 @njit(cache=True)
-def _cover(y, x0, x1, step, covered):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add the pixels of runs to the grid cells they lie in."""
-    for i in range(len(y)):
-        row = y[i] // step
-        for column in range(x0[i] // step, (x1[i] - 1) // step + 1):
-            covered[row, column] += min(x1[i], (column + 1) * step) - max(x0[i], column * step)
+def _cover(chosen, offsets, y, x0, x1, step, covered):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add the pixels of the chosen objects' runs to the grid cells they lie in."""
+    for k in range(len(chosen)):
+        if chosen[k]:
+            for i in range(offsets[k], offsets[k + 1]):
+                row = y[i] // step
+                for column in range(x0[i] // step, (x1[i] - 1) // step + 1):
+                    covered[row, column] += min(x1[i], (column + 1) * step) - max(x0[i], column * step)
 
 
 @njit(cache=True)

@@ -22,7 +22,7 @@ def read_cells(results: str | Path | Sequence[str | Path], columns: Sequence[str
     results
         Folder that `ifquant run` wrote, or several (a job array's). After an interrupted run, the slides finished so far.
     columns
-        Columns of cells.parquet to read; None: all. A million cells take about 200 MB with all columns of a five-channel panel, so name
+        Columns of cells.parquet to read; None: all. A million cells take about 700 MB with all columns of a five-channel panel, so name
         what you need of a large cohort.
 
     Returns
