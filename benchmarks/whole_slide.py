@@ -2,6 +2,7 @@
 
     python benchmarks/whole_slide.py --size 16384 --tissue 0.7
     python benchmarks/whole_slide.py --size 65536 --tissue 0.02 --method classical
+    python benchmarks/whole_slide.py --size 40960 --repeat 4096 --method classical        # 16 GB of pixels, two million cells
 
 The slide is simulated window by window (glass is constant) and written as a compressed OME-TIFF; it is kept with ``--slide``. The run is
 a process of its own, as a user starts it; the resident memory of its process tree is sampled ten times a second (pages that processes
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -81,15 +83,20 @@ def on_tissue(size: int, share: float) -> np.ndarray:
     return mask
 
 
-def write_slide(path: Path, size: int, share: float, seed: int) -> float:
-    """Write the slide, unless it is there; returns the share of its area that is tissue."""
+def write_slide(path: Path, size: int, share: float, seed: int, repeat: int | None = None) -> float:
+    """Write the slide, unless it is there; returns the share of its area that is tissue. With `repeat` (px) the same tissue comes again."""
     mask = on_tissue(size, share)
-    options = SimulationOptions(size=(size, size), seed=seed)
+    side = repeat or size
+    options = SimulationOptions(size=(side, side), seed=seed)
+
+    @lru_cache(maxsize=None if repeat else 1)
+    def tissue(y: int, x: int) -> np.ndarray:
+        return simulate_window(options, Window(y, x, min(y + BLOCK_PX, side), min(x + BLOCK_PX, side))).image
 
     def blocks() -> Iterator[tuple[Window, np.ndarray]]:
         for block in cores((size, size), BLOCK_PX):
             if mask[block.y0 // BLOCK_PX, block.x0 // BLOCK_PX]:
-                yield block, simulate_window(options, block).image
+                yield block, tissue(block.y0 % side, block.x0 % side)[:, : block.shape[0], : block.shape[1]]
             else:
                 yield block, np.full((len(CHANNELS), *block.shape), GLASS, np.uint16)
 
@@ -167,6 +174,7 @@ def main() -> None:
     parser.add_argument("--method", default="unet")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--no-mask", action="store_true", help="tissue.enabled = false: glass is computed like tissue")
+    parser.add_argument("--repeat", type=int, help="simulate only this many px a side, a multiple of 1024, and repeat them")
     parser.add_argument("--slide", type=Path, help="make the slide here and keep it; used as it is when it exists")
     parser.add_argument("--out", type=Path, default=Path("memory"), help="start of the names of the table and the plot")
     options = parser.parse_args()
@@ -174,7 +182,7 @@ def main() -> None:
         root = Path(folder)
         slide = options.slide or root / "slide.ome.tif"
         started = time.process_time()
-        share = write_slide(slide, options.size, options.tissue, seed=7)
+        share = write_slide(slide, options.size, options.tissue, seed=7, repeat=options.repeat)
         print(
             f"{slide.name}: {options.size} x {options.size} x 5 px, {share:.1%} tissue, {slide.stat().st_size / 1e9:.2f} GB on disk",
             flush=True,

@@ -33,6 +33,8 @@ _REQUEST = {
 _REASON = {errno.ENOSPC: "the disk is full", errno.EFBIG: "the file would be larger than allowed", errno.EMFILE: "too many open files"}
 if hasattr(errno, "EDQUOT"):
     _REASON[errno.EDQUOT] = "the disk quota is used up"
+ZEROS = 1 << 24
+"""Zeros written at once where a file's room cannot be reserved."""
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -123,7 +125,7 @@ def unnamed_file(folder: PathLike, size: int) -> Iterator[IO[bytes]]:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
-                block = bytes(min(size, 1 << 24))
+                block = bytes(min(size, ZEROS))
                 for start in range(0, size, len(block)):
                     file.write(block[: size - start])
                 file.flush()
