@@ -16,8 +16,9 @@ import ifquant
 from ifquant.base.tiles import Window, cores
 from ifquant.nuclei.segment import make_segmenter
 from ifquant.nuclei.unet import UNetSegmenter
-from ifquant.pipeline import pipeline, tile
+from ifquant.pipeline import pipeline
 from ifquant.pipeline.execution import Execution
+from ifquant.pipeline.plan import SlidePlan
 from ifquant.slides.slide import Slide
 
 HEIGHT, WIDTH = 1300, 1500
@@ -80,7 +81,7 @@ def test_skipping_glass_changes_nothing_for_any_tiling(
     assert set(small_lattice) <= looked_at
     if method == "unet":
         assert 0 < len(looked_at) < len(cores((HEIGHT, WIDTH), 256))
-    monkeypatch.setattr(tile.SlidePlan, "needs_maps", lambda *_: True)
+    monkeypatch.setattr(SlidePlan, "needs_maps", lambda *_: True)
     monkeypatch.setattr(type(pipeline.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window)
     table, other = run(slide, tmp_path / "nothing skipped", 600, method)
     pd.testing.assert_frame_equal(table, whole, check_exact=True)

@@ -193,7 +193,7 @@ def run_checked(needs: Needs, function: Callable[..., R], *args: Any, **kwargs: 
 def _checked(needs: Needs) -> tuple[str, ...]:
     """Check once per process and run; what an earlier run left open may be another file by now."""
     from ifquant.pipeline.execution import one_thread_per_library
-    from ifquant.pipeline.tile import close_slide
+    from ifquant.pipeline.plan import close_slide
 
     one_thread_per_library()
     close_slide()

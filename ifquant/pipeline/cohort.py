@@ -23,10 +23,10 @@ from ifquant.pipeline.execution import Execution, executor
 from ifquant.pipeline.finish import Cohort, finish_slide
 from ifquant.pipeline.job import SlideJob, find_jobs
 from ifquant.pipeline.models import fetch_models, models_used
+from ifquant.pipeline.plan import close_slide
 from ifquant.pipeline.prepare import Prepared, measured, prepare
 from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.reuse import WORK, finished, keep_for_resume
-from ifquant.pipeline.tile import close_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe
 from ifquant.recipes.recipe_resolve import resolved

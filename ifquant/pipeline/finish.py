@@ -21,8 +21,8 @@ from ifquant.pipeline.assembled import Assembled
 from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.pipeline import Measured
+from ifquant.pipeline.plan import open_slide
 from ifquant.pipeline.prepare import Prepared
-from ifquant.pipeline.tile import open_slide
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.result import SlideResult
 from ifquant.slides.regions import Regions

@@ -27,7 +27,8 @@ from ifquant.pipeline.assembled import Assembled, assemble
 from ifquant.pipeline.execution import Execution, run_tasks
 from ifquant.pipeline.masks import MaskFiles, Masks, look_at
 from ifquant.pipeline.parts import TilePart, load_arrays, load_part, save_part
-from ifquant.pipeline.tile import MapTask, SlidePlan, TileTask, close_slide, compute_maps, compute_tile, open_slide
+from ifquant.pipeline.plan import MapTask, SlidePlan, TileTask, close_slide, open_slide
+from ifquant.pipeline.tile import compute_maps, compute_tile
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.stack import Stack, StackBuilder, reduced, step_for
 from ifquant.slides.panel import Panel
