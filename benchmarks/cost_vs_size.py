@@ -4,7 +4,8 @@
 
 Slides are simulated with the same share of tissue at every size (three quarters) and kept in `--slides`. Every run is a process of its
 own, as a user starts it; one on a slide of 64 px tells what a run costs before it has anything to do. `--two-workers SIZE` also runs that
-size with two workers. Runs that `--out` already lists are not repeated; table and plot are made from all of them.
+size with two workers. Runs that `--out` already lists are not repeated; table and plot are made from all of them. Cost is taken to be
+linear, what a run costs whatever its size and so much for each megapixel: the table compares the megapixels of each doubling.
 """
 
 from __future__ import annotations
@@ -57,20 +58,36 @@ def run_once(slide: Path, method: str, workers: int, samples: Path | None) -> di
     return {"cells": cells, **{key: round(value, 2) for key, value in total.items()}}
 
 
+def linear(own: list[dict[str, Any]]) -> tuple[float, float]:
+    """CPU s whatever the size, and CPU s per megapixel, of the line through the smallest and the largest slide."""
+    first, last = own[0], own[-1]
+    per_mpx = (last["cpu_s"] - first["cpu_s"]) / (megapixels(last) - megapixels(first))
+    return first["cpu_s"] - per_mpx * megapixels(first), per_mpx
+
+
+def megapixels(row: dict[str, Any]) -> float:
+    return float(row["size"] ** 2 / 1e6)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """CPU seconds by size, without what an empty slide costs, and how they grow from one size to the next."""
-    lines = ["| method | side, px | cells | CPU s | wall s | peak MB | growth per pixel since the size before |", "|---" * 7 + "|"]
+    """CPU seconds by size; what each megapixel more cost since the size before, also as a share of that of the whole range."""
+    lines = ["| method | side, px | cells | CPU s | wall s | peak MB | CPU s for each Mpx more |", "|---" * 7 + "|"]
     for method in COLORS:
-        own = sorted((r for r in rows if r["method"] == method and r["workers"] == 1), key=lambda r: r["size"])
-        fixed = next((r["cpu_s"] for r in own if r["size"] == EMPTY_PX), 0.0)
+        every = sorted((r for r in rows if r["method"] == method and r["workers"] == 1), key=lambda r: r["size"])
+        own = [row for row in every if row["size"] > EMPTY_PX]
+        if not own:
+            continue
+        fixed, per_mpx = linear(own) if len(own) > 1 else (0.0, 0.0)
         before = None
-        for row in own:
+        for row in every:
             growth = ""
-            if before is not None and before["size"] > EMPTY_PX:
-                slope = np.log((row["cpu_s"] - fixed) / (before["cpu_s"] - fixed)) / np.log(row["size"] ** 2 / before["size"] ** 2)
-                growth = f"slope {slope:.2f}"
+            if before is not None:
+                slope = (row["cpu_s"] - before["cpu_s"]) / (megapixels(row) - megapixels(before))
+                growth = f"{slope:.2f} ({slope / per_mpx - 1:+.0%})"
             lines.append(_line(method, row, growth))
-            before = row
+            before = row if row in own else None
+        if len(own) > 1:
+            lines.append(f"| {method}: {fixed:.1f} CPU s, and {per_mpx:.2f} per Mpx |||||||")
         for row in (r for r in rows if r["method"] == method and r["workers"] > 1):
             one = next((r for r in own if r["size"] == row["size"]), None)
             share = f"wall {row['wall_s'] / one['wall_s']:.2f} of one worker's" if one else ""
@@ -84,21 +101,23 @@ def _line(name: str, row: dict[str, Any], more: str) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """CPU seconds against megapixels on log scales, with the fitted slope and a dotted line of slope 1."""
+    """CPU seconds against megapixels on log scales: measured, and the line of `linear`; slopes of the logarithms at each doubling."""
     with plt.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 160}):
-        figure, panel = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+        figure, panel = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         for method, color in COLORS.items():
-            own = sorted((r["size"], r["cpu_s"]) for r in rows if r["method"] == method and r["workers"] == 1)
-            fixed = dict(own).get(EMPTY_PX, 0.0)
-            sizes = np.array([size for size, _ in own if size > EMPTY_PX])
-            if len(sizes) < 2:
+            own = sorted((r for r in rows if r["method"] == method and r["workers"] == 1 and r["size"] > EMPTY_PX), key=lambda r: r["size"])
+            if len(own) < 2:
                 continue
-            x, y = sizes**2 / 1e6, np.array([cpu for size, cpu in own if size > EMPTY_PX]) - fixed
-            slope = np.polyfit(np.log(x), np.log(y), 1)[0]
-            panel.plot(x, y, "o-", color=color, label=f"{method}: slope {slope:.2f}, {y[-1] / x[-1]:.2f} s per Mpx, and {fixed:.1f} s")
-            panel.plot(x, y[0] * x / x[0], color=color, lw=0.6, ls=":")
+            fixed, per_mpx = linear(own)
+            x, y = np.array([megapixels(row) for row in own]), np.array([row["cpu_s"] for row in own])
+            panel.plot(x, y, "o", color=color, label=f"{method}: {fixed:.1f} s, and {per_mpx:.2f} s per Mpx")
+            grid = np.geomspace(x[0], x[-1], 100)
+            panel.plot(grid, fixed + per_mpx * grid, color=color, lw=0.8)
+            slopes = np.diff(np.log(y)) / np.diff(np.log(x))
+            for slope, at_x, at_y in zip(slopes, np.sqrt(x[1:] * x[:-1]), np.sqrt(y[1:] * y[:-1]), strict=True):
+                panel.annotate(f"{slope:.2f}", (at_x, at_y), xytext=(6, -9), textcoords="offset points", color=color, fontsize=7)
         panel.set(xscale="log", yscale="log", xlabel="megapixels (5 channels)", ylabel="CPU s of a whole run")
-        panel.set_title("ifquant run, 75 % tissue, less what an empty slide costs", fontsize=8, loc="left", fontweight="bold")
+        panel.set_title("ifquant run, 75 % tissue; small figures: slopes at each doubling", fontsize=8, loc="left", fontweight="bold")
         panel.legend(frameon=False)
         figure.savefig(path)
         plt.close(figure)
