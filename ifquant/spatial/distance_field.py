@@ -58,7 +58,7 @@ def closed_level(level: NDArray[np.floating], radius: float) -> Field:
     return np.ascontiguousarray(back[pad[0] : pad[0] + level.shape[0], pad[1] : pad[1] + level.shape[1]])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _number_border(level):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Give each center beside the zero level a number from 0 on, -1 elsewhere."""
     rows, columns = level.shape
@@ -85,7 +85,7 @@ def _slope(here, before, after):  # type: ignore[no-untyped-def]  # pragma: no c
     return 0.5 * (after - before)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _feet(level, number, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Points (n, 2) on the zero level, one for each border center; and the rows of the border centers, column by column."""
     rows, columns = level.shape
@@ -125,7 +125,7 @@ def _nearest_foot(number, feet, row, column, r, c, best):  # type: ignore[no-unt
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _distance_to_feet(level, number, feet, starts, listed):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Signed distance (Y, X) of every center to the nearest foot around the nearest border center."""
     rows, columns = level.shape

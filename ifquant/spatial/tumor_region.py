@@ -252,7 +252,7 @@ def _without_small_parts(level: Field, min_cells: float) -> Field:
     return level
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cover(chosen, offsets, y, x0, x1, step, covered):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add the pixels of the chosen objects' runs to the grid cells they lie in."""
     for k in range(len(chosen)):
