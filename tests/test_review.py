@@ -86,9 +86,8 @@ def inner(subject: Subject, phenotype: str | None = None) -> NDArray[np.int64]:
 
 def touching(subject: Subject, first: str, second: str) -> list[tuple[int, int]]:
     """Touching pairs of cells by phenotype."""
-    assert subject.cells is not None
     names = subject.table["phenotype"].astype(str).to_numpy()
-    i, j = touching_pairs(subject.cells)
+    i, j = touching_pairs(subject.outlines().all()[1])
     both = [(a, b) for a, b in zip(np.r_[i, j], np.r_[j, i], strict=True) if (names[a], names[b]) == (first, second)]
     return [(int(subject.ids[a]), int(subject.ids[b])) for a, b in both]
 

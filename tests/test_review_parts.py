@@ -23,6 +23,7 @@ from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.review.agreement import cohen_kappa, rate
 from ifquant.review.decisions import Source
+from ifquant.review.geometry import HeldGeometry
 from ifquant.review.outlines import Outlines, joined, parts_of_cut, polygon_of
 from ifquant.review.queue import QueueOptions, blind_names, blindable_markers, doubts, hidden_columns, make_queue
 from ifquant.review.subject import Subject
@@ -206,7 +207,7 @@ def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def outlines_of(seed: int) -> tuple[Outlines, int]:
     nuclei, cells = blobs(seed)
     ids = np.arange(1, int(nuclei.max()) + 1)
-    return Outlines(ids, runs_of(nuclei, ids), runs_of(cells, ids), SHAPE), len(ids)
+    return Outlines(ids, HeldGeometry(ids, runs_of(nuclei, ids), runs_of(cells, ids)), SHAPE), len(ids)
 
 
 def sound(outlines: Outlines) -> None:

@@ -177,7 +177,7 @@ def _apply(
         problems={name: log.problems for name, log in logs.items() if log.problems},
         judged=tuple(judgements(subject, name, log) for name, log in decisions.items()),
         overlays=(folder / "overlay.png", target / "overlay.png"),
-        subject=dataclasses.replace(subject, nuclei=None, cells=None),  # the report needs no outlines
+        subject=dataclasses.replace(subject, geometry=None),  # the report needs no outlines
     )
 
 

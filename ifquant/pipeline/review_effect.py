@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.pipeline.analyze_slide import backgrounds_of, kept_cells, measured_pairs, record_of
@@ -60,8 +62,13 @@ def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
     }
 
 
-def leverage_column(folder: Path, recipe: Recipe) -> NDArray[np.float64] | None:
+def leverage_column(folder: Path, recipe: Recipe, cells: pd.DataFrame | None = None) -> NDArray[np.float64] | None:
     """Give what every cell of cells.parquet adds to Fisher's z (n,), NaN where it is in no contact; None without [priming].
+
+    Parameters
+    ----------
+    cells
+        cells.parquet, where it was read before.
 
     Raises
     ------
@@ -70,16 +77,39 @@ def leverage_column(folder: Path, recipe: Recipe) -> NDArray[np.float64] | None:
     """
     if recipe.priming is None:
         return None
-    table = read_result(folder)
-    cells, asked = _asked(table, recipe)
+    table = read_result(folder, cells)
+    kept, asked = _asked(table, recipe)
     out = np.full(len(table.cells), np.nan)
-    out[np.isin(table.cells["cell_id"], cells["cell_id"])] = leverage(cells, **asked)
+    out[np.isin(table.cells["cell_id"], kept["cell_id"])] = leverage(kept, **asked)
     return out
 
 
-def with_leverage(subject: Subject, column: NDArray[np.float64] | None) -> Subject:
-    """Add `leverage_column` to a slide under review, by which its queue and a reviewer may sort; the same subject for None."""
-    return subject if column is None else replace(subject, columns={**subject.columns, LEVERAGE: column})
+def with_leverage(subject: Subject, column: NDArray[np.float64] | Future[NDArray[np.float64]] | None) -> Subject:
+    """Add `leverage_column` to a slide under review, by which its queue and a reviewer may sort; the same subject for None.
+
+    A column that is still being made is waited for when it is looked at.
+    """
+    return subject if column is None else replace(subject, columns=_Columns({**subject.columns, LEVERAGE: column}))
+
+
+class _Columns(Mapping[str, NDArray[Any]]):
+    """Columns by name, of which some may still be in the making."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any] | Future[NDArray[Any]]]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        column = self._columns[name]
+        return column.result() if isinstance(column, Future) else column
+
+    def __contains__(self, name: object) -> bool:  # that of Mapping would wait for the column
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def _asked(table: CellTable, recipe: Recipe) -> tuple[Any, dict[str, Any]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
@@ -16,7 +14,8 @@ from ifquant.classes.gates import FittedGate
 from ifquant.errors import IfquantError, RequestError, SlideError
 from ifquant.files import storage
 from ifquant.files.packing import unpacked
-from ifquant.pipeline.reuse import finished, runs_of_labels
+from ifquant.pipeline.reuse import finished
+from ifquant.pipeline.stored_geometry import StoredGeometry
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import from_canonical
 from ifquant.recipes.recipe_resolve import resolved
@@ -77,7 +76,7 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
         raise SlideError(f"{folder}: no finished slide (slide.json is not there or damaged); run ifquant run again.")
     try:
         calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
-        table = pd.read_parquet(folder / "cells.parquet")
+        table = pq.read_table(folder / "cells.parquet").to_pandas(split_blocks=True, self_destruct=True)
         image = record["input"]
         shape = int(image["shape"][1]), int(image["shape"][2])
         crop = image["crop"]
@@ -88,21 +87,16 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
             crop=None if crop is None else tuple(crop),
             versions={name: record["versions"][name] for name in ("ifquant", "algorithm")},
         )
-        nuclei = cells = None
-        if outlines:
-            ids = table["cell_id"].to_numpy(np.int64)
-            with ThreadPoolExecutor(2) as pool:  # most of the time is unpacking, which threads do side by side
-                nuclei, cells = pool.map(lambda kind: runs_of_labels(folder / "labels.ome.zarr", kind, ids, shape), ("nuclei", "cells"))
+        size = float(image["pixel_size_um"])
         return Subject(
             source=source,
             recipe=recipe,
             table=table,
             gates=tuple(_gate(gate) for gate in record["gates"]),
-            pixel_size_um=float(image["pixel_size_um"]),
+            pixel_size_um=size,
             image_shape=shape,
             tissue=calibration.tissue,
-            nuclei=nuclei,
-            cells=cells,
+            geometry=StoredGeometry(folder / "labels.ome.zarr", table, size, shape) if outlines else None,
             drawn_region=_drawn_region(record, shape),
         )
     except IfquantError:

@@ -154,9 +154,8 @@ class _Work:
     """Takes decisions one after the other."""
 
     def __init__(self, subject: Subject, new_ids: _NewIds, geometry: bool) -> None:
-        nuclei, cells = subject.outlines()
         self.subject, self.new_ids, self.geometry = subject, new_ids, geometry
-        self.outlines = Outlines(subject.ids, nuclei, cells, subject.image_shape)
+        self.outlines = Outlines(subject.ids, subject.outlines(), subject.image_shape)
         self.matcher = Matcher(subject, self.outlines, new_ids.of_logged)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         self.verdicts: dict[int, Verdict] = {}

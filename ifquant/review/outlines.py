@@ -19,13 +19,13 @@ from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.nuclei.label_polygons import of_geometries
 from ifquant.review.decisions import Polygon
+from ifquant.review.geometry import Geometry, Labels, centroid_of, first_px
 
-Labels = NDArray[np.int64]
 _EIGHT = np.ones((3, 3), np.bool_)
 
 
 class Outlines:
-    """Nuclei and cells of a slide under edits; `ids` name the objects of the runs, ascending.
+    """Nuclei and cells of a slide under edits; `ids` name the rows of the geometry, ascending.
 
     Attributes
     ----------
@@ -35,9 +35,8 @@ class Outlines:
         New cell > the cell of the original table whose growth class (and source label) it inherits.
     """
 
-    def __init__(self, ids: NDArray[np.int64], nuclei: CellRuns, cells: CellRuns, image_shape: tuple[int, int]) -> None:
-        self._ids, self._nuclei, self._cells, self._shape = ids, nuclei, cells, image_shape
-        self._boxes = cells.bounding_boxes
+    def __init__(self, ids: NDArray[np.int64], geometry: Geometry, image_shape: tuple[int, int]) -> None:
+        self._ids, self._geometry, self._shape = ids, geometry, image_shape
         self._edited: dict[int, tuple[CellRuns, CellRuns]] = {}
         self._hidden = np.zeros(len(ids), np.bool_)
         self._gone: dict[int, int] = {}
@@ -61,24 +60,24 @@ class Outlines:
         RequestError
             If there is no such cell (any more).
         """
-        if cell_id in self._edited:
-            return self._edited[cell_id]
-        row = self._row(cell_id)
-        if row is None or cell_id in self._gone:
-            raise RequestError(f"there is no cell {cell_id}")
-        return self._nuclei.take([row]), self._cells.take([row])
+        edited = self._edited.get(cell_id)
+        return self._geometry.of(self._unedited(cell_id)) if edited is None else edited
 
     def anchor(self, cell_id: int) -> tuple[int, int]:
         """First nucleus pixel (y, x) of a cell in raster order."""
-        nucleus, _ = self.of(cell_id)
-        return int(nucleus.y[0]), int(nucleus.x0[0])
+        edited = self._edited.get(cell_id)
+        return self._geometry.anchor(self._unedited(cell_id)) if edited is None else first_px(edited[0])
 
     def centroid_px(self, cell_id: int) -> tuple[float, float]:
         """Centroid (y, x) of a cell; the first pixel's center is at 0.5."""
-        cell = self.of(cell_id)[1]
-        size = (cell.x1 - cell.x0).astype(np.float64)
-        y, x = ((cell.y + 0.5) * size).sum() / size.sum(), ((cell.x0 + cell.x1) / 2 * size).sum() / size.sum()
-        return float(y), float(x)
+        edited = self._edited.get(cell_id)
+        return self._geometry.centroid_px(self._unedited(cell_id)) if edited is None else centroid_of(edited[1])
+
+    def _unedited(self, cell_id: int) -> int:
+        row = self._row(cell_id)
+        if row is None or cell_id in self._gone:
+            raise RequestError(f"there is no cell {cell_id}")
+        return row
 
     def box(self, cell_id: int) -> Window:
         """Bounding box of a cell."""
@@ -86,14 +85,15 @@ class Outlines:
 
     def painted(self, window: Window) -> tuple[Labels, Labels]:
         """Nuclei and cells of a window, each painted with its id."""
-        y0, x0, y1, x1 = self._boxes.T
-        met = np.flatnonzero((y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0) & ~self._hidden)
+        replaced, new = self._ids[self._hidden], np.array(list(self._edited), np.int64)
         out = []
-        for k, base in enumerate((self._nuclei, self._cells)):
-            edited = [(i, runs[k]) for i, runs in self._edited.items()]
-            runs = concatenate([base.take(met), *(r for _, r in edited)])
-            values = np.concatenate([self._ids[met], np.array([i for i, _ in edited], np.int64)])
-            out.append(paint(runs, values, window).astype(np.int64))
+        for k, labels in enumerate(self._geometry.painted(window)):
+            if len(replaced):
+                labels[np.isin(labels, replaced)] = 0
+            if len(new):
+                edited = paint(concatenate([runs[k] for runs in self._edited.values()]), new, window)
+                labels[edited > 0] = edited[edited > 0]
+            out.append(labels)
         return out[0], out[1]
 
     def merge(self, first: int, second: int, new_id: int) -> None:
@@ -171,8 +171,8 @@ class Outlines:
         kept = np.flatnonzero(~self._hidden)
         ids = np.concatenate([self._ids[kept], np.array(new, np.int64)])
         order = np.argsort(ids, kind="stable")
-        nuclei = concatenate([self._nuclei.take(kept), *(self._edited[i][0] for i in new)]).take(order)
-        cells = concatenate([self._cells.take(kept), *(self._edited[i][1] for i in new)]).take(order)
+        made = zip(self._geometry.all(), zip(*(self._edited[i] for i in new), strict=True) if new else ((), ()), strict=True)
+        nuclei, cells = (concatenate([base.take(kept), *edited]).take(order) for base, edited in made)
         return ids[order], nuclei, cells
 
     def near_changes(self, reach_px: int) -> NDArray[np.int64]:

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.base.runs import CellRuns
 from ifquant.base.table import proximity_pair
 from ifquant.calibration.tissue import TissueMask
 from ifquant.classes.gates import FittedGate
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Recipe
 from ifquant.review.decisions import CellRef, Source
+from ifquant.review.geometry import Geometry
 from ifquant.spatial.tumor_region import TumorRegion
 
 
@@ -39,8 +39,8 @@ class Subject:
         um per px; (Y, X) in px.
     tissue
         Tissue mask of the calibration.
-    nuclei, cells
-        Outlines, object `i` = row `i`; None when they were not loaded (then nothing about contacts or geometry can be decided).
+    geometry
+        Outlines of nuclei and cells; None when they were left out (then nothing about contacts or geometry can be decided).
     drawn_region
         Tumor region drawn by the user (GeoJSON); None: it follows from the tumor cells.
     columns
@@ -54,8 +54,7 @@ class Subject:
     pixel_size_um: float
     image_shape: tuple[int, int]
     tissue: TissueMask
-    nuclei: CellRuns | None = None
-    cells: CellRuns | None = None
+    geometry: Geometry | None = None
     drawn_region: TumorRegion | None = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -99,17 +98,17 @@ class Subject:
                 return gate
         raise RequestError(f"{marker!r} has no gate; gated are {', '.join(g.marker for g in self.gates)}.")
 
-    def outlines(self) -> tuple[CellRuns, CellRuns]:
-        """Nuclei and cells.
+    def outlines(self) -> Geometry:
+        """Outlines of nuclei and cells.
 
         Raises
         ------
         RequestError
-            If they were not loaded.
+            If they were left out.
         """
-        if self.nuclei is None or self.cells is None:
-            raise RequestError("the outlines were not loaded; load the slide with outlines=True.")
-        return self.nuclei, self.cells
+        if self.geometry is None:
+            raise RequestError("the outlines were left out; load the slide with outlines=True.")
+        return self.geometry
 
 
 def columns_of(table: pd.DataFrame, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:

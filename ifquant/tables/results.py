@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -35,13 +36,13 @@ def read_results(folder: Path) -> dict[str, CellTable]:
     return {table.slide: table for table in map(read_result, found)}
 
 
-def read_result(folder: Path) -> CellTable:
-    """Read one slide of our results."""
+def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
+    """Read one slide of our results; `cells` is its cells.parquet where that was read before."""
     record = storage.read_json(folder / "slide.json")
     try:
         summary, sample = record["summary"], record["sample"]
         arrays = unpacked(record["calibration_arrays"])
-        cells = pq.read_table(folder / "cells.parquet").to_pandas()
+        cells = pq.read_table(folder / "cells.parquet").to_pandas() if cells is None else cells
         pixel_um = float(summary["pixel_size_um"])
         region = _region(arrays, pixel_um)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ifquant.base.table import phenotype_names
-from ifquant.errors import IfquantError
+from ifquant.errors import IfquantError, SlideError
 from ifquant.pipeline.review_log import ReviewLog
 from ifquant.review.decisions import Decision, ExclusionReason, cells_of
 from ifquant.review.queue import Queue, QueueOptions, make_queue
@@ -74,8 +74,12 @@ class Desk:
         self.log = ReviewLog(view.folder, reviewer)
         try:
             self.session = ReviewSession(view.subject, reviewer, self.log.content.decisions, save=self.log.append, clock=clock)
-            self.queue: Queue = make_queue(view.subject, self.options)
             self.screen = Screen(viewer, view, hidden=self.options.hidden, limits=limits)
+            try:
+                self.queue: Queue = make_queue(view.subject, self.options)
+            except BaseException:
+                self.screen.remove()
+                raise
         except BaseException:
             self.log.close()
             raise
@@ -156,10 +160,12 @@ class Desk:
         replaced = self.session.standing.outlines.gone
         while cell_id is not None and cell_id in replaced:
             cell_id = replaced[cell_id]
-        self.cell_id = cell_id
-        self._near = neighbours(self.session, cell_id) if cell_id is not None else []
-        self._partner = 0
-        self._draw_pair(move=True)
+        self.cell_id, self._near, self._partner = cell_id, [], 0
+        try:
+            self._near = neighbours(self.session, cell_id) if cell_id is not None else []
+            self._draw_pair(move=True)
+        except SlideError as error:  # outlines are read where they are looked at
+            message = str(error)
         self._select_point(cell_id)
         self._say(message)
 

@@ -22,9 +22,9 @@ def result_reader(path: str | Sequence[str]) -> Reader | None:
         return None
     folder = Path(path)
     if is_slide_result(folder):
-        return lambda _: layers_of(open_result(folder))
+        return lambda _: list(layers_of(open_result(folder)))
     if (folder / "run.json").is_file() and any(is_slide_result(child) for child in folder.iterdir() if child.is_dir()):
-        return lambda _: layers_of(open_result(finished_slides(folder)[0]))
+        return lambda _: list(layers_of(open_result(finished_slides(folder)[0])))
     return None
 
 

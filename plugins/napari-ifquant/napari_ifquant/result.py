@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from napari_ifquant.layers import NAME, TAG, Layer, channel_layer, spatial
 
 POINT_PX = 6
 DASH_PX = 12.0
+LINE = {"edge_color": "white", "vector_style": "line"}
 
 
 @dataclass(eq=False)
@@ -42,8 +44,8 @@ class SlideView:
         ``results/<slide>``.
     subject
         Its results with outlines.
-    region
-        The tumor region; None without tumor cells.
+    outline
+        Outline of the tumor region as dashes (n, 2, 2), start and step as (y, x) px; it may still be in the making.
     source
         Where the pixels shown come from: the slide, or the result's own picture.
     """
@@ -56,7 +58,7 @@ class SlideView:
     channels: dict[str, list[Any]]
     ranges: dict[str, tuple[float, float]]
     colors: dict[str, str]
-    region: TumorRegion | None
+    outline: Future[NDArray[np.float64]]
     source: str
     picture_step_px: int
 
@@ -86,15 +88,16 @@ def open_result(folder: Path) -> SlideView:
     """
     folder = Path(folder).resolve()
     recipe = run_recipe(folder.parent)
-    with ThreadPoolExecutor(1) as pool:  # beside reading the outlines
-        leverage = pool.submit(leverage_column, folder, recipe)
-        subject = with_leverage(load_subject(folder, recipe), leverage.result())
+    subject = load_subject(folder, recipe)
+    store = folder / "labels.ome.zarr"
+    with _beside() as pool:
+        subject = with_leverage(subject, pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None)
+        outline = pool.submit(_region_outline, subject)
     record: Any = storage.read_json(folder / "slide.json")
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)
     coloring = Coloring(tuple(names), tuple(chosen[name] for name in names), np.zeros(1, np.uint8))
     coloring.set_codes(subject.ids, subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16))
-    store = folder / "labels.ome.zarr"
     try:
         cells, nuclei = LabelPyramid(store, "cells", coloring), LabelPyramid(store, "nuclei", coloring)
         channels, source, step = _channels(record, subject, store)
@@ -109,7 +112,7 @@ def open_result(folder: Path) -> SlideView:
         channels=channels,
         ranges={name: (float(low), float(high)) for name, (low, high) in record["display_ranges"].items()},
         colors=channel_colors(subject.recipe),
-        region=_region(subject),
+        outline=outline,
         source=source,
         picture_step_px=step,
     )
@@ -136,37 +139,74 @@ def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple
     return dict(zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)), "slide", 1
 
 
+@contextmanager
+def _beside() -> Iterator[ThreadPoolExecutor]:
+    """Give threads that go on beside what comes next: napari makes its layers meanwhile."""
+    pool = ThreadPoolExecutor(2)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _leverage(folder: Path, recipe: Recipe, table: pd.DataFrame) -> NDArray[np.float64]:
+    column = leverage_column(folder, recipe, table)
+    assert column is not None
+    return column
+
+
+def _region_outline(subject: Subject) -> NDArray[np.float64]:
+    region = _region(subject)
+    rings = [] if region is None else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
+    dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
+    if not dashes:
+        return np.zeros((0, 2, 2))
+    points = np.concatenate(dashes)
+    steps = np.diff(points, axis=0, append=points[-1:])
+    inner = np.ones(len(points), np.bool_)
+    inner[np.cumsum([len(dash) for dash in dashes]) - 1] = False  # no line from the end of a dash to the next
+    return np.stack([points, steps], axis=1)[inner]
+
+
 def _region(subject: Subject) -> TumorRegion | None:
     target = subject.pair[1]
-    if subject.drawn_region is not None or target is None or subject.cells is None:
+    if subject.drawn_region is not None or target is None:
         return subject.drawn_region
-    tumor = subject.cells.take((subject.table["phenotype"] == target).to_numpy(bool))
     return tumor_region_of_cells(
-        tumor, image_shape=subject.image_shape, pixel_size_um=subject.pixel_size_um, options=subject.recipe.proximity
+        subject.outlines().area((subject.table["phenotype"] == target).to_numpy(np.bool_)),
+        image_shape=subject.image_shape,
+        pixel_size_um=subject.pixel_size_um,
+        options=subject.recipe.proximity,
     )
 
 
-def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None) -> list[Layer]:
-    """Layers of a slide, bottom to top.
+def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None) -> Iterator[Layer]:
+    """Layers of a slide, bottom to top, one after the other; the outline of the tumor region, which takes longest, comes last.
 
     Parameters
     ----------
     limits
         Contrast by channel to keep from another slide; others get this slide's calibrated display range.
     """
+    for data, attributes, kind in _layers(view, limits):
+        attributes["metadata"] = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
+        yield data, attributes, kind
+
+
+def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -> Iterator[Layer]:
     from napari.utils.colormaps import DirectLabelColormap
 
     subject, size = view.subject, view.subject.pixel_size_um
     roles = {channel.name: channel.role for channel in view.recipe.channels}
     kept = {**view.ranges, **(limits or {})}
-    out: list[Layer] = []
     for name, levels in view.channels.items():
         if name not in view.colors:
             continue
-        out.append(channel_layer(name, levels, view.colors[name], kept[name], size * view.picture_step_px, gamma=GAMMA))
-        out[-1][1]["opacity"] = CONTEXT.get(roles[name], 1.0)
+        layer = channel_layer(name, levels, view.colors[name], kept[name], size * view.picture_step_px, gamma=GAMMA)
+        layer[1]["opacity"] = CONTEXT.get(roles[name], 1.0)
         if view.picture_step_px > 1:
-            out[-1][1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
+            layer[1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
+        yield layer
     outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
     common = {**spatial(size), "blending": "translucent"}
     colormap = DirectLabelColormap(color_dict=view.coloring.color_dict())
@@ -175,31 +215,24 @@ def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None 
         ("nuclei", view.nuclei, 0.35, False, 0),
         ("cells", view.cells, 0.9, True, outlined),
     ):
-        out.append(
-            (
-                labels.classes(outlines),
-                {
-                    **common,
-                    "name": name,
-                    "opacity": opacity,
-                    "visible": visible,
-                    "features": features,
-                    "colormap": colormap,
-                },
-                "labels",
-            )
-        )
-    out += _lines(view, common)
+        shown = {**common, "name": name, "opacity": opacity, "visible": visible, "features": features, "colormap": colormap}
+        yield labels.classes(outlines), shown, "labels"
+    pairs = nearest_pairs(subject.table, *subject.pair)
+    if pairs:
+        ends = np.stack(pairs) - 0.5
+        lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
+        name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
+        yield lines, {**common, **LINE, "name": name, "edge_width": 0.6, "opacity": 0.7}, "vectors"
     table = subject.table
     points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
     shown = {
         **common, "name": "cell centers", "size": POINT_PX, "visible": False, "border_width": 0,
         "face_color": point_colors(view, table["phenotype"].cat.codes.to_numpy()), "features": features_of(table),
     }  # fmt: skip
-    out.append((points, shown, "points"))
-    for _, attributes, _ in out:
-        attributes["metadata"] = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
-    return out
+    yield points, shown, "points"
+    outline = view.outline.result()
+    if len(outline):
+        yield outline, {**common, **LINE, "name": "tumor region", "edge_width": 1.2, "opacity": 0.8}, "vectors"
 
 
 def point_colors(view: SlideView, codes: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -213,22 +246,3 @@ def features_of(table: pd.DataFrame, hidden: frozenset[str] = frozenset()) -> pd
     """All columns of cells.parquet, with the cell's id as ``index``, by which napari's table and status bar name it."""
     shown = table.drop(columns=[name for name in table.columns if name in hidden])
     return shown.rename(columns={"cell_id": "index"}).reset_index(drop=True)
-
-
-def _lines(view: SlideView, common: Mapping[str, Any]) -> list[Layer]:
-    subject, out = view.subject, []
-    if view.region is not None:
-        rings = [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in view.region.rings_um]
-        dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
-        segments = [np.stack([dash[:-1], np.diff(dash, axis=0)], axis=1) for dash in dashes]
-        if segments:
-            shown = {**common, "name": "tumor region", "edge_width": 1.2, "edge_color": "white", "vector_style": "line", "opacity": 0.8}
-            out.append((np.concatenate(segments), shown, "vectors"))
-    pairs = nearest_pairs(subject.table, *subject.pair)
-    if pairs:
-        ends = np.stack(pairs) - 0.5
-        lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
-        name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
-        shown = {**common, "name": name, "edge_width": 0.6, "edge_color": "white", "vector_style": "line", "opacity": 0.7}
-        out.append((lines, shown, "vectors"))
-    return out

@@ -27,6 +27,7 @@ from ifquant.pipeline.review_subject import finished_slides
 from ifquant.review.queue import blind_names
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
+from napari_ifquant.collector import collector_paused
 from napari_ifquant.desk import Desk
 from napari_ifquant.keys import help_text
 from napari_ifquant.layers import NAME, TAG
@@ -153,7 +154,8 @@ class ReviewWidget(QWidget):
 
     def start(self) -> None:
         """Begin, or begin anew with what is chosen now. Contrast is kept from the slide before."""
-        self._guarded(self._start)
+        with collector_paused():
+            self._guarded(self._start)
 
     def _start(self) -> None:
         if not self._folders:
@@ -262,8 +264,10 @@ class ReviewWidget(QWidget):
         if desk is None:
             return
         done, total = desk.progress
+        self.progress.setUpdatesEnabled(False)  # Qt would draw the whole window at once, and once more at the end
         self.progress.setRange(0, max(total, 1))
         self.progress.setValue(done)
+        self.progress.setUpdatesEnabled(True)
         self.pair.setText(describe.pair_line(desk))
         why = describe.why(desk)
         self.why.setText(f"{desk.place} of {total}" + (f": {why}" if why else ""))

@@ -35,12 +35,14 @@ class Screen:
         from napari.layers import Layer
 
         drop = hidden_columns(self.view.subject, self.hidden)
-        for data, attributes, kind in layers_of(self.view, limits):
-            if attributes["name"] in self.hidden:
-                continue
-            if kind == "points":
-                attributes["features"] = features_of(self.view.subject.table, drop)
-            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        with self.viewer.layers.selection.events.blocker():  # napari would show the controls of every layer on its way
+            for data, attributes, kind in layers_of(self.view, limits):
+                if attributes["name"] in self.hidden:
+                    continue
+                if kind == "points":
+                    attributes["features"] = features_of(self.view.subject.table, drop)
+                self.viewer.add_layer(Layer.create(data, attributes, kind))
+        self.viewer.layers.selection.clear()
         nothing = np.zeros((0, 2, 2))
         size = self.view.subject.pixel_size_um
         self._pair = self.viewer.add_vectors(
