@@ -6,7 +6,7 @@ by window; a cell of 400 px needs about 20 runs of 12 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,11 @@ class CellRuns:
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
         source = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
         return CellRuns(offsets, self.y[source], self.x0[source], self.x1[source])
+
+    def blocks(self, size: int) -> Iterator[tuple[int, CellRuns]]:
+        """Give the objects `size` by `size`, with the index of the first; nothing is copied (offsets do not begin at 0)."""
+        for start in range(0, len(self), size):
+            yield start, CellRuns(self.offsets[start : start + size + 1], self.y, self.x0, self.x1)
 
     def shifted(self, dy: int, dx: int) -> CellRuns:
         """Move the objects by (`dy`, `dx`) px."""
@@ -144,8 +149,13 @@ def paint(runs: CellRuns, values: ArrayLike, window: Window) -> NDArray[np.uint3
     if len(colors) != len(runs):
         raise RequestError(f"{len(colors)} values for {len(runs)} objects; give one value per object.")
     canvas = np.zeros(window.shape, np.uint32)
-    _paint(runs.offsets, runs.y, runs.x0, runs.x1, colors, window.y0, window.x0, canvas)
+    paint_onto(canvas, runs, colors, window)
     return canvas
+
+
+def paint_onto(canvas: NDArray[np.uint32], runs: CellRuns, colors: NDArray[np.uint32], window: Window) -> None:
+    """Paint object `i` with ``colors[i]`` onto the picture (Y, X) of a window, over what is there."""
+    _paint(runs.offsets, runs.y, runs.x0, runs.x1, colors, window.y0, window.x0, canvas)
 
 
 def anchors(labels: NDArray[np.int32]) -> NDArray[np.int64]:

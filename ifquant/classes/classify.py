@@ -195,7 +195,7 @@ def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePosit
             counts = pd.Series(columns[column], dtype="Int64").to_numpy(dtype=np.int64, na_value=0)
             touching |= (counts > 0) & (own != name)
     pairs = [(a.name, b.name) for a in full.with_role("tumor") for b in full.with_role("myeloid")]
-    positive = {name: pd.array(list(columns[f"{name}_positive"]), dtype="boolean") for pair in pairs for name in pair}
+    positive = {name: pd.Series(columns[f"{name}_positive"], dtype="boolean").array for pair in pairs for name in pair}
     return [double_positives(positive, first, second, touching) for first, second in pairs]
 
 

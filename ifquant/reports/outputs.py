@@ -140,6 +140,7 @@ class _Painter:
     def __init__(self, runs: CellRuns, ids: NDArray[np.uint32], after_band: Callable[[], object]) -> None:
         self._runs, self._ids, self._after_band = runs, ids, after_band
         self._boxes = runs.bounding_boxes
+        after_band()
         self._band = (-1, -1)
 
     def paint(self, window: Window) -> NDArray[np.uint32]:

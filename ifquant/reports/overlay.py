@@ -132,7 +132,7 @@ def _drawn_cells(result: SlideResult, view: View) -> NDArray[np.float32]:
             opacity = 0.8 if filled else 0.95
         colors[1:][(table["phenotype"] == name).to_numpy(bool)] = [*(value / 255 for value in picture.rgb(color)), opacity]
     width = 0 if filled else picture.SUPERSAMPLE * max(1, round(max(view.shape) / 2400))
-    return picture.ink(picture.labels_in(result.cells, view), colors, width)
+    return picture.ink(picture.labels_in(result.cells, view, after_block=result.let_go), colors, width)
 
 
 def phenotype_colors(result: SlideResult) -> dict[str, str]:

@@ -6,7 +6,7 @@ picture of any scale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageColor
 
-from ifquant.base.runs import CellRuns, paint
+from ifquant.base.runs import CellRuns, paint_onto
 from ifquant.base.tiles import Window
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import HIDDEN, colors
@@ -27,6 +27,7 @@ CONTEXT = {"nucleus": 0.55, "tumor": 0.85}
 SUPERSAMPLE = 2
 """Ink is drawn at this multiple of the picture's scale and averaged: smooth lines."""
 MAX_ZOOM = 8
+_BLOCK = 1 << 16  # objects drawn at once: a matter of memory only
 
 PHENOTYPE_PALETTE = ("#56b4e9", "#f0e442", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#0072b2", "#ffffff")
 """Okabe and Ito (2008), safe for color-blind readers, ordered for a dark ground: `to` sky blue, `from` yellow, then the others."""
@@ -102,17 +103,26 @@ def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.
     return np.asarray(Image.fromarray(colored).resize((width, height), how, box=box))
 
 
-def labels_in(runs: CellRuns, view: View, factor: int = SUPERSAMPLE) -> NDArray[np.int32]:
-    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders are smooth when enlarged."""
+def labels_in(
+    runs: CellRuns, view: View, factor: int = SUPERSAMPLE, *, after_block: Callable[[], object] | None = None
+) -> NDArray[np.int32]:
+    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders are smooth when enlarged.
+
+    `after_block` is called after each block of objects (to let go of its memory).
+    """
     height, width = view.shape
-    shape = (height * factor, width * factor)
     scale = view.scale * factor
-    if scale > 1:
-        full = paint(runs, np.arange(1, len(runs) + 1), view.window).astype(np.int32)
-        return np.asarray(_smooth_labels(full, shape[0], shape[1], scale))
-    canvas = np.zeros(shape, np.int32)
-    _sample_runs(runs.offsets, runs.y, runs.x0, runs.x1, view.window.y0, view.window.x0, scale, canvas)
-    return canvas
+    enlarged = scale > 1
+    full = np.zeros(view.window.shape if enlarged else (0, 0), np.uint32)
+    canvas = np.zeros((0, 0) if enlarged else (height * factor, width * factor), np.int32)
+    for first, block in runs.blocks(_BLOCK):
+        if enlarged:
+            paint_onto(full, block, np.arange(first + 1, first + 1 + len(block), dtype=np.uint32), view.window)
+        else:
+            _sample_runs(block.offsets, block.y, block.x0, block.x1, first + 1, view.window.y0, view.window.x0, scale, canvas)
+        if after_block is not None:
+            after_block()
+    return np.asarray(_smooth_labels(full.astype(np.int32), height * factor, width * factor, scale)) if enlarged else canvas
 
 
 def ink(labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, factor: int = SUPERSAMPLE) -> NDArray[np.float32]:
@@ -236,8 +246,8 @@ def _smooth_labels(full, height, width, scale):  # type: ignore[no-untyped-def] 
 
 
 @njit(cache=True)
-def _sample_runs(offsets, y, x0, x1, top, left, scale, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Nearest-pixel sampling of runs at `scale` <= 1."""
+def _sample_runs(offsets, y, x0, x1, label, top, left, scale, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest-pixel sampling of runs at `scale` <= 1; the first object is `label`."""
     height, width = canvas.shape
     for i in range(len(offsets) - 1):
         for r in range(offsets[i], offsets[i + 1]):
@@ -247,7 +257,7 @@ def _sample_runs(offsets, y, x0, x1, top, left, scale, canvas):  # type: ignore[
             first = max(int(np.ceil((x0[r] - left) * scale - 0.5)), 0)
             last = min(int(np.ceil((x1[r] - left) * scale - 0.5)), width)
             for column in range(first, last):
-                canvas[row, column] = i + 1
+                canvas[row, column] = label + i
 
 
 @njit(cache=True)
