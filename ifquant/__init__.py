@@ -12,7 +12,7 @@ from ifquant.base.version import __version__
 
 if TYPE_CHECKING:
     from ifquant.cells.cells import segment_cells
-    from ifquant.cells.measure import quantify
+    from ifquant.cells.quantify import quantify
     from ifquant.nuclei.evaluation import evaluate
     from ifquant.nuclei.segment import segment_nuclei
     from ifquant.pipeline.analyze import analyze
@@ -26,7 +26,7 @@ _HOME = {
     "analyze": "ifquant.pipeline.analyze",
     "segment_nuclei": "ifquant.nuclei.segment",
     "segment_cells": "ifquant.cells.cells",
-    "quantify": "ifquant.cells.measure",
+    "quantify": "ifquant.cells.quantify",
     "evaluate": "ifquant.nuclei.evaluation",
     "read_cells": "ifquant.tables.read_cells",
 }

@@ -13,7 +13,8 @@ from skimage.measure import regionprops_table
 from skimage.morphology import convex_hull_image
 
 import ifquant.recipes.recipe as recipe
-from ifquant.cells.measure import measure_cells, quantify, reach_um
+from ifquant.cells.measure import measure_cells, reach_um
+from ifquant.cells.quantify import quantify
 from ifquant.errors import RequestError
 
 ALL = ("mean", "median", "p95", "sum", "std")
