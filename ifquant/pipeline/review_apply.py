@@ -55,17 +55,19 @@ class ReviewResult:
         """0 all done, 3 some slides failed."""
         return 3 if self.failed else 0
 
-    def summary_lines(self) -> list[str]:
-        """Say what happened, one line per slide."""
+    def summary_lines(self, names: Mapping[str, str] | None = None) -> list[str]:
+        """Say what happened, one line per slide; to the blinded with these `names`, and without reasons that hold the slides' own."""
         lines = []
         for slide in self.slides:
             counts = {s: sum(o.status == s for o in slide.outcomes) for s in ("applied", "superseded", "undone", "not used", "refused")}
             lost = sum(p.refused for problems in slide.problems.values() for p in problems)
             words = [f"{n} {status}" for status, n in counts.items() if n] + ([f"{lost} lines unreadable"] if lost else [])
-            lines.append(f"{slide.name}: {', '.join(words) or 'no decision'}")
+            lines.append(f"{slide.name if names is None else names[slide.name]}: {', '.join(words) or 'no decision'}")
             if REASON in slide.after:
                 lines += [f"  before review: {slide.before[REASON]}", f"  after review: {slide.after[REASON]}"]
-        return [*lines, *(f"  failed: {name}: {reason}" for name, reason in self.failed.items()), f"see {self.report}"]
+        for name, reason in self.failed.items():
+            lines.append(f"  failed: {name}: {reason}" if names is None else f"  failed: {names[name]}")
+        return [*lines, f"see {self.report}"]
 
 
 def apply_reviews(

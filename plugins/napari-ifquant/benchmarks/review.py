@@ -6,6 +6,8 @@ results are made in FOLDER on the first call. Times are wall seconds and, in bra
 
 from __future__ import annotations
 
+import ifquant.cli  # isort: skip
+
 import sys
 import time
 from collections.abc import Callable
@@ -76,13 +78,13 @@ def main() -> None:
     """Measure."""
     folder, side = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 8192
     results = make(folder, side)
-    import napari
+
     from qtpy.QtWidgets import QApplication
 
-    from napari_ifquant.launch import open_review
+    from napari_ifquant.launch import open_review, own_viewer
 
     process = psutil.Process()
-    viewer = timed("an empty napari window", napari.Viewer)
+    viewer = timed("an empty napari window", own_viewer)
     viewer.window._qt_window.resize(1500, 950)
     QApplication.processEvents()
     print(f"memory before {process.memory_info().rss / 2**20:.0f} MB")

@@ -60,9 +60,9 @@ def main() -> None:
     """Open, review a pair, move a gate."""
     viewer, widget = open_review(Path(sys.argv[1]))
     viewer.window._qt_window.resize(1500, 950)
-    widget.form.order.setCurrentIndex(0)
-    widget.form.phenotype.setCurrentText("myeloid")
-    widget.reviewer.setText("anna")
+    widget.choice.form.order.setCurrentIndex(0)
+    widget.choice.form.phenotype.setCurrentText("myeloid")
+    widget.choice.reviewer.setText("anna")
     widget.start()
     QApplication.processEvents()
     for name in ("A", "A", "X", "A", "1", "A"):

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_ifquant.desk import Desk
+    from napari_ifquant.walk import Walk
 
 
-def pair_line(desk: Desk) -> str:
+def pair_line(desk: Walk) -> str:
     """One line for the canvas: both cells and the gap between them."""
     if desk.cell_id is None:
         return desk.message
@@ -21,14 +21,14 @@ def pair_line(desk: Desk) -> str:
     return f"{first} (white) and {other} (magenta): {gap_line(desk)}, centers {partner.distance_um:.1f} um"
 
 
-def gap_line(desk: Desk) -> str:
+def gap_line(desk: Walk) -> str:
     """Say the gap alone."""
     if desk.partner is None:
         return ""
     return "touching" if desk.partner.gap_um == 0 else f"{desk.partner.gap_um:.1f} um apart"
 
 
-def why(desk: Desk) -> str:
+def why(desk: Walk) -> str:
     """Why the cell is in the queue."""
     if desk.place and desk.place <= len(desk.queue) and desk.queue.ids[desk.place - 1] == desk.cell_id:
         reasons = desk.queue.reasons[desk.place - 1]
@@ -36,7 +36,7 @@ def why(desk: Desk) -> str:
     return ""
 
 
-def intensities(desk: Desk) -> list[tuple[str, str, str, str]]:
+def intensities(desk: Walk) -> list[tuple[str, str, str, str]]:
     """Marker, value of the cell, value of its partner, gate; in the column each gate is on. Hidden markers are left out."""
     if desk.cell_id is None:
         return []
@@ -52,7 +52,7 @@ def intensities(desk: Desk) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _value(desk: Desk, column: str, cell_id: int | None) -> str:
+def _value(desk: Walk, column: str, cell_id: int | None) -> str:
     if cell_id is None:
         return ""
     value = float(desk.view.subject.table[column].iloc[desk.view.subject.row(cell_id)])

@@ -14,7 +14,7 @@ from ifquant.review.decisions import Polygon
 from ifquant.review.outlines import polygon_of
 
 if TYPE_CHECKING:
-    from napari_ifquant.desk import Desk
+    from napari_ifquant.walk import Walk
 
 TURN_DEGREES = 15.0
 MARGIN_PX = 60
@@ -28,7 +28,7 @@ class Drawing:
     help = ""
     layer: Any = None
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Walk) -> None:
         self.desk = desk
 
     def adjust(self, step: int) -> None:
@@ -49,7 +49,7 @@ class Cut(Drawing):
 
     help = "cut: turn it with - and =, or draw another line; S cuts, Escape leaves"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Walk) -> None:
         super().__init__(desk)
         outlines = desk.session.standing.outlines
         assert desk.cell_id is not None
@@ -87,7 +87,7 @@ class Outline(Drawing):
 
     help = "paint the cell (label 1) and its nucleus (label 2); - and = shrink and grow; R keeps it, Escape leaves"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Walk) -> None:
         super().__init__(desk)
         from napari.utils.colormaps import DirectLabelColormap
 
@@ -135,7 +135,7 @@ class Region(Drawing):
 
     help = "draw around what to leave out (or keep the frame); E leaves it out, Escape leaves"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Walk) -> None:
         super().__init__(desk)
         size = desk.view.subject.pixel_size_um
         height, width = desk.view.subject.image_shape

@@ -46,6 +46,8 @@ class SlideView:
         Its results with outlines.
     outline
         Outline of the tumor region as dashes (n, 2, 2), start and step as (y, x) px; it may still be in the making.
+    sample
+        What the sample sheet says of the slide, patient and group among it.
     source
         Where the pixels shown come from: the slide, or the result's own picture.
     """
@@ -59,6 +61,7 @@ class SlideView:
     ranges: dict[str, tuple[float, float]]
     colors: dict[str, str]
     outline: Future[NDArray[np.float64]]
+    sample: Mapping[str, Any]
     source: str
     picture_step_px: int
 
@@ -113,6 +116,7 @@ def open_result(folder: Path) -> SlideView:
         ranges={name: (float(low), float(high)) for name, (low, high) in record["display_ranges"].items()},
         colors=channel_colors(subject.recipe),
         outline=outline,
+        sample=record["sample"],
         source=source,
         picture_step_px=step,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import screen_needs
@@ -92,3 +94,16 @@ def results_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(results_once: Path, tmp_path: Path) -> Path:
     """Copy of the results that a test may write to; the slide stays where it was."""
     return Path(shutil.copytree(results_once, tmp_path / "results"))
+
+
+@pytest.fixture
+def viewers(display: str) -> Iterator[list[Any]]:
+    """Viewers to be closed at the end, whatever happens."""
+    import napari
+
+    open_ones: list[Any] = []
+    yield open_ones
+    for viewer in open_ones:
+        viewer.close()
+    napari.Viewer.close_all()
+    gc.collect()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from screens import colorful, key, outlined, press_on, shot, wait, words_on_screen
 
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import read_log
@@ -38,58 +37,14 @@ method = "classical"
 """The recipe of `reviewing.recipe`, as a user writes it."""
 
 
-@pytest.fixture
-def viewers(display: str) -> Iterator[list[Any]]:
-    """Viewers to be closed at the end, whatever happens."""
-    import napari
-
-    open_ones: list[Any] = []
-    yield open_ones
-    for viewer in open_ones:
-        viewer.close()
-    napari.Viewer.close_all()
-    gc.collect()
-
-
-def key(viewer: Any, name: str, *modifiers: str) -> None:
-    """Press a key on the canvas, as a user does."""
-    from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
-    from qtpy.QtWidgets import QApplication
-
-    held = Qt.KeyboardModifier.NoModifier
-    for modifier in modifiers:
-        held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
-    QTest.keyClick(viewer.window._qt_viewer.canvas.native, getattr(Qt.Key, f"Key_{name}"), held)
-    QApplication.processEvents()
-
-
-def shot(viewer: Any, canvas_only: bool = True) -> np.ndarray:
-    from qtpy.QtWidgets import QApplication
-
-    QApplication.processEvents()
-    return np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))[..., :3].astype(int)
-
-
-def colorful(image: np.ndarray) -> float:
-    """Share of pixels that are neither black nor gray: 0 on a canvas without OpenGL."""
-    return float(np.mean((image.max(axis=2) - image.min(axis=2)) > 25))
-
-
-def outlined(image: np.ndarray) -> float:
-    """Share of pixels in the color of tumor cells' outlines, sky blue."""
-    red, green, blue = (image[..., i] for i in range(3))
-    return float(np.mean((green > red + 50) & (blue > green + 25) & (green > 130)))
-
-
 def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path) -> None:
     from napari_ifquant.launch import open_review
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
     viewer.window._qt_window.resize(1300, 850)
-    widget.form.order.setCurrentIndex(2)
-    widget.form.phenotype.setCurrentText("myeloid")
+    widget.choice.form.order.setCurrentIndex(2)
+    widget.choice.form.phenotype.setCurrentText("myeloid")
     widget.start()
     desk = widget.desk
     first, second, third = (int(i) for i in desk.queue.ids[:3])
@@ -121,7 +76,7 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     key(viewer, "R")
     assert desk.drawing is None, desk.message
     assert desk.cell_id == len(desk.view.subject) + 1
-    assert widget.progress.value() == desk.progress[0]
+    assert widget.panel.progress.value() == desk.progress[0]
 
     viewer.layers.selection.active = desk.screen.named("cells")  # another layer, whose own keys are digits and letters
     viewer.layers.selection.active.visible = False
@@ -135,10 +90,10 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
 
     desk.screen.named("cell centers").selected_data = {4}  # a row of napari's features table
     assert desk.cell_id == int(desk.view.subject.ids[4])
-    widget.table.clicked.emit(widget.model.index(0, 0))
+    widget.panel.table.clicked.emit(widget.panel.model.index(0, 0))
     assert desk.cell_id == first
-    widget.note.setText("a clear one")
-    widget.note.returnPressed.emit()
+    widget.panel.note.setText("a clear one")
+    widget.panel.note.returnPressed.emit()
     window = shot(viewer, canvas_only=False)
     assert colorful(window) > 0.02
     decisions = [d.action for d in desk.session.decisions]
@@ -160,7 +115,7 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     assert [d.action for d in read_log(results / "a", reviewer).decisions] == decisions
 
     widget.apply()
-    _wait(lambda: widget.apply_button.isEnabled())
+    wait(lambda: widget.choice.apply_button.isEnabled())
     assert "review.html" in widget.message.text()
     changed = pd.read_parquet(results / "a" / "reviewed" / "cells.parquet").set_index("cell_id")
     original = pd.read_parquet(results / "a" / "cells.parquet").set_index("cell_id")
@@ -197,9 +152,9 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
     assert tuple(map(str, viewer.layers["cells"].units)) == ("micrometer", "micrometer")
 
     _, widget = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
-    widget.reviewer.setFocus()
-    widget.reviewer.selectAll()
-    QTest.keyClicks(widget.reviewer, "bo")
+    widget.choice.reviewer.setFocus()
+    widget.choice.reviewer.selectAll()
+    QTest.keyClicks(widget.choice.reviewer, "bo")
     window = viewer.window._qt_window  # without a window manager no window is the active one: its own focus is asked for
 
     def press(name: str) -> None:
@@ -207,10 +162,10 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
         QApplication.processEvents()
 
     for _ in range(90):  # Tab leads to the button that starts
-        if window.focusWidget() is widget.start_button:
+        if window.focusWidget() is widget.choice.start_button:
             break
         press("Tab")
-    assert window.focusWidget() is widget.start_button
+    assert window.focusWidget() is widget.choice.start_button
     press("Space")
     desk = widget.desk
     assert desk is not None, widget.message.text()
@@ -218,7 +173,7 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
 
     for name in ("A", "C"):
         press(name)
-    QTest.keyClicks(widget.note, "seen")
+    QTest.keyClicks(widget.panel.note, "seen")
     for name in ("Return", "E", "E", "U", "P", "X"):
         press(name)
     made = [(d.action, d.reason) for d in desk.session.decisions]
@@ -226,7 +181,7 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
     assert desk.session.decisions[0].cell.cell_id == cell
     done, total = desk.progress
     assert viewer.canvas.overlays.text.text.startswith(f"{done}/{total}")
-    assert widget.progress.text() == f"{done}/{total} decided"
+    assert widget.panel.progress.text() == f"{done}/{total} decided"
     widget.close_desk()
 
 
@@ -245,14 +200,14 @@ def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    form = widget.form
+    form = widget.choice.form
     form.blind.setChecked(True)
     form.hide_sample.setChecked(True)
     widget.start()
     assert widget.desk.options.hidden == ("TGFB1", "IL1B")
-    assert [widget.slides.itemText(i) for i in range(widget.slides.count())] == ["slide 1"]
-    shown = [viewer.title, widget.pair.text(), widget.values.text(), widget.message.text(), widget.why.text(), *map(str, viewer.layers)]
-    assert not [text for text in shown if "IL1B" in text or "TGFB1" in text or "a.ome" in text]
+    assert [widget.choice.slides.itemText(i) for i in range(widget.choice.slides.count())] == ["slide 1"]
+    shown = words_on_screen(viewer, without=form)  # which offers what can be hidden
+    assert not [text for text in shown if "IL1B" in text or "TGFB1" in text]
     form.order.setCurrentIndex(2)
     form.sort_by.setCurrentText("IL1B_cytoplasm_mean")
     widget.start()
@@ -277,18 +232,6 @@ def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
     widget.close_desk()
 
 
-def _wait(done: Any, seconds: float = 600) -> None:
-    import time
-
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while not done():
-        QApplication.processEvents()
-        time.sleep(0.02)
-        assert time.monotonic() < end, "nothing happened"
-
-
 def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> None:
     import napari
     from qtpy.QtCore import QPoint, Qt
@@ -302,7 +245,7 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     assert "start a review" in gates.text.text()
     review.start()
     shown_first = review.desk.cell_id
-    QTest.keyClick(review.progress, Qt.Key.Key_N)  # keys reach the review wherever the focus is
+    QTest.keyClick(review.panel.progress, Qt.Key.Key_N)  # keys reach the review wherever the focus is
     assert review.desk.cell_id != shown_first
     gates.fill()
     gates.marker.setCurrentText("PanCK")
@@ -317,23 +260,16 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     assert outlined(shown) > 0.01
     assert outlined(dragged) < outlined(shown) / 4  # tumor cells lost their color
     assert not review.desk.session.decisions
-    key_widget(histogram, "Escape")
+    press_on(histogram, "Escape")
     back = shot(viewer)
     assert outlined(back) == pytest.approx(outlined(shown), rel=0.15)
-    key_widget(histogram, "Right")
+    press_on(histogram, "Right")
     assert histogram.gate > 340.0
     gates.reason.setText("foot of the negative peak")
     gates.save_gate()
     decision = review.desk.session.decisions[0]
     assert (decision.action, decision.marker, decision.reason) == ("gate", "PanCK", "foot of the negative peak")
     review.close_desk()
-
-
-def key_widget(widget: Any, name: str) -> None:
-    from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
-
-    QTest.keyClick(widget, getattr(Qt.Key, f"Key_{name}"))
 
 
 def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Path) -> None:
@@ -361,7 +297,7 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     codes: list[int] = []
     widget.finished.connect(codes.append)
     widget.preview()
-    _wait(lambda: codes)
+    wait(lambda: codes)
     assert codes == [0], widget.text.text()
     preview = viewer.layers[PREVIEW]
     assert np.asarray(preview.data).max() > 0
@@ -371,11 +307,11 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     widget.run()
     widget.process.waitForStarted()
     widget.cancel()
-    _wait(lambda: len(codes) == 2)
+    wait(lambda: len(codes) == 2)
     assert "stopped" in widget.text.text()
     assert not (tmp_path / "new" / "a" / "slide.json").exists()
     widget.run()
-    _wait(lambda: len(codes) == 3)
+    wait(lambda: len(codes) == 3)
     assert codes[2] == 0, widget.text.text()
     assert widget.bar.value() == widget.bar.maximum()
     made, before = (pd.read_parquet(folder / "a" / "cells.parquet") for folder in (tmp_path / "new", results))
