@@ -59,3 +59,20 @@ def test_in_flight_is_bounded() -> None:
 def test_wrong_options_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Execution(**options)
+
+
+def test_linear_algebra_uses_one_thread_while_something_runs() -> None:
+    """Also where numpy was there before ifquant: sums of several threads differ in their last bits."""
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        assert threads() == {2}
+        for workers in (1, 2):
+            with executor(Execution(workers=workers)) as pool:
+                assert threads() == {1}
+                assert pool.submit(len, "abc").result() == 3
+            assert threads() == {2}

@@ -192,10 +192,13 @@ def run_checked(needs: Needs, function: Callable[..., R], *args: Any, **kwargs: 
 @lru_cache(maxsize=1)
 def _checked(needs: Needs) -> tuple[str, ...]:
     """Check once per process and run; what an earlier run left open may be another file by now."""
+    from threadpoolctl import threadpool_limits
+
     from ifquant.pipeline.execution import one_thread_per_library
     from ifquant.pipeline.plan import close_slide
 
     one_thread_per_library()
+    threadpool_limits(1, "blas")  # in this process from now on
     close_slide()
     return tuple(lacking(needs))
 

@@ -100,6 +100,16 @@ def one_thread_per_library() -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let linear algebra that is already loaded use one thread, too: the last bits of its sums depend on how many there are."""
+    from threadpoolctl import threadpool_limits
+
+    one_thread_per_library()
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+@contextmanager
 def executor(execution: Execution, *, inputs: Sequence[str | Path] = (), out: str | Path | None = None) -> Iterator[Executor]:
     """Yield the executor that `execution` asks for.
 
@@ -119,19 +129,19 @@ def executor(execution: Execution, *, inputs: Sequence[str | Path] = (), out: st
     RequestError
         If no scheduler answers, or a worker cannot do this run.
     """
-    one_thread_per_library()
-    if execution.scheduler is not None:
-        from ifquant.pipeline.cluster import cluster_workers
+    with one_thread():
+        if execution.scheduler is not None:
+            from ifquant.pipeline.cluster import cluster_workers
 
-        with cluster_workers(execution.scheduler, inputs=inputs, out=out) as pool:
-            yield pool
-    elif execution.workers == 1:
-        yield SerialExecutor()
-    else:
-        from ifquant.pipeline.local_workers import LocalWorkers
+            with cluster_workers(execution.scheduler, inputs=inputs, out=out) as pool:
+                yield pool
+        elif execution.workers == 1:
+            yield SerialExecutor()
+        else:
+            from ifquant.pipeline.local_workers import LocalWorkers
 
-        with LocalWorkers(execution.workers) as pool:
-            yield pool
+            with LocalWorkers(execution.workers) as pool:
+                yield pool
 
 
 def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int) -> Iterator[R]:
