@@ -24,7 +24,7 @@ from ifquant.base.region import Region
 from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
 from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
 from ifquant.statistics.cohort_effect import CohortEffect, cohort_effect, t_interval
-from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict
+from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict, flag_of
 from ifquant.statistics.enrichment import enrichment, neighbours_within
 from ifquant.statistics.groups import compare_groups, compare_visits
 from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
@@ -148,12 +148,13 @@ def verdict_table(path: Path, cohorts: int) -> str:
     """Tell what a cohort of 12 patients is said to show where every slide has the same artefact, guards and all."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lines = []
-    for name in HARD:
+    for name in (*NULLS, *HARD):
         own = [row for row in rows if row["scenario"] == name and row["shift"] is not None and row.get("guards")]
         if not own:
             continue
         rng = np.random.default_rng(len(name))
         said: Counter[str] = Counter()
+        rejected = unflagged = flagged = 0
         for _ in range(cohorts):
             chosen = [own[k] for k in rng.integers(len(own), size=12)]
             main = _over_patients([(row["z"], row["se"], row["n"]) for row in chosen])
@@ -162,13 +163,26 @@ def verdict_table(path: Path, cohorts: int) -> str:
                 if kind in ("negative control", "spill-over") or guard == SHARED:
                     known = [(row["guards"][k][2], row["guards"][k][3], row["n"]) for row in chosen if row["guards"][k][2] is not None]
                     guards.append(CohortGuard(guard, kind, "", _over_patients(known)))
-            said[cohort_verdict(main, main.p, guards)[0]] += 1
+            verdict, flag = cohort_verdict(main, main.p, guards)[0], flag_of(guards) is not None
+            said[verdict] += 1
+            flagged += flag
+            rejected += main.p is not None and main.p <= 0.05
+            unflagged += main.p is not None and main.p <= 0.05 and not flag and verdict != "explained by spill-over"
         positive = said["consistent with priming"] / cohorts
         others = "; ".join(
             f"{verdict} {count / cohorts:.2f}" for verdict, count in said.most_common() if verdict != "consistent with priming"
         )
-        lines.append([name, shown(positive, cohorts), others])
-    return markdown(["every slide", "said to be consistent with priming", "otherwise"], lines)
+        rates = [shown(count / cohorts, cohorts) for count in (rejected, unflagged, flagged)]
+        lines.append([name, *rates, shown(positive, cohorts), others])
+    head = [
+        "every slide",
+        "p at most 0.05",
+        "and nothing flags it",
+        "flagged, whatever p",
+        "said to be consistent with priming",
+        "otherwise",
+    ]
+    return markdown(head, lines)
 
 
 def _over_patients(values: list[tuple[float, float, int]]) -> CohortEffect:

@@ -58,6 +58,24 @@ def test_verdicts(mean: float, shares: dict[str, float], verdict: str, says: str
     assert "cause" not in found.reason
 
 
+@pytest.mark.parametrize(
+    ("mean", "shares", "flagged"),
+    [
+        (0.3, {}, False),
+        (0.3, {"negative control DAPI": 0.25}, True),  # too little for the verdict, enough to doubt p
+        (0.3, {"negative control DAPI": 0.9}, True),
+        (-0.3, {"negative control DAPI": 0.5}, True),
+        (0.3, {"without touching pairs": 1.0}, False),  # a sensitivity, no control
+    ],
+)
+def test_p_is_flagged_where_a_control_goes_with_the_response(mean: float, shares: dict[str, float], flagged: bool) -> None:
+    reason = cohort_of(mean, shares=shares).test("priming effect").reason
+    assert (reason is not None and reason.startswith("flagged: negative control DAPI goes with the response as well (")) == flagged
+    few = cohort_of(mean, n=3, shares=shares).test("priming effect").reason
+    assert few is not None
+    assert "flagged" not in few  # no p, nothing to flag
+
+
 def test_an_effect_at_the_shared_border_alone_is_spill_over() -> None:
     found = cohort_of(0.0)
     at_border = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from ifquant.errors import RequestError
 from ifquant.statistics.cohort_effect import CohortEffect, cohort_effect
-from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict
+from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict, flag_of
 from ifquant.statistics.dose_response import CurvePoint, dose_curve
 from ifquant.statistics.effect import SlideEffect, Verdict
 from ifquant.statistics.groups import Comparison, compare_groups, compare_visits
@@ -219,7 +219,8 @@ def _effect_test(family: Family, name: str, found: CohortEffect) -> TestedP:
 
 
 def _tests(effect: CohortEffect, guards: Sequence[CohortGuard]) -> list[TestedP]:
-    rows = [_effect_test(PRIMARY, EFFECT, effect)]
+    first = _effect_test(PRIMARY, EFFECT, effect)
+    rows = [replace(first, reason=flag_of(guards)) if effect.testable else first]
     return rows + [_effect_test(SENSITIVITY, guard.name, guard.effect) for guard in guards if guard.kind != "main"]
 
 

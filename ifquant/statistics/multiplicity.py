@@ -32,7 +32,10 @@ PRIMARY = Family("primary", "holm")
 
 @dataclass(frozen=True)
 class TestedP:
-    """One p-value with all that stands beside it; `p` is None where nothing could be tested (it takes no part in the adjustment)."""
+    """One p-value with all that stands beside it; `p` is None where nothing could be tested (it takes no part in the adjustment).
+
+    `reason` says why there is no p, or what must be read with it.
+    """
 
     __test__ = False
 
