@@ -17,8 +17,10 @@ def nearest_pairs(table: pd.DataFrame, source: str | None, target: str | None) -
     if not len(starts) or not len(ends):
         return []
     found = cKDTree(centers[ends]).query(centers[starts], k=min(2, len(ends)))[1].reshape(len(starts), -1)
-    nearest = [next((ends[i] for i in row if ends[i] != start), None) for start, row in zip(starts, found, strict=True)]
-    return [np.stack([centers[start], centers[end]]) for start, end in zip(starts, nearest, strict=True) if end is not None]
+    others = ends[found] != starts[:, None]
+    some, first = others.any(axis=1), others.argmax(axis=1)
+    nearest = ends[found[np.arange(len(starts)), first]]
+    return list(np.stack([centers[starts], centers[nearest]], axis=1)[some])
 
 
 def dashed(outline: NDArray[np.float64], dash_px: float) -> list[NDArray[np.float64]]:

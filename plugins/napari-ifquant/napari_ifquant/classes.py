@@ -124,7 +124,7 @@ def _stored(array: Any) -> Lazy:
 
 
 def borders(labels: Array) -> NDArray[np.bool_]:
-    """Pixels of a label whose left, right, upper or lower neighbour has another value."""
+    """Pixels of a label whose left, right, upper or lower neighbor has another value."""
     out = np.zeros(labels.shape, np.bool_)
     for axis in (0, 1):
         a, b = (labels[:-1], labels[1:]) if axis == 0 else (labels[:, :-1], labels[:, 1:])

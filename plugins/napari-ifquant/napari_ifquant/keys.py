@@ -26,7 +26,7 @@ KEYS = (
     Key(("F",), "fold", "exclude", ("fold",)),
     Key(("O",), "out of focus", "exclude", ("out of focus",)),
     Key(("T",), "not touching", "not_touching"),
-    Key(("K",), "other neighbour", "other_partner"),
+    Key(("K",), "other neighbor", "other_partner"),
     Key(("M",), "merge the pair", "merge"),
     Key(("S",), "split (twice)", "split"),
     Key(("R",), "redraw (twice)", "redraw"),

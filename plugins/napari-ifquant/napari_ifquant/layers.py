@@ -10,6 +10,9 @@ Layer = tuple[Any, dict[str, Any], str]
 TAG, NAME = "ifquant_folder", "ifquant_name"
 """Keys in the metadata of every layer of a result: the slide's folder, and the layer's name (napari changes names that are taken)."""
 
+SPARE_COLOR = "#b4b4b4"
+"""Of channels that reports leave out, such as the stain of the myeloid cells: there, but not on view until they are switched on."""
+
 
 def spatial(pixel_size_um: float | None) -> dict[str, Any]:
     """Scale and units of a layer; pixels where no size is known."""

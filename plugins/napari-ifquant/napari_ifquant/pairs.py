@@ -1,4 +1,4 @@
-"""The other cell of a pair: neighbours of a cell by the gap of their outlines, as the package measures it."""
+"""The other cell of a pair: neighbors of a cell by the gap of their outlines, as the package measures it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ifquant.review.session import ReviewSession
 from ifquant.spatial.proximity import count_touching, nearest_border_px, touching_pairs
 
 REACH_UM = 60.0
-"""Centers further away than this are not offered as neighbours."""
+"""Centers further away than this are not offered as neighbors."""
 MOST = 16
 
 
@@ -26,7 +26,7 @@ class Neighbour:
 
 
 def neighbours(session: ReviewSession, cell_id: int) -> list[Neighbour]:
-    """Find the neighbours of a cell: those of the other phenotype of the pair first, by gap, then all others."""
+    """Find the neighbors of a cell: those of the other phenotype of the pair first, by gap, then all others."""
     subject = session.subject
     outlines = session.standing.outlines
     y, x = outlines.centroid_px(cell_id)

@@ -27,10 +27,12 @@ from ifquant.slides.panel import find_panel
 from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells
 from napari_ifquant import pixels
 from napari_ifquant.classes import Coloring, LabelPyramid, outline_levels
-from napari_ifquant.layers import NAME, TAG, Layer, channel_layer, spatial
+from napari_ifquant.layers import NAME, SPARE_COLOR, TAG, Layer, channel_layer, spatial
 
 POINT_PX = 6
 DASH_PX = 12.0
+LINE_PX = 0.6
+"""Width of lines in px of the slide where cells are seen; the outline of the tumor region has twice that."""
 LINE = {"edge_color": "white", "vector_style": "line"}
 
 
@@ -204,10 +206,10 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
     roles = {channel.name: channel.role for channel in view.recipe.channels}
     kept = {**view.ranges, **(limits or {})}
     for name, levels in view.channels.items():
-        if name not in view.colors:
-            continue
-        layer = channel_layer(name, levels, view.colors[name], kept[name], size * view.picture_step_px, gamma=GAMMA)
+        color = view.colors.get(name, SPARE_COLOR)
+        layer = channel_layer(name, levels, color, kept[name], size * view.picture_step_px, gamma=GAMMA)
         layer[1]["opacity"] = CONTEXT.get(roles[name], 1.0)
+        layer[1]["visible"] = name in view.colors
         if view.picture_step_px > 1:
             layer[1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
         yield layer
@@ -226,7 +228,7 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
         ends = np.stack(pairs) - 0.5
         lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
         name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
-        yield lines, {**common, **LINE, "name": name, "edge_width": 0.6, "opacity": 0.7}, "vectors"
+        yield lines, {**common, **LINE, "name": name, "edge_width": LINE_PX, "opacity": 0.7}, "vectors"
     table = subject.table
     points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
     shown = {
@@ -236,7 +238,7 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
     yield points, shown, "points"
     outline = view.outline.result()
     if len(outline):
-        yield outline, {**common, **LINE, "name": "tumor region", "edge_width": 1.2, "opacity": 0.8}, "vectors"
+        yield outline, {**common, **LINE, "name": "tumor region", "edge_width": 2 * LINE_PX, "opacity": 0.8}, "vectors"
 
 
 def point_colors(view: SlideView, codes: NDArray[np.integer]) -> NDArray[np.float32]:

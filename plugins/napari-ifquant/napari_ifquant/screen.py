@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,10 @@ from ifquant.review.outlines import polygon_of
 from ifquant.review.queue import hidden_columns
 from ifquant.review.session import ReviewSession
 from napari_ifquant.layers import NAME, TAG
-from napari_ifquant.result import SlideView, features_of, layers_of, point_colors
+from napari_ifquant.result import LINE_PX, SlideView, features_of, layers_of, point_colors
 
 FIELD_UM = 70.0
-"""What the shorter side of the canvas shows of a pair: both cells and their neighbours."""
+"""What the shorter side of the canvas shows of a pair: both cells and their neighbors."""
 PAIR = "pair"
 CELL_COLOR, PARTNER_COLOR = "#ffffff", "#ff40ff"
 
@@ -54,6 +55,7 @@ class Screen:
             vector_style="line",
             metadata={TAG: str(self.view.folder), NAME: PAIR},
         )
+        self.viewer.scene.camera.events.zoom.connect(self._widen_lines)
         self.named("cell centers").events.visible.connect(lambda _: self._recolor_points())
         self.viewer.canvas.overlays.scale_bar.visible = True
 
@@ -73,6 +75,7 @@ class Screen:
 
     def remove(self) -> None:
         """Take the layers of this slide away."""
+        self.viewer.scene.camera.events.zoom.disconnect(self._widen_lines)
         for layer in self.layers:
             self.viewer.layers.remove(layer)
 
@@ -127,6 +130,15 @@ class Screen:
     def _canvas_px(self) -> tuple[int, int]:
         found = self.viewer.canvas.size
         return max(int(found[0]), 100), max(int(found[1]), 100)
+
+    def _widen_lines(self, event: Any = None) -> None:
+        """Keep lines on view from afar: their width doubles as a pixel of the screen comes to cover more of the slide."""
+        px = 1 / (float(self.viewer.scene.camera.zoom) * self.view.subject.pixel_size_um)
+        width = LINE_PX * 2 ** max(0, math.ceil(math.log2(px / (2 * LINE_PX))))
+        for name, factor in (("tumor region", 2), (f"{self.view.subject.pair[0]} to nearest {self.view.subject.pair[1]}", 1)):
+            layer = self.named(name)
+            if layer is not None and layer.edge_width != factor * width:
+                layer.edge_width = factor * width
 
     def focus(self) -> None:
         """Make the pair the active layer, so that keys reach the review and no drawing tool."""

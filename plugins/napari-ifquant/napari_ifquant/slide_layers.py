@@ -12,13 +12,12 @@ from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_init import guess_roles
 from ifquant.reports.picture import GAMMA, channel_colors
 from ifquant.slides.slide import Slide, SlideRef
-from napari_ifquant.layers import Layer, channel_layer
+from napari_ifquant.layers import SPARE_COLOR, Layer, channel_layer
 from napari_ifquant.pixels import OpenSlide
 
 SAMPLE_PX = 256
 GRID = (0.1, 0.3, 0.5, 0.7, 0.9)
 PERCENTILES = (5.0, 99.7)
-SPARE_COLOR = "#b4b4b4"
 
 
 def slide_layers(ref: SlideRef) -> list[Layer]:

@@ -148,7 +148,7 @@ class Walk:
             self.go(place)
 
     def other_partner(self) -> None:
-        """Take the next neighbour as the other cell of the pair."""
+        """Take the next neighbor as the other cell of the pair."""
         if self._near:
             self._partner = (self._partner + 1) % len(self._near)
             self._draw_pair(move=True)

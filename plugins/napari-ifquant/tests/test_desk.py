@@ -34,6 +34,7 @@ def test_layers_of_a_result(results: Path) -> None:
     layers = {attributes["name"]: (data, attributes, kind) for data, attributes, kind in layers_of(view)}
     table = pd.read_parquet(results / "a" / "cells.parquet")
     assert {"DAPI", "PanCK", "TGFB1", "IL1B", "nuclei", "cells", "tumor region", "cell centers"} <= set(layers)
+    assert [name for name in ("DAPI", "PanCK", "CD11c") if layers[name][1]["visible"]] == ["DAPI", "PanCK"]  # those of the report
     assert all(attributes["scale"] == (0.5, 0.5) and attributes["units"] == ("um", "um") for _, attributes, _ in layers.values())
     points, attributes, _ = layers["cell centers"]
     assert attributes["features"]["index"].tolist() == table["cell_id"].tolist()
@@ -210,6 +211,17 @@ def test_contrast_stays_on_the_next_slide(results: Path) -> None:
     other = Desk(ViewerModel(), open_result(results / "b"), "anna", limits=limits)
     assert tuple(other.screen.named("PanCK").contrast_limits) == (111, 999)
     other.close()
+
+
+def test_lines_stay_visible_from_afar(results: Path) -> None:
+    desk = desk_on(results)
+    camera, region, pairs = desk.viewer.scene.camera, desk.screen.named("tumor region"), desk.screen.named("myeloid to nearest tumor")
+    for zoom, factor in ((8.0, 1), (1.0, 2), (0.1, 32), (8.0, 1)):  # 0.5 um per px: at zoom 1 a pixel of the screen is 2 px of the slide
+        camera.zoom = zoom
+        assert region.edge_width == pytest.approx(1.2 * factor)
+        assert pairs.edge_width == pytest.approx(0.6 * factor)
+        assert region.edge_width * zoom * 0.5 >= 1, "at least a pixel of the screen"
+    desk.close()
 
 
 def test_gates_recolor_before_they_are_saved(results: Path) -> None:
