@@ -44,6 +44,7 @@ HARD = {
     "short autofluorescence (20 um)": PointOptions(autofluorescence=0.3, artefact_range_um=20.0),
     "the same, with an empty channel": PointOptions(autofluorescence=0.3, artefact_range_um=20.0, background_channel=True),
     "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.97),
+    "own ligand raised by the same niche": PointOptions(niche=0.6, activation=0.5),
 }
 """Nulls that are known to stay difficult: what the guards make of them is what counts."""
 EFFECTS = {

@@ -163,7 +163,7 @@ def verdict_table(path: Path, cohorts: int) -> str:
                 if kind in ("negative control", "spill-over") or guard == SHARED:
                     known = [(row["guards"][k][2], row["guards"][k][3], row["n"]) for row in chosen if row["guards"][k][2] is not None]
                     guards.append(CohortGuard(guard, kind, "", _over_patients(known)))
-            verdict, flag = cohort_verdict(main, main.p, guards)[0], flag_of(guards) is not None
+            verdict, flag = cohort_verdict(main, main.p, guards)[0], flag_of(main, guards) is not None
             said[verdict] += 1
             flagged += flag
             rejected += main.p is not None and main.p <= 0.05

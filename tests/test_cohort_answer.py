@@ -43,6 +43,7 @@ def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, s
         (0.0, {}, "no evidence", "would have been found with 80 % power"),
         (-0.3, {}, "opposite direction", "more ligand goes with less response"),
         (0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", "negative control DAPI gives"),
+        (-0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", ""),
         (0.3, {"negative control DAPI": 0.2}, "consistent with priming", ""),
         (0.3, {"negative control DAPI": -0.9}, "not specific (a negative control responds as well)", ""),
         (0.3, {"response measured inside": 0.0}, "explained by spill-over", "response measured inside leaves"),

@@ -13,6 +13,7 @@ from ifquant.base.region import Region
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
+from ifquant.statistics.adjusted import occupied_um2
 from ifquant.statistics.effect import SlideEffect
 from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.question import Background, Question, question_of
@@ -183,10 +184,33 @@ def test_too_little_tissue() -> None:
     assert "mm2 of tissue" in analysed(tiny, min_exposed=30).reason
 
 
-def test_a_strip_of_tissue_has_too_few_shifts() -> None:
-    strip = point_tissue(PointOptions(size_um=(1600.0, 45.0), responder_share=0.3, ligand_range_um=400.0, tumor_share=0.7), 3)
-    found = analysed(strip, min_exposed=30)
-    assert found.verdict == "not testable" or found.tests["shift"].n_replicates >= 100
+@pytest.mark.parametrize(("seed", "shifts"), [(0, 0), (1, 31)])
+def test_islands_far_apart_have_too_few_shifts(seed: int, shifts: int) -> None:
+    """No shift brings enough of three islands onto tissue: no p, although the other tests would give one."""
+    whole = point_tissue(PointOptions(size_um=(1600, 1600), responder_share=0.3, spacing_um=9.0), seed)
+    found = analysed(on_islands(whole, [(150, 150), (1300, 420), (420, 1350)], 110), min_exposed=30)
+    assert (found.verdict, found.p, found.tests["shift"].n_replicates) == ("not testable", None, shifts)
+    assert found.reason == f"not testable: only {shifts} usable shifts, at least 100 are needed (too little tissue with sources)"
+    assert found.tests["clifford_dutilleul"].p is not None
+
+
+def on_islands(tissue: PointTissue, centers_um: list[tuple[float, float]], radius_um: float) -> PointTissue:
+    """Cells and tissue within circles; ids stay."""
+
+    def inside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.any([np.hypot(x - cx, y - cy) < radius_um for cx, cy in centers_um], axis=0)
+
+    cells = tissue.cells[inside(tissue.cells["x_um"].to_numpy(), tissue.cells["y_um"].to_numpy())].reset_index(drop=True)
+    pairs = tissue.pairs[tissue.pairs["responder_id"].isin(cells["cell_id"]) & tissue.pairs["source_id"].isin(cells["cell_id"])]
+    y, x = (np.indices(tissue.tissue.shape) + 0.5) * tissue.step_um
+    return dataclasses.replace(tissue, cells=cells, pairs=pairs.reset_index(drop=True), tissue=inside(x, y))
+
+
+def test_area_of_tables_without_tissue_does_not_depend_on_the_origin() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(0, 700, 300), rng.uniform(0, 500, 300)
+    assert {occupied_um2(x + dx, y + dy) for dx, dy in ((0, 0), (1000, 37), (-13.7, 0.2))} == {occupied_um2(x, y)}
+    assert occupied_um2(np.array([3.0, 60.0]), np.array([3.0, 3.0])) == 2 * 50.0**2
 
 
 def test_a_constant_response_is_not_testable(primed: PointTissue) -> None:

@@ -48,6 +48,10 @@ CONTROL, EMPTY = "negative control", "negative control: empty channel as ligand"
         # one of three true controls below 0.05 is what chance gives; a small one is no rival
         (effect(0.3, 0.01, guard(CONTROL, 0.2, 0.03), guard(CONTROL, 0, 0.9), guard(CONTROL, 0, 0.8)), "consistent with priming"),
         (effect(0.6, 0.01, guard(CONTROL, 0.2, 0.001)), "consistent with priming"),
+        # Holm steps down: a small control with the smallest p hides no large one
+        (effect(0.3, 0.01, guard(CONTROL, 0.12, 0.004), guard(CONTROL, 0.28, 0.006)), "not specific (a negative control responds as well)"),
+        (effect(0.3, 0.01, guard(CONTROL, 0.12, 0.03), guard(CONTROL, 0.28, 0.04)), "consistent with priming"),
+        (effect(-0.3, 0.01, guard(CONTROL, 0.28, 0.01)), "not specific (a negative control responds as well)"),
     ],
 )
 def test_verdicts(found: SlideEffect, verdict: str) -> None:
@@ -60,6 +64,17 @@ def test_a_field_of_short_range_in_all_channels_is_not_specific() -> None:
     said = [analysed(point_tissue(field, seed), slide=str(seed)).verdict for seed in range(12)]
     assert "not specific (a negative control responds as well)" in said
     assert said.count("consistent with priming") <= 2
+
+
+def test_a_niche_that_raises_the_ligand_in_both_cells_is_no_priming() -> None:
+    """The responders' own ligand drives their response; that of the sources does nothing, but one niche raises both."""
+    niche = PointOptions(niche=0.6, activation=0.5, size_um=(700, 700))
+    found = [analysed(point_tissue(niche, (8, seed)), slide=str(seed)) for seed in range(10)]
+    rejected = [effect for effect in found if effect.p is not None and effect.p <= 0.05]
+    assert len(rejected) >= 3, "the control: without the guard this null is rejected often"
+    assert sum(effect.verdict == "consistent with priming" for effect in found) <= 1
+    measured_z = [next(row.z or 0.0 for row in effect.guards if "as measured" in row.name) for effect in found]
+    assert abs(np.mean(measured_z)) < 0.5 * np.mean([effect.z for effect in found])
 
 
 def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:

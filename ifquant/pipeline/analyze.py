@@ -36,6 +36,8 @@ from ifquant.tables.read_tables import read_cell_tables
 ALL_SLIDES = "all slides"
 FREE = ("priming", "cohort", "picture", "outputs", "proximity", "table", "seed")
 """Sections that analyze may have otherwise than the run: nothing in cells.parquet that it reads depends on them."""
+AT_CONTACTS = ("responder", "response", "source", "ligand", "away_um", "erode_um")
+"""What pairs.parquet was measured with: of [priming], these must be the run's."""
 Path_ = str | Path
 
 
@@ -167,6 +169,14 @@ def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> No
     made, ours = canonical(resolved(recorded)), canonical(recipe)
     skipped = FREE if same_cells else (*FREE, "segmentation", "cells", "tissue", "slide")
     differing = [name for name in ours if name not in skipped and ours[name] != made.get(name)]
+    asked, measured = ours.get("priming") or {}, made.get("priming") or {}
+    changed = [name for name in AT_CONTACTS if same_cells and asked and measured and asked.get(name) != measured.get(name)]
+    if changed:
+        was = ", ".join(f"{name} = {measured.get(name)!r}" for name in changed)
+        raise RequestError(
+            f"{place}: its contacts were measured with [priming] {was}; the recipe asks otherwise. Run ifquant run again with it: "
+            "cells are kept, only the contacts are measured anew."
+        )
     if differing:
         listed = ", ".join(f"[{name}]" for name in differing)
         raise RequestError(f"{place}: these results were made with another {listed} than the recipe has; run ifquant run again with it.")

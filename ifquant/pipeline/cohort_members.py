@@ -15,6 +15,7 @@ from ifquant.recipes.rules import markers, nearest
 from ifquant.slides.samples import Sample
 from ifquant.statistics.cohort import Member, Plan
 from ifquant.statistics.groups import why_not_comparable
+from ifquant.statistics.slide_measures import positive_share
 from ifquant.tables.cell_table import CellTable
 
 FOREIGN_GATES = (
@@ -77,8 +78,9 @@ def plan_of(members: Mapping[str, Member], tables: Mapping[str, CellTable], reci
         if name not in groups and name not in visits:
             raise RequestError(f"cohort.order: no slide has the group or visit {name!r}; found {_few([*groups, *visits])}.")
     group_pairs, visit_pairs = (tuple(itertools.combinations(_ordered(found, order), 2)) for found in (groups, visits))
-    refused = refusal(tables, recipe) if group_pairs or visit_pairs else None
-    return Plan(group_pairs, visit_pairs, refused, recipe.seed)
+    if not group_pairs and not visit_pairs:
+        return Plan(seed=recipe.seed)
+    return Plan(group_pairs, visit_pairs, refusal(tables, recipe), recipe.seed, _refused_shares(tables, recipe))
 
 
 def _ordered(found: Sequence[str], order: Sequence[str]) -> list[str]:
@@ -93,7 +95,22 @@ def refusal(tables: Mapping[str, CellTable], recipe: Recipe) -> str | None:
     options = recipe.priming
     assert options is not None
     rules = parsed_phenotypes(recipe)
-    wanted = [m.name for p in (options.responder, options.source) if p in rules for m in markers(rules[p])]
+    return _not_shared([m.name for p in (options.responder, options.source) if p in rules for m in markers(rules[p])], tables, recipe)
+
+
+def _refused_shares(tables: Mapping[str, CellTable], recipe: Recipe) -> dict[str, str]:
+    """Shares of cells positive for response or ligand that must not be compared, with the reason: those gates are not shared either."""
+    options = recipe.priming
+    assert options is not None
+    refused = {
+        positive_share(marker, str(kind)): _not_shared([marker], tables, recipe)
+        for marker, kind in ((options.ligand, options.source), (options.response, options.responder))
+    }
+    return {name: reason for name, reason in refused.items() if reason is not None}
+
+
+def _not_shared(wanted: Sequence[str], tables: Mapping[str, CellTable], recipe: Recipe) -> str | None:
+    """Say which of these markers' gates are not the same on all slides."""
     scopes: dict[str, list[str]] = {marker: [] for marker in dict.fromkeys(wanted)}
     for table in tables.values():
         if table.folder is None:

@@ -99,7 +99,7 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             visits=any(member.visit for member in cohort.members.values()),
             refused=_refused(cohort),
             reason=_sentence(cohort.reason),
-            flag=_sentence((cohort.tests[0].reason or "").removeprefix("flagged: ")) if cohort.effect.testable else "",
+            flag=cohort.effect.testable and bool(cohort.tests[0].reason),
             grouped=any(member.group for member in cohort.members.values()),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),

@@ -54,7 +54,9 @@ class PointOptions:
     spill
         Share of a touching cell's light that arrives in a cell, in every channel.
     activation
-        Correlation of the responders' own ligand with their response.
+        Correlation of the responders' own ligand with the part of their response that is each cell's own.
+    niche
+        Share of the variance of the responders' own ligand that is the field of the sources' ligand: one niche raises it in both.
     background_channel
         Whether the panel has an empty channel (AF).
     """
@@ -74,6 +76,7 @@ class PointOptions:
     bleed: float = 0.0
     spill: float = 0.0
     activation: float = 0.0
+    niche: float = 0.0
     background_channel: bool = False
 
 
@@ -108,7 +111,7 @@ def point_tissue(options: PointOptions, seed: int | tuple[int, ...]) -> PointTis
     share = options.field_share
     smooth = gaussian_field(rng, options.size_um, options.ligand_range_um, xy)
     ligand = np.sqrt(share) * smooth + np.sqrt(1 - share) * rng.standard_normal(n)
-    own = rng.standard_normal(n)
+    own = np.sqrt(options.niche) * smooth + np.sqrt(1 - options.niche) * rng.standard_normal(n)
     field = gaussian_field(rng, options.size_um, options.response_range_um, xy)
     alone = options.activation * own + np.sqrt(1 - options.activation**2) * rng.standard_normal(n)
     response = np.sqrt(share) * field + np.sqrt(1 - share) * alone

@@ -193,10 +193,10 @@ def _bystanders(cells: SlideCells) -> Bools:
 
 
 def occupied_um2(x: Floats, y: Floats, step: float = 50.0) -> float:
-    """Area of the squares of `step` um that hold a cell."""
+    """Area of the squares of `step` um, counted from the first cells in x and y, that hold a cell: the same wherever the origin is."""
     if len(x) == 0:
         return 0.0
-    return float(len(np.unique(np.stack([x // step, y // step], axis=1), axis=0)) * step**2)
+    return float(len(np.unique(np.stack([(x - x.min()) // step, (y - y.min()) // step], axis=1), axis=0)) * step**2)
 
 
 def _filled(values: Floats, members: Bools) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,12 +36,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared besides the cohort's effect: pairs of groups, pairs of visits, and why they must not be."""
+    """What is compared besides the cohort's effect: pairs of groups, pairs of visits, and why they must not be.
+
+    `refused_measures`: measure > why it alone must not be compared (shares of positive cells, whose gates may differ between slides).
+    """
 
     groups: tuple[tuple[str, str], ...] = ()
     visits: tuple[tuple[str, str], ...] = ()
     refused: str | None = None
     seed: int = 0
+    refused_measures: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, measure: str) -> Plan:
+        """Give the plan of one measure, which may be refused where others are not."""
+        return replace(self, refused=self.refused or self.refused_measures.get(measure))
 
 
 @dataclass(frozen=True)
@@ -138,12 +146,14 @@ def analyze_cohort(
     guards = _guards(used, known, plan.seed)
     comparisons = [
         *_comparisons(EFFECT, values, patients, plan),
-        *(c for name, own in (measures or {}).items() for c in _compared_measure(name, own, known, plan)),
+        *(c for name, own in (measures or {}).items() for c in _compared_measure(name, own, known, plan.of(name))),
     ]
     placed = {name: _location(own, known, plan.seed) for name, own in (locations or {}).items()}
     located = [_effect_test(MEASURES, name, found) for name, found in placed.items()]
     tests = adjusted([*_tests(effect, guards), *(_comparison_test(one) for one in comparisons), *located])
     verdict, reason = cohort_verdict(effect, tests[0].adjusted if effect.testable else None, guards)
+    if effect.testable and tests[0].reason:
+        reason = f"{reason} {tests[0].reason[:1].upper()}{tests[0].reason[1:]}."
     of_patient = [(str(known[slide.slide].patient), slide) for slide in used]
     return CohortResult(
         slides=tuple(slides),
@@ -220,7 +230,7 @@ def _effect_test(family: Family, name: str, found: CohortEffect) -> TestedP:
 
 def _tests(effect: CohortEffect, guards: Sequence[CohortGuard]) -> list[TestedP]:
     first = _effect_test(PRIMARY, EFFECT, effect)
-    rows = [replace(first, reason=flag_of(guards)) if effect.testable else first]
+    rows = [replace(first, reason=flag_of(effect, guards)) if effect.testable else first]
     return rows + [_effect_test(SENSITIVITY, guard.name, guard.effect) for guard in guards if guard.kind != "main"]
 
 

@@ -31,7 +31,7 @@ class CohortEffect:
     estimate, low, high
         Mean over patients and its 95 % t interval (Fisher's z).
     p
-        Exact two-sided sign-flip p-value: the primary one.
+        Exact two-sided sign-flip p-value: the primary one. None where it could not fall below 0.05 whatever the data.
     smallest_p
         The smallest value `p` can take with this number of patients.
     p_t
@@ -107,7 +107,7 @@ def cohort_effect(patients: Sequence[PatientValue], *, seed: int = 0) -> CohortE
         estimate=mean,
         low=low,
         high=high,
-        p=test.p if n > 1 else None,
+        p=test.p if reason is None else None,
         smallest_p=test.smallest_p,
         p_t=p_t,
         exact=test.exact,

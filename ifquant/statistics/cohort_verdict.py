@@ -9,6 +9,8 @@ from ifquant.statistics.cohort_effect import ALPHA, CohortEffect
 from ifquant.statistics.effect import Verdict
 from ifquant.statistics.verdict import SHARED
 
+ARTEFACT_Z = 0.04
+"""Largest mean effect of a true null under artefacts that change from cell to cell (docs/statistics.md)."""
 HALF = 0.5
 """A control that reaches this share of the effect responds as well; a spill-over guard that keeps less has explained it."""
 
@@ -45,15 +47,15 @@ def cohort_verdict(main: CohortEffect, p: float | None, guards: Sequence[CohortG
             return "explained by spill-over", _capital(reason)
         found = f" An effect of {main.detectable:.2f} would have been found with 80 % power." if main.detectable is not None else ""
         return "no evidence", f"{_capital(size)}.{found}"
-    if main.estimate < 0:
-        return "opposite direction", f"{_capital(size)}: more ligand goes with less response."
     controls = [guard for guard in guards if guard.kind == "negative control"]
     for guard in controls:
-        if _responds(guard.effect, main.estimate, len(controls)):
+        if _responds(guard.effect, abs(main.estimate), len(controls)):
             return (
                 "not specific (a negative control responds as well)",
                 f"{_capital(size)}, but {guard.name} gives {_number(guard.effect)} (p = {guard.effect.p:.3g}).",
             )
+    if main.estimate < 0:
+        return "opposite direction", f"{_capital(size)}: more ligand goes with less response."
     for guard in guards:
         if guard.kind == "spill-over" and _vanishes(guard.effect, main.estimate):
             return "explained by spill-over", f"{_capital(size)}, but {guard.name} leaves {_number(guard.effect)}."
@@ -65,16 +67,24 @@ def cohort_verdict(main: CohortEffect, p: float | None, guards: Sequence[CohortG
     return "consistent with priming", f"{_capital(size)}; {controls_say}; {spill_says}.{rest}"
 
 
-def flag_of(guards: Sequence[CohortGuard]) -> str | None:
-    """Say that the primary p may be too small, where a negative control goes with the response, however little.
+def flag_of(main: CohortEffect, guards: Sequence[CohortGuard]) -> str | None:
+    """Say that the primary p may be too small: a negative control goes with the response, or the effect may be as small as an artefact's.
 
     An artefact that changes from cell to cell is beyond any local adjustment; on every slide of twelve patients it makes the primary test
-    reject up to 41 % of true nulls (docs/cohort.md, which also tells how few of these are left without this flag or a verdict's).
+    reject up to 41 % of true nulls (docs/cohort.md, which also tells how few of these are left without a flag).
     """
+    if not main.testable or main.estimate is None or main.low is None or main.high is None:
+        return None
     controls = [guard for guard in guards if guard.kind == "negative control"]
     found = next((guard for guard in controls if _goes_along(guard.effect, len(controls))), None)
     if found is None:
-        return None
+        near = min(abs(main.low), abs(main.high)) if main.low * main.high > 0 else 0.0
+        if main.p is None or main.p > ALPHA or near >= ARTEFACT_Z:
+            return None
+        return (
+            f"flagged: artefacts that change from cell to cell gave mean effects of up to {ARTEFACT_Z:g} in calibration, and this interval "
+            "does not exclude so small an effect; p alone does not tell it from one"
+        )
     return (
         f"flagged: {found.name} goes with the response as well ({_number(found.effect)}, p = {found.effect.p:.3g}), so that an artefact "
         "which changes from cell to cell may make this p too small; read the verdict, not p alone"

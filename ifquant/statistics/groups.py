@@ -23,9 +23,10 @@ from ifquant.statistics.patients import PatientValue, SlideValue, checked, combi
 MOST_ENUMERATED = 200_000
 """Labelings enumerated; more are drawn."""
 DRAWS = 99_999
-LARGER_SPREAD = 1.5
+ENOUGH = 8
 UNEVEN = (
-    "flagged: the smaller group varies more, where permutation rejects a true null too often (4 and 8 patients: 10 %); read the interval"
+    "flagged: groups of unequal size, the smaller below 8 patients: should it vary more, which so few do not show, permutation rejects a "
+    "true null too often (4 and 8 patients: 10 %); read the interval"
 )
 _CHUNK = 8192
 
@@ -47,7 +48,8 @@ class Comparison:
     testable, reason
         Whether p can fall below 0.05 at all, and why not (then `p` may be None).
     note
-        What to read with it: groups of unequal size whose smaller one varies more (`LARGER_SPREAD`).
+        What to read with it: groups of unequal size, the smaller below `ENOUGH`. (Whether the smaller varies more cannot be told from the
+        sample: a flag that waits for it misses the draws that reject.)
     """
 
     kind: str
@@ -99,10 +101,8 @@ def compare_groups(patients: Sequence[PatientValue], first: str, second: str, *,
         df = sum(variances) ** 2 / sum(v**2 / (k - 1) for v, k in zip(variances, n, strict=True))
         low, high = t_interval(difference, error, df)
     p, exact = permutation_p(x, y, seed=seed)
-    found = _result(base, smallest, reason, difference, (low, high), p, exact)
-    small, large = (x, y) if n[0] < n[1] else (y, x)
-    uneven = n[0] != n[1] and small.std(ddof=1) > LARGER_SPREAD * large.std(ddof=1)
-    return replace(found, note=UNEVEN) if uneven else found
+    found = _result(base, smallest, reason, difference, (low, high), p if reason is None else None, exact)
+    return replace(found, note=UNEVEN) if n[0] != n[1] and min(n) < ENOUGH else found
 
 
 def compare_visits(slides: Sequence[SlideValue], first: str, second: str, *, refused: str | None = None, seed: int = 0) -> Comparison:

@@ -99,9 +99,10 @@ def guard_rows(primary: Primary, pairs: pd.DataFrame | None) -> tuple[GuardRow, 
     rows.append(
         _row(
             f"own {q.ligand} as measured held constant",
-            "sensitivity",
+            "spill-over",
             _own_as_measured(primary),
-            f"with light of the touched cells in it; far from the primary: such light, or an effect by way of that {q.ligand}",
+            f"must stay; else light of the touched cells, a niche that raises {q.ligand} in both, or a way through the own {q.ligand}: "
+            "not told apart",
         )
     )
     return tuple(rows)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.recipes.recipe_resolve import parsed_phenotypes, resolved
-from ifquant.recipes.rules import markers
+from ifquant.recipes.rules import markers, parse
+from ifquant.recipes.table_mapping import TableMapping
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,38 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
 def circularity(recipe: Recipe, options: Priming) -> str:
     """Say why the question is circular: the rule that makes a cell a responder (or source) names what is measured in it; else ""."""
     full = resolved(recipe)
-    rules = parsed_phenotypes(full)
+    texts, rules = dict(full.phenotypes), parsed_phenotypes(full)
+    if full.table is not None:
+        named = _called_by(full.table, options)
+        if named:
+            return named
+        known = [*(channel.name for channel in full.channels), *full.table.markers]
+        texts |= full.table.rules
+        rules |= {name: parse(text, known) for name, text in full.table.rules.items()}
     for phenotype, marker, what in ((options.responder, options.response, "response"), (options.source, options.ligand, "ligand")):
         if phenotype not in rules or not any(found.name == marker for found in markers(rules[phenotype])):
             continue
         if what == "response":
             return (
-                f"the responders ({phenotype} = {full.phenotypes[phenotype]}) are defined by the response {marker} itself: cells without "
+                f"the responders ({phenotype} = {texts[phenotype]}) are defined by the response {marker} itself: cells without "
                 f"it are not seen, so its dependence on {options.ligand} cannot be tested. Such slides support proximity, {options.ligand} "
                 f"on {options.source} cells and a description of {marker}; the test needs a marker of {phenotype} cells that is neither."
             )
         return (
-            f"the sources ({phenotype} = {full.phenotypes[phenotype]}) are defined by the ligand {marker} itself: sources without it are "
+            f"the sources ({phenotype} = {texts[phenotype]}) are defined by the ligand {marker} itself: sources without it are "
             f"not seen, so there is nothing to compare. Define {phenotype} by another marker."
         )
+    return ""
+
+
+def _called_by(mapping: TableMapping, options: Priming) -> str:
+    """Say why phenotypes that come as a column are circular: their values there name what is measured in them; else ""."""
+    for phenotype, marker in ((options.responder, options.response), (options.source, options.ligand)):
+        values = mapping.phenotypes.get(str(phenotype), ()) if not mapping.rules else ()
+        value = next((value for value in values if marker.casefold() in value.casefold()), None)
+        if value is not None:
+            return (
+                f"{phenotype} cells are those the table calls {value!r}, which names {marker}: if they are defined by it, cells without it "
+                f"are not seen, and nothing can be said of how it depends on the other marker. Define {phenotype} by another marker."
+            )
     return ""

@@ -61,8 +61,13 @@ def stain_measures(cells: pd.DataFrame, question: Question, backgrounds: Mapping
         if f"{marker}_positive" in cells:
             called = cells.loc[own, f"{marker}_positive"].astype("boolean")
             if called.notna().any():
-                found[f"fraction {marker}+ of {kind}"] = float(called.dropna().mean())
+                found[positive_share(marker, kind)] = float(called.dropna().mean())
     return found
+
+
+def positive_share(marker: str, kind: str) -> str:
+    """Name of the measure that rests on the gate of a marker."""
+    return f"fraction {marker}+ of {kind}"
 
 
 def _nearest_um(cells: pd.DataFrame, near: NDArray[np.bool_], far: NDArray[np.bool_]) -> NDArray[np.float64]:
