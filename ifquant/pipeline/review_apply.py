@@ -17,6 +17,7 @@ from ifquant.errors import IfquantError, RequestError, ResourceError, SlideError
 from ifquant.files import storage, table_files
 from ifquant.files.packing import unpacked
 from ifquant.files.run_lock import RunLock
+from ifquant.pipeline.execution import one_thread
 from ifquant.pipeline.review_effect import REASON, priming_answer
 from ifquant.pipeline.review_log import log_path, read_logs
 from ifquant.pipeline.review_measure import corrected_pairs, measurer
@@ -107,7 +108,7 @@ def apply_reviews(
     recipe = run_recipe(out)
     done: list[ReviewedSlide] = []
     failed: dict[str, str] = {}
-    with RunLock(out):
+    with RunLock(out), one_thread():
         for name in slides or folders:
             logs = read_logs(folders[name])
             if not logs:
