@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 
+from ifquant.base.runs import runs_of
 from ifquant.errors import RequestError
 from ifquant.pipeline.review_subject import finished_slides
 from napari_ifquant.review_widget import ReviewWidget
@@ -39,9 +42,21 @@ def own_viewer() -> Any:
 
     What is loaded now stays until the end: the garbage collector need not look through it, which takes 0.4 s every time.
     """
-    viewer = napari.Viewer(title="ifquant review")
+    with ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(_load_libraries)
+        viewer = napari.Viewer(title="ifquant review")
+        loaded.result()
     gc.freeze()
     return viewer
+
+
+def _load_libraries() -> None:
+    """Load what every slide needs and what loads itself at its first use: zarr, units, compiled functions."""
+    import pint
+    import zarr  # noqa: F401
+
+    pint.get_application_registry()("um")  # type: ignore[no-untyped-call]
+    runs_of(np.ones((1, 1), np.uint32), [1])
 
 
 def review(results: Path, slide: str | None = None) -> None:
