@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 
-from ifquant.errors import RequestError
+from ifquant.errors import RequestError, SlideError
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import read_log
 from ifquant.review.queue import QueueOptions
@@ -239,6 +239,28 @@ def test_gates_recolor_before_they_are_saved(results: Path) -> None:
     codes = desk.session.codes
     assert np.array_equal(codes == 0, expected.to_numpy())
     desk.close()
+
+
+def test_damaged_outlines_are_told_where_they_are_met(results: Path) -> None:
+    chunk = results / "a" / "labels.ome.zarr" / "labels" / "nuclei" / "0" / "c" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    chunk.write_bytes(bytes(content))
+    desk = desk_on(results)
+    assert "labels.ome.zarr" in desk.message
+    assert desk.cell_id == int(desk.queue.ids[0])
+    desk.next()
+    assert "labels.ome.zarr" in desk.message
+    desk.merge()
+    assert desk.message == "there is no other cell nearby"
+    assert not desk.session.decisions
+    desk.exclude("artefact")  # what needs no outline goes on
+    assert [d.action for d in desk.session.decisions] == ["exclude"]
+    desk.close()
+
+    chunk.unlink()
+    with pytest.raises(SlideError, match="labels"):
+        open_result(results / "a")
 
 
 def test_two_windows_cannot_write_one_log(results: Path) -> None:
