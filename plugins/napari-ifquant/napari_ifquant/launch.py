@@ -69,4 +69,4 @@ def review(results: Path, slide: str | None = None) -> None:
     """
     _, widget = open_review(results, slide, viewer=own_viewer())
     napari.run()
-    widget.close_desk()
+    widget.release()

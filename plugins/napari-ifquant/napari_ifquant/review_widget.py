@@ -121,6 +121,12 @@ class ReviewWidget(QWidget):
             self.desk = None
             self.choice.start_button.setText("Start review")
 
+    def release(self) -> None:
+        """Release the log alone: also when the window and all its parts are gone."""
+        if self.desk is not None:
+            self.desk.release()
+            self.desk = None
+
     def apply(self) -> None:
         """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the report is."""
         if not self.choice.folders:

@@ -189,11 +189,15 @@ class Walk:
     def close(self, *, remove: bool = True) -> None:
         """Release the log and take the layers away."""
         self._leave_drawing()
+        self.release()
+        if remove:
+            self.screen.remove()
+
+    def release(self) -> None:
+        """Release the log alone: also when the window is gone."""
         if walk_in(self.viewer) is self:
             del _OPEN[_key(self.viewer)]
         self.log.close()
-        if remove:
-            self.screen.remove()
 
     def _say(self, message: str) -> None:
         self.message = message
