@@ -77,6 +77,13 @@ def test_a_niche_that_raises_the_ligand_in_both_cells_is_no_priming() -> None:
     assert abs(np.mean(measured_z)) < 0.5 * np.mean([effect.z for effect in found])
 
 
+def test_what_could_not_be_held_constant_is_said() -> None:
+    crowded = PointOptions(tumor_share=0.99, size_um=(600, 600))
+    (said,) = analysed(point_tissue(crowded, 3)).warnings
+    assert said.startswith("local autofluorescence was not held constant: fewer than 30 cells are neither myeloid nor tumor")
+    assert analysed(point_tissue(PointOptions(size_um=(600, 600)), 3)).warnings == ()
+
+
 def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:
     tissue = point_tissue(PointOptions(), 41)
     pairs = tissue.pairs.copy()

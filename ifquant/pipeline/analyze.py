@@ -225,7 +225,7 @@ def analyzed(
         specifications=specifications(grid, found, tuple(main), tuple(others), members),
         sources={slide: table.source for slide, table in main.items()},
         versions=provenance.versions(),
-        warnings=_warnings(main),
+        warnings=(*_warnings(main), *_slide_warnings(cohort)),
     )
 
 
@@ -266,6 +266,17 @@ def _gates(slides: Sequence[SlideFinding], shared: tuple[GateInterval, ...]) -> 
     together = {ALL_SLIDES: shared} if shared else {}
     own = {one.slide: tuple(gate for gate in one.gates if gate not in shared) for one in slides}
     return together | {slide: gates for slide, gates in own.items() if gates}
+
+
+def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
+    """Say what could not be held constant, and on which slides."""
+    said: dict[str, list[str]] = {}
+    for slide in cohort.slides:
+        for text in slide.warnings:
+            said.setdefault(text, []).append(slide.slide)
+    return tuple(
+        f"{', '.join(slides[:5])}{f' and {len(slides) - 5} more' if len(slides) > 5 else ''}: {text}" for text, slides in said.items()
+    )
 
 
 def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from scipy import stats
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming
 from ifquant.statistics import describe
+from ifquant.statistics.adjusted import MIN_BYSTANDERS, Structure
 from ifquant.statistics.effect import NullModel, SlideEffect, TestResult
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.guards import guard_rows
@@ -128,8 +129,21 @@ def analyse_slide(
             bleed_through=describe.bleed_through(data, near),
         )
     effect = replace(effect, backgrounds=dict(data.used), settings={**effect.settings, "trend_terms": primary.structure.n_terms})
+    effect = replace(effect, warnings=_warnings(primary.structure))
     verdict, reason = verdict_of(effect)
     return replace(effect, verdict=verdict, reason=reason)
+
+
+def _warnings(structure: Structure) -> tuple[str, ...]:
+    """Say what could not be held constant although it matters."""
+    question = structure.cells.question
+    if question.response in structure.fields or question.empty:
+        return ()
+    return (
+        f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are neither {question.responder} nor "
+        f"{question.source} and far from any {question.responder}, and the panel has no empty channel (role background). Such light adds "
+        f"to both {question.ligand} and {question.response}.",
+    )
 
 
 def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Region | None) -> str:
