@@ -354,6 +354,8 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     table = found.table()
     assert len(table) == 7 * len(R)
     assert (table.dtypes.iloc[3:] == np.float64).all()
+    assert set(table.loc[table["statistic"] == "K_inhom", "bandwidth_um"]) == {100.0}
+    assert table.loc[table["statistic"] != "K_inhom", "bandwidth_um"].isna().all()
     assert not found.notes
     narrow = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, bandwidth_um=0.1)
     assert "take a larger bandwidth_um" in narrow.notes[0]

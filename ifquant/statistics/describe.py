@@ -89,6 +89,7 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
             float(pearson.statistic),
             float(pearson.pvalue),
             "takes every cell for independent and holds nothing constant: neighbouring cells share stain, tissue and illumination",
+            len(near),
         )
     ]
     exposures = exposure[np.argsort(rng.random((NAIVE_SHUFFLES, len(near))), axis=1)]
@@ -98,6 +99,7 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
             float(pearson.statistic),
             _rank_p(float(pearson.statistic), exposures, response),
             "destroys the autocorrelation of the exposure that the real data keep",
+            len(near),
         )
     )
     marks = primary.ligand[primary.sources]
@@ -110,6 +112,7 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
             float(pearson.statistic),
             _rank_p(float(pearson.statistic), shuffled, response),
             "destroys the autocorrelation of the ligand; keeps only that responders share sources",
+            len(near),
         )
     )
     fraction = naive_fraction(primary)
@@ -125,6 +128,7 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
                 difference,
                 float(stats.fisher_exact(table).pvalue),
                 "takes every cell for independent, and depends on two gates",
+                fraction.high + fraction.low,
             )
         )
     return tuple(rows)

@@ -64,12 +64,13 @@ class GuardRow:
 
 @dataclass(frozen=True)
 class NaiveRow:
-    """One test as the field runs it, for comparison only, with what it gets wrong."""
+    """One test as the field runs it, on `n` cells, for comparison only, with what it gets wrong."""
 
     name: str
     estimate: float
     p: float
     wrong: str
+    n: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ class BleedThrough:
 
 
 @dataclass(frozen=True)
+class Floored:
+    """How many of the `n` cells whose value is ranked lay less than one background SD above background, and were set to that floor."""
+
+    n_floored: int
+    n: int
+
+
+@dataclass(frozen=True)
 class SlideEffect:
     """The priming effect of one slide.
 
@@ -131,7 +140,11 @@ class SlideEffect:
     bleed_through
         Between the two channels.
     backgrounds
-        Marker > background level used.
+        Marker > background level used, also where nothing could be tested.
+    floored
+        "response" > among the exposed responders, "ligand" > among the sources with a known ligand; empty where no value was ranked.
+    held
+        What was really held constant, in words; empty where nothing was estimated.
     settings
         Everything else that was chosen: options, trend terms, ranges, seeds.
     warnings
@@ -161,6 +174,8 @@ class SlideEffect:
     dose_response: tuple[DosePoint, ...] = ()
     bleed_through: BleedThrough | None = None
     backgrounds: Mapping[str, Background] = field(default_factory=dict)
+    floored: Mapping[str, Floored] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

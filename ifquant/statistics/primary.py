@@ -120,6 +120,14 @@ def freed_of(exposure: Floats, scores: Floats, basis: Floats, x_um: Floats) -> F
     return out
 
 
+def stain_columns(data: SlideCells) -> dict[str, str]:
+    """Column > marker of what a responder does not have itself, as far as the table holds it: the sources' stain, empty channels."""
+    question = data.question
+    columns = {column: data.marker_of(column) for column in question.source_covariates}
+    columns |= {column: marker for marker, column in question.fields.items() if marker in question.empty}
+    return {column: marker for column, marker in columns.items() if data.has(column)}
+
+
 def _stains(data: SlideCells, near: Neighbours, skip: str) -> list[Floats]:
     """Scores of the sources' stain and of empty channels in the responders themselves, as curves; without the channel `skip`.
 
@@ -127,8 +135,5 @@ def _stains(data: SlideCells, near: Neighbours, skip: str) -> list[Floats]:
     The latter adds to the response, which bends its logarithm: with a straight line a shared autofluorescence moved a true null's effect
     by +0.012, with the curve by +0.003 +- 0.002 (320 pairs of data sets).
     """
-    question = data.question
-    columns = {column: data.marker_of(column) for column in question.source_covariates}
-    columns |= {column: marker for marker, column in question.fields.items() if marker in question.empty}
-    shown = [data.log_values(column)[near.responders] for column, marker in columns.items() if data.has(column) and marker != skip]
+    shown = [data.log_values(column)[near.responders] for column, marker in stain_columns(data).items() if marker != skip]
     return [normal_scores(np.nan_to_num(values)) ** power for values in shown for power in CURVE]

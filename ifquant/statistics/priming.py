@@ -19,10 +19,11 @@ from ifquant.statistics.adjusted import MIN_BYSTANDERS, Structure
 from ifquant.statistics.effect import NullModel, SlideEffect, TestResult
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.guards import guard_rows
+from ifquant.statistics.held import floored, held_constant
 from ifquant.statistics.primary import Primary, build_primary, contacts, measured
 from ifquant.statistics.question import Background, Question
 from ifquant.statistics.random_shifts import shift_test
-from ifquant.statistics.slide_cells import SlideCells
+from ifquant.statistics.slide_cells import SlideCells, studied_backgrounds
 from ifquant.statistics.structure import normal_scores
 from ifquant.statistics.surrogates import surrogate_test
 from ifquant.statistics.verdict import verdict_of
@@ -78,7 +79,8 @@ def analyse_slide(
         If the table lacks a column that the question needs, or pairs and cells do not belong together.
     """
     if question.refusal:
-        return SlideEffect(slide, question, "not testable", question.refusal, n_cells=len(cells))
+        levels = studied_backgrounds(cells, question, backgrounds)
+        return SlideEffect(slide, question, "not testable", question.refusal, n_cells=len(cells), backgrounds=levels)
     data = SlideCells.of(cells, question, backgrounds)
     ligand, own = measured(data, pairs)
     near = contacts(data, ligand, own, pairs, options)
@@ -92,6 +94,8 @@ def analyse_slide(
         n_exposed=len(near),
         n_sources=int(data.source.sum()),
         n_touched_sources=len(near.touched),
+        backgrounds=dict(data.used),
+        floored=floored(data, near, ligand),
         settings=_settings(options, seed, pairs),
     )
     why = too_little(data, near, options, tissue)
@@ -99,6 +103,12 @@ def analyse_slide(
         return replace(blank, reason=why)
     primary = build_primary(data, near, ligand, own, options, tissue)
     found = primary.found
+    blank = replace(
+        blank,
+        backgrounds=dict(data.used),
+        held=held_constant(primary),
+        settings={**blank.settings, "trend_terms": primary.structure.n_terms},
+    )
     if not math.isfinite(found.z):
         return replace(blank, reason="not testable: response or ligand has no variation left once structure is held constant")
     if found.n_effective < MIN_EFFECTIVE:
@@ -128,7 +138,7 @@ def analyse_slide(
             fraction=describe.naive_fraction(primary),
             bleed_through=describe.bleed_through(data, near),
         )
-    effect = replace(effect, backgrounds=dict(data.used), settings={**effect.settings, "trend_terms": primary.structure.n_terms})
+    effect = replace(effect, backgrounds=dict(data.used))  # controls are measured among the guards
     effect = replace(effect, warnings=_warnings(primary.structure))
     verdict, reason = verdict_of(effect)
     return replace(effect, verdict=verdict, reason=reason)

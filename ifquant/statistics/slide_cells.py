@@ -83,6 +83,10 @@ class SlideCells:
         level = self.background(marker, column)
         return np.asarray(np.log(np.maximum(raw - level.level, level.sd)))
 
+    def at_floor(self, values: Floats, marker: str, column: str) -> Bools:
+        """Which log values of a marker were raised to the floor of one background SD."""
+        return np.asarray(values <= np.log(self.background(marker, column).sd) + 1e-12)
+
     def rows_of(self, ids: NDArray[np.int64]) -> Ids:
         """Rows of cell ids.
 
@@ -106,6 +110,16 @@ def substitute_background(values: Floats) -> Background:
     low, tenth = (float(v) for v in np.quantile(finite, [0.01, 0.1]))
     sd = max((tenth - low) / 1.04, 1e-6 * max(abs(float(finite.max())), 1e-12))  # 1 % to 10 % of a normal distribution: 1.04 sd
     return Background(low, sd, "substitute: 1st percentile of the cells, and their spread up to the 10th (no calibrated image)")
+
+
+def studied_backgrounds(cells: pd.DataFrame, question: Question, given: Mapping[str, Background] | None) -> dict[str, Background]:
+    """Background of ligand and response as far as the table has them, for slides whose question is not asked."""
+    columns = {question.ligand: question.ligand_column, question.response: question.response_column}
+    return {
+        marker: (given or {}).get(marker) or substitute_background(cells[column].to_numpy(np.float64))
+        for marker, column in columns.items()
+        if column in cells
+    }
 
 
 def clear_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:

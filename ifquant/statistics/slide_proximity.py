@@ -55,7 +55,7 @@ class SlideProximity:
     notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """Give every curve as rows: statistic, correction, null, r_um, observed, low, high, theoretical, p (one per curve)."""
+        """Give every curve as rows, one per distance; `bandwidth_um` belongs to K_inhom, and p (one per curve) to curves with a null."""
         rows = [_rows(curve, "none", None) for curve in self.curves]
         for tests in (self.shift, self.labelling):
             rows += [_rows(test.curve, test.null, test) for test in tests.values() if test.curve is not None and test.envelope is not None]
@@ -68,7 +68,7 @@ class SlideProximity:
         return pd.DataFrame(fields, columns=["statistic", "null", "question", "p", "n_null", "reason"])
 
 
-_COLUMNS = ["statistic", "correction", "null", "r_um", "observed", "low", "high", "theoretical", "p"]
+_COLUMNS = ["statistic", "correction", "null", "bandwidth_um", "r_um", "observed", "low", "high", "theoretical", "p"]
 
 
 def slide_proximity(
@@ -160,6 +160,7 @@ def _rows(curve: Curve, null: str, test: ProximityTest | None) -> pd.DataFrame:
         "statistic": curve.statistic,
         "correction": curve.correction,
         "null": null,
+        "bandwidth_um": none if curve.bandwidth_um is None else np.full(len(none), curve.bandwidth_um),
         "r_um": curve.r_um,
         "observed": curve.value,
         "low": none if envelope is None else envelope.low,
