@@ -7,6 +7,7 @@ from typing import Any
 
 from ifquant.base.table import gated_markers, proximity_pair
 from ifquant.recipes.recipe import Recipe
+from ifquant.reports.limits import priming_limits
 
 SPREAD = 1.25
 """Largest ratio between the gates of slides before the report calls them different."""
@@ -75,6 +76,7 @@ def limits(recipe: Recipe) -> list[str]:
     source, target = proximity_pair(recipe)
     out = [
         "Staining shows that a protein is present in a place, not that it is active, released or new; intensities are no concentrations.",
+        *priming_limits(recipe),
         "A section is a few µm thick: cells above and below it are unseen, nearest neighbors may lie outside the plane, cut cells look "
         "smaller, and overlapping cells can pass for touching ones.",
         "Light of bright cells reaches their neighbors (blur, spill-over). Touching cells are affected most: a difference between touching "

@@ -17,6 +17,7 @@ from ifquant.base.slide_table import SLIDE_PATTERNS
 from ifquant.base.table import expanded, gated_markers, phenotype_names, proximity_pair
 from ifquant.files import storage
 from ifquant.recipes.recipe import Recipe
+from ifquant.reports.limits import priming_limits
 from ifquant.reports.outputs import safe_text
 from ifquant.reports.page import environment
 from ifquant.reports.report import picture_uri
@@ -105,6 +106,7 @@ def review_html(recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping
             not_followed=[(s, o) for s in slides for o in s.outcomes if o.status == "refused"],
             notes=[(s, o.decision) for s in slides for o in s.outcomes if o.decision.action == "note" and o.status == "applied"],
             pictures={slide.name: [picture_uri(path, _PICTURE_PX) for path in slide.overlays] for slide in slides},
+            limits=priming_limits(recipe),
             versions=provenance.versions(),
         )
     )
