@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ifquant.pipeline.specifications import Grid, specifications, wanted
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe
 from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports.analysis import Analysis
+from ifquant.reports.analysis import Analysis, FlowRow
 from ifquant.reports.analysis_report import refuse_foreign, write_analysis
 from ifquant.slides.samples import Sample, read_samples
 from ifquant.statistics.cohort import CohortResult, analyze_cohort
@@ -218,7 +218,7 @@ def analyzed(
         question=question,
         cohort=cohort,
         measures=_by_name(slides),
-        flow=tuple(one.flow for one in slides if one.flow is not None),
+        flow=tuple(_entering(one.flow, cohort.excluded) for one in slides if one.flow is not None),
         proximity=tuple(row for one in slides for row in one.proximity),
         curves=pd.concat([one.curves for one in slides], ignore_index=True) if any(len(one.curves) for one in slides) else pd.DataFrame(),
         gates=_gates(slides, shared),
@@ -250,6 +250,11 @@ def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[Gate
             )
         )  # fmt: skip
     return tuple(out)
+
+
+def _entering(row: FlowRow, excluded: Mapping[str, str]) -> FlowRow:
+    """Count the cells of a slide as tested only where the cohort takes it."""
+    return replace(row, tested=0, reason=excluded[row.slide]) if row.slide in excluded else row
 
 
 def _by_name(slides: Sequence[SlideFinding]) -> dict[str, dict[str, float]]:

@@ -85,10 +85,10 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     effect = analyse_slide(cells, slide=table.slide, seed=recipe.seed, pairs=pairs, **common)
     responder, source = question.responder, question.source
     near, enrichment, curves = _proximity(cells, table, recipe, source=responder, target=source)
-    typed = int((cells["phenotype"].astype(str) != "other").sum())
+    phenotype = cells["phenotype"].astype(str)
     flow = FlowRow(
-        table.slide, len(table.cells) + table.n_dropped, kept, typed, effect.n_responders, effect.n_exposed,
-        effect.n_exposed if effect.testable else 0, "" if effect.testable else effect.reason,
+        table.slide, len(table.cells) + table.n_dropped, kept, int((phenotype != "other").sum()), int((phenotype == responder).sum()),
+        effect.n_exposed, effect.n_exposed if effect.testable else 0, "" if effect.testable else effect.reason,
     )  # fmt: skip
     measures = slide_measures(cells, table.region, responder, source, options.contact_um) | stain_measures(cells, question, backgrounds)
     return replace(blank, effect=effect, flow=flow, measures=measures, enrichment=enrichment, proximity=near, curves=curves)
@@ -131,7 +131,7 @@ def record_of(table: CellTable) -> Mapping[str, Any] | None:
 
 
 def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
-    """Cells inside the tissue."""
+    """Cells with a position inside the tissue (tables without a tissue mask: with a position), and their number."""
     cells = table.cells
     if "flags" in cells:
         cells = cells[(cells["flags"].to_numpy() & flag_value("outside_tissue")) == 0].reset_index(drop=True)
@@ -244,7 +244,16 @@ def _proximity(
         n_null=n, seed=seed_of(recipe.seed, table.slide, "proximity"),
     )  # fmt: skip
     rows = tuple(
-        ProximityRow(table.slide, f"{statistic}, {null}", question, None if pd.isna(p) else float(p), int(n_null), reason or "")
+        ProximityRow(
+            table.slide,
+            f"{statistic}, {null}",
+            question,
+            None if pd.isna(p) else float(p),
+            int(n_null),
+            "" if pd.isna(reason) else reason,
+            found.n_source,
+            found.n_target,
+        )
         for statistic, null, question, p, n_null, reason in found.p_values().itertuples(index=False)
     )
     curves = found.table()

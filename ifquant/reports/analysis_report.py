@@ -5,7 +5,7 @@ The page loads nothing from anywhere; the same analysis gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from ifquant.base import provenance
 from ifquant.errors import RequestError
 from ifquant.files import storage, table_files
 from ifquant.reports import analysis_text as text
-from ifquant.reports.analysis import Analysis, tables
+from ifquant.reports.analysis import Analysis
+from ifquant.reports.analysis_counts import cells_of_tests, compared_cells, location_cells, opinion_counts
+from ifquant.reports.analysis_methods import cohort_methods
+from ifquant.reports.analysis_tables import tables
 from ifquant.reports.cohort_figures import dose_figure, forest_figure, guards_figure, null_figure
 from ifquant.reports.figure_style import figure_bytes, uri
 from ifquant.reports.multiverse_figure import multiverse_figure
@@ -93,18 +96,35 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             sentence=text.question_sentence(question),
             p_sentence=text.p_sentence(cohort.effect),
             multiverse=text.multiverse_sentence(summarized(analysis.specifications)),
-            methods=text.cohort_methods(analysis),
-            limits=text.cohort_limits(question, analysis.recipe),
+            bleed=text.bleed_sentence(cohort, question),
+            curves=text.curves_sentence(analysis),
+            methods=cohort_methods(analysis),
+            limits=text.cohort_limits(question, analysis.recipe, gate_varied=_gate_varied(analysis)),
             settings=text.settings_rows(analysis),
             visits=any(member.visit for member in cohort.members.values()),
             refused=_refused(cohort),
             reason=_sentence(cohort.reason),
             flag=cohort.effect.testable and bool(cohort.tests[0].reason),
             grouped=any(member.group for member in cohort.members.values()),
+            cells_of_tests=cells_of_tests(analysis),
+            located=location_cells(analysis),
+            opinions=[(opinion, *opinion_counts(cohort, opinion)) for opinion in cohort.opinions],
+            comparisons=[(named, compared_cells(analysis, named)) for named in cohort.comparisons],
+            numbered=_numbered([named.comparison.reason or named.comparison.note or "" for named in cohort.comparisons]),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
         )
     )
+
+
+def _gate_varied(analysis: Analysis) -> bool:
+    """Whether the multiverse moves gates."""
+    return any(name.endswith(" gate") for spec in analysis.specifications for name in spec.choices)
+
+
+def _numbered(notes: Sequence[str]) -> dict[str, int]:
+    """Note > its number, in the order of first appearance."""
+    return {note: number for number, note in enumerate(dict.fromkeys(note for note in notes if note), 1)}
 
 
 def _sentence(reason: str) -> str:

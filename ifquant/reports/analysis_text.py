@@ -1,13 +1,18 @@
-"""Sentences of the cohort's page: the question, how it was tested, what it cannot say. Ready to paste into a paper."""
+"""Sentences of the cohort's page: the question, p, bleed-through, curves, what the answer cannot say (methods: analysis_methods.py)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from ifquant.recipes.recipe import Priming, Recipe
+import numpy as np
+
+from ifquant.recipes.recipe import Recipe
 from ifquant.reports.analysis import Analysis
+from ifquant.reports.analysis_methods import bandwidth_text
+from ifquant.reports.limits import priming_limits
+from ifquant.statistics.cohort import CohortResult
 from ifquant.statistics.cohort_effect import CohortEffect
-from ifquant.statistics.multiplicity import METHOD_TEXT
 from ifquant.statistics.multiverse import Multiverse
 from ifquant.statistics.question import Question
 
@@ -41,67 +46,45 @@ def multiverse_sentence(found: Multiverse) -> str:
     )
 
 
-def cohort_methods(analysis: Analysis) -> list[str]:
-    """Paragraphs for a methods section."""
-    recipe, question, cohort = analysis.recipe, analysis.question, analysis.cohort
-    options = recipe.priming
-    assert options is not None
-    used = ", ".join(f"{name} {version}" for name, version in analysis.versions.items() if name != "algorithm" and version != "missing")
-    last = (
-        f"Proximity was tested per slide with {recipe.cohort.proximity_shifts} random shifts and random labellings (global envelopes of L "
-        f"and G, one p per curve). Random numbers were drawn with seed {recipe.seed}; results do not depend on the number of workers. "
-        f"Software: {used}."
+def bleed_sentence(cohort: CohortResult, question: Question) -> str:
+    """Give bleed-through between the two channels over the slides, and what it means."""
+    pairs = (
+        (question.ligand, question.response, question.source, "ligand_into_response"),
+        (question.response, question.ligand, question.responder, "response_into_ligand"),
     )
-    if not question.ligand:
-        return [last]
-    antibody = f" (antibody: {options.ligand_antibody})" if options.ligand_antibody else ""
-    held = _and([column.rsplit("_", 2)[0] for column in question.source_covariates])
-    covariates = f"{held} of the {question.source} cells and in the responder, " if held else ""
-    outlines = all(slide.settings.get("contact", "outlines") == "outlines" for slide in cohort.slides)
-    contact = "in contact with" if outlines else f"whose centroid lies within {options.contact_um:g} µm of"
-    border = f"; pixels within {options.away_um:g} µm of the {question.responder} cell left out" if outlines else ", whole border"
-    first = (
-        f"For each {question.responder} cell {contact} at least one {question.source} cell, exposure was the mean "
-        f"{question.ligand}{antibody} of these {question.source} cells ({options.ligand_compartment}{border}), and response its "
-        f"{question.response} "
-        f"({options.response_compartment}). The effect of a slide was the partial rank correlation of response and exposure on Fisher's z "
-        f"scale, given the number and distance of touched {question.source} cells, the responder's own {question.ligand} (less what "
-        f"goes along with the exposure, cross-fitted between the halves of the tissue), "
-        f"{covariates}distance to the tumor border, local cell density, "
-        f"local staining level and a smooth spatial trend. Its standard error used the effective number of independent cells. Slides "
-        f"with fewer than {options.min_exposed} exposed cells were not tested."
-    )
-    second = (
-        "Slides of a patient were averaged with weights 1/SE²; patients counted equally. The primary test was the two-sided "
-        f"{'exact ' if cohort.effect.exact else ''}sign-flip test of the patients' effects, with Student's t interval of their mean. "
-        "Second opinions were a random-effects meta-analysis (Paule-Mandel variance, modified Hartung-Knapp interval) and a linear "
-        "mixed model of exposure bins with a random slope per patient (REML, t with patients − 1 degrees of freedom). Groups were compared "
-        "by permuting patients (Welch's t), visits by sign-flip of the differences within patients. "
-        f"P-values were adjusted within families: {_families(analysis)}."
-    )
-    third = _guards_text(analysis, options)
-    return [first, second, third, last]
-
-
-def _guards_text(analysis: Analysis, options: Priming) -> str:
-    """Name the guards that were really computed."""
-    asked = [guard.name for guard in analysis.cohort.guards if guard.kind != "main" and guard.effect.estimate is not None]
+    parts = []
+    for light, channel, kind, name in pairs:
+        values = [getattr(slide.bleed_through, name) for slide in cohort.slides if slide.bleed_through is not None]
+        known = np.array([value for value in values if math.isfinite(value)])
+        if len(known):
+            low, middle, high = (_signed(100 * float(v)) for v in np.quantile(known, (0, 0.5, 1)))
+            over = f"{len(known)} slide{'' if len(known) == 1 else 's'}"
+            parts.append(f"{light} into the channel of {channel} {middle} % (median of {over}, {low} to {high} %; {kind} cells)")
+        else:
+            parts.append(f"{light} into the channel of {channel} not known (too few {kind} cells away from the other kind)")
     return (
-        f"Guards against artifacts: the same effect under other measurements ({'; '.join(asked) or 'none available'}). "
-        f"On each slide the null distribution came from {options.permutations} random shifts of the ligand residuals within the tissue "
-        "(variance-corrected), with positions and neighbors kept."
+        f"Bleed-through: {', '.join(parts)}. Of 100 units of light of one marker so many appear in the other's channel, as the slope "
+        "between the channels over cells that touch no tested cell of the other kind. Where such cells make both proteins, or share other "
+        "light, it is an upper bound; 0 or less: none is seen."
     )
 
 
-def _families(analysis: Analysis) -> str:
-    names = {test.family.name: METHOD_TEXT[test.family.method] for test in analysis.cohort.tests}
-    return "; ".join(f"{name}, {method}" for name, method in names.items())
+def _signed(value: float) -> str:
+    """Write percent with one decimal and a real minus; never -0.0."""
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
 
 
-def cohort_limits(question: Question, recipe: Recipe) -> list[str]:
-    """Say what the answer cannot, whatever it is."""
-    options = recipe.priming
-    asked = not (options and options.ligand_antibody)
+def curves_sentence(analysis: Analysis) -> str:
+    """Say which proximity curves are in the file beside the page; "" without any."""
+    if not len(analysis.curves):
+        return ""
+    band = bandwidth_text(analysis)
+    more = f", and the inhomogeneous K ({band}: what varies more slowly counts as density, what varies faster as interaction)"
+    return f"Curves and envelopes of L and G are in proximity_curves.csv{more if band else ''}."
+
+
+def cohort_limits(question: Question, recipe: Recipe, *, gate_varied: bool) -> list[str]:
+    """Say what the answer cannot, whatever it is; `gate_varied`: the multiverse shows it under other gates of the sources."""
     if not question.ligand:
         return [
             "That cells lie near each other says nothing on cause: both may follow the same tissue architecture.",
@@ -110,13 +93,7 @@ def cohort_limits(question: Question, recipe: Recipe) -> list[str]:
     return [
         "Cells of one moment are observed: an association at equal proximity is consistent with priming and does not show that one cell "
         "changes the other.",
-        f"Immunofluorescence shows presence: {question.response} staining does not tell a precursor from the active or secreted form "
-        "(for IL1β it is mostly pro-IL1β).",
-        "A section is about 4 µm thick: contacts above and below its plane are missed, and overlapping cells can pass for touching ones.",
-        "Latent and active forms of a ligand such as TGFβ need different antibodies"
-        + ("; no clone is given in the recipe (ligand_antibody)." if asked else f"; here: {options.ligand_antibody if options else ''}."),
-        f"A ligand can change what defines its source: TGFβ can lower cytokeratin and so move the gate of {question.source} cells; the "
-        "multiverse varies that gate.",
+        *priming_limits(recipe, gate_varied=gate_varied),
         "Slides that cannot be tested are listed with their reason and take no part; if that depends on the effect, the others are a "
         "selection.",
     ]
@@ -127,9 +104,7 @@ def settings_rows(analysis: Analysis) -> Mapping[str, str]:
     options = analysis.recipe.priming
     cohort = analysis.recipe.cohort
     assert options is not None
-    rows = {f"priming.{name}": str(value) for name, value in options.model_dump(mode="json").items()}
-    return rows | {f"cohort.{name}": str(value) for name, value in cohort.model_dump(mode="json").items()}
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+    chosen = {"priming": options.model_dump(mode="json"), "cohort": cohort.model_dump(mode="json")}
+    return {
+        f"{section}.{name}": "not set" if value is None else str(value) for section, own in chosen.items() for name, value in own.items()
+    }
