@@ -314,12 +314,16 @@ def test_results_of_a_run_are_analyzed(tmp_path: Path) -> None:
         pixels = simulated(800, 800, seed=40 + number).image
         write_slide(tmp_path / f"S{number}.ome.tif", pixels, PANELS["tgfb_il1b"])
     asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 30, "radii_um": [20]}
-    cohort = {"proximity_shifts": 0, "gate_replicates": 40}
+    cohort = {"proximity_shifts": 99, "gate_replicates": 40}
     recipe = recipe_for(PANELS["tgfb_il1b"], priming=asked, cohort=cohort, gates={"markers": {"PanCK": {"shared": True}}})
     (tmp_path / "samples.csv").write_text("slide,path,patient\nS1,S1.ome.tif,P1\nS2,S2.ome.tif,P2\n")
     ran = ifquant.run(recipe, out=tmp_path / "results", samples=tmp_path / "samples.csv", execution=Execution(quiet=True))
     assert ran.exit_code == 0
     found = analyze(tmp_path / "results", out=tmp_path / "analysis").cohort
+    analyze(tmp_path / "results", out=tmp_path / "two", execution=Execution(2))
+    written, by_two = files(tmp_path / "analysis"), files(tmp_path / "two")
+    assert written == by_two, sorted(name for name in written if written[name] != by_two.get(name))
+    assert pd.read_csv(tmp_path / "analysis" / "proximity.csv")["n_null"].gt(0).any()
     assert [s.n_exposed > 0 for s in found.slides] == [True, True]
     assert {m.patient for m in found.members.values()} == {"P1", "P2"}
     spill = [g for g in found.guards if g.kind == "spill-over"]
