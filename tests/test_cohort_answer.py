@@ -49,6 +49,7 @@ def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, s
         (0.3, {"response measured inside": 0.0}, "explained by spill-over", "response measured inside leaves"),
         (0.3, {"response measured inside": 0.7}, "consistent with priming", ""),
         (0.3, {"without touching pairs": 0.0}, "consistent with priming", ""),  # a sensitivity: contact may be needed
+        (0.3, {"roles swapped": 2.0}, "consistent with priming", ""),  # another question: shown, decides nothing
         (0.3, {"negative control DAPI": 1.0, "response measured inside": 0.0}, "not specific (a negative control responds as well)", ""),
     ],
 )
