@@ -195,6 +195,11 @@ def test_a_circular_question_is_refused_with_what_the_slides_support(primed: Pat
     assert "This panel cannot answer the question." in page
     assert "defined by the response IL1B itself" in page
     assert "Such slides support proximity" in page
+    assert page.count("Such slides support proximity") == 2  # in its box and in the methods, not on every slide
+    assert "Second opinions" not in page.partition("<h2>Methods</h2>")[0]
+    assert "priming effect" not in page.partition("<h2>Groups and visits</h2>")[2].partition("<h2>")[0]
+    flow = pd.read_csv(tmp_path / "out" / "flow.csv")
+    assert (flow["responders"] > 0).all()
     assert len(pd.read_csv(tmp_path / "out" / "proximity.csv")) > 0
     measures = pd.read_csv(tmp_path / "out" / "measures.csv")
     cells = pd.read_csv(primed / "cells.csv")
@@ -329,6 +334,9 @@ def test_results_of_a_run_are_analyzed(tmp_path: Path) -> None:
     spill = [g for g in found.guards if g.kind == "spill-over"]
     assert spill
     assert all(g.effect.n_patients > 0 for g in spill)
+    page = (tmp_path / "analysis" / "report.html").read_text("utf-8")
+    assert "cannot be excluded here" not in page.partition("<h2>What this cannot say</h2>")[2]  # contacts have their pixels
+    assert "the multiverse varies that gate" in page
     gates = pd.read_csv(tmp_path / "analysis" / "gates.csv")
     assert set(gates.loc[gates["marker"] == "PanCK", "slide"]) == {"all slides"}
     assert set(gates.loc[gates["marker"] == "CD11c", "slide"]) == {"S1", "S2"}

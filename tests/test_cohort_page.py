@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -185,6 +186,8 @@ def test_counts_of_tests_are_counts(cohort: Path) -> None:
     proximity = pd.read_csv(cohort / "out" / "proximity.csv")
     assert proximity["reason"].isna().eq(proximity["p"].notna()).all()
     assert proximity.groupby("slide")["n_responders"].first().to_dict() == flow.set_index("slide")["responders"].to_dict()
+    record = json.loads((cohort / "out" / "cohort.json").read_text("utf-8"))
+    assert [test["n_cells"] for test in record["tests"]] == list(tests["n_cells"])
     naive = pd.read_csv(cohort / "out" / "naive.csv")
     assert (naive["n"] > 0).all()
 

@@ -38,11 +38,16 @@ def bandwidth_text(analysis: Analysis) -> str:
     return f"densities from a Gaussian kernel with a standard deviation (bandwidth) of {widths} µm, {slides}" if widths else ""
 
 
+def by_outlines(analysis: Analysis) -> bool:
+    """Whether contacts were known from outlines on all slides."""
+    return all(slide.settings.get("contact", "outlines") == "outlines" for slide in analysis.cohort.slides)
+
+
 def _effect(analysis: Analysis, options: Priming) -> str:
     """Say what was measured and what was held constant on the slides that were tested."""
     question, cohort = analysis.question, analysis.cohort
     antibody = f" (antibody: {options.ligand_antibody})" if options.ligand_antibody else ""
-    outlines = all(slide.settings.get("contact", "outlines") == "outlines" for slide in cohort.slides)
+    outlines = by_outlines(analysis)
     contact = "in contact with" if outlines else f"whose centroid lies within {options.contact_um:g} µm of"
     border = f"; pixels within {options.away_um:g} µm of the {question.responder} cell left out" if outlines else ", whole border"
     return (

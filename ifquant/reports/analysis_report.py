@@ -25,7 +25,7 @@ from ifquant.reports.figure_style import figure_bytes, uri
 from ifquant.reports.multiverse_figure import multiverse_figure
 from ifquant.reports.outputs import safe_for_spreadsheets
 from ifquant.reports.page import environment
-from ifquant.statistics.cohort import CohortResult
+from ifquant.statistics.cohort import EFFECT, CohortResult
 from ifquant.statistics.multiverse import summarized
 
 RECORD = "cohort.json"
@@ -84,6 +84,7 @@ def drawn(analysis: Analysis) -> dict[str, Figure]:
 def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
     """Text of report.html; `figures`: name > data URI."""
     cohort, question = analysis.cohort, analysis.question
+    compared = [named for named in cohort.comparisons if not (question.refusal and named.measure == EFFECT)]
     return (
         environment()
         .get_template("analysis.html.j2")
@@ -99,7 +100,7 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             bleed=text.bleed_sentence(cohort, question),
             curves=text.curves_sentence(analysis),
             methods=cohort_methods(analysis),
-            limits=text.cohort_limits(question, analysis.recipe, gate_varied=_gate_varied(analysis)),
+            limits=text.cohort_limits(analysis),
             settings=text.settings_rows(analysis),
             visits=any(member.visit for member in cohort.members.values()),
             refused=_refused(cohort),
@@ -109,17 +110,12 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             cells_of_tests=cells_of_tests(analysis),
             located=location_cells(analysis),
             opinions=[(opinion, *opinion_counts(cohort, opinion)) for opinion in cohort.opinions],
-            comparisons=[(named, compared_cells(analysis, named)) for named in cohort.comparisons],
-            numbered=_numbered([named.comparison.reason or named.comparison.note or "" for named in cohort.comparisons]),
+            comparisons=[(named, compared_cells(analysis, named)) for named in compared],
+            numbered=_numbered([named.comparison.reason or named.comparison.note or "" for named in compared]),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
         )
     )
-
-
-def _gate_varied(analysis: Analysis) -> bool:
-    """Whether the multiverse moves gates."""
-    return any(name.endswith(" gate") for spec in analysis.specifications for name in spec.choices)
 
 
 def _numbered(notes: Sequence[str]) -> dict[str, int]:
@@ -151,13 +147,18 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "effect": effect,
         "patients": [vars(patient) for patient in cohort.patients],
         "excluded": dict(cohort.excluded),
-        "opinions": [vars(opinion) for opinion in cohort.opinions],
+        "opinions": [
+            {**vars(opinion), **dict(zip(("n_slides", "n_cells"), opinion_counts(cohort, opinion), strict=True))}
+            for opinion in cohort.opinions
+        ],
         "guards": [
             {"name": g.name, "kind": g.kind, **{key: value for key, value in vars(g.effect).items() if key != "null"}}
             for g in cohort.guards
         ],
-        "comparisons": [{"measure": named.measure, **vars(named.comparison)} for named in cohort.comparisons],
-        "tests": [asdict(test) for test in cohort.tests],
+        "comparisons": [
+            {"measure": named.measure, **vars(named.comparison), "n_cells": compared_cells(analysis, named)} for named in cohort.comparisons
+        ],
+        "tests": [{**asdict(test), "n_cells": cells_of_tests(analysis)[test.name]} for test in cohort.tests],
         "multiverse": vars(summarized(analysis.specifications)),
         "slides": [slide.to_dict() for slide in cohort.slides],
         "members": {name: vars(member) for name, member in cohort.members.items()},

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ifquant.recipes.recipe import Recipe
 from ifquant.reports.analysis import Analysis
-from ifquant.reports.analysis_methods import bandwidth_text
+from ifquant.reports.analysis_methods import bandwidth_text, by_outlines
 from ifquant.reports.limits import priming_limits
+from ifquant.reports.page import effect as effect_text
 from ifquant.statistics.cohort import CohortResult
 from ifquant.statistics.cohort_effect import CohortEffect
 from ifquant.statistics.multiverse import Multiverse
 from ifquant.statistics.question import Question
+
+NO_OUTLINES = (
+    "Tables without outlines tell contact by the distance of centroids, and bring no pixels at the contacts: spill-over between touching "
+    "cells cannot be excluded here."
+)
 
 
 def question_sentence(question: Question) -> str:
@@ -41,8 +46,9 @@ def multiverse_sentence(found: Multiverse) -> str:
         return "No specification could be estimated."
     return (
         f"{found.n} specifications, {found.n_estimated} with an estimate: {found.n_same_sign} have the sign of the primary analysis and "
-        f"{found.n_below_alpha} a sign-flip p of at most 0.05; effects from {found.lowest:+.3f} to {found.highest:+.3f}, median "
-        f"{found.median:+.3f}. They share their cells: this shows how far the result hangs on one choice and is no test."
+        f"{found.n_below_alpha} a sign-flip p of at most 0.05; effects from {effect_text(found.lowest)} to "
+        f"{effect_text(found.highest)}, median {effect_text(found.median)}. They share their cells: this shows how far the result "
+        "hangs on one choice and is no test."
     )
 
 
@@ -58,8 +64,8 @@ def bleed_sentence(cohort: CohortResult, question: Question) -> str:
         known = np.array([value for value in values if math.isfinite(value)])
         if len(known):
             low, middle, high = (_signed(100 * float(v)) for v in np.quantile(known, (0, 0.5, 1)))
-            over = f"{len(known)} slide{'' if len(known) == 1 else 's'}"
-            parts.append(f"{light} into the channel of {channel} {middle} % (median of {over}, {low} to {high} %; {kind} cells)")
+            over = "1 slide" if len(known) == 1 else f"median of {len(known)} slides, {low} to {high} %"
+            parts.append(f"{light} into the channel of {channel} {middle} % ({over}; {kind} cells)")
         else:
             parts.append(f"{light} into the channel of {channel} not known (too few {kind} cells away from the other kind)")
     return (
@@ -83,8 +89,9 @@ def curves_sentence(analysis: Analysis) -> str:
     return f"Curves and envelopes of L and G are in proximity_curves.csv{more if band else ''}."
 
 
-def cohort_limits(question: Question, recipe: Recipe, *, gate_varied: bool) -> list[str]:
-    """Say what the answer cannot, whatever it is; `gate_varied`: the multiverse shows it under other gates of the sources."""
+def cohort_limits(analysis: Analysis) -> list[str]:
+    """Say what the answer cannot, whatever it is."""
+    question = analysis.question
     if not question.ligand:
         return [
             "That cells lie near each other says nothing on cause: both may follow the same tissue architecture.",
@@ -93,7 +100,8 @@ def cohort_limits(question: Question, recipe: Recipe, *, gate_varied: bool) -> l
     return [
         "Cells of one moment are observed: an association at equal proximity is consistent with priming and does not show that one cell "
         "changes the other.",
-        *priming_limits(recipe, gate_varied=gate_varied),
+        *priming_limits(analysis.recipe, gate_varied=any(n.endswith(" gate") for s in analysis.specifications for n in s.choices)),
+        *([] if by_outlines(analysis) else [NO_OUTLINES]),
         "Slides that cannot be tested are listed with their reason and take no part; if that depends on the effect, the others are a "
         "selection.",
     ]

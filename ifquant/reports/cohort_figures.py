@@ -149,7 +149,8 @@ def guards_figure(main: CohortEffect, guards: Sequence[CohortGuard]) -> Figure |
             if effect.low is not None and effect.high is not None:
                 axis.plot([effect.low, effect.high], [at, at], color=color, lw=1.3)
             axis.plot(effect.estimate or 0.0, at, "D" if kind == "main" else "o", color=color, ms=5, mec="white", mew=0.6)
-            _right(axis, at, _numbers(effect.estimate or 0.0, effect.low, effect.high), f"{effect.n_patients} patients")
+            many = f"{effect.n_patients} patient{'' if effect.n_patients == 1 else 's'}"
+            _right(axis, at, _numbers(effect.estimate or 0.0, effect.low, effect.high), many)
         axis.axvline(0, color=INK, lw=0.8)
         axis.axvline(main.estimate, color=INK, lw=0.7, ls=(0, (3, 3)))
         axis.set_yticks(range(len(rows)), [name for name, _, _ in rows])
