@@ -59,10 +59,12 @@ def cohort_verdict(main: CohortEffect, p: float | None, guards: Sequence[CohortG
     for guard in guards:
         if guard.kind == "spill-over" and _vanishes(guard.effect, main.estimate):
             return "explained by spill-over", f"{_capital(size)}, but {guard.name} leaves {_number(guard.effect)}."
-    asked = {kind: [g for g in guards if g.kind == kind and g.effect.estimate is not None] for kind in ("negative control", "spill-over")}
-    controls_say = "no negative control responds as well" if asked["negative control"] else "no negative control was available"
-    spill_says = "no spill-over guard removes it" if asked["spill-over"] else "spill-over between touching cells cannot be excluded here"
-    missing = [guard.name for guard in guards if guard.kind in asked and guard.effect.estimate is None]
+    spill = [guard for guard in guards if guard.kind == "spill-over"]
+    missing = [guard.name for guard in (*controls, *spill) if guard.effect.estimate is None]
+    available = any(guard.effect.estimate is not None for guard in controls)
+    controls_say = "no negative control responds as well" if available else "no negative control was available"
+    excluded = bool(spill) and not any(guard.name in missing for guard in spill)
+    spill_says = "no spill-over guard removes it" if excluded else "spill-over between touching cells cannot be excluded here"
     rest = f" Not available: {', '.join(missing)}." if missing else ""
     return "consistent with priming", f"{_capital(size)}; {controls_say}; {spill_says}.{rest}"
 
