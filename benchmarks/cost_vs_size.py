@@ -118,7 +118,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 panel.annotate(f"{slope:.2f}", (at_x, at_y), xytext=(6, -9), textcoords="offset points", color=color, fontsize=7)
         panel.set(xscale="log", yscale="log", xlabel="megapixels (5 channels)", ylabel="CPU s of a whole run")
         panel.set_title("ifquant run, 75 % tissue; small figures: slopes at each doubling", fontsize=8, loc="left", fontweight="bold")
-        panel.legend(frameon=False)
+        if panel.lines:
+            panel.legend(frameon=False)
         figure.savefig(path)
         plt.close(figure)
 
