@@ -55,7 +55,7 @@ def _load_libraries() -> None:
     import pint
     import zarr  # noqa: F401
 
-    pint.get_application_registry()("um")  # type: ignore[no-untyped-call]
+    pint.get_application_registry()("um")
     runs_of(np.ones((1, 1), np.uint32), [1])
 
 
