@@ -48,7 +48,7 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[str, Any]:
     """Write everything a finished slide leaves into its folder; returns its row of slides.csv.
 
-    With two `threads` or more the tables are written beside labels and pictures: both are mostly compression, outside Python's lock.
+    With two `threads` or more tables and pictures are written beside the labels: both are mostly compression, outside Python's lock.
 
     Raises
     ------
@@ -60,21 +60,25 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
     _check(result)
     mark_unfinished(folder)
     channels = result.panel.indices
-    if threads < 2:
-        write_tables(result, folder)
     with result.ref.open() as slide, ThreadPoolExecutor(1) as beside:
-        tables = beside.submit(write_tables, result, folder) if threads > 1 else None
 
         def read(window: Window) -> NDArray[Any]:
             return slide.read(channels, window)
 
         overview = result.overview if result.overview is not None else overlay.read_overview(result, read)
+
+        def write_others() -> None:
+            write_tables(result, folder)
+            storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
+            result.let_go()
+            storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
+
+        others = beside.submit(write_others) if threads > 1 else None
+        if others is None:  # in this thread: a second heap would cost memory
+            write_others()
         write_labels(result, folder, overview)
-        storage.write_bytes(folder / "overlay.png", overlay.overlay_png(result, overview))
-        result.let_go()
-        storage.write_bytes(folder / "detail.png", overlay.detail_png(result, read))
-        if tables is not None:
-            tables.result()
+        if others is not None:
+            others.result()
     row = summary_row(result)
     storage.write_json(folder / "slide.json", slide_record(result, row, _written(folder)))
     return row
