@@ -1,7 +1,7 @@
 """How often the tests of one slide reject when nothing is there, how often their intervals hold the truth, and what effects they find.
 
-    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per null, about 0.15 CPU seconds each
-    python benchmarks/calibration.py --out calibration.jsonl --table    # the tables of docs/statistics.md from what is there
+    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per null, about 0.35 CPU seconds each
+    python benchmarks/calibration.py --out calibration.jsonl --table    --csv docs/calibration
 
 Point-level tissue with known truth (`ifquant.simulation.simulate_points`). Data sets are seeded by scenario and number, so that a run
 that was interrupted goes on where it stopped.
@@ -14,10 +14,11 @@ import json
 import math
 import time
 import zlib
-from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from rates import Mean, Number, Rate, Table
 from scipy import stats
 
 from ifquant.base.region import Region
@@ -26,6 +27,7 @@ from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNE
 from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.question import Background, Question, question_of
 
+SMALL = "small tissue (0.18 mm2), range 50 um"
 NULLS = {
     "independent": PointOptions(ligand_range_um=0, response_range_um=0),
     "range 20 um": PointOptions(ligand_range_um=20, response_range_um=20),
@@ -36,14 +38,15 @@ NULLS = {
     "shared multiplicative field": PointOptions(multiplicative=0.35),
     "bleed-through 2 %": PointOptions(bleed=0.02),
     "crowded contact": PointOptions(spill=0.15, activation=0.5, spacing_um=10.0),
-    "small tissue (0.18 mm2), range 50 um": PointOptions(size_um=(420.0, 420.0)),
+    "response in sources, too": PointOptions(source_response=0.3),
+    SMALL: PointOptions(size_um=(420.0, 420.0)),
 }
 """Nothing is there: no ligand reaches any response."""
 HARD = {
     "short multiplicative field (25 um)": PointOptions(multiplicative=0.35, artefact_range_um=25.0),
     "short autofluorescence (20 um)": PointOptions(autofluorescence=0.3, artefact_range_um=20.0),
     "the same, with an empty channel": PointOptions(autofluorescence=0.3, artefact_range_um=20.0, background_channel=True),
-    "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.97),
+    "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.99),
     "own ligand raised by the same niche": PointOptions(niche=0.6, activation=0.5),
 }
 """Nulls that are known to stay difficult: what the guards make of them is what counts."""
@@ -53,6 +56,7 @@ EFFECTS = {
     "effect 0.4, crowded": PointOptions(beta=0.4, spill=0.15, activation=0.5, spacing_um=10.0),
 }
 SCENARIOS = {**NULLS, **HARD, **EFFECTS}
+Rows = list[dict[str, Any]]
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
 
 
@@ -105,92 +109,102 @@ def naive_p(cells, pairs) -> float:  # type: ignore[no-untyped-def]
     return float(stats.pearsonr(exposure, response[rows]).pvalue)
 
 
-def interval(k: int, n: int, level: float = 0.99) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a proportion."""
-    low = stats.beta.ppf((1 - level) / 2, k, n - k + 1) if k else 0.0
-    high = stats.beta.ppf(1 - (1 - level) / 2, k + 1, n - k) if k < n else 1.0
-    return float(low), float(high)
+def tested(rows: Rows, name: str) -> Rows:
+    return [row for row in rows if row["scenario"] == name and row["shift"] is not None]
 
 
-def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row["scenario"]].append(row)
-    lines = [
-        "| scenario | sets | not testable | "
-        + " | ".join(TESTS)
-        + " | coverage of 0 | mean z | sd of z | mean se | consistent with priming |"
+def null_table(rows: Rows) -> Table:
+    """Rejection, coverage of 0 and spread of z, scenario by scenario."""
+    head = ["scenario", "sets", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se", "consistent with priming"]
+    lines = []
+    for name in (*NULLS, *HARD):
+        every, own = [row for row in rows if row["scenario"] == name], tested(rows, name)
+        if own:
+            z, se, size = (np.array([row[key] for row in own]) for key in ("z", "se", "n_effective"))
+            covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
+            said = Rate(sum(row["verdict"] == "consistent with priming" for row in every), len(every))
+            rates = [Rate(sum(row[test] <= 0.05 for row in own), len(own)) for test in TESTS]
+            spread = [Number(z.mean(), "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
+            share = Number(1 - len(own) / len(every), ".1%")
+            lines.append([name, len(every), share, *rates, Rate(int(covered.sum()), len(own)), *spread, said])
+    return Table("points_nulls", head, lines)
+
+
+def guard_tables(rows: Rows) -> list[Table]:
+    """Rejection of the p that each guard prints: every number, and a page-sized table of the rates alone."""
+    lines = []
+    rates: dict[str, dict[str, Rate]] = {}
+    for name in (*NULLS, *HARD):
+        own = [guard for row in tested(rows, name) for guard in row["guards"] if guard[4] is not None]
+        for guard in dict.fromkeys(g[0] for g in own):
+            z, se, p = (np.array([g[k] for g in own if g[0] == guard]) for k in (2, 3, 4))
+            rate = Rate(int((p <= 0.05).sum()), len(p))
+            rates.setdefault(guard, {})[name] = rate
+            spread = [Number(z.mean(), "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
+            lines.append([name, guard, rate, *spread])
+    names = [name for name in NULLS if any(name in own for own in rates.values())]
+    short = [[guard, *(_rate_alone(own.get(name)) for name in names)] for guard, own in rates.items()]
+    return [
+        Table("points_guards", ["scenario", "guard", "rejected", "mean z", "sd of z", "mean se"], lines),
+        Table("points_guards_short", ["guard", *names], short),
     ]
-    lines.append("|---" * (len(TESTS) + 8) + "|")
-    for name in (name for name in SCENARIOS if name in groups):
-        own = groups[name]
-        tested = [row for row in own if row["shift"] is not None]
-        cells = [name, str(len(own)), f"{1 - len(tested) / len(own):.1%}"]
-        for test in TESTS:
-            k = sum(row[test] <= 0.05 for row in tested)
-            low, high = interval(k, len(tested))
-            cells.append(f"{k / len(tested):.3f} ({low:.3f} to {high:.3f})")
-        z, se, size = (np.array([row[key] for row in tested]) for key in ("z", "se", "n_effective"))
-        covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
-        said = sum(row["verdict"] == "consistent with priming" for row in own) / len(own)
-        cells += [f"{covered.mean():.3f}", f"{z.mean():+.4f}", f"{z.std():.4f}", f"{math.sqrt((se**2).mean()):.4f}", f"{said:.3f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
-def effects(rows: list[dict]) -> str:  # type: ignore[type-arg]
+def _rate_alone(rate: Rate | None) -> str:
+    """Show a rate without its interval; bold where the interval lies above 0.05, a dash where too few sets could be tested."""
+    if rate is None or rate.n < 300:
+        return "-"
+    return f"**{rate.value:.3f}**" if rate.interval[0] > 0.05 else f"{rate.value:.3f}"
+
+
+def effect_table(rows: Rows) -> Table:
     """Power, coverage of the mean effect, and the slope against the one that was put in."""
-    head = ["effect (beta)", "sets", "power (shift)", "mean z", "mean se / sd of z", "coverage of mean z", "slope", "slope put in"]
-    lines = ["| " + " | ".join([*head, "coverage of the slope put in"]) + " |", "|---" * (len(head) + 1) + "|"]
+    head = ["effect (beta)", "sets", "power (shift)", "consistent with priming", "mean z", "mean se / sd of z", "coverage of mean z"]
+    lines = []
     for name in EFFECTS:
-        own = [row for row in rows if row["scenario"] == name and row["shift"] is not None]
-        if not own:
-            continue
-        z, se, size, slope, slope_se, truth = (
-            np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope")
-        )
-        t = stats.t.ppf(0.975, size - 2)
-        power = np.mean([row["shift"] <= 0.05 for row in own])
-        cells = [
-            name.removeprefix("effect "),
-            str(len(own)),
-            f"{power:.3f}",
-            f"{z.mean():+.3f}",
-            f"{math.sqrt((se**2).mean()) / z.std():.3f}",
-        ]
-        cells += [f"{np.mean(np.abs(z - z.mean()) <= t * se):.3f}", f"{slope.mean():+.3f} ± {2.58 * slope.std() / math.sqrt(len(own)):.3f}"]
-        cells += [f"{truth.mean():+.3f}", f"{np.mean(np.abs(slope - truth) <= t * slope_se):.3f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        own = tested(rows, name)
+        if own:
+            z, se, size, slope, slope_se, truth = (
+                np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope")
+            )
+            t = stats.t.ppf(0.975, size - 2)
+            said = [Rate(sum(row["shift"] <= 0.05 for row in own), len(own))]
+            said += [Rate(sum(row["verdict"] == "consistent with priming" for row in own), len(own))]
+            spread = [Number(z.mean(), "+.3f"), Number(math.sqrt((se**2).mean()) / z.std(), ".3f")]
+            held = [Rate(int((np.abs(a - b) <= t * c).sum()), len(own)) for a, b, c in ((z, z.mean(), se), (slope, truth, slope_se))]
+            slopes = [Mean(slope.mean(), 2.58 * slope.std() / math.sqrt(len(own)), "+.3f"), Number(truth.mean(), "+.3f")]
+            lines.append([name.removeprefix("effect "), len(own), *said, *spread, held[0], *slopes, held[1]])
+    return Table("points_effects", [*head, "slope", "slope put in", "coverage of the slope put in"], lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", type=int, default=1000)
-    parser.add_argument("--hard-sets", type=int, default=200)
-    parser.add_argument("--effect-sets", type=int, default=200)
+    parser.add_argument("--effect-sets", type=int, default=400)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
-    parser.add_argument("--guards", action="store_true", help="also make the guards, for the rate of verdicts")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--table", action="store_true", help="draw nothing, make the tables of docs/statistics.md from what is there")
+    parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     if not options.table:
         done = {(row["scenario"], row["number"]) for row in rows}
         wanted = options.scenario or list(SCENARIOS)
-        numbers = dict.fromkeys(NULLS, options.sets) | dict.fromkeys(HARD, options.hard_sets) | dict.fromkeys(EFFECTS, options.effect_sets)
+        numbers = dict.fromkeys((*NULLS, *HARD), options.sets) | dict.fromkeys(EFFECTS, options.effect_sets)
+        numbers[SMALL] = options.sets * 3 // 2  # a third of them is not testable
         most = {name: numbers[name] for name in wanted}
         with options.out.open("a") as file:
             for start in range(0, max(most.values()), 50):  # all scenarios grow together, so that an interrupted run is of use
                 for name in wanted:
                     for number in range(start, min(start + 50, most[name])):
                         if (name, number) not in done:
-                            row = analysed(SCENARIOS[name], name, number, options.guards or name in HARD)
+                            row = analysed(SCENARIOS[name], name, number, guards=True)
                             rows.append(row)
                             file.write(json.dumps(row) + "\n")
                     file.flush()
-    print(table(rows), effects(rows), sep="\n\n")
-    print(f"\n{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per analysis (shared machine)")
+    for table in (null_table(rows), *guard_tables(rows), effect_table(rows)):
+        table.show(options.csv)
+    print(f"{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per analysis (shared machine)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The same through pixels: tissues segmented once, ligand and response redrawn, photographed and measured many times each.
 
-    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 25 --draws 40 --effect-draws 8]
+    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 34 --draws 30 --effect-draws 8]
 
 Everything between truth and p-value is in it: optics, light that crosses contacts, camera, bleed-through, segmentation errors, wrong
 phenotypes, the calibrated background, contacts measured at their pixels. Intervals are over tissues (t): the draws of a tissue share its
-cells. The first draws of each tissue are analysed with their guards.
+cells.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fixed_tissue import FixedTissue
+from rates import Mean, Number, Table, of_clusters
 from scipy import stats
 
 from ifquant.statistics.primary import contacts, measured
@@ -26,22 +29,24 @@ from ifquant.statistics.slide_cells import SlideCells
 from ifquant.statistics.structure import normal_scores
 
 SCENARIOS = {"range 20 um": (20.0, 0.0), "range 50 um": (50.0, 0.0), "range 150 um": (150.0, 0.0), "effect 0.5": (50.0, 0.5)}
+Row = dict[str, Any]
+Rows = list[Row]
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
 
 
-def analysed(tissue: FixedTissue, name: str, number: int, guards: bool) -> dict[str, object]:
+def analysed(tissue: FixedTissue, name: str, number: int) -> dict[str, object]:
     """Draw and analyse data set `number` of a scenario on this tissue."""
     started = time.process_time()
-    cells, pairs = tissue.redrawn(*SCENARIOS[name], number)
+    cells, pairs, true_slope = tissue.redrawn(*SCENARIOS[name], number)
     drawn = time.process_time()
     effect = analyse_slide(
         cells, slide=f"{tissue.options.seed} {name} {number}", question=tissue.question, options=tissue.asked, tissue=tissue.region,
-        pairs=pairs, backgrounds=tissue.backgrounds, with_guards=guards,
+        pairs=pairs, backgrounds=tissue.backgrounds,
     )  # fmt: skip
     spent = time.process_time() - drawn
-    row: dict[str, object] = {"scenario": name, "tissue": tissue.options.seed, "number": number, "guarded": guards}
+    row: dict[str, object] = {"scenario": name, "tissue": tissue.options.seed, "number": number}
     row |= {"verdict": effect.verdict, "reason": effect.reason, "z": effect.z, "se": effect.se_z, "n": effect.n_exposed}
-    row |= {"n_effective": effect.n_effective}
+    row |= {"n_effective": effect.n_effective, "slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope}
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
     row |= {"naive": naive_p(tissue, cells, pairs), "guards": {g.name: [g.z, g.se, g.p] for g in effect.guards}}
     return row | {"draw_s": drawn - started, "analysis_s": spent}
@@ -56,68 +61,55 @@ def naive_p(tissue: FixedTissue, cells, pairs) -> float:  # type: ignore[no-unty
     return float(stats.pearsonr(response, near.mean(ligand[near.sources])).pvalue)
 
 
-def clustered(values: list[list[float]]) -> tuple[float, float]:
-    """Mean over tissues and half the 99 % interval (t over the tissues' means)."""
-    means = np.array([np.mean(own) for own in values if own])
-    if len(means) < 2:
-        return float(means.mean()), math.nan
-    return float(means.mean()), float(stats.t.ppf(0.995, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means)))
-
-
-def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
+def table(rows: Rows) -> Table:
+    """Rejection, coverage, spread of z, and the slope against the one that was put in; intervals over tissues."""
     head = ["scenario", "tissues x draws", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se"]
-    lines = ["| " + " | ".join([*head, "consistent with priming"]) + " |", "|---" * (len(head) + 1) + "|"]
+    lines = []
     for name in SCENARIOS:
-        own = [row for row in rows if row["scenario"] == name]
-        tested = [row for row in own if row["shift"] is not None]
-        if not tested:
-            continue
-        tissues = sorted({row["tissue"] for row in own})
+        every = [row for row in rows if row["scenario"] == name]
+        own = [row for row in every if row["shift"] is not None]
+        if own:
+            tissues = sorted({row["tissue"] for row in every})
 
-        def of_tissues(value, chosen=tested, tissues=tissues) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-            return clustered([[value(row) for row in chosen if row["tissue"] == tissue] for tissue in tissues])
+            def over(value: Callable[[Row], float], shown: str = ".3f", own: Rows = own, tissues: list[int] = tissues) -> Mean:
+                return of_clusters([[value(row) for row in own if row["tissue"] == tissue] for tissue in tissues], shown)
 
-        cells = [name, f"{len(tissues)} x {len(own) / len(tissues):.0f}", f"{1 - len(tested) / len(own):.1%}"]
-        for test in TESTS:
-            rate, half = of_tissues(lambda row, test=test: row[test] <= 0.05)
-            cells.append(f"{rate:.3f} ± {half:.3f}")
-        z, se, size = (np.array([row[key] for row in tested]) for key in ("z", "se", "n_effective"))
-        covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
-        mean, half = of_tissues(lambda row: row["z"])
-        cells += [f"{covered.mean():.3f}", f"{mean:+.4f} ± {half:.4f}", f"{z.std():.4f}", f"{math.sqrt((se**2).mean()):.4f}"]
-        guarded = [row for row in tested if row["guarded"]]
-        said, half = of_tissues(lambda row: row["verdict"] == "consistent with priming", guarded) if guarded else (math.nan, math.nan)
-        lines.append("| " + " | ".join([*cells, f"{said:.3f} ± {half:.3f} ({len(guarded)} sets)"]) + " |")
-    return "\n".join(lines)
+            size = f"{len(tissues)} x {len(every) / len(tissues):.0f}"
+            cells: list[object] = [name, size, Number(1 - len(own) / len(every), ".1%")]
+            cells += [over(lambda row, test=test: row[test] <= 0.05) for test in TESTS]
+            cells += [over(lambda row: abs(row["z"]) <= stats.t.ppf(0.975, row["n_effective"] - 2) * row["se"])]
+            z, se = (np.array([row[key] for row in own]) for key in ("z", "se"))
+            cells += [over(lambda row: row["z"], "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
+            cells += [over(lambda row: row["slope"], "+.3f"), over(lambda row: row["true_slope"], "+.3f")]
+            lines.append([*cells, over(lambda row: row["verdict"] == "consistent with priming")])
+    return Table("pixels", [*head, "slope", "slope put in", "consistent with priming"], lines)
 
 
-def guard_table(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    """Rejection rate, over all null draws with guards, of the p that each guard prints."""
+def guard_table(rows: Rows) -> Table:
+    """Rejection rate, over all null draws, of the p that each guard prints."""
     null = [row for row in rows if row["guards"] and SCENARIOS[row["scenario"]][1] == 0]
-    names = list(dict.fromkeys(name for row in null for name in row["guards"]))
-    lines = ["| guard | sets | rejected | mean z |", "|---|---|---|---|"]
-    for name in names:
-        by: dict[int, list[tuple[float, float]]] = {}
+    lines = []
+    for name in dict.fromkeys(name for row in null for name in row["guards"]):
+        by: dict[int, list[tuple[bool, float]]] = {}
         for row in null:
             z, _, p = row["guards"].get(name, (None, None, None))
             if p is not None:
-                by.setdefault(row["tissue"], []).append((float(p <= 0.05), z))
+                by.setdefault(row["tissue"], []).append((p <= 0.05, z))
         if by:
-            rate, half = clustered([[p for p, _ in own] for own in by.values()])
-            mean, half_z = clustered([[z for _, z in own] for own in by.values()])
-            lines.append(f"| {name} | {sum(map(len, by.values()))} | {rate:.3f} ± {half:.3f} | {mean:+.4f} ± {half_z:.4f} |")
-    return "\n".join(lines)
+            rejected, effect = ([[pair[k] for pair in own] for own in by.values()] for k in (0, 1))
+            lines.append([name, sum(map(len, by.values())), of_clusters(rejected), of_clusters(effect, "+.4f")])
+    return Table("pixels_guards", ["guard", "sets", "rejected", "mean z"], lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tissues", type=int, default=25)
-    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--tissues", type=int, default=34)
+    parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--effect-draws", type=int, default=8)
-    parser.add_argument("--guarded", type=int, default=8, help="draws of a tissue and scenario that are analysed with guards")
     parser.add_argument("--method", default="classical")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--table", action="store_true", help="draw nothing, make the tables from what is there")
+    parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(row["scenario"], row["tissue"], row["number"]) for row in rows}
@@ -132,12 +124,13 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     tissue = FixedTissue(seed, options.method, Path(folder))
                 for name, number in wanted:
-                    rows.append(analysed(tissue, name, number, number < options.guarded))
+                    rows.append(analysed(tissue, name, number))
                     file.write(json.dumps(rows[-1]) + "\n")
                     file.flush()
-    print(table(rows), guard_table(rows), sep="\n\n")
+    for found in (table(rows), guard_table(rows)):
+        found.show(options.csv)
     draw, analysis = (np.mean([row[key] for row in rows]) for key in ("draw_s", "analysis_s"))
-    print(f"\n{draw:.2f} CPU seconds to draw and measure, {analysis:.2f} to analyse (shared machine)")
+    print(f"{draw:.2f} CPU seconds to draw and measure, {analysis:.2f} to analyse (shared machine)")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,14 @@ def recipe(method: str) -> Recipe:
     channels[LIGAND]["compartment"], channels[RESPONSE]["compartment"] = "membrane", "cytoplasm"
     priming = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 60}
     return Recipe.model_validate({"channels": channels, "segmentation": {"method": method}, "priming": priming, "seed": 1})
+
+
+class Redrawn(NamedTuple):
+    """One draw: what was measured, and the rise of the response that was put in (standard deviations, over the true exposed cells)."""
+
+    cells: pd.DataFrame
+    pairs: pd.DataFrame
+    true_slope: float
 
 
 class FixedTissue:
@@ -134,7 +143,7 @@ class FixedTissue:
         assert long.max() > OFFSET + 200
         assert np.abs(long - short).max() <= 1
 
-    def redrawn(self, range_um: float, beta: float, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def redrawn(self, range_um: float, beta: float, number: int) -> Redrawn:
         """Draw ligand and response of every true cell anew, take the picture, measure cells and contacts."""
         rng = np.random.default_rng((self.options.seed, int(range_um), int(1000 * beta), number))
         geometry = self.scene.cells.geometry
@@ -144,18 +153,19 @@ class FixedTissue:
             math.sqrt(SMOOTH) * gaussian_field(rng, size, range_um, at) + math.sqrt(1 - SMOOTH) * rng.standard_normal(len(at))
             for _ in range(2)
         )
-        if beta:
-            response = response + beta * self._exposure(ligand)
+        exposure, exposed = self._exposure(ligand)
+        response = response + beta * exposure
+        true_slope = float(beta * exposure[exposed].std() / response[exposed].std())
         levels = levels_of(self.scene.cells._replace(ligand_z=ligand, response_z=response), self.options)
         image = self.photographed(levels.ligand, levels.response, int(rng.integers(2**62)))
         pairs = measure_contacts(
             self.touching, *self.kinds, *self.runs, lambda window: image[:, window.y0 : window.y1, window.x0 : window.x1],
             image_shape=(SIDE_PX, SIDE_PX), pixel_size_um=PIXEL_UM, membrane_um=self.recipe.measure.membrane_um, options=self.asked,
         )  # fmt: skip
-        return self.measured(image), pairs
+        return Redrawn(self.measured(image), pairs, true_slope)
 
-    def _exposure(self, ligand: np.ndarray) -> np.ndarray:
-        """Mean ligand of the at most 5 nearest tumor cells within reach, as the simulator defines it."""
+    def _exposure(self, ligand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ligand of the at most 5 nearest tumor cells within reach, as the simulator defines it, and the cells that have any."""
         geometry = self.scene.cells.geometry
         tumor, myeloid = (np.flatnonzero(geometry[:, KIND] == kind) for kind in (TUMOR, MYELOID))
         distance, near = cKDTree(geometry[tumor][:, [X, Y]]).query(geometry[myeloid][:, [X, Y]], 5, distance_upper_bound=EXPOSURE_UM)
@@ -163,4 +173,4 @@ class FixedTissue:
         values = np.where(known, ligand[tumor[np.where(known, near, 0)]], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         out = np.zeros(len(geometry))
         out[myeloid] = values
-        return out
+        return out, myeloid[known.any(axis=1)]

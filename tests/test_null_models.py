@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from ifquant.recipes.recipe import Recipe
 from ifquant.simulation.simulate_points import PointOptions, gaussian_field, point_tissue
-from ifquant.statistics.covariance import ProjectedKernels
+from ifquant.statistics.covariance import Kernels, ProjectedKernels
 from ifquant.statistics.exposure import neighbours, touching, within, without
 from ifquant.statistics.primary import Primary, build_primary, contacts, freed_of, measured, regression
 from ifquant.statistics.question import question_of
@@ -119,7 +119,7 @@ def test_the_variance_of_a_correlation_is_that_of_independent_fields(terms: int)
     """400 pairs of independent fields through one regression: the formula gives the spread, the naive 1/n misses it."""
     x, y = places(250, 4)
     basis = orthonormal([trend_basis(x, y, terms, (0, 0, 600, 600))], 250)
-    kernels = ProjectedKernels.of(x, y, basis)
+    kernels = ProjectedKernels.of(Kernels.at(x, y), basis)
     at, size = np.column_stack([x, y]), (600.0, 600.0)
     rng = np.random.default_rng(5)
     found, given = [], []
@@ -136,7 +136,7 @@ def test_pair_sums_of_a_subset_are_scaled_up() -> None:
     x, y = places(600, 6)
     basis = orthonormal([trend_basis(x, y, 8, (0, 0, 600, 600))], 600)
     values = gaussian_field(np.random.default_rng(7), (600.0, 600.0), 60.0, np.column_stack([x, y]))
-    whole, part = ProjectedKernels.of(x, y, basis), ProjectedKernels.of(x, y, basis, max_points=300)
+    whole, part = ProjectedKernels.of(Kernels.at(x, y), basis), ProjectedKernels.of(Kernels.at(x, y, 300), basis)
     weights = whole.weights(residual(values, basis))
     assert part.correlation_variance(weights, weights) == pytest.approx(whole.correlation_variance(weights, weights), rel=0.15)
 

@@ -9,7 +9,7 @@ import pytest
 from test_priming import analysed, asked
 
 from ifquant.simulation.simulate_points import PointOptions, point_tissue
-from ifquant.statistics.adjusted import source_field
+from ifquant.statistics.adjusted import Adjusted, source_field
 from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
 from ifquant.statistics.guards import guard_rows
 from ifquant.statistics.primary import build_primary, contacts, measured, regression
@@ -124,6 +124,38 @@ def test_swapped_roles_show_nothing_where_light_only_crosses_and_bleeds() -> Non
     error = np.std(swapped, ddof=1) / np.sqrt(12)
     assert abs(np.mean(swapped)) < 3 * error
     assert np.mean(without) > 3 * error, "the control: it must fail"
+
+
+def test_the_error_of_a_control_is_that_of_its_own_regression() -> None:
+    """Tumor stain as ligand, judged by the projection of the primary, which holds tumor stain constant, had too small an error."""
+    question, options = asked()
+    ratios = []
+    for seed in range(6):
+        tissue = point_tissue(PointOptions(size_um=(600, 600)), (6, seed))
+        data = SlideCells.of(tissue.cells, question, None)
+        ligand, own = measured(data, tissue.pairs)
+        primary = build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
+        near, structure = primary.near, primary.structure
+        stain = source_field(
+            structure, data.log_values("PanCK_cytoplasm_mean"), primary.sources, structure.source_basis(primary.sources, "PanCK")
+        )
+        exposure = near.mean(stain[near.sources])
+        basis = regression(structure, near, own, exposure, "PanCK")
+        found = Adjusted.of(structure, near, basis).association(primary.response, exposure)
+        row = next(row for row in guard_rows(primary, tissue.pairs) if "PanCK" in row.name)
+        assert (row.z, row.se, row.p) == (found.z, found.se, found.p)
+        ratios.append(Adjusted(near, basis, primary.model.kernels).association(primary.response, exposure).se / found.se)
+    assert np.mean(ratios) < 0.98, "the control: the primary's projection would make the error too small"
+
+
+def test_roles_can_be_swapped_where_sources_show_the_response() -> None:
+    """Sources and responders share a field of the response that no ligand made: nothing goes from responders to sources."""
+    effects = [analysed(point_tissue(PointOptions(size_um=(600, 600), source_response=0.3), (9, seed))) for seed in range(12)]
+    rows = [next(row for row in effect.guards if row.name == "roles swapped") for effect in effects]
+    assert all(row.p is not None for row in rows)
+    z, se = (np.array([getattr(row, name) for row in rows], float) for name in ("z", "se"))
+    assert abs(z.mean()) < 3 * z.std(ddof=1) / np.sqrt(12)
+    assert 0.6 < z.std(ddof=1) / se.mean() < 1.5
 
 
 def test_bleed_through_is_estimated() -> None:

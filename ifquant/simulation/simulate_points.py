@@ -57,6 +57,8 @@ class PointOptions:
         Correlation of the responders' own ligand with the part of their response that is each cell's own.
     niche
         Share of the variance of the responders' own ligand that is the field of the sources' ligand: one niche raises it in both.
+    source_response
+        Share of the response's amplitude that sources show, too, from the same field: nothing of it is the ligand's doing.
     background_channel
         Whether the panel has an empty channel (AF).
     """
@@ -77,6 +79,7 @@ class PointOptions:
     spill: float = 0.0
     activation: float = 0.0
     niche: float = 0.0
+    source_response: float = 0.0
     background_channel: bool = False
 
 
@@ -124,7 +127,7 @@ def point_tissue(options: PointOptions, seed: int | tuple[int, ...]) -> PointTis
         "DAPI": AMPLITUDE["DAPI"] * np.exp(0.25 * rng.standard_normal(n)),
         "PanCK": AMPLITUDE["PanCK"] * np.exp(0.35 * rng.standard_normal(n)) * source,
         "TGFB1": AMPLITUDE["TGFB1"] * np.where(source, np.exp(0.5 * ligand), responder * 0.4 * np.exp(0.5 * own)),
-        "IL1B": AMPLITUDE["IL1B"] * np.where(responder, np.exp(0.6 * response), 0.0),
+        "IL1B": AMPLITUDE["IL1B"] * np.exp(0.6 * response) * (responder + options.source_response * source),
         "AF": np.zeros(n),
     }
     seen = _seen(rng, options, xy, source, responder, light, (i, j))

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming
-from ifquant.statistics.covariance import ProjectedKernels
+from ifquant.statistics.covariance import Kernels, ProjectedKernels
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.slide_cells import SlideCells
 from ifquant.statistics.structure import LocalLevels, normal_scores, orthonormal, residual, trend_basis
@@ -144,11 +144,11 @@ class Adjusted:
     def of(cls, structure: Structure, near: Neighbours, basis: Floats) -> Adjusted:
         """Prepare the pair sums of these responders."""
         rows = near.responders
-        return cls(near, basis, ProjectedKernels.of(structure.cells.x[rows], structure.cells.y[rows], basis))
+        return cls(near, basis, ProjectedKernels.of(Kernels.at(structure.cells.x[rows], structure.cells.y[rows]), basis))
 
     def with_basis(self, basis: Floats) -> Adjusted:
-        """Swap covariates without redoing the pair sums: these depend on the trend, which stays."""
-        return Adjusted(self.near, basis, self.kernels)
+        """Hold other things constant for the same responders."""
+        return Adjusted(self.near, basis, ProjectedKernels.of(self.kernels.kernels, basis))
 
     def association(self, response: Floats, exposure: Floats) -> Association:
         """Correlate what is left of a response and an exposure (n,) after regression."""

@@ -67,9 +67,14 @@ class SlideCells:
         return named.get(column, column)
 
     def background(self, marker: str, column: str) -> Background:
-        """Level of a marker: the slide's calibration, or a stated substitute where there is none."""
+        """Level of a marker: the slide's calibration, or a stated substitute where there is none.
+
+        The substitute for ligand and response is made from the column that the question asks of, whichever of the marker's is read first.
+        """
         if marker not in self.used:
-            self.used[marker] = self.given.get(marker) or substitute_background(self.table[column].to_numpy(np.float64))
+            own = {self.question.ligand: self.question.ligand_column, self.question.response: self.question.response_column}
+            values = self.table[own.get(marker, column)].to_numpy(np.float64)
+            self.used[marker] = self.given.get(marker) or substitute_background(values)
         return self.used[marker]
 
     def log_values(self, column: str) -> Floats:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft, sparse
 
 from ifquant.statistics.adjusted import Adjusted, Association
-from ifquant.statistics.covariance import ProjectedKernels
+from ifquant.statistics.covariance import Kernels, ProjectedKernels
 from ifquant.statistics.effect import TestResult
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.slide_cells import SlideCells
@@ -35,8 +35,8 @@ def surrogate_test(
 ) -> TestResult:
     """Test an association against surrogates of the ligand's rank `scores` at the `sources` (rows) with their regression `basis`."""
     x, y = cells.x[sources], cells.y[sources]
-    kernels = ProjectedKernels.of(x, y, basis, max_points=FIT_POINTS)
-    weights = kernels.weights(scores)
+    kernels = Kernels.at(x, y, FIT_POINTS)
+    weights = ProjectedKernels.of(kernels, basis).weights(scores)
     mean = _mean_matrix(model.near, sources, len(cells))
     strengths: list[Floats] = []
     for start in range(0, n, CHUNK):
