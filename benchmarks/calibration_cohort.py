@@ -1,7 +1,7 @@
 """How often the tests over patients reject when nothing is there, and how many patients an effect needs.
 
     python benchmarks/calibration.py --out calibration.jsonl
-    python benchmarks/calibration_cohort.py --slides calibration.jsonl [--cohorts 2000] [--figure docs/figures/power.svg]
+    python benchmarks/calibration_cohort.py --slides calibration.jsonl --figure docs/figures/power.svg --csv docs/calibration
 
 Patients are drawn from the effects and standard errors that the slides of `calibration.py` really gave, so that a bias of a scenario and
 the shape of the errors are in them; patients may differ by a true slope of their own (standard deviation `tau`, mean 0 or the effect).
@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from calibration import EFFECTS, HARD, NULLS, interval, question
+from calibration import EFFECTS, HARD, NULLS, SMALL, question
+from rates import Number, Rate, Table
 
 from ifquant.base.region import Region
 from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
@@ -38,11 +39,11 @@ Rows = np.ndarray
 SIZES = (6, 8, 12, 20)
 TAUS = (0.0, 0.15)
 """Standard deviation of the patients' true effects, Fisher's z."""
-BIASED = ("shared multiplicative field", "small tissue (0.18 mm2), range 50 um")
+BIASED = ("shared multiplicative field", SMALL)
 """Nulls whose mean effect is not quite 0: large cohorts find that sooner or later."""
 MANY = (20, 50)
 POWER_SIZES = (6, 8, 10, 12, 16)
-POOL = 200
+POOL = 1000
 """Slides drawn for the mixed model, cells' bins and all."""
 
 
@@ -64,8 +65,8 @@ def drawn(rng: np.random.Generator, pool: Rows, n: int, tau: float, slides: int 
     return out
 
 
-def null_cohorts(pool: Rows, n: int, tau: float, cohorts: int, seed: int, *, meta: bool = True) -> dict[str, float]:
-    """Share of cohorts without effect that each test rejects; t: the interval misses 0."""
+def null_cohorts(pool: Rows, n: int, tau: float, cohorts: int, seed: int, *, meta: bool = True) -> dict[str, Rate]:
+    """Cohorts without effect that each test rejects; t: the interval misses 0."""
     rng = np.random.default_rng((seed, n, int(100 * tau)))
     rejected = dict.fromkeys(("sign-flip", "t", *(("Hartung-Knapp",) if meta else ())), 0)
     for _ in range(cohorts):
@@ -76,11 +77,11 @@ def null_cohorts(pool: Rows, n: int, tau: float, cohorts: int, seed: int, *, met
         rejected["t"] += low > 0 or high < 0
         if meta:
             rejected["Hartung-Knapp"] += (hartung_knapp(patients).p or 0.0) <= 0.05
-    return {name: count / cohorts for name, count in rejected.items()}
+    return {name: Rate(count, cohorts) for name, count in rejected.items()}
 
 
-def compared(pool: Rows, n: tuple[int, int], taus: tuple[float, float], cohorts: int, *, paired: bool) -> dict[str, float]:
-    """Share rejected, without any difference of means, by the permutation of patients (paired: sign-flip) and by its interval."""
+def compared(pool: Rows, n: tuple[int, int], taus: tuple[float, float], cohorts: int, *, paired: bool) -> dict[str, Rate]:
+    """Cohorts rejected, without any difference of means, by the permutation of patients (paired: sign-flip) and by its interval."""
     rng = np.random.default_rng((n[0], n[1], int(100 * taus[1]), paired))
     rejected = dict.fromkeys(("permutation", "interval"), 0)
     for _ in range(cohorts):
@@ -98,7 +99,7 @@ def compared(pool: Rows, n: tuple[int, int], taus: tuple[float, float], cohorts:
         assert found.low is not None
         rejected["permutation"] += found.p <= 0.05
         rejected["interval"] += found.low > 0 or found.high < 0
-    return {name: count / cohorts for name, count in rejected.items()}
+    return {name: Rate(count, cohorts) for name, count in rejected.items()}
 
 
 @cache
@@ -133,8 +134,8 @@ def mixed_cohorts(n: int, tau: float, cohorts: int) -> tuple[int, int]:
     return fitted, rejected
 
 
-def enriched_cohorts(cohorts: int) -> dict[int, float]:
-    """Share of cohorts whose mean neighbourhood enrichment is found to differ from 0, kinds of cells given at random."""
+def enriched_cohorts(cohorts: int) -> dict[int, Rate]:
+    """Cohorts whose mean neighbourhood enrichment is found to differ from 0, kinds of cells given at random."""
     rng = np.random.default_rng(11)
     values = []
     for number in range(1000):
@@ -144,10 +145,10 @@ def enriched_cohorts(cohorts: int) -> dict[int, float]:
         one = found.slide_value("myeloid", "tumor", slide=str(number), patient=str(number))
         values.append((one.value, one.se, n))
     pool = np.array(values)
-    return {n: null_cohorts(pool, n, 0.0, cohorts if n < 20 else cohorts // 4, 5, meta=False)["sign-flip"] for n in SIZES}
+    return {n: null_cohorts(pool, n, 0.0, cohorts, 5, meta=False)["sign-flip"] for n in SIZES}
 
 
-def verdict_table(path: Path, cohorts: int) -> str:
+def verdict_table(path: Path, cohorts: int) -> Table:
     """Tell what a cohort of 12 patients is said to show where every slide has the same artefact, guards and all."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lines = []
@@ -171,21 +172,18 @@ def verdict_table(path: Path, cohorts: int) -> str:
             flagged += flag
             rejected += main.p is not None and main.p <= 0.05
             unflagged += main.p is not None and main.p <= 0.05 and not flag and verdict != "explained by spill-over"
-        positive = said["consistent with priming"] / cohorts
-        others = "; ".join(
-            f"{verdict} {count / cohorts:.2f}" for verdict, count in said.most_common() if verdict != "consistent with priming"
-        )
-        rates = [shown(count / cohorts, cohorts) for count in (rejected, unflagged, flagged)]
-        lines.append([name, *rates, shown(positive, cohorts), others])
+        positive = said.pop("consistent with priming", 0)
+        others = "; ".join(f"{verdict} {count / cohorts:.2f}" for verdict, count in said.most_common())
+        lines.append([name, *(Rate(count, cohorts) for count in (rejected, unflagged, flagged, positive)), others])
     head = [
         "every slide",
         "p at most 0.05",
         "and nothing flags it",
         "flagged, whatever p",
-        "said to be consistent with priming",
+        "consistent with priming",
         "otherwise",
     ]
-    return markdown(head, lines)
+    return Table("cohort_verdicts", head, lines)
 
 
 def _over_patients(values: list[tuple[float, float, int]]) -> CohortEffect:
@@ -198,37 +196,21 @@ def power(pool: Rows, n: int, tau: float, cohorts: int) -> float:
     return float(np.mean([sign_flip([slide.value for slide in drawn(rng, pool, n, tau)]).p <= 0.05 for _ in range(cohorts)]))
 
 
-def shown(rate: float, cohorts: int) -> str:
-    low, high = interval(round(rate * cohorts), cohorts)
-    return f"{rate:.3f} ({low:.3f} to {high:.3f})"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
-
-
-def null_table(slides: dict[str, Rows], cohorts: int) -> str:
+def null_table(slides: dict[str, Rows], cohorts: int) -> Table:
     """Rates over all null scenarios mixed, and for cohorts whose every slide is of one scenario."""
     mixed = np.concatenate([slides[name] for name in NULLS if name in slides])
-    rows = []
-    for n in SIZES:
-        for tau in TAUS:
-            found = null_cohorts(mixed, n, tau, cohorts if n < 20 else cohorts // 4, 1)
-            rows.append(
-                ["all null scenarios, mixed", str(n), f"{tau:g}", *(shown(r, cohorts if n < 20 else cohorts // 4) for r in found.values())]
-            )
+    label = "all null scenarios, mixed"
+    rows: list[list[object]] = [[label, n, tau, *null_cohorts(mixed, n, tau, cohorts, 1).values()] for n in SIZES for tau in TAUS]
     for name in [name for name in (*NULLS, *HARD) if name in slides]:
         label = f"every slide: {name} (mean z {slides[name][:, 0].mean():+.3f})"
-        for n in (12, *(MANY if name in BIASED else ())):
-            number = cohorts if n == 12 else cohorts // 4
-            found = null_cohorts(slides[name], n, 0.0, number, 2, meta=False)
-            rows.append([label, str(n), "0", *(shown(rate, number) for rate in found.values()), ""])
-    return markdown(["slides", "patients", "tau", "sign-flip", "t interval misses 0", "Hartung-Knapp"], rows)
+        sizes = (12, *(MANY if name in BIASED else ()))
+        rows += [[label, n, 0, *null_cohorts(slides[name], n, 0.0, cohorts, 2).values()] for n in sizes]
+    return Table("cohort_nulls", ["slides", "patients", "tau", "sign-flip", "t interval misses 0", "Hartung-Knapp"], rows)
 
 
-def other_table(slides: dict[str, Rows], cohorts: int) -> str:
+def other_tables(slides: dict[str, Rows], cohorts: int) -> tuple[Table, Table, Table]:
+    """Compare groups and visits; judge the mixed model, neighborhood enrichment."""
     mixed = np.concatenate([slides[name] for name in NULLS if name in slides])
-    rows = []
     cases: list[tuple[str, tuple[int, int], tuple[float, float], bool]] = [
         ("groups of 4 and 4", (4, 4), (0.0, 0.0), False),
         ("groups of 6 and 6", (6, 6), (0.15, 0.15), False),
@@ -237,19 +219,18 @@ def other_table(slides: dict[str, Rows], cohorts: int) -> str:
         ("before and after, 6 patients", (6, 6), (0.15, 0.15), True),
         ("before and after, 12 patients", (12, 12), (0.15, 0.15), True),
     ]
-    for label, n, taus, paired in cases:
-        found = compared(mixed, n, taus, cohorts, paired=paired)
-        rows.append([label, *(shown(rate, cohorts) for rate in found.values())])
-    first = markdown(["comparison", "permutation", "interval misses 0"], rows)
-    rows = []
+    pairs = [[label, *compared(mixed, n, taus, cohorts, paired=paired).values()] for label, n, taus, paired in cases]
+    fits: list[list[object]] = []
     for n in SIZES:
         for tau in TAUS:
-            fitted, rejected = mixed_cohorts(n, tau, cohorts // 4)
-            rows.append([str(n), f"{tau:g}", f"{fitted} of {cohorts // 4}", shown(rejected / max(fitted, 1), fitted)])
-    second = markdown(["patients", "tau", "fits that converged", "mixed model rejects"], rows)
-    rows = [[str(n), shown(rate, cohorts if n < 20 else cohorts // 4)] for n, rate in enriched_cohorts(cohorts).items()]
-    third = markdown(["patients", "enrichment: sign-flip rejects"], rows)
-    return "\n\n".join((first, second, third))
+            fitted, rejected = mixed_cohorts(n, tau, cohorts)
+            fits.append([n, tau, f"{fitted} of {cohorts}", Rate(rejected, fitted)])
+    enriched = [[n, rate] for n, rate in enriched_cohorts(cohorts).items()]
+    return (
+        Table("cohort_comparisons", ["comparison", "permutation", "interval misses 0"], pairs),
+        Table("cohort_mixed_model", ["patients", "tau", "fits that converged", "mixed model rejects"], fits),
+        Table("cohort_enrichment", ["patients", "enrichment: sign-flip rejects"], enriched),
+    )
 
 
 def power_values(slides: dict[str, Rows], cohorts: int) -> dict[tuple[str, float], list[float]]:
@@ -257,12 +238,12 @@ def power_values(slides: dict[str, Rows], cohorts: int) -> dict[tuple[str, float
     return {(name, tau): [power(slides[name], n, tau, cohorts) for n in POWER_SIZES] for tau in (0.0, 0.1, 0.2) for name in names}
 
 
-def power_table(slides: dict[str, Rows], found: dict[tuple[str, float], list[float]]) -> str:
+def power_table(slides: dict[str, Rows], found: dict[tuple[str, float], list[float]]) -> Table:
     rows = [
-        [f"{name.removeprefix('effect ')} (mean z {slides[name][:, 0].mean():+.2f})", f"{tau:g}", *(f"{value:.2f}" for value in values)]
+        [f"{name.removeprefix('effect ')} (mean z {slides[name][:, 0].mean():+.2f})", tau, *(Number(value, ".2f") for value in values)]
         for (name, tau), values in found.items()
     ]
-    return markdown(["effect (beta)", "tau", *(f"{n} patients" for n in POWER_SIZES)], rows)
+    return Table("cohort_power", ["effect (beta)", "tau", *(f"{n} patients" for n in POWER_SIZES)], rows)
 
 
 def power_figure(slides: dict[str, Rows], found: dict[tuple[str, float], list[float]], path: Path) -> None:
@@ -289,21 +270,21 @@ def power_figure(slides: dict[str, Rows], found: dict[tuple[str, float], list[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slides", type=Path, required=True)
-    parser.add_argument("--cohorts", type=int, default=2000)
-    parser.add_argument("--power-cohorts", type=int, default=400)
+    parser.add_argument("--cohorts", type=int, default=1000)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
     slides = slides_of(options.slides)
     started = time.process_time()
-    print(null_table(slides, options.cohorts), end="\n\n", flush=True)
-    print(verdict_table(options.slides, options.cohorts // 5), end="\n\n", flush=True)
-    print(other_table(slides, options.cohorts), end="\n\n", flush=True)
-    found = power_values(slides, options.power_cohorts)
-    print(power_table(slides, found))
+    null_table(slides, options.cohorts).show(options.csv)
+    verdict_table(options.slides, options.cohorts).show(options.csv)
+    for table in other_tables(slides, options.cohorts):
+        table.show(options.csv)
+    found = power_values(slides, options.cohorts)
+    power_table(slides, found).show(options.csv)
     if options.figure:
         power_figure(slides, found, options.figure)
-    print(f"\n{options.cohorts} cohorts per row (20 patients: a quarter), power {options.power_cohorts}")
-    print(f"{time.process_time() - started:.0f} CPU s")
+    print(f"{options.cohorts} cohorts per row, {time.process_time() - started:.0f} CPU s")
 
 
 if __name__ == "__main__":

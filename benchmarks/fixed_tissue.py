@@ -55,11 +55,19 @@ def recipe(method: str) -> Recipe:
 
 
 class Redrawn(NamedTuple):
-    """One draw: what was measured, and the rise of the response that was put in (standard deviations, over the true exposed cells)."""
+    """One draw: what was measured, and the rise of the response that was put in (`FixedTissue._put_in`)."""
 
     cells: pd.DataFrame
     pairs: pd.DataFrame
     true_slope: float
+
+
+def _most_overlapped(labels: np.ndarray, truth: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Row of the true cell that holds most pixels of each label in `ids`; -1: none."""
+    pairs, counts = np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1, return_counts=True)
+    found = pd.DataFrame({"label": pairs[0], "truth": pairs[1], "pixels": counts}).query("label > 0")
+    most = found.sort_values(["label", "pixels"]).groupby("label")["truth"].last()
+    return most.reindex(ids).to_numpy(np.int64) - 1
 
 
 class FixedTissue:
@@ -88,6 +96,7 @@ class FixedTissue:
         self.table, self.region = result.cells.reset_index(drop=True), result.region
         nuclei, cells = (read_labels(at / "labels.ome.zarr", kind, self.window).astype(np.int32) for kind in ("nuclei", "cells"))
         ids = self.table["cell_id"].to_numpy(np.int64)
+        self.ids, self.true_of = ids, _most_overlapped(cells, self.scene.shapes.cells[self.inner], ids)
         self.runs = runs_of(nuclei, ids), runs_of(cells, ids)
         self.touching = touching_pairs(self.runs[1])
         self.pixels = measure._sorted_pixels(nuclei, cells, ids, PIXEL_UM, Measure(), WANTED)[:3]
@@ -153,19 +162,32 @@ class FixedTissue:
             math.sqrt(SMOOTH) * gaussian_field(rng, size, range_um, at) + math.sqrt(1 - SMOOTH) * rng.standard_normal(len(at))
             for _ in range(2)
         )
-        exposure, exposed = self._exposure(ligand)
-        response = response + beta * exposure
-        true_slope = float(beta * exposure[exposed].std() / response[exposed].std())
+        effect = beta * self._exposure(ligand)
+        response = response + effect
         levels = levels_of(self.scene.cells._replace(ligand_z=ligand, response_z=response), self.options)
         image = self.photographed(levels.ligand, levels.response, int(rng.integers(2**62)))
         pairs = measure_contacts(
             self.touching, *self.kinds, *self.runs, lambda window: image[:, window.y0 : window.y1, window.x0 : window.x1],
             image_shape=(SIDE_PX, SIDE_PX), pixel_size_um=PIXEL_UM, membrane_um=self.recipe.measure.membrane_um, options=self.asked,
         )  # fmt: skip
-        return Redrawn(self.measured(image), pairs, true_slope)
+        return Redrawn(self.measured(image), pairs, self._put_in(pairs, ligand, response, effect) if beta else 0.0)
 
-    def _exposure(self, ligand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean ligand of the at most 5 nearest tumor cells within reach, as the simulator defines it, and the cells that have any."""
+    def _put_in(self, pairs: pd.DataFrame, ligand: np.ndarray, response: np.ndarray, effect: np.ndarray) -> float:
+        """Rise of the true response per mean true ligand of the touched cells, in standard deviations.
+
+        Over the contacts that were found between cells whose kind was recognized: what an analysis would find that saw these cells' true
+        levels. The simulator lets the five nearest tumor cells act, whether they touch or not, so that this is less than what it put in.
+        """
+        kind = self.scene.cells.geometry[:, KIND]
+        rows = (np.searchsorted(self.ids, pairs[name].to_numpy(np.int64)) for name in ("responder_id", "source_id"))
+        responder, source = (self.true_of[row] for row in rows)
+        known = (responder >= 0) & (source >= 0) & (kind[responder] == MYELOID) & (kind[source] == TUMOR)
+        which, row = np.unique(responder[known], return_inverse=True)
+        touched = np.bincount(row, ligand[source[known]]) / np.bincount(row)
+        return float(np.corrcoef(touched, effect[which])[0, 1] * effect[which].std() / response[which].std())
+
+    def _exposure(self, ligand: np.ndarray) -> np.ndarray:
+        """Mean ligand of the at most 5 nearest tumor cells within reach, as the simulator defines it."""
         geometry = self.scene.cells.geometry
         tumor, myeloid = (np.flatnonzero(geometry[:, KIND] == kind) for kind in (TUMOR, MYELOID))
         distance, near = cKDTree(geometry[tumor][:, [X, Y]]).query(geometry[myeloid][:, [X, Y]], 5, distance_upper_bound=EXPOSURE_UM)
@@ -173,4 +195,4 @@ class FixedTissue:
         values = np.where(known, ligand[tumor[np.where(known, near, 0)]], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         out = np.zeros(len(geometry))
         out[myeloid] = values
-        return out, myeloid[known.any(axis=1)]
+        return out
