@@ -26,9 +26,8 @@ class Rate(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """Bounds."""
-        low = stats.beta.ppf(0.005, self.k, self.n - self.k + 1) if self.k else 0.0
-        high = stats.beta.ppf(0.995, self.k + 1, self.n - self.k) if self.k < self.n else 1.0
-        return float(low), float(high)
+        found = stats.binomtest(self.k, self.n).proportion_ci(0.99)
+        return float(found.low), float(found.high)
 
     def __str__(self) -> str:
         low, high = self.interval
