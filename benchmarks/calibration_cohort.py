@@ -166,12 +166,13 @@ def verdict_table(path: Path, cohorts: int) -> Table:
             for k, (guard, kind, *_) in enumerate(chosen[0]["guards"]):
                 if kind in ("negative control", "spill-over") or guard == SHARED:
                     known = [(row["guards"][k][2], row["guards"][k][3], row["n"]) for row in chosen if row["guards"][k][2] is not None]
-                    guards.append(CohortGuard(guard, kind, "", _over_patients(known)))
+                    beside = [(row["z"], row["se"], row["n"]) for row in chosen if row["guards"][k][2] is not None]
+                    guards.append(CohortGuard(guard, kind, "", _over_patients(known), _over_patients(beside)))
             verdict, flag = cohort_verdict(main, main.p, guards)[0], flag_of(main, guards) is not None
             said[verdict] += 1
             flagged += flag
             rejected += main.p is not None and main.p <= 0.05
-            unflagged += main.p is not None and main.p <= 0.05 and not flag and verdict != "explained by spill-over"
+            unflagged += main.p is not None and main.p <= 0.05 and not flag
         positive = said.pop("consistent with priming", 0)
         others = "; ".join(f"{verdict} {count / cohorts:.2f}" for verdict, count in said.most_common())
         lines.append([name, *(Rate(count, cohorts) for count in (rejected, unflagged, flagged, positive)), others])

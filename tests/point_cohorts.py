@@ -53,7 +53,7 @@ tumor_region_distance_um = "tumor_region_distance_um"
 """
 
 
-def write_cohort(folder: Path, *, beta: float, n: int = 7, size_um: float = 560.0, slides: int = 1, seed: int = 0) -> Path:
+def write_cohort(folder: Path, *, beta: float, n: int = 7, size_um: float = 640.0, slides: int = 1, seed: int = 0) -> Path:
     """Write cells.csv, samples.csv and recipe.toml; `slides` per patient. Groups alternate, visits are pre and post."""
     folder.mkdir(parents=True, exist_ok=True)
     tables, sheet = [], []

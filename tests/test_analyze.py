@@ -19,7 +19,7 @@ from ifquant.files import storage
 from ifquant.pipeline.analyze import AnalysisResult, analyze
 from ifquant.pipeline.execution import Execution
 from ifquant.recipes.recipe_io import load_recipe
-from ifquant.statistics.cohort import EFFECT
+from ifquant.statistics.cohort_parts import EFFECT
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_keren_mixed_and_compartmentalised_patients(data_dir: Path, tmp_path: Pa
 def test_results_of_a_run_are_analyzed(tmp_path: Path) -> None:
     """From pixels to the cohort: contacts with their pixels, gates with intervals, the multiverse over gates, the recipe from run.json."""
     for number in (1, 2):
-        pixels = simulated(800, 800, seed=40 + number).image
+        pixels = simulated(1200, 1200, seed=40 + number).image
         write_slide(tmp_path / f"S{number}.ome.tif", pixels, PANELS["tgfb_il1b"])
     asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 30, "radii_um": [20]}
     cohort = {"proximity_shifts": 99, "gate_replicates": 40}

@@ -15,10 +15,11 @@ from ifquant.classes.gate_bootstrap import bootstrap_gate
 from ifquant.classes.gates import fit_gate
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Gate
-from ifquant.statistics.cohort import NO_PATIENTS, CohortResult, Member, Plan, analyze_cohort
+from ifquant.statistics.cohort import NO_PATIENTS, SECOND, CohortResult, analyze_cohort
 from ifquant.statistics.cohort_effect import cohort_effect
+from ifquant.statistics.cohort_parts import Member, Plan
 from ifquant.statistics.dose_response import dose_curve
-from ifquant.statistics.effect import DosePoint, SlideEffect
+from ifquant.statistics.effect import DosePoint, SlideEffect, TestResult
 from ifquant.statistics.multiverse import Specification, combinations, summarized
 from ifquant.statistics.verdict import SHARED
 
@@ -134,8 +135,60 @@ def test_guards_are_combined_over_patients() -> None:
     asked_on_half = [dataclasses.replace(s, guards=s.guards[:2] if i % 2 else s.guards) for i, s in enumerate(found.slides)]
     some = analyze_cohort(asked_on_half, dict(found.members))
     assert {g.name: g.effect.n_patients for g in some.guards}["negative control DAPI"] == 4
+    halves = {g.name: g.beside.estimate for g in some.guards if g.beside is not None}
+    assert halves["negative control DAPI"] == pytest.approx(np.mean([s.z for s in found.slides[::2]]))
+    assert (some.verdict, some.headline) == (
+        "consistent with priming",
+        "consistent with priming (no negative control was available; spill-over between touching cells cannot be excluded here)",
+    )
     none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[4], z=None, se=None),)) for s in found.slides]
-    assert "Not available: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
+    assert "Not available in enough patients: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
+
+
+def test_a_control_too_few_patients_have_lets_nothing_pass() -> None:
+    """A control as large as the effect, but in 5 of 8 patients, cannot tell; that stands in the verdict's own line."""
+    found = cohort_of(0.3, shares={"negative control DAPI": 1.0, "negative control PanCK": 1.0})
+    assert found.verdict == "not specific (a negative control responds as well)"
+    slides = [dataclasses.replace(s, guards=s.guards[:4]) if i >= 5 else s for i, s in enumerate(found.slides)]
+    some = analyze_cohort(slides, dict(found.members))
+    assert some.headline == "consistent with priming (no negative control was available)"
+    assert "no negative control responds as well" not in some.reason
+
+
+def test_no_p_stands_beside_not_testable() -> None:
+    found = cohort_of(0.3, n=3)
+    assert found.verdict == "not testable"
+    assert (found.effect.p, found.effect.p_t, [one.p for one in found.opinions]) == (None, None, [None, None])
+    assert all(one.estimate is not None and "not testable: 3 patients" in (one.note or "") for one in found.opinions)
+    assert all(test.p is None for test in found.tests)
+
+
+def test_slides_their_own_test_cannot_judge_enter_no_cohort() -> None:
+    found = cohort_of(0.3)
+    shifts = TestResult(None, "not testable: only 31 usable shifts", 31)
+    unjudged = dataclasses.replace(found.slides[0], verdict="not testable", reason=shifts.reason, tests={"shift": shifts})
+    some = analyze_cohort([unjudged, *found.slides[1:]], dict(found.members))
+    assert (some.excluded, some.effect.n_patients) == ({"s0": "not testable: only 31 usable shifts"}, 7)
+
+
+def test_the_flag_stands_with_every_p_of_the_effect() -> None:
+    found = cohort_of(0.3, shares={"negative control DAPI": 0.9})
+    assert all("flagged: negative control DAPI" in (one.note or "") for one in found.opinions)
+    gone = cohort_of(0.3, shares={"response measured inside": 0.0})
+    assert "flagged: response measured inside leaves" in (gone.test("priming effect").reason or "")
+
+
+def test_groups_whose_controls_differ_are_flagged() -> None:
+    """Stain of one group differs: the effect does, and so does a control."""
+    rng = np.random.default_rng(4)
+    slides = [
+        slide_effect(f"s{i}", 0.1 + 0.4 * (i % 2) + 0.05 * rng.standard_normal(), rng, {"negative control DAPI": 1.0}) for i in range(16)
+    ]
+    (named,) = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),))).comparisons
+    assert (named.comparison.note or "").startswith("flagged: negative control DAPI differs as well (p = 0.0")
+    honest = [dataclasses.replace(s, guards=tuple(dataclasses.replace(g, z=0.01 * k) for k, g in enumerate(s.guards))) for s in slides]
+    (named,) = analyze_cohort(honest, members(slides, 2), Plan((("G0", "G1"),))).comparisons
+    assert (named.comparison.note, (named.comparison.p or 1) < 0.01) == (None, True)
 
 
 def test_families_of_a_cohort() -> None:
@@ -149,7 +202,8 @@ def test_families_of_a_cohort() -> None:
     assert family["touching: G1 against G0"] == "other measures, groups and visits"
     assert family["roles swapped"] == "guards and sensitivities"
     assert found.test("priming effect").adjusted == found.test("priming effect").p == found.effect.p  # groups cost the main test nothing
-    assert all(test.p is None or (test.n_patients >= 1 and test.smallest_p > 0) for test in found.tests)
+    assert all(test.p is None or (test.n_patients >= 1 and (test.smallest_p > 0) != (test.family == SECOND)) for test in found.tests)
+    assert family["t-test of patients"] == "second opinions, none decides"
     refused = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),), refused="refused: gates"), measures)
     assert [c.comparison.p for c in refused.comparisons] == [None, None]
     assert refused.test("touching: G1 against G0").reason == "refused: gates"
@@ -173,8 +227,6 @@ def test_visits_are_paired() -> None:
 def test_shift_null_is_the_mean_over_patients() -> None:
     found = cohort_of(0.3)
     assert found.shift_null == pytest.approx(np.mean([slide.tests["shift"].null_z for slide in found.slides], axis=0))
-    some_without = [dataclasses.replace(found.slides[0], tests={}), *found.slides[1:]]
-    assert analyze_cohort(some_without, dict(found.members)).shift_null == ()
 
 
 def test_verdicts_on_null_cohorts_hold_their_level() -> None:
@@ -242,6 +294,23 @@ def test_gate_interval_covers_the_spread_of_gates_of_new_cells() -> None:
     assert 0.6 < math.log(found.high / found.low) / math.log(high / low) < 2.0
     larger = bootstrap_gate(cells(rng, 5000), Gate(), "A", value=value, n=100)
     assert math.log((larger.high or 1) / (larger.low or 1)) < 0.8 * math.log(found.high / found.low)
+
+
+def test_interval_of_a_shared_gate_covers_gates_of_other_slides() -> None:
+    """Staining differs between slides: gates of fresh sets of slides scatter far more than the cells of one set tell."""
+    rng = np.random.default_rng(6)
+
+    def slides() -> dict[str, np.ndarray]:
+        return {str(k): cells(rng, 300) * math.exp(0.15 * rng.standard_normal()) for k in range(8)}
+
+    shared = Gate(shared=True)
+    fresh = [fit_gate(slides(), shared, "A").value or math.nan for _ in range(60)]
+    low, truth, high = np.quantile(fresh, [0.025, 0.5, 0.975])
+    sets = [slides() for _ in range(12)]
+    found = [bootstrap_gate(own, shared, "A", value=fit_gate(own, shared, "A").value, n=80, seed=k) for k, own in enumerate(sets)]
+    bounds = [(one.low or math.nan, one.high or math.nan) for one in found]
+    assert sum(a <= truth <= b for a, b in bounds) >= 9
+    assert 0.5 < np.median([math.log(b / a) for a, b in bounds]) / math.log(high / low) < 1.5
 
 
 def test_gate_interval_is_seeded_and_shared_gates_draw_within_slides() -> None:

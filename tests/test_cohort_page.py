@@ -65,7 +65,7 @@ def tissue() -> PointTissue:
 def test_backgrounds_are_given_for_every_slide_also_untestable_ones(cohort: Path, effects: pd.DataFrame, page: str) -> None:
     cells = pd.read_csv(cohort / "cells.csv")
     assert np.isnan(effects.loc["S02a", "z"])
-    for name, column in (("response", "IL1B_cytoplasm_mean"), ("ligand", "TGFB1_cytoplasm_mean")):  # a channel has one level
+    for name, column in (("response", "IL1B_cytoplasm_mean"), ("ligand", "TGFB1_membrane_mean")):  # a channel has one level
         assert effects[f"{name}_background"].to_dict() == pytest.approx(cells.groupby("slide")[column].quantile(0.01).to_dict())
         assert (effects[f"{name}_background_sd"] > 0).all()
         assert effects[f"{name}_background_origin"].str.startswith("substitute").all()

@@ -15,7 +15,7 @@ from ifquant.pipeline.cohort_members import plan_of
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical
 from ifquant.recipes.recipe_resolve import resolved
-from ifquant.statistics.cohort import Member, Plan
+from ifquant.statistics.cohort_parts import Member, Plan
 from ifquant.statistics.question import question_of
 from ifquant.tables.cell_table import CellTable
 

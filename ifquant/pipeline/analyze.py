@@ -54,7 +54,7 @@ class AnalysisResult:
         if all(slide.question.ligand == "" for slide in found.slides):
             return [f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"]
         lines = [
-            f"{found.verdict}: {found.reason.removeprefix(f'{found.verdict}: ')}",
+            f"{found.headline}: {found.reason.removeprefix(f'{found.verdict}: ')}",
             f"{found.effect.n_text}; see {self.out / 'report.html'}",
         ]
         return lines + [f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()]
@@ -222,7 +222,7 @@ def analyzed(
         proximity=tuple(row for one in slides for row in one.proximity),
         curves=pd.concat([one.curves for one in slides], ignore_index=True) if any(len(one.curves) for one in slides) else pd.DataFrame(),
         gates=_gates(slides, shared),
-        specifications=specifications(grid, found, tuple(main), tuple(others), members),
+        specifications=specifications(grid, found, [name for name in main if name not in cohort.excluded], tuple(others), members),
         sources={slide: table.source for slide, table in main.items()},
         versions=provenance.versions(),
         warnings=(*_warnings(main), *_slide_warnings(cohort)),

@@ -13,7 +13,7 @@ from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import parsed_phenotypes
 from ifquant.recipes.rules import markers, nearest
 from ifquant.slides.samples import Sample
-from ifquant.statistics.cohort import Member, Plan
+from ifquant.statistics.cohort_parts import Member, Plan
 from ifquant.statistics.groups import why_not_comparable
 from ifquant.statistics.slide_measures import positive_share
 from ifquant.tables.cell_table import CellTable

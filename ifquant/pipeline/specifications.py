@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.statistics.choices import Choice, labels
-from ifquant.statistics.cohort import Member
 from ifquant.statistics.cohort_effect import cohort_effect
+from ifquant.statistics.cohort_parts import Member
 from ifquant.statistics.multiverse import Specification
 from ifquant.statistics.patients import SlideValue, combine_slides
 from ifquant.statistics.question import Question

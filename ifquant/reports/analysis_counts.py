@@ -6,7 +6,8 @@ import math
 from collections.abc import Container
 
 from ifquant.reports.analysis import Analysis
-from ifquant.statistics.cohort import EFFECT, CohortResult, NamedComparison
+from ifquant.statistics.cohort import CohortResult
+from ifquant.statistics.cohort_parts import EFFECT, NamedComparison
 from ifquant.statistics.second_opinions import Opinion
 
 

@@ -25,7 +25,8 @@ from ifquant.reports.figure_style import figure_bytes, uri
 from ifquant.reports.multiverse_figure import multiverse_figure
 from ifquant.reports.outputs import safe_for_spreadsheets
 from ifquant.reports.page import environment
-from ifquant.statistics.cohort import EFFECT, CohortResult
+from ifquant.statistics.cohort import CohortResult
+from ifquant.statistics.cohort_parts import EFFECT
 from ifquant.statistics.multiverse import summarized
 
 RECORD = "cohort.json"
@@ -143,6 +144,7 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "format": FORMAT,
         "question": {**asdict(analysis.question), "sentence": text.question_sentence(analysis.question)},
         "verdict": cohort.verdict,
+        "headline": cohort.headline,
         "reason": cohort.reason,
         "effect": effect,
         "patients": [vars(patient) for patient in cohort.patients],

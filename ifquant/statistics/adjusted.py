@@ -28,6 +28,7 @@ RESPONDERS_PER_TERM = 12
 BYSTANDER_UM = 18.0
 """Centroid distance to the nearest responder from which a cell shows background of the response channel only."""
 MIN_BYSTANDERS = 30
+BORDER = "distance to the tumor border"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Structure:
         if cells.has("tumor_region_distance_um"):
             distance = cells.table["tumor_region_distance_um"].to_numpy(np.float64)
             if np.isfinite(distance).all():
-                self.columns["distance to the tumor border"] = distance
+                self.columns[BORDER] = distance
         bystander = _bystanders(cells)
         if np.count_nonzero(bystander) >= MIN_BYSTANDERS:
             self.fields[q.response] = [self._level(levels, q.response_column, bystander) for levels in (wide, near)]

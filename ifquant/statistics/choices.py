@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming
 from ifquant.statistics.primary import build_primary, contacts, measured
-from ifquant.statistics.priming import MIN_EFFECTIVE, MIN_SOURCES
+from ifquant.statistics.priming import MIN_EFFECTIVE, too_little
 from ifquant.statistics.question import Background, Question
 from ifquant.statistics.slide_cells import SlideCells
 
@@ -89,7 +89,7 @@ def estimate(
         pairs = touching_pairs_table(data, touching) if choice.contact_um is None and touching is not None else None
     radius = options if choice.contact_um is None else options.model_copy(update={"contact_um": choice.contact_um})
     near = contacts(data, ligand, own, pairs, radius)
-    if len(near) < options.min_exposed or len(near.touched) < MIN_SOURCES // 2 or data.source.sum() < MIN_SOURCES:
+    if too_little(data, near, options, tissue):
         return None
     found = build_primary(data, near, ligand, own, radius, tissue).found
     if not (math.isfinite(found.z) and math.isfinite(found.se) and found.n_effective >= MIN_EFFECTIVE):

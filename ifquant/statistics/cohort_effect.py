@@ -35,7 +35,7 @@ class CohortEffect:
     smallest_p
         The smallest value `p` can take with this number of patients.
     p_t
-        p-value of the t-test, the same question under normality.
+        p-value of the t-test, the same question under normality; None where `p` is.
     exact
         Whether all sign patterns were enumerated (up to 20 patients).
     sd
@@ -109,7 +109,7 @@ def cohort_effect(patients: Sequence[PatientValue], *, seed: int = 0) -> CohortE
         high=high,
         p=test.p if reason is None else None,
         smallest_p=test.smallest_p,
-        p_t=p_t,
+        p_t=p_t if reason is None else None,
         exact=test.exact,
         sd=sd,
         detectable=detectable,

@@ -11,18 +11,34 @@ from ifquant.statistics.verdict import SHARED
 
 ARTEFACT_Z = 0.04
 """Largest mean effect of a true null under artefacts that change from cell to cell (docs/statistics.md)."""
+ENOUGH = 2 / 3
+"""A guard known in a smaller share of the patients says nothing about the cohort."""
 HALF = 0.5
 """A control that reaches this share of the effect responds as well; a spill-over guard that keeps less has explained it."""
 
 
 @dataclass(frozen=True, eq=False)
 class CohortGuard:
-    """The cohort's effect under another measurement; `name`, `kind` and `reads_as` as in `effect.GuardRow`."""
+    """The cohort's effect under another measurement; `name`, `kind` and `reads_as` as in `effect.GuardRow`.
+
+    `beside` is the primary effect over the very slides that have this guard; None: over all.
+    """
 
     name: str
     kind: str
     reads_as: str
     effect: CohortEffect
+    beside: CohortEffect | None = None
+
+    def available(self, main: CohortEffect) -> bool:
+        """Whether it is known in enough of the patients to stand for the cohort; a control must also be able to tell."""
+        known = self.effect.estimate is not None and self.effect.n_patients >= ENOUGH * main.n_patients
+        return known and (self.kind != "negative control" or self.effect.p is not None)
+
+    def primary(self, main: CohortEffect) -> float:
+        """Give the primary estimate that this guard is held against."""
+        found = (self.beside or main).estimate
+        return found if found is not None else 0.0
 
 
 def cohort_verdict(main: CohortEffect, p: float | None, guards: Sequence[CohortGuard]) -> tuple[Verdict, str]:
@@ -49,24 +65,30 @@ def cohort_verdict(main: CohortEffect, p: float | None, guards: Sequence[CohortG
         return "no evidence", f"{_capital(size)}.{found}"
     controls = [guard for guard in guards if guard.kind == "negative control"]
     for guard in controls:
-        if _responds(guard.effect, abs(main.estimate), len(controls)):
+        if _responds(guard.effect, abs(guard.primary(main)), len(controls)):
             return (
                 "not specific (a negative control responds as well)",
                 f"{_capital(size)}, but {guard.name} gives {_number(guard.effect)} (p = {guard.effect.p:.3g}).",
             )
     if main.estimate < 0:
         return "opposite direction", f"{_capital(size)}: more ligand goes with less response."
-    for guard in guards:
-        if guard.kind == "spill-over" and _vanishes(guard.effect, main.estimate):
-            return "explained by spill-over", f"{_capital(size)}, but {guard.name} leaves {_number(guard.effect)}."
     spill = [guard for guard in guards if guard.kind == "spill-over"]
-    missing = [guard.name for guard in (*controls, *spill) if guard.effect.estimate is None]
-    available = any(guard.effect.estimate is not None for guard in controls)
-    controls_say = "no negative control responds as well" if available else "no negative control was available"
-    excluded = bool(spill) and not any(guard.name in missing for guard in spill)
-    spill_says = "no spill-over guard removes it" if excluded else "spill-over between touching cells cannot be excluded here"
-    rest = f" Not available: {', '.join(missing)}." if missing else ""
-    return "consistent with priming", f"{_capital(size)}; {controls_say}; {spill_says}.{rest}"
+    vanished = next((guard for guard in spill if _vanishes(guard, main)), None)
+    if vanished is not None:
+        return "explained by spill-over", f"{_capital(size)}, but {vanished.name} leaves {_number(vanished.effect)} ({vanished.reads_as})."
+    missing = [guard.name for guard in (*controls, *spill) if not guard.available(main)]
+    rest = f" Not available in enough patients: {', '.join(missing)}." if missing else ""
+    said = unguarded(main, guards) or ("no negative control responds as well", "no spill-over guard removes it")
+    return "consistent with priming", f"{_capital(size)}; {'; '.join(said)}.{rest}"
+
+
+def unguarded(main: CohortEffect, guards: Sequence[CohortGuard]) -> tuple[str, ...]:
+    """Say what an effect was not guarded against; it stands in the verdict's own line."""
+    controls, spill = ([guard for guard in guards if guard.kind == kind] for kind in ("negative control", "spill-over"))
+    said = () if any(guard.available(main) for guard in controls) else ("no negative control was available",)
+    if not spill or not all(guard.available(main) for guard in spill):
+        said = (*said, "spill-over between touching cells cannot be excluded here")
+    return said
 
 
 def flag_of(main: CohortEffect, guards: Sequence[CohortGuard]) -> str | None:
@@ -79,6 +101,9 @@ def flag_of(main: CohortEffect, guards: Sequence[CohortGuard]) -> str | None:
         return None
     controls = [guard for guard in guards if guard.kind == "negative control"]
     found = next((guard for guard in controls if _goes_along(guard.effect, len(controls))), None)
+    vanished = next((guard for guard in guards if guard.kind == "spill-over" and _vanishes(guard, main)), None)
+    if found is None and vanished is not None and main.p is not None and main.p <= ALPHA and main.estimate > 0:
+        return f"flagged: {vanished.name} leaves {_number(vanished.effect)} of it ({vanished.reads_as}); read the verdict, not p alone"
     if found is None:
         near = min(abs(main.low), abs(main.high)) if main.low * main.high > 0 else 0.0
         if main.p is None or main.p > ALPHA or near >= ARTEFACT_Z:
@@ -111,8 +136,10 @@ def _only_at_the_border(main: CohortEffect, guards: Sequence[CohortGuard]) -> Co
     return shared if shared.effect.p <= ALPHA and shared.effect.low > max(main.estimate, 0.0) else None
 
 
-def _vanishes(guard: CohortEffect, main: float) -> bool:
-    return guard.estimate is not None and guard.estimate < HALF * main
+def _vanishes(guard: CohortGuard, main: CohortEffect) -> bool:
+    """Whether less than half the effect is left, in enough patients to say so."""
+    left = guard.effect.estimate
+    return left is not None and guard.available(main) and left < HALF * guard.primary(main)
 
 
 def _number(effect: CohortEffect) -> str:

@@ -181,8 +181,8 @@ class SlideEffect:
 
     @property
     def testable(self) -> bool:
-        """Whether the slide has an effect that may enter a cohort."""
-        return math.isfinite(self.z) and math.isfinite(self.se_z)
+        """Whether the slide has an effect that may enter a cohort: one that its own primary test could judge."""
+        return math.isfinite(self.z) and math.isfinite(self.se_z) and self.p is not None
 
     @property
     def p(self) -> float | None:

@@ -15,7 +15,7 @@ from scipy import stats
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming
 from ifquant.statistics import describe
-from ifquant.statistics.adjusted import MIN_BYSTANDERS, Structure
+from ifquant.statistics.adjusted import BORDER, MIN_BYSTANDERS, Structure
 from ifquant.statistics.effect import NullModel, SlideEffect, TestResult
 from ifquant.statistics.exposure import Neighbours
 from ifquant.statistics.guards import guard_rows
@@ -115,6 +115,8 @@ def analyse_slide(
         why = f"not testable: {found.n} exposed cells are worth {found.n_effective:.0f} independent ones (at least {MIN_EFFECTIVE:.0f})"
         return replace(blank, reason=why, n_effective=found.n_effective)
     tests = _tests(primary, options, tissue, seed, slide)
+    if tests["shift"].p is None:  # what the primary test cannot judge enters no cohort: calibration knows nothing of such slides
+        return replace(blank, reason=tests["shift"].reason, n_effective=found.n_effective, tests={"shift": tests["shift"]})
     half = float(stats.t.ppf(0.975, max(found.n_effective - 2, 1))) * found.se
     slope, slope_se = describe.slope(primary)
     effect = replace(
@@ -145,15 +147,18 @@ def analyse_slide(
 
 
 def _warnings(structure: Structure) -> tuple[str, ...]:
-    """Say what could not be held constant although it matters."""
+    """Say what could not be held constant although it matters, and which rules choose cells by what is tested."""
     question = structure.cells.question
-    if question.response in structure.fields or question.empty:
-        return ()
-    return (
-        f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are neither {question.responder} nor "
-        f"{question.source} and far from any {question.responder}, and the panel has no empty channel (role background). Such light adds "
-        f"to both {question.ligand} and {question.response}.",
-    )
+    said = list(question.cautions)
+    if question.response not in structure.fields and not question.empty:
+        said.append(
+            f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are neither {question.responder} nor "
+            f"{question.source} and far from any {question.responder}, and the panel has no empty channel (role background). Such light "
+            f"adds to both {question.ligand} and {question.response}."
+        )
+    if BORDER not in structure.columns:
+        said.append("distance to the tumor border was not held constant: the table does not hold it for every cell (a run measures it).")
+    return tuple(said)
 
 
 def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Region | None) -> str:

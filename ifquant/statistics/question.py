@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ifquant.errors import RequestError
 from ifquant.recipes.recipe import Priming, Recipe
 from ifquant.recipes.recipe_resolve import parsed_phenotypes, resolved
-from ifquant.recipes.rules import markers, parse
+from ifquant.recipes.rules import Rule, markers, parse
 from ifquant.recipes.table_mapping import TableMapping
 
 
@@ -56,6 +56,8 @@ class Question:
         Those of the fields that hold no stain (role background): the responders' own value is held constant too.
     refusal
         Why this question cannot be asked of this panel; "" when it can.
+    cautions
+        Rules that choose cells by a tested channel without making the question circular.
     """
 
     responder: str
@@ -70,6 +72,7 @@ class Question:
     controls: tuple[Control, ...]
     empty: tuple[str, ...] = ()
     refusal: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 def question_of(recipe: Recipe) -> tuple[Question, Priming]:
@@ -111,6 +114,7 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
         controls=controls,
         empty=tuple(channel.name for channel in full.with_role("background") if channel.name not in (options.response, options.ligand)),
         refusal=circularity(full, options),
+        cautions=_cautions(full, options),
     )
     return question, options
 
@@ -118,14 +122,10 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
 def circularity(recipe: Recipe, options: Priming) -> str:
     """Say why the question is circular: the rule that makes a cell a responder (or source) names what is measured in it; else ""."""
     full = resolved(recipe)
-    texts, rules = dict(full.phenotypes), parsed_phenotypes(full)
-    if full.table is not None:
-        named = _called_by(full.table, options)
-        if named:
-            return named
-        known = [*(channel.name for channel in full.channels), *full.table.markers]
-        texts |= full.table.rules
-        rules |= {name: parse(text, known) for name, text in full.table.rules.items()}
+    texts, rules = _rules(full)
+    named = _called_by(full.table, options) if full.table is not None else ""
+    if named:
+        return named
     for phenotype, marker, what in ((options.responder, options.response, "response"), (options.source, options.ligand, "ligand")):
         if phenotype not in rules or not any(found.name == marker for found in markers(rules[phenotype])):
             continue
@@ -140,6 +140,28 @@ def circularity(recipe: Recipe, options: Priming) -> str:
             f"not seen, so there is nothing to compare. Define {phenotype} by another marker."
         )
     return ""
+
+
+def _rules(full: Recipe) -> tuple[dict[str, str], dict[str, Rule]]:
+    """Rules of phenotypes as text and parsed; those of another program's table replace the panel's."""
+    texts, rules = dict(full.phenotypes), dict(parsed_phenotypes(full))
+    if full.table is not None:
+        known = [*(channel.name for channel in full.channels), *full.table.markers]
+        texts |= full.table.rules
+        rules |= {name: parse(text, known) for name, text in full.table.rules.items()}
+    return texts, rules
+
+
+def _cautions(recipe: Recipe, options: Priming) -> tuple[str, ...]:
+    """Say which rules choose cells by the other tested channel: no circle, but what bleeds or spills into it then chooses them, too."""
+    texts, rules = _rules(recipe)
+    pairs = ((options.responder, options.ligand, "ligand"), (options.source, options.response, "response"))
+    return tuple(
+        f"the rule of {phenotype} cells ({texts[phenotype]}) names the {what} {marker}: which cells are compared depends on a tested "
+        f"channel and on light that bleeds or spills into it. Better define {phenotype} without {marker}."
+        for phenotype, marker, what in pairs
+        if phenotype in rules and any(found.name == marker for found in markers(rules[phenotype]))
+    )
 
 
 def _called_by(mapping: TableMapping, options: Priming) -> str:
