@@ -14,6 +14,7 @@ import json
 import math
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from scipy import stats
 
 from ifquant.base.region import Region
 from ifquant.recipes.recipe import Priming, Recipe
-from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, point_tissue
+from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
+from ifquant.statistics.primary import build_primary, contacts, measured
 from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.question import Background, Question, question_of
+from ifquant.statistics.slide_cells import SlideCells
 
 SMALL = "small tissue (0.18 mm2), range 50 um"
 NULLS = {
@@ -69,28 +72,41 @@ def question(empty: bool) -> tuple[Question, Priming]:
     return question_of(Recipe.model_validate({"channels": channels, "priming": asked}))
 
 
-def analysed(options: PointOptions, name: str, number: int, guards: bool) -> dict[str, object]:
-    """Draw and analyse data set `number` of a scenario."""
-    tissue = point_tissue(options, (zlib.crc32(name.encode()), number))
+BACKGROUNDS = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
+
+
+def analysed(options: PointOptions, name: str, number: int, guards: bool, foreign: bool = False) -> dict[str, object]:
+    """Draw and analyse data set `number` of a scenario; `foreign`: as another program's table, with centroids and whole cells only."""
+    seed = (zlib.crc32(name.encode()), number)
+    tissue = point_tissue(options, seed)
     asked, priming = question(options.background_channel)
-    backgrounds = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
+    cells, known = tissue.cells, {"tissue": region_of(tissue), "pairs": tissue.pairs, "backgrounds": BACKGROUNDS}
+    if foreign:
+        cells, known = cells.drop(columns="tumor_region_distance_um"), {}
     started = time.process_time()
-    effect = analyse_slide(
-        tissue.cells,
-        slide=f"{name} {number}",
-        question=asked,
-        options=priming,
-        tissue=Region(tissue.tissue, (tissue.step_um, tissue.step_um)),
-        pairs=tissue.pairs,
-        backgrounds=backgrounds,
-        with_guards=guards,
-    )
+    effect = analyse_slide(cells, slide=f"{name} {number}", question=asked, options=priming, with_guards=guards, **known)
     row: dict[str, object] = {"scenario": name, "number": number, "cpu_s": round(time.process_time() - started, 3)}
     row |= {"z": effect.z, "se": effect.se_z, "n_effective": effect.n_effective, "n": effect.n_exposed, "verdict": effect.verdict}
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
     row |= {"slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope(tissue.cells, tissue.pairs, options.beta)}
+    if options.beta:
+        row["true_z"] = true_z(replace(options, multiplicative=0.0, autofluorescence=0.0, spill=0.0, bleed=0.0), seed)
     row["guards"] = [[g.name, g.kind, g.z, g.se, g.p] for g in effect.guards]
     return row | {"naive": naive_p(tissue.cells, tissue.pairs)}
+
+
+def region_of(tissue: PointTissue) -> Region:
+    return Region(tissue.tissue, (tissue.step_um, tissue.step_um))
+
+
+def true_z(clean: PointOptions, seed: tuple[int, int]) -> float:
+    """Give the effect that the same cells show without any artefact: their ligand and response are drawn before these."""
+    tissue = point_tissue(clean, seed)
+    asked, priming = question(clean.background_channel)
+    data = SlideCells.of(tissue.cells, asked, BACKGROUNDS)
+    ligand, own = measured(data, tissue.pairs)
+    near = contacts(data, ligand, own, tissue.pairs, priming)
+    return build_primary(data, near, ligand, own, priming, region_of(tissue)).found.z
 
 
 def true_slope(cells, pairs, beta: float) -> float:  # type: ignore[no-untyped-def]
@@ -113,7 +129,7 @@ def tested(rows: Rows, name: str) -> Rows:
     return [row for row in rows if row["scenario"] == name and row["shift"] is not None]
 
 
-def null_table(rows: Rows) -> Table:
+def null_table(rows: Rows, title: str = "points_nulls") -> Table:
     """Rejection, coverage of 0 and spread of z, scenario by scenario."""
     head = ["scenario", "sets", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se", "consistent with priming"]
     lines = []
@@ -127,7 +143,7 @@ def null_table(rows: Rows) -> Table:
             spread = [Number(z.mean(), "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
             share = Number(1 - len(own) / len(every), ".1%")
             lines.append([name, len(every), share, *rates, Rate(int(covered.sum()), len(own)), *spread, said])
-    return Table("points_nulls", head, lines)
+    return Table(title, head, lines)
 
 
 def guard_tables(rows: Rows) -> list[Table]:
@@ -159,22 +175,22 @@ def _rate_alone(rate: Rate | None) -> str:
 
 def effect_table(rows: Rows) -> Table:
     """Power, coverage of the mean effect, and the slope against the one that was put in."""
-    head = ["effect (beta)", "sets", "power (shift)", "consistent with priming", "mean z", "mean se / sd of z", "coverage of mean z"]
+    head = ["effect (beta)", "sets", "power (shift)", "consistent with priming", "mean z", "true z", "coverage of it", "mean se / sd of z"]
     lines = []
     for name in EFFECTS:
         own = tested(rows, name)
         if own:
-            z, se, size, slope, slope_se, truth = (
-                np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope")
+            z, se, size, slope, slope_se, truth, true = (
+                np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope", "true_z")
             )
             t = stats.t.ppf(0.975, size - 2)
             said = [Rate(sum(row["shift"] <= 0.05 for row in own), len(own))]
             said += [Rate(sum(row["verdict"] == "consistent with priming" for row in own), len(own))]
-            spread = [Number(z.mean(), "+.3f"), Number(math.sqrt((se**2).mean()) / z.std(), ".3f")]
-            held = [Rate(int((np.abs(a - b) <= t * c).sum()), len(own)) for a, b, c in ((z, z.mean(), se), (slope, truth, slope_se))]
-            slopes = [Mean(slope.mean(), 2.58 * slope.std() / math.sqrt(len(own)), "+.3f"), Number(truth.mean(), "+.3f")]
-            lines.append([name.removeprefix("effect "), len(own), *said, *spread, held[0], *slopes, held[1]])
-    return Table("points_effects", [*head, "slope", "slope put in", "coverage of the slope put in"], lines)
+            held = [Rate(int((np.abs(a - b) <= t * c).sum()), len(own)) for a, b, c in ((z, true.mean(), se), (slope, truth, slope_se))]
+            means = [Mean(x.mean(), 2.58 * x.std() / math.sqrt(len(own)), "+.3f") for x in (z, slope)]
+            about_z = [means[0], Number(true.mean(), "+.3f"), held[0], Number(math.sqrt((se**2).mean()) / z.std(), ".3f")]
+            lines.append([name.removeprefix("effect "), len(own), *said, *about_z, means[1], Number(truth.mean(), "+.3f"), held[1]])
+    return Table("points_effects", [*head, "slope", "slope put in", "coverage of it (slope)"], lines)
 
 
 def main() -> None:
@@ -183,13 +199,14 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--effect-sets", type=int, default=400)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
+    parser.add_argument("--foreign", action="store_true", help="the nulls as tables of another program, without guards")
     parser.add_argument("--table", action="store_true", help="draw nothing, make the tables of docs/statistics.md from what is there")
     parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     if not options.table:
         done = {(row["scenario"], row["number"]) for row in rows}
-        wanted = options.scenario or list(SCENARIOS)
+        wanted = options.scenario or list(NULLS if options.foreign else SCENARIOS)
         numbers = dict.fromkeys((*NULLS, *HARD), options.sets) | dict.fromkeys(EFFECTS, options.effect_sets)
         numbers[SMALL] = options.sets * 3 // 2  # a third of them is not testable
         most = {name: numbers[name] for name in wanted}
@@ -198,11 +215,12 @@ def main() -> None:
                 for name in wanted:
                     for number in range(start, min(start + 50, most[name])):
                         if (name, number) not in done:
-                            row = analysed(SCENARIOS[name], name, number, guards=True)
+                            row = analysed(SCENARIOS[name], name, number, not options.foreign, options.foreign)
                             rows.append(row)
                             file.write(json.dumps(row) + "\n")
                     file.flush()
-    for table in (null_table(rows), *guard_tables(rows), effect_table(rows)):
+    tables = [null_table(rows, "foreign_nulls")] if options.foreign else [null_table(rows), *guard_tables(rows), effect_table(rows)]
+    for table in tables:
         table.show(options.csv)
     print(f"{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per analysis (shared machine)")
 

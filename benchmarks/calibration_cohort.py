@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from calibration import EFFECTS, HARD, NULLS, SMALL, question
-from rates import Number, Rate, Table
+from rates import Mean, Number, Rate, Table
 
 from ifquant.base.region import Region
 from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
@@ -234,6 +234,25 @@ def other_tables(slides: dict[str, Rows], cohorts: int) -> tuple[Table, Table, T
     )
 
 
+def coverage_table(path: Path, slides: dict[str, Rows], cohorts: int) -> Table:
+    """Where there is an effect: bias of the cohort's mean, and how often its interval holds the true z of the same cells."""
+    truth: dict[str, list[float]] = {}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        truth.setdefault(row["scenario"], []).append(row.get("true_z", math.nan))
+    lines = []
+    for name in (name for name in EFFECTS if name in slides):
+        true = float(np.mean(truth[name]))
+        for n in (6, 12):
+            rng = np.random.default_rng((n, 7))
+            found = [cohort_effect(combine_slides(drawn(rng, slides[name], n, 0.15, slides=2))) for _ in range(cohorts)]
+            held = sum(one.low <= true <= one.high for one in found if one.low is not None and one.high is not None)
+            means = np.array([one.estimate for one in found], float)
+            half = 2.58 * means.std() / math.sqrt(cohorts)
+            lines.append([name.removeprefix("effect "), n, Number(true, "+.3f"), Mean(means.mean(), half, "+.3f"), Rate(held, cohorts)])
+    return Table("cohort_coverage", ["effect (beta)", "patients", "true z", "mean estimate", "t interval holds it"], lines)
+
+
 def power_values(slides: dict[str, Rows], cohorts: int) -> dict[tuple[str, float], list[float]]:
     names = [name for name in EFFECTS if name in slides and "," not in name]
     return {(name, tau): [power(slides[name], n, tau, cohorts) for n in POWER_SIZES] for tau in (0.0, 0.1, 0.2) for name in names}
@@ -281,6 +300,7 @@ def main() -> None:
     verdict_table(options.slides, options.cohorts).show(options.csv)
     for table in other_tables(slides, options.cohorts):
         table.show(options.csv)
+    coverage_table(options.slides, slides, options.cohorts).show(options.csv)
     found = power_values(slides, options.cohorts)
     power_table(slides, found).show(options.csv)
     if options.figure:
