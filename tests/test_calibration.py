@@ -30,17 +30,23 @@ def rejected(rows: list[dict[str, Any]], test: str) -> int:
     return sum(row[test] <= 0.05 for row in rows)
 
 
-@pytest.mark.parametrize("scenario", [name for name in calibration.NULLS if name != calibration.SMALL])
-def test_true_nulls_are_rejected_as_often_as_said(scenario: str) -> None:
-    rows = drawn(scenario)
-    assert all(row["shift"] is not None for row in rows)
-    most = int(stats.binom.ppf(0.999, SETS, 0.05))
-    counts = {test: rejected(rows, test) for test in TESTS}
-    assert all(count <= most for count in counts.values()), counts
-    z, se, size = (np.array([row[key] for row in rows]) for key in ("z", "se", "n_effective"))
-    assert (np.abs(z) <= stats.t.ppf(0.975, size - 2) * se).mean() >= 0.87  # 95 %, less 3 binomial standard errors
-    assert abs(z.mean()) < 4 * z.std() / np.sqrt(SETS)
-    assert min(row["shift"] for row in rows) >= 1 / 200
+def test_true_nulls_are_rejected_as_often_as_said() -> None:
+    """Scenario by scenario within what chance allows, and over all of them, where a rate of 10 % would show."""
+    names = [name for name in calibration.NULLS if name != calibration.SMALL]
+    total = dict.fromkeys(TESTS, 0)
+    for name in names:
+        rows = drawn(name)
+        assert all(row["shift"] is not None for row in rows)
+        counts = {test: rejected(rows, test) for test in TESTS}
+        assert all(count <= stats.binom.ppf(0.999, SETS, 0.05) for count in counts.values()), (name, counts)
+        z, se, size = (np.array([row[key] for row in rows]) for key in ("z", "se", "n_effective"))
+        assert (np.abs(z) <= stats.t.ppf(0.975, size - 2) * se).mean() >= 0.87, name  # 95 %, less 3 binomial standard errors
+        assert abs(z.mean()) < 4 * z.std() / np.sqrt(SETS), name
+        assert min(row["shift"] for row in rows) >= 1 / 200
+        total = {test: total[test] + counts[test] for test in TESTS}
+    most = stats.binom.ppf(0.999, SETS * len(names), 0.05)
+    assert most < 0.08 * SETS * len(names)
+    assert all(count <= most for count in total.values()), total
 
 
 @pytest.mark.parametrize("scenario", ["range 150 um", "shared multiplicative field"])

@@ -6,13 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_priming import analysed, asked
+from test_priming import analysed, asked, recipe
 
 from ifquant.simulation.simulate_points import PointOptions, point_tissue
 from ifquant.statistics.adjusted import Adjusted, source_field
 from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
 from ifquant.statistics.guards import guard_rows
 from ifquant.statistics.primary import build_primary, contacts, measured, regression
+from ifquant.statistics.priming import analyse_slide
+from ifquant.statistics.question import question_of
 from ifquant.statistics.slide_cells import SlideCells
 from ifquant.statistics.structure import normal_scores
 from ifquant.statistics.verdict import verdict_of
@@ -82,6 +84,24 @@ def test_what_could_not_be_held_constant_is_said() -> None:
     (said,) = analysed(point_tissue(crowded, 3)).warnings
     assert said.startswith("local autofluorescence was not held constant: fewer than 30 cells are neither myeloid nor tumor")
     assert analysed(point_tissue(PointOptions(size_um=(600, 600)), 3)).warnings == ()
+    tissue = point_tissue(PointOptions(size_um=(600, 600)), 3)
+    (said,) = analysed(dataclasses.replace(tissue, cells=tissue.cells.drop(columns="tumor_region_distance_um"))).warnings
+    assert said.startswith("distance to the tumor border was not held constant")
+
+
+def test_rules_that_choose_cells_by_a_tested_channel_are_named() -> None:
+    """No circle, but light that bleeds or spills into that channel then chooses the cells."""
+    honest = recipe()
+    assert question_of(honest)[0].cautions == ()
+    chosen = honest.model_copy(update={"phenotypes": {"tumor": "PanCK+ & IL1B-", "myeloid": "CD11c+ & PanCK- & TGFB1-"}})
+    question, options = question_of(chosen)
+    assert question.refusal == ""
+    assert [said.partition(": ")[0] for said in question.cautions] == [
+        "the rule of myeloid cells (CD11c+ & PanCK- & TGFB1-) names the ligand TGFB1",
+        "the rule of tumor cells (PanCK+ & IL1B-) names the response IL1B",
+    ]
+    tissue = point_tissue(PointOptions(size_um=(600, 600)), 3)
+    assert analyse_slide(tissue.cells, slide="a", question=question, options=options, pairs=tissue.pairs).warnings == question.cautions
 
 
 def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:
