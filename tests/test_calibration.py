@@ -31,7 +31,7 @@ def rejected(rows: list[dict[str, Any]], test: str) -> int:
 
 
 def test_true_nulls_are_rejected_as_often_as_said() -> None:
-    """Scenario by scenario within what chance allows, and over all of them, where a rate of 10 % would show."""
+    """Scenario by scenario within what chance allows, and over all of them (at most 48 of 600), where a rate of 10 % would show."""
     names = [name for name in calibration.NULLS if name != calibration.SMALL]
     total = dict.fromkeys(TESTS, 0)
     for name in names:
@@ -45,7 +45,6 @@ def test_true_nulls_are_rejected_as_often_as_said() -> None:
         assert min(row["shift"] for row in rows) >= 1 / 200
         total = {test: total[test] + counts[test] for test in TESTS}
     most = stats.binom.ppf(0.999, SETS * len(names), 0.05)
-    assert most < 0.08 * SETS * len(names)
     assert all(count <= most for count in total.values()), total
 
 
