@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_priming import analysed, asked, recipe
 
-from ifquant.simulation.simulate_points import PointOptions, point_tissue
+from ifquant.simulation.simulate_points import AMPLITUDE, PointOptions, point_tissue
 from ifquant.statistics.adjusted import Adjusted, source_field
+from ifquant.statistics.describe import bleed_through
 from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
 from ifquant.statistics.guards import guard_rows
 from ifquant.statistics.primary import build_primary, contacts, measured, regression
@@ -185,6 +186,47 @@ def test_bleed_through_is_estimated() -> None:
     assert none is not None
     assert found.ligand_into_response == pytest.approx(0.1, abs=0.02)
     assert none.ligand_into_response == pytest.approx(0.0, abs=0.02)
+    assert found.response_into_ligand == pytest.approx(RESPONSE_INTO_LIGAND, abs=0.07), "one slide: three standard deviations of 0.023"
+    assert none.response_into_ligand == pytest.approx(0.0, abs=0.07)
+
+
+# Own ligand, whose light bleeds into the response as well, adds to the slope in responders: (b + b v) / (1 + b^2 v) at a share b of 0.1,
+# v = variance of own ligand's light over that of the response, both log-normal (0.1227).
+_own, _response = ((a**2 * np.exp(s**2) * np.expm1(s**2)) for a, s in ((0.4 * AMPLITUDE["TGFB1"], 0.5), (AMPLITUDE["IL1B"], 0.6)))
+RESPONSE_INTO_LIGAND = 0.1 * (1 + _own / _response) / (1 + 0.01 * _own / _response)
+
+
+def response_into_ligand(options: PointOptions, n: int = 24) -> tuple[float, float]:
+    """Mean and its error over slides of the estimated share of the response's light in the ligand's channel."""
+    found = []
+    question, asked_for = asked()
+    for seed in range(n):
+        tissue = point_tissue(options, (43, seed))
+        data = SlideCells.of(tissue.cells, question, None)
+        near = contacts(data, *measured(data, tissue.pairs), tissue.pairs, asked_for)
+        found.append(bleed_through(data, near).response_into_ligand)
+    return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(n))
+
+
+def test_bleed_of_the_response_into_the_ligand_is_estimated() -> None:
+    assert pytest.approx(0.1121, abs=1e-4) == RESPONSE_INTO_LIGAND
+    none, error = response_into_ligand(PointOptions())
+    assert abs(none) < 3 * error < 0.02
+    mean, error = response_into_ligand(PointOptions(bleed=0.1))
+    assert abs(mean - RESPONSE_INTO_LIGAND) < 3 * error < 0.02
+
+
+@pytest.mark.parametrize("bleed", [0.0, 0.1])
+@pytest.mark.parametrize("shared", [{"multiplicative": 0.35}, {"autofluorescence": 0.3}, {"activation": 0.5}], ids=str)
+def test_light_that_responders_share_makes_it_an_upper_bound(shared: dict[str, float], bleed: float) -> None:
+    mean, error = response_into_ligand(PointOptions(bleed=bleed, **shared))  # type: ignore[arg-type]
+    assert mean > bleed + 3 * error
+
+
+def test_it_is_no_upper_bound_where_own_ligand_and_response_exclude_each_other() -> None:
+    """Activated responders with less ligand of their own: what the slope loses by that, bleed-through can hide in."""
+    mean, error = response_into_ligand(PointOptions(bleed=0.1, activation=-0.5))
+    assert mean < 0.1 - 3 * error
 
 
 def test_every_guard_of_the_table_is_there() -> None:
