@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.stats import norm
 
 from ifquant.base.region import Region
 from ifquant.errors import RequestError
@@ -112,6 +113,44 @@ def test_a_region_with_notch_and_hole_has_spatstats_digits() -> None:
     np.testing.assert_allclose(cross_g(sources, targets, NOTCHED, r).value[at], [0.07196969697, 0.4407220308, 0.7063790662], rtol=1e-9)
     head = [11.11111111, 7.777777778, 3.703703704, 14.81481481, 7.407407407, 9.375]
     np.testing.assert_allclose(windows.border_distance_um(NOTCHED, sources)[:6], head, rtol=1e-9)
+
+
+def test_inhomogeneous_k_in_a_region_with_notch_and_hole_has_spatstats_digits() -> None:
+    """Values of tests/spatstat/region_with_hole.R at r = 5, 10, 15; both sides are given the same intensities."""
+    inside = NOTCHED.contains(*XY.T)
+    sources, targets = XY[inside & (MARK == "M")], XY[inside & (MARK == "T")]
+    given = len(sources) / 8200 * (0.5 + sources[:, 0] / 100), len(targets) / 8200 * (0.5 + targets[:, 1] / 100)
+    r, at = np.arange(401) / 20, [100, 200, 300]
+
+    def k(correction: str) -> np.ndarray:
+        curve = cross_k_inhomogeneous(sources, targets, NOTCHED, r, bandwidth_um=15.0, correction=correction, intensities=given)  # type: ignore[arg-type]
+        return curve.value[at]
+
+    np.testing.assert_allclose(k("none"), [15.73991569, 71.99396803, 211.4674272], rtol=1e-9)
+    np.testing.assert_allclose(k("border"), [13.36973186, 106.9219584, 630.8721929], rtol=1e-9)
+    np.testing.assert_allclose(k("translate"), [17.10051092, 83.38593301, 264.1853311], rtol=1e-9)
+    np.testing.assert_allclose(k("translate"), [17.13055003, 83.39900259, 264.7921846], rtol=3e-3)  # its default: covariance on a raster
+    with pytest.raises(RequestError, match="isotropic correction is for rectangles"):
+        k("isotropic")
+
+
+def test_intensities_in_a_region_with_notch_and_hole_are_exact_where_spatstats_are_on_a_raster() -> None:
+    """The mass of the kernel is that of three rectangles; R sums it over a raster (2048 x 2048: tests/spatstat/region_with_hole.R)."""
+
+    def mass(xy: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+        x, y = xy.T
+        across, down = norm.cdf(right, x, 15.0) - norm.cdf(left, x, 15.0), norm.cdf(bottom, y, 15.0) - norm.cdf(top, y, 15.0)
+        return np.asarray(across * down)
+
+    inside = NOTCHED.contains(*XY.T)
+    for kind, spatstat in {"M": [0.01409060001, 0.01458668471, 0.01669117669], "T": [0.006060895751, 0.01158428123, 0.0102240797]}.items():
+        xy = XY[inside & (kind == MARK)]
+        kernels = np.exp(-(cdist(xy, xy) ** 2) / (2 * 15.0**2)) / (2 * np.pi * 15.0**2)
+        expected = (kernels.sum(axis=1) - kernels.diagonal()) / (
+            mass(xy, 0, 0, 100, 100) - mass(xy, 60, 70, 100, 100) - mass(xy, 20, 30, 40, 60)
+        )
+        np.testing.assert_allclose(intensity_at(xy, NOTCHED, 15.0), expected, rtol=1e-6)
+        np.testing.assert_allclose(intensity_at(xy, NOTCHED, 15.0)[:3], spatstat, rtol=2e-3)
 
 
 def test_nearest_neighbour_distances_have_spatstats_digits() -> None:

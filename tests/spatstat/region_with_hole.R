@@ -17,3 +17,15 @@ close <- crosspairs(A, B, max(r)); w <- edge.Trans(A[close$i], B[close$j], paire
 show("translate, exact set covariance", sapply(r, function(s) area(W) / (npoints(A) * npoints(B)) * sum(w[close$d <= s])))
 G <- Gcross(X, "M", "T", r = r); show("G border", G$rs); show("G km", G$km)
 cat("border distances of M, head", sprintf("%.10g", head(bdist.points(A), 6)), "\n")
+lambdaA <- npoints(A) / area(W) * (0.5 + coords(A)$x / 100)                     # given intensities, so that no estimate of density is compared
+lambdaB <- npoints(B) / area(W) * (0.5 + coords(B)$y / 100)
+inhom <- function(correction) Kcross.inhom(X, "M", "T", lambdaI = lambdaA, lambdaJ = lambdaB, r = r, correction = correction)
+show("inhomogeneous none", inhom("none")$un)
+show("inhomogeneous border", inhom("border")$border)
+show("inhomogeneous translate, set covariance on a raster", inhom("translate")$trans)
+wi <- w / (lambdaA[close$i] * lambdaB[close$j])
+show("inhomogeneous translate, exact set covariance", sapply(r, function(s) sum(wi[close$d <= s]) / area(W)))
+for (pixels in c(128, 512, 2048)) {                                             # leave-one-out intensities: mass of the kernel on a raster
+  at_points <- function(P) head(density(P, sigma = 15, at = "points", leaveoneout = TRUE, dimyx = pixels), 3)
+  cat("intensities, head, M and T, raster of", pixels, sprintf("%.10g", c(at_points(A), at_points(B))), "\n")
+}
