@@ -75,8 +75,10 @@ class CohortResult:
 
     @property
     def headline(self) -> str:
-        """The verdict and, in its own line, what a positive one was not guarded against."""
-        said = unguarded(self.effect, self.guards) if self.verdict == "consistent with priming" else ()
+        """The verdict and, in its own line, what takes from a positive one: a flag, guards that were missing."""
+        if self.verdict != "consistent with priming":
+            return self.verdict
+        said = (*(("its p is flagged",) if self.tests[0].reason else ()), *unguarded(self.effect, self.guards))
         return f"{self.verdict} ({'; '.join(said)})" if said else self.verdict
 
     def test(self, name: str) -> TestedP:
