@@ -87,7 +87,7 @@ def guard_rows(primary: Primary, pairs: pd.DataFrame | None) -> tuple[GuardRow, 
             "roles swapped",
             "direction",
             _swapped(primary, eroded),
-            f"{q.ligand} of the responders against {q.response} of the sources at equal {q.ligand} of these",
+            f"{q.ligand} of the responders against {q.response} of the sources, at equal {q.ligand} of these and equal light of responders on them",
         )
     )
     rows.append(
