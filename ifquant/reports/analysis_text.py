@@ -70,8 +70,8 @@ def bleed_sentence(cohort: CohortResult, question: Question) -> str:
             parts.append(f"{light} into the channel of {channel} not known (too few {kind} cells away from the other kind)")
     return (
         f"Bleed-through: {', '.join(parts)}. Of 100 units of light of one marker so many appear in the other's channel, as the slope "
-        "between the channels over cells that touch no tested cell of the other kind. Where such cells make both proteins together, or share "
-        "other light, it is an upper bound; where one protein excludes the other, it is too small."
+        "between the channels over cells that touch no tested cell of the other kind. Where such cells make both proteins together, or "
+        "share other light, it is an upper bound; where one protein excludes the other, it is too small."
     )
 
 

@@ -145,7 +145,7 @@ def bleed_through(data: SlideCells, near: Neighbours) -> BleedThrough:
     """Estimate the share of each channel's light in the other from cells that should carry only one of the two.
 
     Ligand into response: slope of the response channel on the ligand channel over sources that touch no tested responder. Response into
-    ligand: slope over responders in contact with no source; Where these cells make both together, or share other light, the slope is an
+    ligand: slope over responders in contact with no source. Where these cells make both together, or share other light, the slope is an
     upper bound; where one protein excludes the other, it is too small.
     """
     q = data.question
