@@ -27,7 +27,7 @@ from ifquant.slides import tiff_writer
 from ifquant.statistics.effect import SlideEffect
 from ifquant.tables.results import read_result
 
-SIDE = 1000
+SIDE = 1200
 PRIMING = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 30}
 PAIR = ["responder_id", "source_id"]
 
