@@ -162,7 +162,7 @@ def guard_tables(rows: Rows) -> list[Table]:
     short = [[guard, *(_rate_alone(own.get(name)) for name in names)] for guard, own in rates.items()]
     return [
         Table("points_guards", ["scenario", "guard", "rejected", "mean z", "sd of z", "mean se"], lines),
-        Table("points_guards_short", ["guard", *names], short),
+        Table("", ["guard", *names], short),
     ]
 
 

@@ -76,9 +76,9 @@ class Table(NamedTuple):
         return pd.DataFrame([_spread(self.head, row) for row in self.rows])
 
     def show(self, folder: Path | None) -> None:
-        """Print it, and write ``folder/name.csv``."""
+        """Print it, and write ``folder/name.csv`` if it has a name."""
         print(self.markdown(), end="\n\n", flush=True)
-        if folder is not None:
+        if folder is not None and self.name:
             folder.mkdir(parents=True, exist_ok=True)
             self.frame().to_csv(folder / f"{self.name}.csv", index=False)
 

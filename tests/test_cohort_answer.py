@@ -174,6 +174,7 @@ def test_slides_their_own_test_cannot_judge_enter_no_cohort() -> None:
 def test_the_flag_stands_with_every_p_of_the_effect() -> None:
     found = cohort_of(0.3, shares={"negative control DAPI": 0.9})
     assert all("flagged: negative control DAPI" in (one.note or "") for one in found.opinions)
+    assert (found.test("roles swapped").reason or "").startswith("flagged: light of crowded cells")
     small = cohort_of(0.3, shares={"negative control DAPI": 0.25})
     assert small.headline == "consistent with priming (its p is flagged)"
     gone = cohort_of(0.3, shares={"response measured inside": 0.0})

@@ -149,7 +149,7 @@ class Adjusted:
 
     def with_basis(self, basis: Floats) -> Adjusted:
         """Hold other things constant for the same responders."""
-        return Adjusted(self.near, basis, ProjectedKernels.of(self.kernels.kernels, basis))
+        return Adjusted(self.near, basis, ProjectedKernels.of(self.kernels.points, basis))
 
     def association(self, response: Floats, exposure: Floats) -> Association:
         """Correlate what is left of a response and an exposure (n,) after regression."""

@@ -31,6 +31,7 @@ from ifquant.statistics.second_opinions import CellPairs, Opinion, hartung_knapp
 
 SENSITIVITY = Family("guards and sensitivities", "fdr_bh")
 SECOND = Family("second opinions, none decides", "holm")
+CROWDED = "flagged: light of crowded cells alone gives a small negative value here, whose p is too small (docs/statistics.md)"
 NO_PATIENTS = "not testable: the slides have no patients; give a sample sheet with the columns slide and patient"
 
 
@@ -179,7 +180,8 @@ def _effect_test(family: Family, name: str, found: CohortEffect) -> TestedP:
 def _tests(effect: CohortEffect, guards: Sequence[CohortGuard]) -> list[TestedP]:
     first = _effect_test(PRIMARY, EFFECT, effect)
     rows = [replace(first, reason=flag_of(effect, guards)) if effect.testable else first]
-    return rows + [_effect_test(SENSITIVITY, guard.name, guard.effect) for guard in guards if guard.kind != "main"]
+    others = [(guard.kind, _effect_test(SENSITIVITY, guard.name, guard.effect)) for guard in guards if guard.kind != "main"]
+    return rows + [replace(test, reason=test.reason or (CROWDED if kind == "direction" else None)) for kind, test in others]
 
 
 def _in_context(opinion: Opinion, effect: CohortEffect, guards: Sequence[CohortGuard]) -> Opinion:

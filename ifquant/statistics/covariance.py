@@ -74,7 +74,7 @@ class ProjectedKernels:
 
     Attributes
     ----------
-    kernels
+    points
         The components before it.
     rank
         Columns of the regression.
@@ -88,7 +88,7 @@ class ProjectedKernels:
         ``tr(M R_l M R_m)`` and ``tr(M R_l)`` over all n points.
     """
 
-    kernels: Kernels
+    points: Kernels
     rank: int
     basis: Floats
     projected: Floats
@@ -122,10 +122,10 @@ class ProjectedKernels:
 
     def weights(self, values: Floats) -> Floats:
         """Weights (components,) >= 0 of the covariance whose residuals would show the correlogram that `values` (n,) show."""
-        own = values[self.kernels.used]
+        own = values[self.points.used]
         own = own - self.basis @ (self.basis.T @ own)
-        pairs = self.kernels.pairs
-        observed = np.bincount(self.kernels.bins.ravel(), np.outer(own, own).ravel(), len(pairs)) / np.maximum(pairs, 1)
+        pairs = self.points.pairs
+        observed = np.bincount(self.points.bins.ravel(), np.outer(own, own).ravel(), len(pairs)) / np.maximum(pairs, 1)
         precision = np.sqrt(pairs / pairs[0])
         precision[0], precision[-1] = 10.0, 0.0  # the variance itself is met; beyond half the extent there is little to learn
         return np.asarray(optimize.nnls(self.by_bin * precision[:, None], observed * precision)[0])
@@ -139,11 +139,11 @@ class ProjectedKernels:
         fixed = np.tensordot(a, self.projected, 1)
         fixed /= np.trace(fixed) / len(fixed)
         moved = self.by_bin @ b
-        return np.asarray(fixed * (moved / moved[0])[self.kernels.bins])
+        return np.asarray(fixed * (moved / moved[0])[self.points.bins])
 
     def correlogram(self, weights: Floats, distance_um: Floats) -> Floats:
         """Fitted autocorrelation (1 at distance 0, less the nugget's share beyond)."""
-        gaussians = np.exp(-(distance_um[:, None] ** 2) / (2 * self.kernels.ranges_um**2)) @ weights[1:]
+        gaussians = np.exp(-(distance_um[:, None] ** 2) / (2 * self.points.ranges_um**2)) @ weights[1:]
         return np.asarray(gaussians / max(weights.sum(), 1e-300))
 
 

@@ -48,7 +48,7 @@ def draw_shifts(rng: np.random.Generator, n: int, extent_um: tuple[float, float]
 
 def correlation_range(model: Adjusted, found: Association) -> float:
     """Distance from which the exposure's fitted autocorrelation is negligible, in um."""
-    distance = np.arange(0.0, 4 * model.kernels.kernels.ranges_um[-1], 5.0)
+    distance = np.arange(0.0, 4 * model.kernels.points.ranges_um[-1], 5.0)
     above = np.flatnonzero(model.kernels.correlogram(found.exposure_weights, distance) >= NEGLIGIBLE)
     return float(distance[above[-1]] + 5.0) if len(above) else 5.0
 
@@ -112,7 +112,7 @@ def _replicates(
             moves, near.offsets, member, near.weight, mx, my, inside, cells.x[ordered], cells.y[ordered], field[ordered],
             first, x0, y0, columns, rows, snap_um,
         )  # fmt: skip
-        values = _standardised(exposure, found.response, products, model.kernels.kernels.used)
+        values = _standardised(exposure, found.response, products, model.kernels.points.used)
         out.append(values)
         total += len(values)
         if total >= wanted:
