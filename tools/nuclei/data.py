@@ -1,4 +1,4 @@
-"""Training crops: half real (nuclei_dsb2018, split `train` less the held-out groups), half simulated, heavily augmented.
+"""Training crops, cut from labelled images and simulated fields (`banks`) and heavily augmented.
 
 Every crop is a function of (seed, step, place in the batch), so a resumed run sees the crops that it would have seen.
 """
@@ -9,6 +9,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,10 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from . import tissue
 from .targets import target_maps
+
+if TYPE_CHECKING:
+    from .banks import Bank
 
 SMALLEST_PX, LARGEST_PX = 7.0, 60.0
 """Range of nucleus diameters the network is trained for, in pixels of its input."""
@@ -73,8 +76,8 @@ def median_diameter(labels: NDArray[np.int32]) -> float:
     return float(2 * np.sqrt(np.median(area) / np.pi)) if area.size else 16.0
 
 
-def warp(rng: np.random.Generator, picture: Picture, size: int, diameter: float) -> Picture:
-    """Cut a random turned, mirrored and scaled crop; centred near a nucleus in most cases."""
+def warp(rng: np.random.Generator, picture: Picture, size: int, diameter: float, near: float = 0.85) -> Picture:
+    """Cut a random turned, mirrored and scaled crop; the share `near` of them centred near a nucleus."""
     image, labels = picture
     height, width = labels.shape
     scale = float(np.exp(rng.uniform(np.log(0.5), np.log(2.2))))
@@ -85,7 +88,7 @@ def warp(rng: np.random.Generator, picture: Picture, size: int, diameter: float)
     turn = rng.uniform(0, 2 * np.pi) if rng.uniform() < 0.6 else rng.integers(4) * np.pi / 2
     mirror = rng.choice([-1, 1])
     centre = rng.uniform(0, 1, 2) * (width, height)
-    if rng.uniform() < 0.85:
+    if rng.uniform() < near:
         for _ in range(20):
             y, x = int(rng.integers(height)), int(rng.integers(width))
             if labels[y, x]:
@@ -95,12 +98,24 @@ def warp(rng: np.random.Generator, picture: Picture, size: int, diameter: float)
     centre = np.clip(centre, half, (width, height) - half)  # few pixels from beyond the border
     matrix = np.array([[np.cos(turn) * mirror * stretch, -np.sin(turn) * stretch], [np.sin(turn) * mirror, np.cos(turn)]]) * scale
     matrix = np.concatenate([matrix, (size / 2 - matrix @ centre)[:, None]], 1).astype(np.float32)
+    image, labels, matrix = surroundings(image, labels, matrix, centre, size * 0.75 * max(1.0, stretch) / scale + 8)
     if scale < 0.8:
         image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
     interpolation = cv2.INTER_CUBIC if scale > 1 and rng.uniform() < 0.5 else cv2.INTER_LINEAR
     x = cv2.warpAffine(image, matrix, (size, size), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
     y = cv2.warpAffine(labels.astype(np.float32), matrix, (size, size), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
     return x, y.astype(np.int32)
+
+
+def surroundings(
+    image: NDArray[np.float32], labels: NDArray[np.int32], matrix: NDArray[np.float32], centre: NDArray[np.float64], reach: float
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Cut out what a warp needs of a large image (less to blur and convert), and shift its matrix accordingly."""
+    low = np.maximum(np.floor(centre - reach).astype(int), 0)
+    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, (image.shape[1], image.shape[0]))
+    matrix = matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ low.astype(np.float32)
+    return image[low[1] : high[1], low[0] : high[0]], labels[low[1] : high[1], low[0] : high[0]], matrix
 
 
 def paste(rng: np.random.Generator, below: Picture, above: Picture) -> Picture:
@@ -158,8 +173,33 @@ def degrade(rng: np.random.Generator, x: NDArray[np.float32]) -> NDArray[np.floa
     return np.clip(x, *CLIP).astype(np.float32)
 
 
+def defocused(rng: np.random.Generator, x: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add another crop as it would look far above or below the focus; nothing in it is to be found."""
+    blurred = cv2.GaussianBlur(np.clip(other, *CLIP), (0, 0), rng.uniform(2.5, 8))
+    strength = np.float32(rng.uniform(0.15, 0.8))
+    return (x + strength * blurred) / (1 + strength * np.float32(rng.uniform(0, 0.7)))
+
+
+def cluttered(rng: np.random.Generator, x: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add a piece of a field of fibres, smears and grains, turned and mirrored."""
+    size = x.shape[0]
+    top, left = rng.integers(0, np.array(light.shape) - size + 1)
+    piece = np.rot90(light[top : top + size, left : left + size], rng.integers(4))
+    piece = piece[::-1] if rng.uniform() < 0.5 else piece
+    strength = np.float32(np.exp(rng.uniform(np.log(0.1), np.log(1.0))))
+    return (x + strength * np.clip(piece, 0, 1.5)) / (1 + strength * np.float32(rng.uniform(0, 0.7)))
+
+
 class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Endless batches (images (B, 1, S, S), maps (B, 3, S, S)) from step `start`; half of every batch is simulated."""
+    """Endless batches (images (B, 1, S, S), maps (B, 3, S, S)) from step `start`.
+
+    Parameters
+    ----------
+    real
+        Labelled images for half of the crops (the other half is simulated), where no `banks` are given.
+    banks
+        Sources with their shares.
+    """
 
     def __init__(
         self,
@@ -170,50 +210,34 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
         batch: int,
         size: int,
         pool: int = 300,
-        renew: int = 12,
-        extra: list[Picture] | None = None,
         cache: Path | None = None,
+        banks: list[Bank] | None = None,
     ) -> None:
-        self.real = [(normalised(image), labels, median_diameter(labels)) for image, labels in real]
-        self.extra = [(normalised(image), labels, median_diameter(labels)) for image, labels in extra or []]
-        self.seed, self.start, self.batch, self.size, self.pool, self.renew = seed, start, batch, size, pool, renew
-        self.cache = cache
-        self.fields: dict[int, tuple[NDArray[np.float32], NDArray[np.int32], float]] = {}
+        from . import banks as made
 
-    def simulated(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
-        """Return simulated field number `index`; a window of `pool` fields is kept, one is renewed every `renew` steps."""
-        if index not in self.fields:
-            image, labels = self.stored_field(index)
-            self.fields[index] = (normalised(image), labels, median_diameter(labels))
-        return self.fields[index]
+        fields = made.simulated(seed, pool, cache)["nuclei"]
+        half = [made.Bank("real", 0.5, made.Stored(real), dense=True)] if real else []
+        self.banks = banks or [*half, made.Bank("nuclei", 1.0 - 0.5 * len(half), fields)]
+        self.clutter = made.Renewed(made.section.clutter, pool // 3 or 1, 60, cache / "clutter" if cache else None)
+        self.seed, self.start, self.batch, self.size = seed, start, batch, size
+        self.shares = np.cumsum([bank.share for bank in self.banks])
 
-    def stored_field(self, index: int) -> Picture:
-        """Return a simulated field from the cache on disk, if there is one; made, and kept there, if not."""
-        path = self.cache / f"{index:06d}.npz" if self.cache else None
-        if path and path.exists():
-            with np.load(path) as stored:
-                return stored["image"].astype(np.float32), stored["labels"].astype(np.int32)
-        image, labels = tissue.field(self.seed * 10_000_000 + index)
-        half = image.astype(np.float16)  # as it is kept, so that a resumed run sees the same
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, image=half, labels=labels.astype(np.uint16))
-            partial.replace(path)
-        return half.astype(np.float32), labels
+    def cut(self, rng: np.random.Generator, step: int) -> tuple[Picture, Bank, Any]:
+        """Cut a crop out of a bank drawn by its share; also return the bank and the image."""
+        bank = self.banks[min(int(np.searchsorted(self.shares, rng.uniform())), len(self.banks) - 1)]
+        image, labels, diameter = picked = bank.fields.pick(rng, step)
+        return warp(rng, (image, labels), self.size, diameter, bank.near), bank, picked
 
     def crop(self, step: int, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Make crop number `place` of the batch of `step`: odd places are real, even ones simulated."""
+        """Make crop number `place` of the batch of `step`."""
         rng = np.random.default_rng([self.seed, step, place])
-        if place % 2 and self.real:
-            image, labels, diameter = self.real[rng.integers(len(self.real))]
-        elif self.extra and rng.uniform() < 0.5:
-            image, labels, diameter = self.extra[rng.integers(len(self.extra))]
-        else:
-            image, labels, diameter = self.simulated(step // self.renew + int(rng.integers(self.pool)))
-        x, y = warp(rng, (image, labels), self.size, diameter)
-        if place % 2 and rng.uniform() < 0.3:
+        (x, y), bank, (image, labels, diameter) = self.cut(rng, step)
+        if bank.dense and rng.uniform() < 0.2:
             x, y = paste(rng, (x, y), warp(rng, (image, labels), self.size, diameter))
+        if rng.uniform() < 0.15:
+            x = defocused(rng, x, self.cut(rng, step)[0][0])
+        if rng.uniform() < 0.2:
+            x = cluttered(rng, x, self.clutter.pick(rng, step)[0])
         present = np.bincount(y.ravel()) > 0
         present[0] = False
         y = (np.cumsum(present) * present)[y].astype(np.int32)  # numbered 1..n
@@ -225,8 +249,8 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
         cv2.setNumThreads(0)
         step = self.start
         while True:
-            for old in [index for index in self.fields if index < step // self.renew]:
-                del self.fields[old]
+            for fields in [self.clutter, *(bank.fields for bank in self.banks)]:
+                fields.forget(step)
             crops = [self.crop(step, place) for place in range(self.batch)]
             yield torch.from_numpy(np.stack([c[0] for c in crops])), torch.from_numpy(np.stack([c[1] for c in crops]))
             step += 1
