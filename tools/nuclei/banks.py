@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def is_held_out(source: str, name: str) -> bool:
 
 
 def read_source(folder: Path, source: str, part: str) -> list[tuple[str, data.Picture, float | None]]:
-    """Read a source of the folder `nuclei_more`: names, images (float32, raw values) with labels, and pixel size (um) where recorded.
+    """Read a source of the folder `nuclei_more`: names, images (float32, raw values) with labels, and pixel size (um) where stated.
 
     Parameters
     ----------
@@ -61,9 +62,15 @@ def read_source(folder: Path, source: str, part: str) -> list[tuple[str, data.Pi
     for row in rows:
         if part == "val" or is_held_out(source, row["name"]) == (part == "tune"):
             image, labels = (tifffile.imread(folder / source / kind / f"{row['name']}.tif") for kind in ("images", "masks"))
-            size = float(row["pixel_size_um"]) if row["pixel_size_um"] else None
-            pictures.append((row["name"], (image.astype(np.float32), labels.astype(np.int32)), size))
+            pictures.append((row["name"], (image.astype(np.float32), labels.astype(np.int32)), stated_pixel_size(row)))
     return pictures
+
+
+def stated_pixel_size(row: dict[str, str]) -> float | None:
+    """Return the pixel size (um) of a row of the manifest: recorded, or told by its note as one number; None where neither is so."""
+    told = re.search(r"about (\d\.\d+) if", row["pixel_size_note"])
+    size = row["pixel_size_um"] or (told.group(1) if told else "")
+    return float(size) if size else None
 
 
 class Stored:
