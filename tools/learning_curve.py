@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import score
 from nuclei.data import read_dsb
-from nuclei.network import UNet, export_onnx
+from nuclei.network import export_onnx, net_of
 from tune_nuclei import START, Held
 
 from ifquant.nuclei import unet
@@ -36,8 +36,7 @@ def snapshot_scores(run: Path, data: Path, known: dict[str, Any]) -> dict[str, A
         if path.stem in scores:
             continue
         state = torch.load(path, map_location="cpu", weights_only=True)
-        net = UNet()
-        net.load_state_dict(state["average"])
+        net = net_of(state["average"])
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "snapshot.onnx"
             export_onnx(net, str(model))

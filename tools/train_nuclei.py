@@ -28,7 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import data
 from nuclei.banks import all_banks
-from nuclei.network import NETWORKS, UNet, export_onnx, load_weights, save_weights, start_from_onnx, transplant
+from nuclei.network import NETWORKS, UNet, export_onnx, load_weights, net_of, save_weights, start_from_onnx, transplant
 from nuclei.targets import loss
 
 
@@ -184,8 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, or export."""
     options = arguments(argv)
     if options.export:
-        net = UNet(**NETWORKS[options.network])
-        net.load_state_dict(torch.load(options.out / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
+        net = net_of(torch.load(options.out / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
         if options.export.suffix == ".npz":
             save_weights(net, options.export)
         else:

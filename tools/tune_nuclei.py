@@ -1,6 +1,6 @@
-"""Tune the decoder's thresholds on the held-out tenth of the training images, by coordinate search; write them into the model card.
+"""Tune the decoder's thresholds on the held-out training images of every source, by coordinate search; write them into the model card.
 
-python tools/tune_nuclei.py --data ../shared/data/nuclei_dsb2018 --model ifquant/models/nuclei.onnx [--write]
+python tools/tune_nuclei.py --data ../shared/data --model ifquant/nuclei/models/nuclei.onnx [--write]
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import score
-from nuclei.data import read_dsb
+from nuclei.banks import MORE, read_source
+from nuclei.data import Picture, read_dsb
 
 from ifquant.nuclei import unet
 from ifquant.nuclei.decode import decode
@@ -38,6 +39,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "merge_ratio": (0.7, 0.78, 0.85, 0.9, 0.95),
     "min_peak": (20, 50, 70, 85, 100, 110),
 }
+SOURCES = ["nuclei_dsb2018", *MORE]
 START = {"foreground": 128, "contact": 0.5, "cap": 120, "smooth_px": 1.0, "min_peak": 110, "merge_ratio": 0.85}
 
 
@@ -78,14 +80,31 @@ class Held:
         return score.counts(decode(maps[0], maps[1], options), self.truth)
 
 
-def tune(held: list[Held], sha256: str, rounds: int = 2) -> tuple[dict[str, Any], float]:
-    """Coordinate search over `GRID` for the best mean of AP over thresholds and over the two ways to average; prints as it goes."""
+def held_out(data: Path, sources: list[str]) -> dict[str, list[Picture]]:
+    """Read the held-out training images of each source."""
+    found = {}
+    for source in sources:
+        if source == "nuclei_dsb2018":
+            found[source] = read_dsb(data / source, "tune")
+        else:
+            found[source] = [picture for _, picture, _ in read_source(data / "nuclei_more", source, "tune")]
+    return found
+
+
+def scores(held: dict[str, list[Held]], card: unet.Card) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """AP per image and pooled, at each IoU, by source."""
+    return {source: score.average_precision([one.counts(card) for one in images]) for source, images in held.items()}
+
+
+def tune(held: dict[str, list[Held]], sha256: str, rounds: int = 2, begin: dict[str, Any] | None = None) -> tuple[dict[str, Any], float]:
+    """Coordinate search over `GRID` for the best mean of AP over sources, thresholds and the two ways to average; prints as it goes."""
 
     def value(thresholds: dict[str, Any]) -> float:
-        per_image, pooled = score.average_precision([one.counts(unet.Card(sha256, **thresholds)) for one in held])
-        return float(per_image.mean() + pooled.mean()) / 2
+        reached = scores(held, unet.Card(sha256, **thresholds))
+        return float(np.mean([(per_image.mean() + pooled.mean()) / 2 for per_image, pooled in reached.values()]))
 
-    best, top = dict(START), value(START)
+    best = dict(begin or START)
+    top = value(best)
     print("start", round(top, 4), best, flush=True)
     for _ in range(rounds):
         before = dict(best)
@@ -109,20 +128,28 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=unet.MODEL)
     parser.add_argument("--scale", default="nearest", help="one | nearest | a factor on the working scale")
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="store the thresholds in the card beside the model")
     options = parser.parse_args()
     sha256 = hashlib.sha256(options.model.read_bytes()).hexdigest()
-    held = [Held(image, truth, options.model, sha256, options.scale) for image, truth in read_dsb(options.data, "tune")]
+    held = {
+        source: [Held(image, truth, options.model, sha256, options.scale) for image, truth in pictures]
+        for source, pictures in held_out(options.data, options.sources).items()
+    }
     best, _ = tune(held, sha256, options.rounds)
-    per_image, pooled = score.average_precision([one.counts(unet.Card(sha256, **best)) for one in held])
-    print("held-out tenth: per image", per_image.round(3), "pooled", pooled.round(3))
+    reached = scores(held, unet.Card(sha256, **best))
+    for source, (per_image, pooled) in reached.items():
+        print(source, "per image", per_image.round(3), "pooled", pooled.round(3))
     if options.write:
         path = options.model.with_suffix(".json")
         card = json.loads(path.read_text()) if path.exists() else {}
         decoder = asdict(unet.Card(sha256, **best))
         card |= {"sha256": decoder.pop("sha256"), "decoder": decoder}
-        card["held_out"] = {"per_image": per_image.round(4).tolist(), "pooled": pooled.round(4).tolist()}
+        card["held_out"] = {
+            source: {"per_image": per_image.round(4).tolist(), "pooled": pooled.round(4).tolist()}
+            for source, (per_image, pooled) in reached.items()
+        }
         path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 

@@ -178,6 +178,23 @@ def copy_corner(target: torch.Tensor, source: torch.Tensor) -> None:
     target[tuple(slice(0, n) for n in source.shape)].copy_(source)
 
 
+def net_of(state: dict[str, torch.Tensor]) -> UNet:
+    """Return the network of `NETWORKS` that these weights are of, with them.
+
+    Raises
+    ------
+    ValueError
+        If they are of none.
+    """
+    shapes = {name: value.shape for name, value in state.items()}
+    for arguments in NETWORKS.values():
+        net = UNet(**arguments)
+        if shapes == {name: value.shape for name, value in net.state_dict().items()}:
+            net.load_state_dict(state)
+            return net
+    raise ValueError(f"found weights of none of the networks {', '.join(NETWORKS)}")
+
+
 def save_weights(net: UNet, path: Path) -> None:
     """Write weights in half precision (BatchNorm's statistics in single), as small as a later run needs to go on from them."""
     arrays = {
