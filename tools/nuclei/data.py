@@ -186,7 +186,7 @@ def cluttered(rng: np.random.Generator, x: NDArray[np.float32], light: NDArray[n
     top, left = rng.integers(0, np.array(light.shape) - size + 1)
     piece = np.rot90(light[top : top + size, left : left + size], rng.integers(4))
     piece = piece[::-1] if rng.uniform() < 0.5 else piece
-    strength = np.float32(np.exp(rng.uniform(np.log(0.1), np.log(1.0))))
+    strength = np.float32(np.exp(rng.uniform(np.log(0.15), np.log(1.2))))
     return (x + strength * np.clip(piece, 0, 1.5)) / (1 + strength * np.float32(rng.uniform(0, 0.7)))
 
 
@@ -236,7 +236,7 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
             x, y = paste(rng, (x, y), warp(rng, (image, labels), self.size, diameter))
         if rng.uniform() < 0.15:
             x = defocused(rng, x, self.cut(rng, step)[0][0])
-        if rng.uniform() < 0.2:
+        if rng.uniform() < 0.25:
             x = cluttered(rng, x, self.clutter.pick(rng, step)[0])
         present = np.bincount(y.ravel()) > 0
         present[0] = False

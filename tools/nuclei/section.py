@@ -212,8 +212,8 @@ def section(seed: int, size: int = FIELD_PX) -> tuple[Image, NDArray[np.int32]]:
     number = 0 if rng.uniform() < 0.12 else int(size * size / (np.pi * radius * radius) * rng.uniform(0.02, 0.4))
     places = free_of(scattered(rng, size, number, radius, rng.choice([0.0, rng.uniform(0, 1)])), np.empty((0, 5)), rng.uniform(0.7, 1.1))
     image, labels = compose(rng, size, places, rng.uniform(0.2, 1.6))
-    light = clutter_light(rng, size)
-    if rng.uniform() < 0.5:  # the cytoplasm ends where the nucleus begins
+    light = bodies(rng, size) if rng.uniform() < 0.4 else clutter_light(rng, size)
+    if rng.uniform() < 0.3:  # the cytoplasm ends where the nucleus begins
         light = light * (1 - 0.9 * cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 1.0))
     image = image + light * np.exp(rng.uniform(np.log(0.25), np.log(1.5)))
     return finish(rng, image), labels
@@ -243,7 +243,7 @@ def stretched_noise(rng: np.random.Generator, size: int, across: float, along: f
 
 def clutter_light(rng: np.random.Generator, size: int) -> Image:
     """One to three kinds of light that is no nucleus, about 1 at their brightest."""
-    kinds = (muscle, granular, smears, threads, blurred_nuclei, edges)
+    kinds = (muscle, granular, smears, threads, blurred_nuclei, edges, bodies)
     light = np.zeros((size, size), np.float32)
     for k in rng.choice(len(kinds), rng.integers(1, 4), replace=False):
         one = kinds[k](rng, size)
@@ -298,6 +298,22 @@ def blurred_nuclei(rng: np.random.Generator, size: int) -> Image:
         axes = rng.uniform(8, 26, 2)
         cv2.ellipse(light, ((x, y), (float(axes[0]), float(axes[1])), rng.uniform(0, 180)), float(rng.uniform(0.3, 1)), -1)
     return cv2.GaussianBlur(light, (0, 0), rng.uniform(3, 8))
+
+
+def bodies(rng: np.random.Generator, size: int) -> Image:
+    """Draw broad bands and lumps of even, grainy light with sharp borders, far larger than nuclei: muscle fibres cut along, folds."""
+    light = np.zeros((size, size), np.float32)
+    for _ in range(rng.integers(1, 5)):
+        centre, turn = rng.uniform(0, size, 2), rng.uniform(0, 180)
+        axes = (rng.uniform(70, 200), rng.uniform(400, 1200)) if rng.uniform() < 0.6 else rng.uniform(150, 500, 2)
+        one = np.zeros_like(light)
+        cv2.ellipse(one, ((centre[0], centre[1]), (float(axes[0]), float(axes[1])), turn), 1.0, -1)
+        shade = rng.uniform(0.3, 1) * np.clip(1 + rng.uniform(0, 0.4) * smooth_noise(rng, size, rng.uniform(20, 100)), 0.2, 2)
+        light = np.maximum(light, cv2.GaussianBlur(one, (0, 0), rng.uniform(0.7, 3)) * shade)
+    grain = rng.uniform(0, 0.3) * smooth_noise(rng, size, rng.uniform(1.0, 3)) + rng.uniform(0, 0.2) * smooth_noise(
+        rng, size, rng.uniform(3, 12)
+    )
+    return light * np.clip(1 + grain, 0, 3)
 
 
 def edges(rng: np.random.Generator, size: int) -> Image:
