@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import score
 from nuclei.banks import MORE, read_source
-from nuclei.data import Picture, read_dsb
+from nuclei.data import Picture, median_diameter, read_dsb
 
 from ifquant.nuclei import unet
 from ifquant.nuclei.decode import decode
@@ -49,6 +49,9 @@ class Held:
     def __init__(self, image: NDArray[np.float32], truth: NDArray[np.int32], model: Path, sha256: str, policy: str) -> None:
         self.truth = truth
         diameter = estimate_nucleus_diameter_px(image)
+        measured = median_diameter(truth)
+        if not 0.5 < diameter / measured < 2:  # what a wrong scale does is not for the thresholds to heal
+            diameter = measured
         options = Segmentation(method="unet")
         self.pixel_size_um = options.nucleus_diameter_um / diameter
         scale = self.pixel_size_um / unet.WORKING_UM
