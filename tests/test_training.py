@@ -14,7 +14,7 @@ pytest.importorskip("edt")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 import train_nuclei  # noqa: E402
-from nuclei import data, network, score, targets, tissue  # noqa: E402
+from nuclei import banks, data, network, score, section, targets, tissue  # noqa: E402
 
 SMALL = ["--crop", "64", "--batch", "2", "--pool", "3", "--workers", "0", "--threads", "1"]
 
@@ -67,6 +67,47 @@ def test_training_begins_with_the_shipped_weights():
             np.testing.assert_allclose(torch.sigmoid(mode(torch.from_numpy(images))).numpy(), maps, atol=1e-4)
     with pytest.raises(ValueError, match="architecture"):
         network.start_from_onnx(network.UNet((4, 8, 8, 8, 8)), MODEL, torch.from_numpy(images))
+
+
+def test_the_half_network_takes_over_what_the_full_one_learnt():
+    """Levels that both have are copied, channels that one has on top are not; weights survive half precision; maps are of full size."""
+    full, half = network.UNet(), network.UNet(**network.NETWORKS["half"])
+    network.transplant(full, half)
+    theirs, ours = full.state_dict(), half.state_dict()
+    torch.testing.assert_close(ours["down.1.0.weight"][:, :24], theirs["down.2.0.weight"])
+    torch.testing.assert_close(ours["down.3.3.weight"], theirs["down.4.3.weight"])
+    torch.testing.assert_close(ours["up.2.0.weight"][:24, 32:56], theirs["up.2.0.weight"][:, 24:])
+    with torch.no_grad():
+        assert half.eval()(torch.zeros(1, 1, 32, 48)).shape == (1, 3, 32, 48)
+    assert network.net_of(ours).shuffle == 2
+    assert network.net_of(theirs).shuffle == 1
+
+
+def test_weights_are_kept_in_half_precision(tmp_path):
+    net, again = (network.UNet(**network.NETWORKS["half"]) for _ in range(2))
+    network.save_weights(net, tmp_path / "weights.npz")
+    assert (tmp_path / "weights.npz").stat().st_size < 3e6
+    network.load_weights(again, tmp_path / "weights.npz")
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="architecture"):
+        network.load_weights(network.UNet(), tmp_path / "weights.npz")
+
+
+def test_no_pixel_beyond_the_reach_changes_the_half_network():
+    """The reach that inference allows for (`ifquant.nuclei.unet`) holds for the half network too, wherever the pixel lies on its grid."""
+    unet = pytest.importorskip("ifquant.nuclei.unet")
+    net = network.UNet((2, 2, 2, 2), shuffle=2).double().eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.05)
+        image = 1 + torch.rand(1, 1, 272, 272, dtype=torch.float64)
+        before = net(image)
+        for row in range(128, 144):
+            changed = image.clone()
+            changed[0, 0, row] += 5
+            rows = ((net(changed) - before).abs() > 1e-15).any(1)[0].any(1).nonzero()
+            assert int((rows - row).abs().max()) <= unet.REACH_PX
 
 
 def test_a_few_steps_learn():
@@ -127,6 +168,44 @@ def test_fields_have_contacts_and_are_repeatable():
     areas = [np.bincount(tissue.field(seed)[1].ravel())[1:] for seed in range(12)]
     assert min(area.min() for area in areas if area.size) >= 16
     assert any(targets.target_maps(tissue.field(seed)[1])[2].any() for seed in range(4))
+
+
+@pytest.mark.parametrize("kind", sorted(section.FIELDS))
+def test_fields_of_thick_sections_are_repeatable(kind):
+    image, labels = section.FIELDS[kind](7, 160)
+    again = section.FIELDS[kind](7, 160)
+    assert np.array_equal(image, again[0])
+    assert np.array_equal(labels, again[1])
+    assert np.isfinite(image).all()
+    assert (labels.max() > 0) == (kind != "clutter")
+
+
+def test_shares_make_a_whole_and_open_sources_are_fewer():
+    assert sum(banks.SHARES.values()) == pytest.approx(1)
+    only_simulated = banks.all_banks(None, licences="all", seed=1, pool=2, cache=None)
+    assert sum(bank.share for bank in only_simulated) == pytest.approx(1)
+    assert set(banks.OPEN) < {"nuclei_dsb2018", *banks.MORE} < set(banks.SHARES)
+    assert set(banks.HELD_OUT) == set(banks.MORE)
+
+
+def test_held_out_images_of_a_source_are_not_trained_on(tmp_path):
+    import tifffile
+
+    names = [("a_mouse1", "train"), ("E2F3A_EdU_mouse1_image1", "train"), ("b_mouse3", "val")]
+    lines = ["source,name,split,pixel_size_um,pixel_size_note"]
+    for name, split in names:
+        lines.append(f"pecot_intestine,{name},{split},,not recorded; about 0.325 if so")
+        for kind in ("images", "masks"):
+            (tmp_path / "pecot_intestine" / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / "pecot_intestine" / kind / f"{name}.tif", np.ones((8, 8), np.uint16))
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    parts = {part: banks.read_source(tmp_path, "pecot_intestine", part) for part in ("train", "tune", "val")}
+    assert {part: [name for name, *_ in found] for part, found in parts.items()} == {
+        "train": ["a_mouse1"],
+        "tune": ["E2F3A_EdU_mouse1_image1"],
+        "val": ["b_mouse3"],
+    }
+    assert parts["val"][0][2] == 0.325
 
 
 def test_no_held_out_group_is_trained_on(tmp_path):
