@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--scale", default="nearest", help="one | nearest | a factor on the working scale")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="begin the search with the thresholds in the card beside the model")
     parser.add_argument("--write", action="store_true", help="store the thresholds in the card beside the model")
     options = parser.parse_args()
     sha256 = hashlib.sha256(options.model.read_bytes()).hexdigest()
@@ -140,20 +141,21 @@ def main() -> None:
         source: [Held(image, truth, options.model, sha256, options.scale) for image, truth in pictures]
         for source, pictures in held_out(options.data, options.sources).items()
     }
-    best, _ = tune(held, sha256, options.rounds)
+    card = options.model.with_suffix(".json")
+    begin = json.loads(card.read_text())["decoder"] if options.again else None
+    best, _ = tune(held, sha256, options.rounds, begin)
     reached = scores(held, unet.Card(sha256, **best))
     for source, (per_image, pooled) in reached.items():
         print(source, "per image", per_image.round(3), "pooled", pooled.round(3))
     if options.write:
-        path = options.model.with_suffix(".json")
-        card = json.loads(path.read_text()) if path.exists() else {}
+        content = json.loads(card.read_text()) if card.exists() else {}
         decoder = asdict(unet.Card(sha256, **best))
-        card |= {"sha256": decoder.pop("sha256"), "decoder": decoder}
-        card["held_out"] = {
+        content |= {"sha256": decoder.pop("sha256"), "decoder": decoder}
+        content["held_out"] = {
             source: {"per_image": per_image.round(4).tolist(), "pooled": pooled.round(4).tolist()}
             for source, (per_image, pooled) in reached.items()
         }
-        path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+        card.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
