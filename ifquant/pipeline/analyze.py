@@ -98,7 +98,7 @@ def analyze(
     if not places:
         raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
     chosen = _recipe(recipe, places[0], overrides)
-    sheet = read_samples(samples) if samples is not None else []
+    sheet = read_samples(samples, folders=False) if samples is not None else []
     main, others = _tables(places, chosen, sheet)
     folder = Path(out)
     refuse_foreign(folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ifquant.slides.image import Damaged, Unfit
 from ifquant.slides.ome_xml import Ome, OmeImage
-from ifquant.slides.tiff_page import Layout, Page, Plane, print_resolution
+from ifquant.slides.tiff_page import Layout, Page, Plane, contradiction, print_resolution
 
 
 def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
@@ -44,6 +44,8 @@ def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
     if size is None:
         size, more = print_resolution(first)
         origin, warnings = "resolution-tag" if size else "none", warnings + more
+    else:
+        warnings += contradiction(size, first)
     if samples > 1 and any(channel.samples == samples for channel in image.channels):
         problems += (f"its channels are color samples of one picture (SamplesPerPixel {samples}), not stains",)
     bits = image.significant_bits

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
+from ifquant.recipes.pixel_size import check_pixel_size
 from ifquant.slides.image import Array, Damaged, ImageReader, Unfit
 from ifquant.slides.slide_info import SlideInfo, describe
 from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
@@ -51,9 +51,8 @@ class SlideRef:
     def __post_init__(self) -> None:
         if not self.paths:
             raise RequestError("a slide needs at least one file")
-        size = self.pixel_size_um
-        if size is not None and not (math.isfinite(size) and size > 0):
-            raise RequestError(f"pixel size is {size}; expected a positive number of micrometers per pixel, e.g. --pixel-size 0.5")
+        if self.pixel_size_um is not None:
+            check_pixel_size(self.pixel_size_um, f"pixel size ({self.pixel_size_origin})")
 
     def open(self) -> Slide:
         """Open the files.

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
+from ifquant.recipes.pixel_size import implausible
 from ifquant.slides.image import ImageFacts
 
 if TYPE_CHECKING:
     from ifquant.slides.slide import SlideRef
 
-PIXEL_SIZE_UM = (0.05, 5.0)
-"""Plausible pixel sizes of tissue microscopy; others are mistakes of units."""
 DTYPES = ("uint8", "uint16", "float32")
 
 
@@ -146,11 +145,8 @@ def _pixel_size(ref: SlideRef, facts: list[ImageFacts], problems: list[str], war
     ):
         problems.append("the files of this slide state different pixel sizes; give the true one with --pixel-size UM")
         return None, stated.pixel_size_origin
-    if not PIXEL_SIZE_UM[0] <= x <= PIXEL_SIZE_UM[1]:
-        problems.append(
-            f"its pixel size of {x:.6g} um is outside {PIXEL_SIZE_UM[0]:g} to {PIXEL_SIZE_UM[1]:g} um, probably a wrong unit; "
-            "state it with --pixel-size UM"
-        )
+    if reason := implausible(x):
+        problems.append(f"its pixel size cannot be right: {reason}; state it with --pixel-size UM")
     return (x + y) / 2, stated.pixel_size_origin
 
 

@@ -20,7 +20,11 @@ VENDOR_FORMATS = {
     ".scn": "Leica SCN",    ".bif": "Ventana BIF", ".lsm": "Zeiss LSM", ".mcd": "Fluidigm MCD", ".stk": "MetaMorph STK",
 }  # fmt: skip
 """Formats that are recognised and refused with advice; in a folder they are listed, not passed over."""
+OTHER_SUFFIXES = (".im3", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
+"""Further images that other programs' tables name."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
+RESULT_FILES = ("run.json", "slides.csv", "report.html", "crash.txt", "slides_reviewed.csv", "review.csv", "review.html")
+"""What ifquant itself writes beside the slides' folders; no slide is called so."""
 _MAX_NAME = 64
 
 
@@ -62,15 +66,32 @@ def find_slides(paths: Sequence[str]) -> list[str]:
 def slide_name(path: str) -> str:
     """Take the file name less its known image suffixes, made of letters, digits, dot, dash and underscore, at most 64 long."""
     name = os.path.basename(os.path.normpath(path))
-    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS):
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            name = name[: -len(suffix)]
-            break
+    name = without_suffix(name)
     name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME].rstrip("._-")
     if not name:
         name = "slide"
-    return f"{name}_" if name.split(".")[0].lower() in _RESERVED else name
+    return f"{name}_" if name.split(".")[0].lower() in _RESERVED or name.lower() in RESULT_FILES else name
+
+
+def slide_key(name: str) -> str:
+    """Return what all spellings of a slide's name share, in sheets, tables of other programs, file names and our folders.
+
+    Folders, an image suffix, case, accents and the kind of separator do not count: ``D:/scans/My slide 1.ome.tif``, ``my_slide_1`` and
+    ``My slide 1.tif`` have one key.
+    """
+    name = re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1]
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", without_suffix(name)).casefold())
+    words = re.sub(r"[^\w.-]+", "_", "".join(letter for letter in plain if not unicodedata.combining(letter)))
+    return re.sub(r"_+", "_", words).strip("._-") or name
+
+
+def without_suffix(name: str) -> str:
+    """Return a file name less its known image suffix."""
+    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS) + OTHER_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:

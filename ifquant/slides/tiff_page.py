@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ifquant.recipes.pixel_size import PIXEL_SIZE_UM, implausible
 from ifquant.slides.image import length_um
 
 UNKNOWN_DPI = (72.0, 96.0)
@@ -74,9 +75,20 @@ def resolution_um(page: Page) -> tuple[float, float] | None:
 def print_resolution(page: Page) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     """Like `resolution_um`, with a warning instead of a size that can only be meant for printing."""
     size = resolution_um(page)
-    if size is not None and max(size) > 5:  # no microscope, a printer: 300 dpi is 85 um
+    if size is not None and max(size) > PIXEL_SIZE_UM[1]:  # no microscope, a printer: 300 dpi is 85 um
         return None, (f"its resolution tags say {size[0]:.4g} um per pixel, which is for printing; ignored",)
     return size, ()
+
+
+def contradiction(size_um: tuple[float, float], page: Page) -> tuple[str, ...]:
+    """Say so where a pixel size (x, y) from the metadata is not that of the resolution tags, if those can be a microscope's."""
+    tags = resolution_um(page)
+    if tags is None or any(implausible(size) for size in tags) or max(abs(a / b - 1) for a, b in zip(size_um, tags, strict=True)) <= 0.02:
+        return ()
+    return (
+        f"its OME metadata say {size_um[0]:.4g} um per pixel, its TIFF resolution tags {tags[0]:.4g} um; OME's is used: if it is wrong, "
+        "give the true one with --pixel-size or in the sample sheet",
+    )
 
 
 def same_kind(page: Page, other: Page) -> bool:

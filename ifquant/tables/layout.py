@@ -20,7 +20,8 @@ class Layout:
     """What to read from a file and how to call it.
 
     `x`, `y` are averaged (a bounding box has two sides); in px they become um as ``(value + 0.5 - center) * um_per_unit``. Every mapping is
-    ours > the file's column; `gated` is marker > our column its gate applies to; `origin` is all of it, for the record.
+    ours > the file's column; `gated` is marker > our column its gate applies to; `origin` is all of it, for the record. `slide` are the
+    columns whose names together name the slide, `image` is the format's own column of the image; `names` are the columns read as text.
     """
 
     x: tuple[str, ...]
@@ -30,7 +31,8 @@ class Layout:
     um_per_unit: float
     um2_per_unit: float
     cell_id: str | None
-    slide: str | None
+    slide: tuple[str, ...]
+    image: str | None
     phenotype: str | None
     object_type: str | None
     areas: Mapping[str, str]
@@ -38,6 +40,7 @@ class Layout:
     positive: Mapping[str, str]
     gated: Mapping[str, str]
     wanted: tuple[str, ...]
+    names: tuple[str, ...]
     origin: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -78,14 +81,17 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
     _refuse_unused(mapping, seen, str(file.path))
     gated = {marker: _gated(marker, intensities, mapping, str(file.path)) for marker in mapping.gates}
     phenotype = column(mapping.phenotype, "phenotype") if mapping.phenotype else None if mapping.rules else seen.phenotype
-    slide = column(mapping.slide, "slide") if mapping.slide else seen.slide
+    own = (seen.slide,) if seen.slide else ()
+    given = (mapping.slide,) if isinstance(mapping.slide, str) else mapping.slide or ()
+    slide = tuple(column(name, "slide") for name in given) or own
     cell_id = column(mapping.cell_id, "cell_id") if mapping.cell_id else seen.cell_id
     extra = {ours: column(theirs, f"extra.{ours}") for ours, theirs in mapping.extra.items()}
     taken = {"cell_id", "x_um", "y_um", "phenotype", *areas, *intensities, *(f"{m}_positive" for m in (*positive, *mapping.gates))}
     if both := sorted(taken & set(extra)):
         raise RequestError(f"{file.path}: extra.{both[0]}: ifquant fills the column {both[0]!r} itself; carry yours under another name.")
     whose = [column(name, what) for what, name in (("patient", mapping.patient), ("group", mapping.group)) if name]
-    singles = [name for name in (cell_id, slide, phenotype, seen.object_type) if name is not None]
+    singles = [name for name in (cell_id, phenotype, seen.object_type) if name is not None]
+    named = (*singles, *slide, *own, *positive.values(), *extra.values(), *whose)
     in_px = unit == "px"
     pixel = mapping.pixel_size_um or 1.0
     return Layout(
@@ -97,13 +103,15 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         um2_per_unit=pixel**2 if area_unit == "px2" else 1.0,
         cell_id=cell_id,
         slide=slide,
+        image=seen.slide,
         phenotype=phenotype,
         object_type=seen.object_type,
         areas=areas,
         intensities=intensities,
         positive=positive,
         gated=gated,
-        wanted=(*x, *y, *singles, *areas.values(), *intensities.values(), *positive.values(), *extra.values(), *whose),
+        wanted=(*x, *y, *areas.values(), *intensities.values(), *named),
+        names=tuple(name for name in named if name not in {*x, *y, *areas.values(), *intensities.values()}),
         origin={
             "x_um": ", ".join(x),
             "y_um": ", ".join(y),
