@@ -18,10 +18,13 @@ from ifquant.classes.classify import gate_column
 from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.errors import RequestError
 from ifquant.files import storage
+from ifquant.files.ownership import inside
 from ifquant.pipeline.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
 from ifquant.pipeline.asked import asking, question_in
 from ifquant.pipeline.cohort_members import members_of, plan_of
+from ifquant.pipeline.cohort_warnings import cohort_warnings
 from ifquant.pipeline.execution import Execution, executor, run_tasks
+from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.specifications import Grid, specifications, wanted
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe
@@ -47,9 +50,17 @@ class AnalysisResult:
 
     out: Path
     cohort: CohortResult
+    warnings: tuple[str, ...] = ()
 
-    def summary_lines(self) -> list[str]:
-        """Say what was found, in a few lines."""
+    def summary_lines(self, most: int = 8) -> list[str]:
+        """Say what was found, in a few lines, and last the first `most` warnings."""
+        n = len(self.warnings)
+        if not n:
+            return self._found()
+        more = [f"  ... and {n - most} more in the report"] if n > most else []
+        return [*self._found(), f"{n} warning{'s' if n > 1 else ''}:", *(f"  {text}" for text in self.warnings[:most]), *more]
+
+    def _found(self) -> list[str]:
         found = self.cohort
         if all(slide.question.ligand == "" for slide in found.slides):
             return [f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"]
@@ -99,15 +110,22 @@ def analyze(
         raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
     chosen = _recipe(recipe, places[0], overrides)
     sheet = read_samples(samples, folders=False) if samples is not None else []
-    main, others = _tables(places, chosen, sheet)
     folder = Path(out)
+    for given in (*places, *(path for path in (samples, recipe) if isinstance(path, (str, Path)))):
+        if inside(given, folder):
+            raise RequestError(f"{folder}: the analysis would replace this folder, which holds the input {given}; choose another one (-o).")
     refuse_foreign(folder)
+    main, others = _tables(places, chosen, sheet)
+    told = cohort_warnings(places, main, sheet)
     execution = execution or Execution()
+    for text in told:  # before a test is made of them
+        Reporter(quiet=execution.quiet).say(f"warning: {text}")
     with executor(execution) as pool:
         analysis = analyzed(main, others, sheet, chosen, pool, in_flight=2 * execution.workers)
+    analysis = replace(analysis, warnings=(*told, *analysis.warnings))
     storage.make_folder(folder.parent)
     write_analysis(analysis, folder)
-    return AnalysisResult(folder, analysis.cohort)
+    return AnalysisResult(folder, analysis.cohort, analysis.warnings)
 
 
 def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ifquant.base import table
 from ifquant.base.flags import encode_flags
+from ifquant.base.notes import grave, gravest_first
 from ifquant.base.provenance import digest
 from ifquant.base.runs import CellRuns
 from ifquant.classes.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
@@ -202,19 +203,19 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
 
 
 def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
-    """Sentences for people, in a fixed order."""
+    """Sentences for people, the gravest first."""
     said = [*prepared.info.warnings, *measured.warnings]
     said += list(prepared.regions.notes) if prepared.regions is not None else []
     if n_cells == 0:
-        said.append("No cells were found; see the thresholds of the nucleus channel and the tissue mask.")
+        said.append(grave("No cells were found; see the thresholds of the nucleus channel and the tissue mask."))
     for channel in measured.calibration.channels:
         if channel.saturated_fraction > MANY_SATURATED:
             said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
         if channel.nonfinite_fraction > 0:
-            said.append(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out.")
+            said.append(grave(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out."))
         if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
-            said.append(f"{channel.name} shows no stain above its background ({channel.threshold_origin}).")
+            said.append(grave(f"{channel.name} shows no stain above its background ({channel.threshold_origin})."))
     for gate in gates.values():
         if gate.warning:
-            said.append(gate.warning if gate.value is None else f"{gate.marker}: {gate.warning}")
-    return said
+            said.append(grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}")
+    return gravest_first(said)

@@ -15,9 +15,11 @@ from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
 from ifquant.errors import IfquantError, RequestError, ResourceError, SlideError
 from ifquant.files import storage, table_files
+from ifquant.files.ownership import refuse_foreign
 from ifquant.files.packing import unpacked
 from ifquant.files.run_lock import RunLock
 from ifquant.pipeline.execution import one_thread
+from ifquant.pipeline.reuse import REVIEW_FILES, REVIEWED
 from ifquant.pipeline.review_effect import REASON, priming_answer
 from ifquant.pipeline.review_log import log_path, read_logs
 from ifquant.pipeline.review_measure import corrected_pairs, measurer
@@ -35,9 +37,6 @@ from ifquant.review.subject import Subject
 from ifquant.slides.panel import find_panel
 from ifquant.slides.samples import Sample
 from ifquant.slides.slide import SlideRef, fingerprint
-
-REVIEWED = "reviewed"
-"""Folder of the corrected results inside the slide's folder."""
 
 Effect = Callable[[Path, Recipe], Mapping[str, Any]]
 """Further answers about a slide from its folder (original or reviewed; both hold cells.parquet, labels.ome.zarr and slide.json)."""
@@ -105,6 +104,8 @@ def apply_reviews(
     folders = {folder.name: folder for folder in finished_slides(out)}
     if unknown := [name for name in slides if name not in folders]:
         raise RequestError(f"{out}: no finished slide {unknown[0]!r}; there are {', '.join(folders)}")
+    for name in REVIEW_FILES:
+        refuse_foreign(out / name)
     recipe = run_recipe(out)
     done: list[ReviewedSlide] = []
     failed: dict[str, str] = {}

@@ -37,6 +37,8 @@ from ifquant.slides.samples import Sample
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 FORMAT = "ifquant slide 1"
+SLIDE_FILES = ("slide.json", "cells.parquet", "cells.csv", "pairs.parquet", "labels.ome.zarr", "overlay.png", "detail.png")
+"""Everything in a slide's folder that is written for it, slide.json first."""
 MAX_CSV_CELLS = 1_000_000
 """cells.csv is left out above this: no spreadsheet opens it."""
 DISPLAY_TEXT = (
@@ -86,9 +88,15 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
 
 def mark_unfinished(folder: Path) -> None:
     """Take away slide.json: whatever else the folder holds no longer counts as a result."""
+    remove_outputs(folder, SLIDE_FILES[:1])
+
+
+def remove_outputs(folder: Path, names: Sequence[str] = SLIDE_FILES) -> None:
+    """Take away a slide's outputs, slide.json first; what else the folder holds (logs of reviews) stays."""
     with storage.writing(folder):
-        if (folder / "slide.json").exists():
-            storage.remove(folder / "slide.json")
+        for name in names:
+            if (folder / name).exists():
+                storage.remove(folder / name)
 
 
 def write_tables(result: SlideResult, folder: Path) -> None:
@@ -100,7 +108,7 @@ def write_tables(result: SlideResult, folder: Path) -> None:
 def write_cells(result: SlideResult, folder: Path) -> None:
     """Write cells.parquet with unit and meaning of each column and, if wanted, cells.csv."""
     columns = cell_columns(result.recipe)
-    metadata = {"ifquant.slides.slide": result.name}
+    metadata = {table_files.SLIDE_KEYS[0]: result.name}
     table_files.write_parquet(result.table, folder / "cells.parquet", parquet_metadata(columns), metadata, after_block=result.let_go)
     csv = folder / "cells.csv"
     if result.recipe.outputs.csv and len(result.table) <= MAX_CSV_CELLS:
@@ -114,7 +122,7 @@ def write_pairs(result: SlideResult, folder: Path) -> None:
     """Write pairs.parquet where the recipe has [priming]; take away an older one where it has not."""
     path = folder / "pairs.parquet"
     if result.pairs is not None:
-        table_files.write_parquet(result.pairs, path, parquet_metadata(PAIR_COLUMNS), {"ifquant.slides.slide": result.name})
+        table_files.write_parquet(result.pairs, path, parquet_metadata(PAIR_COLUMNS), {table_files.SLIDE_KEYS[0]: result.name})
     elif path.exists():
         with storage.writing(path):
             storage.remove(path)

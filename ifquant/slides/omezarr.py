@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifquant.base.notes import grave
 from ifquant.base.tiles import Window
 from ifquant.slides.byte_cache import ByteCache
 from ifquant.slides.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
@@ -223,5 +224,6 @@ def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[
             return []
     missing = int(array.nchunks) - int(array.nchunks_initialized)
     if missing > 0:
-        return [f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"]
+        text = f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"
+        return [grave(text)]
     return []

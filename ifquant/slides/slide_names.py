@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ifquant.errors import RequestError
 
@@ -92,6 +92,19 @@ def without_suffix(name: str) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
+
+
+def identical_warnings(images: Mapping[str, str]) -> list[str]:
+    """Say which slides are one and the same image under several names (slide > what identifies its pixels)."""
+    same: dict[str, list[str]] = {}
+    for slide, image in images.items():
+        same.setdefault(image, []).append(slide)
+    return [
+        f"slides {', '.join(slides)} are byte-identical: one image under {len(slides)} names, which counts {len(slides)} times; leave out "
+        "all but one"
+        for slides in same.values()
+        if len(slides) > 1
+    ]
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:

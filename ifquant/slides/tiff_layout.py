@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ifquant.base.notes import mild
 from ifquant.slides.image import Damaged, Unfit, length_um
 from ifquant.slides.ome_layout import ome_layout
 from ifquant.slides.ome_xml import is_ome, parse_ome
@@ -55,7 +56,7 @@ def _plain_layout(pages: Sequence[Page]) -> Layout:
     if left_out and not all(page.height <= first.height and page.width <= first.width for page in left_out):
         raise Unfit(f"its pages differ: the first is {describe(first)}, another is {describe(left_out[0])}; save one image per file")
     if left_out:
-        warnings += (f"{len(left_out)} pages of another size or type are left out (previews or lower resolutions)",)
+        warnings += (mild(f"{len(left_out)} pages of another size or type are left out (previews or lower resolutions)"),)
     named = len(used) > 1 and all(names) and len(set(names)) > 1
     return Layout(
         format="TIFF",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ifquant.base.notes import grave, mild
 from ifquant.recipes.pixel_size import PIXEL_SIZE_UM, implausible
 from ifquant.slides.image import length_um
 
@@ -76,7 +77,7 @@ def print_resolution(page: Page) -> tuple[tuple[float, float] | None, tuple[str,
     """Like `resolution_um`, with a warning instead of a size that can only be meant for printing."""
     size = resolution_um(page)
     if size is not None and max(size) > PIXEL_SIZE_UM[1]:  # no microscope, a printer: 300 dpi is 85 um
-        return None, (f"its resolution tags say {size[0]:.4g} um per pixel, which is for printing; ignored",)
+        return None, (mild(f"its resolution tags say {size[0]:.4g} um per pixel, which is for printing; ignored"),)
     return size, ()
 
 
@@ -85,10 +86,11 @@ def contradiction(size_um: tuple[float, float], page: Page) -> tuple[str, ...]:
     tags = resolution_um(page)
     if tags is None or any(implausible(size) for size in tags) or max(abs(a / b - 1) for a, b in zip(size_um, tags, strict=True)) <= 0.02:
         return ()
-    return (
+    said = (
         f"its OME metadata say {size_um[0]:.4g} um per pixel, its TIFF resolution tags {tags[0]:.4g} um; OME's is used: if it is wrong, "
-        "give the true one with --pixel-size or in the sample sheet",
+        "give the true one with --pixel-size or in the sample sheet"
     )
+    return (grave(said),)
 
 
 def same_kind(page: Page, other: Page) -> bool:

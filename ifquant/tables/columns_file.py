@@ -61,11 +61,13 @@ class ColumnsFile:
     def _read_text(self, text: TextTable, columns: list[str], named: set[str]) -> pd.DataFrame:
         blank = text.blank_lines()
         at = {self.names.index(name): name for name in columns}
+        texts: Any = {place: str for place, name in at.items() if name in named}
+        numbers: Any = {place: list(_NO_NUMBER) for place, name in at.items() if name not in named}
         with text.opened() as file:
             table = pd.read_csv(
                 file, sep=text.separator, decimal=self.decimal, header=None, skiprows=text.header_line, names=list(range(len(self.names))),
-                usecols=list(at), dtype={place: str for place, name in at.items() if name in named},
-                na_values={place: list(_NO_NUMBER) for place, name in at.items() if name not in named},
+                usecols=list(at), dtype=texts,
+                na_values=numbers,
                 keep_default_na=False, index_col=False, low_memory=False, skipinitialspace=True, skip_blank_lines=False,
             )  # fmt: skip
         table.index = pd.RangeIndex(text.header_line + 1, text.header_line + 1 + len(table))
@@ -127,7 +129,7 @@ def _unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 def _names(values: pd.Series) -> pd.Series:
     """Names as `name_or_none` gives them: as written, missing where nothing is named."""
     text = values.astype("string").str.strip()
-    return text.mask(text.str.lower().isin(MISSING_NAMES))
+    return pd.Series(text.mask(text.str.lower().isin(MISSING_NAMES)))
 
 
 def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:

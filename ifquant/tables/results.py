@@ -10,16 +10,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ifquant.base.names import name_or_none
 from ifquant.base.region import Region
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import storage
 from ifquant.files.packing import unpacked
+from ifquant.files.table_files import slide_of
 from ifquant.slides.slide_names import natural_order
 from ifquant.tables.cell_table import CellTable
+from ifquant.tables.finished import finished_slides
 
 
 def read_results(folder: Path) -> dict[str, CellTable]:
-    """Read every finished slide of a results folder; slides without slide.json (failed, unfinished) are left out.
+    """Read every finished slide of a run (`finished_slides`), in natural order of the names.
 
     Raises
     ------
@@ -30,10 +33,8 @@ def read_results(folder: Path) -> dict[str, CellTable]:
     """
     if not folder.is_dir():
         raise RequestError(f"{folder}: a file; a table of another program needs the section [table] (format, unit, ...).")
-    found = sorted((f for f in folder.iterdir() if (f / "slide.json").is_file()), key=lambda f: natural_order(f.name))
-    if not found:
-        raise RequestError(f"{folder}: no finished slide in it; give the folder that ifquant run wrote (-o), or a section [table].")
-    return {table.slide: table for table in map(read_result, found)}
+    slides = sorted(finished_slides(folder).samples, key=natural_order)
+    return {slide: read_result(folder / slide) for slide in slides}
 
 
 def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
@@ -44,14 +45,15 @@ def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
         arrays = unpacked(record["calibration_arrays"])
         cells = pq.read_table(folder / "cells.parquet").to_pandas() if cells is None else cells
         pixel_um = float(summary["pixel_size_um"])
+        _same_slide(folder, str(record["slide"]))
         region = _region(arrays, pixel_um)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise SlideError(f"{folder}: damaged results ({error!r}); run the slide again.") from error
     return CellTable(
         slide=str(record["slide"]),
         cells=cells,
-        patient=sample.get("patient"),
-        group=sample.get("group"),
+        patient=name_or_none(sample.get("patient")),
+        group=name_or_none(sample.get("group")),
         region=region,
         pixel_size_um=pixel_um,
         folder=str(folder),
@@ -59,6 +61,21 @@ def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
         columns={str(name): str(name) for name in cells.columns},
         warnings=tuple(record.get("warnings", ())),
     )
+
+
+def _same_slide(folder: Path, slide: str) -> None:
+    """Refuse a folder that was renamed, or whose table is another slide's.
+
+    Raises
+    ------
+    SlideError
+        Always then.
+    """
+    stored = slide_of(folder / "cells.parquet")
+    if stored not in (None, slide):
+        raise SlideError(f"{folder}: cells.parquet is of slide {stored!r}, slide.json of {slide!r}: files were mixed up; run it again.")
+    if slide not in (folder.name, folder.parent.name):  # the parent's: corrected results lie a folder deeper
+        raise SlideError(f"{folder}: its slide.json is of slide {slide!r}: the folder was renamed or copied; give it its name back.")
 
 
 def _region(arrays: dict[str, Any], pixel_um: float) -> Region | None:

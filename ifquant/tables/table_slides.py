@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -62,8 +61,8 @@ def the_only(values: pd.Series, slide: str, what: str) -> str | None:
 
 
 def _joined(parts: pd.DataFrame, joint: str = JOINT) -> pd.Series:
-    columns: Sequence[pd.Series] = [parts[name] for name in parts]
-    return columns[0] if len(columns) == 1 else columns[0].str.cat(list(columns[1:]), sep=joint)
+    first: pd.Series = parts.iloc[:, 0]
+    return first if parts.shape[1] == 1 else first.str.cat(parts.iloc[:, 1:], sep=joint)
 
 
 def _refuse_several(slides: pd.Series, told: pd.Series, file: ColumnsFile, what: str, remedy: str = "") -> None:

@@ -1,0 +1,120 @@
+"""Whose file it is: nothing is written onto an input, or onto a file that ifquant did not make.
+
+A file of ours is known by its content (the writer it names, its first columns), a folder by its marker. Paths are compared as the system
+sees them, so that links and other spellings of a path are seen through.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ifquant.errors import RequestError
+from ifquant.files import storage
+
+MARKER = ".ifquant.json"
+"""In every folder of results: that it is one, and the slides of the latest run."""
+FORMAT = "ifquant results 1"
+_HEAD = 8192
+_CSV = ("slide,path,status,error", "threshold,tp,fp,fn", "slide,number,before,after", "cell_id,flags,", "id,class,nucleus_x_um,")
+"""How the tables begin that ifquant writes as CSV."""
+
+
+def marker(folder: Path) -> dict[str, object] | None:
+    """Return what the marker of a folder of results says; None where there is none."""
+    content = storage.read_json(folder / MARKER)
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+
+
+def mark(folder: Path, slides: Iterable[str]) -> None:
+    """Mark a folder as one of results, of these slides."""
+    wanted = {"format": FORMAT, "slides": list(slides)}
+    if marker(folder) != wanted:
+        storage.write_json(folder / MARKER, wanted)
+
+
+def same_place(first: storage.PathLike, second: storage.PathLike) -> bool:
+    """Whether two paths are one file or folder, however they are spelled or linked."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)
+
+
+def inside(path: storage.PathLike, folder: storage.PathLike) -> bool:
+    """Whether a path is a folder or lies in it."""
+    real = Path(os.path.realpath(path))
+    return any(same_place(place, folder) for place in (real, *real.parents))
+
+
+def refuse_inputs(target: storage.PathLike, inputs: Iterable[storage.PathLike]) -> None:
+    """Refuse to write onto an input, or into an input that is a folder.
+
+    Raises
+    ------
+    RequestError
+        Naming both.
+    """
+    for given in inputs:
+        if same_place(target, given) or (os.path.isdir(given) and inside(target, given)):
+            raise RequestError(f"{target}: would be written onto the input {given}, which would be lost; choose another name (-o)")
+
+
+def refuse_foreign(target: storage.PathLike) -> None:
+    """Refuse to replace a file that ifquant did not make; a missing one is fine.
+
+    Raises
+    ------
+    RequestError
+        Naming it.
+    """
+    if os.path.lexists(target) and not made_here(Path(target)):
+        raise RequestError(f"{target}: exists and was not made by ifquant; it is left as it is. Move it, or choose another name (-o)")
+
+
+def made_here(path: Path) -> bool:
+    """Whether ifquant wrote this file, by its content."""
+    if not path.is_file():
+        return False
+    kind = path.suffix.lower()
+    try:
+        if kind in (".tif", ".tiff"):
+            return _names_us_in_tiff(path)
+        if kind == ".parquet":
+            return _names_us_in_parquet(path)
+        if kind == ".json":
+            content = storage.read_json(path)
+            return isinstance(content, dict) and (str(content.get("format", "")).startswith("ifquant ") or "recipe_digest" in content)
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except (OSError, ValueError):
+        return False
+    if kind == ".csv":
+        return head.decode("utf-8", "replace").replace('"', "").startswith(_CSV)
+    if kind == ".html":
+        return b"<title>ifquant " in head
+    if kind == ".txt":
+        return head.startswith((b"ifquant ", b"Traceback (most recent call last)"))
+    return b"Software\0ifquant" in head
+
+
+def _names_us_in_tiff(path: Path) -> bool:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return str(file.pages[0].tags.valueof("Software", "")) == "ifquant"
+    except Exception:  # whatever a damaged file raises: it is not ours
+        return False
+
+
+def _names_us_in_parquet(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowException:
+        return False
+    return any(key.startswith(b"ifquant") for key in schema.metadata or {}) or any(b"meaning" in (field.metadata or {}) for field in schema)
