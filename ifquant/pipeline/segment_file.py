@@ -92,6 +92,6 @@ def _channel(slide: Slide, wanted: str | None) -> int:
     lookup = {name.casefold(): i for i, name in enumerate(names)}
     if wanted.casefold() in lookup:
         return lookup[wanted.casefold()]
-    if wanted.isdigit() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
     raise RequestError(f"--channel {wanted!r} is not one of {', '.join(map(repr, names))}, nor an index below {len(names)}")

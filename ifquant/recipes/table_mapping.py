@@ -48,7 +48,11 @@ class TableMapping(Section):
     )
     positive: dict[Name, str] = Field({}, description="Our marker = its column of positivity (0/1, true/false)")
     gates: dict[Name, float] = Field({}, description="Our marker = gate on its mean intensity, for tables without positivity")
-    extra: dict[str, str] = Field({}, description="Further columns to carry along unchanged: new name = its column")
+    extra: dict[str, str] = Field(
+        {},
+        description="Further columns to carry along: new name = its column; text as written, numbers where the new name ends in a unit or "
+        "statistic (_um, _mean)",
+    )
     separator: Literal[",", ";", "\t"] | None = Field(None, description="Separator of a text table; default: the header's commonest")
     decimal: Literal[".", ","] = Field(".", description="Decimal sign of a text table")
 

@@ -139,4 +139,4 @@ def is_zarr_folder(path: str) -> bool:
 def natural_order(path: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key: numbers by value (s2 before s10)."""
     parts = re.split(r"(\d+)", os.path.basename(path).casefold())
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts], path
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts], path

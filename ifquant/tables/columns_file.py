@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,8 +144,8 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        values = column.cast(pa.float64()).to_pandas().astype(object)
-        return values.map(lambda value: _float_text(value, name), na_action="ignore")
+        values: list[float | None] = column.cast(pa.float64()).to_pylist()
+        return pd.Series([None if v is None or math.isnan(v) else _float_text(v, name) for v in values], dtype=object)
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         column = column.cast(pa.string())
     text: Any = pc.cast(column, pa.string())

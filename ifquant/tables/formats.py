@@ -94,7 +94,7 @@ def mcquant(names: Sequence[str], compartment: str) -> Recognised:
     intensities: dict[tuple[str, str, str], str] = {}
     if x is not None:
         for name in names[: list(names).index(x)]:
-            if key(name) == "cellid" or name.startswith("unnamed "):
+            if key(name) in ("cellid", "imageid", "phenotype") or name.startswith("unnamed "):
                 continue
             extra = re.fullmatch(r"(.+)_(?:intensity_)(sum|median|mean|std)", name)
             marker, statistic = (extra[1], extra[2]) if extra else (name, "mean")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -13,6 +14,9 @@ from ifquant.recipes.table_mapping import TableMapping
 from ifquant.tables import formats
 from ifquant.tables.columns_file import ColumnsFile
 from ifquant.tables.formats import Recognised
+
+_MEASURED = re.compile(r"n_.+|.+_(um|um2|px|per_mm2|mean|median|sum|std|p95|fraction)|(nucleus_)?(eccentricity|solidity)")
+"""Names of ours that say that the column holds numbers; further columns of other names are text."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,20 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         raise RequestError(f"{file.path}: no positions as {mapping.format} writes them; check format, or name the columns with x and y.")
     unit = _unit(seen, mapping, str(file.path))
     area_unit = mapping.area_unit if mapping.area else seen.area_unit
+    given = (mapping.slide,) if isinstance(mapping.slide, str) else mapping.slide or ()
     areas = {"area_um2": column(mapping.area, "area")} if mapping.area else dict(seen.areas)
     warnings = []
     if area_unit == "px2" and areas and mapping.pixel_size_um is None:
         warnings.append(f"{file.path}: cell areas are in px and left out; give pixel_size_um to have them in um2.")
         areas = {}
-    intensities = _intensities(seen, mapping, column)
+    told = [*given, *filter(None, (mapping.patient, mapping.group, mapping.phenotype, mapping.cell_id)), *mapping.extra.values()]
+    intensities = _intensities(seen, mapping, column, leave_out={formats.find(names, name) for name in told})
     positive = {_ours(marker, mapping): name for marker, name in seen.positive.items()}
     positive |= {marker: column(name, f"positive.{marker}") for marker, name in mapping.positive.items()}
     _refuse_unused(mapping, seen, str(file.path))
     gated = {marker: _gated(marker, intensities, mapping, str(file.path)) for marker in mapping.gates}
     phenotype = column(mapping.phenotype, "phenotype") if mapping.phenotype else None if mapping.rules else seen.phenotype
     own = (seen.slide,) if seen.slide else ()
-    given = (mapping.slide,) if isinstance(mapping.slide, str) else mapping.slide or ()
     slide = tuple(column(name, "slide") for name in given) or own
     cell_id = column(mapping.cell_id, "cell_id") if mapping.cell_id else seen.cell_id
     extra = {ours: column(theirs, f"extra.{ours}") for ours, theirs in mapping.extra.items()}
@@ -91,6 +96,7 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         raise RequestError(f"{file.path}: extra.{both[0]}: ifquant fills the column {both[0]!r} itself; carry yours under another name.")
     whose = [column(name, what) for what, name in (("patient", mapping.patient), ("group", mapping.group)) if name]
     singles = [name for name in (cell_id, phenotype, seen.object_type) if name is not None]
+    measured = {theirs for ours, theirs in extra.items() if _MEASURED.fullmatch(ours)}
     named = (*singles, *slide, *own, *positive.values(), *extra.values(), *whose)
     in_px = unit == "px"
     pixel = mapping.pixel_size_um or 1.0
@@ -111,7 +117,7 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         positive=positive,
         gated=gated,
         wanted=(*x, *y, *areas.values(), *intensities.values(), *named),
-        names=tuple(name for name in named if name not in {*x, *y, *areas.values(), *intensities.values()}),
+        names=tuple(name for name in named if name not in {*x, *y, *areas.values(), *intensities.values(), *measured}),
         origin={
             "x_um": ", ".join(x),
             "y_um": ", ".join(y),
@@ -158,9 +164,14 @@ def _ours(marker: str, mapping: TableMapping) -> str:
     return next((ours for ours, theirs in mapping.markers.items() if formats.key(theirs) == formats.key(marker)), marker)
 
 
-def _intensities(seen: Recognised, mapping: TableMapping, column: Callable[[str, str], str]) -> dict[str, str]:
+def _intensities(
+    seen: Recognised, mapping: TableMapping, column: Callable[[str, str], str], *, leave_out: Collection[str | None]
+) -> dict[str, str]:
+    """Our column > the table's; `leave_out` are columns that the mapping says are something else."""
     found: dict[str, str] = {}
     for (marker, place, what), name in seen.intensities.items():
+        if name in leave_out:
+            continue
         ours = f"{_ours(marker, mapping)}_{place}_{what}"
         if ours in found:
             raise RequestError(f"markers: {found[ours]!r} and {name!r} would both become {ours!r}; give one of them another name.")

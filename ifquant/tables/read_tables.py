@@ -157,7 +157,8 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
     for marker, gate in mapping.gates.items():
         cells[f"{marker}_positive"] = (cells[layout.gated[marker]] > gate).astype("boolean").mask(cells[layout.gated[marker]].isna())
     for ours, theirs in mapping.extra.items():
-        cells[ours] = raw[formats.find(file.names, theirs)]
+        found = str(formats.find(file.names, theirs))
+        cells[ours] = raw[found] if found in layout.names else number(found)
     cells = cells[kept].copy()
     if layout.cell_id is not None:
         cells.insert(0, "cell_id", raw.loc[kept, layout.cell_id])

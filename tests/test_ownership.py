@@ -1,0 +1,331 @@
+"""Nobody's file is lost: no command writes onto an input, or onto a file that ifquant did not make, however the path is spelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from point_cohorts import write_cohort
+from reviewing import run_slide
+from small_slides import write_small_slide
+
+import ifquant
+from ifquant.errors import RequestError, SlideError
+from ifquant.files import ownership
+from ifquant.files.table_files import slide_of, write_parquet
+from ifquant.pipeline.evaluate_files import evaluate_files
+from ifquant.pipeline.execution import Execution
+from ifquant.pipeline.review_apply import apply_reviews
+from ifquant.pipeline.review_log import ReviewLog, log_path
+from ifquant.pipeline.segment_file import segment_file
+from ifquant.reports.outputs import SLIDE_FILES
+from ifquant.simulation.simulate_files import simulate_slides
+from ifquant.slides import tiff_writer
+from ifquant.slides.slide_names import slide_name
+from ifquant.tables.read_tables import read_cell_tables
+
+QUIET = Execution(quiet=True)
+THEIRS = "what somebody wrote\n"
+
+Spelling = Callable[[Path], str]
+SPELLINGS: dict[str, Spelling] = {
+    "as it is": str,
+    "dots": lambda path: str(path.parent / "." / ".." / path.parent.name / path.name),
+    "relative": lambda path: os.path.relpath(path),
+    "symbolic link": lambda path: _linked(path, os.symlink),
+    "hard link": lambda path: _linked(path, os.link),
+    "linked folder": lambda path: str(Path(_linked(path.parent, os.symlink)) / path.name),
+}
+
+
+def _linked(path: Path, link: Callable[[Path, Path], None]) -> str:
+    made = path.parent / f"link_to_{path.name}"
+    link(path, made)
+    return str(made)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    return write_small_slide(tmp_path / "in", "a")
+
+
+def run(slides: list[Path], out: Path, **more: Any) -> Any:
+    return ifquant.run(slides[0].parent / "recipe.toml", slides, out, execution=QUIET, **more)
+
+
+# --- single files ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_segment_never_writes_onto_its_slide(slide: Path, spelling: str) -> None:
+    before = slide.read_bytes()
+    with pytest.raises(RequestError, match=r"onto the input|not made by ifquant"):
+        segment_file(str(slide), Path(SPELLINGS[spelling](slide)), method="classical")
+    assert slide.read_bytes() == before
+
+
+def test_segment_replaces_its_own_labels_and_no_other_file(slide: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.tif"
+    for _ in range(2):
+        segment_file(str(slide), out, method="classical")
+    for name in ("notes.tif", "notes.txt", "empty.tif"):
+        (tmp_path / name).write_text(THEIRS if "empty" not in name else "")
+        with pytest.raises(RequestError, match=f"{name}: exists and was not made by ifquant"):
+            segment_file(str(slide), tmp_path / name, method="classical")
+        assert (tmp_path / name).read_text() == (THEIRS if "empty" not in name else "")
+    (tmp_path / "dangling.tif").symlink_to(tmp_path / "nowhere.tif")
+    with pytest.raises(RequestError, match="not made by ifquant"):
+        segment_file(str(slide), tmp_path / "dangling.tif", method="classical")
+
+
+@pytest.mark.parametrize("what", ["out", "picture"])
+def test_evaluate_never_writes_onto_its_images(tmp_path: Path, what: str) -> None:
+    truth = tmp_path / "truth.tif"
+    tiff_writer.write_image(truth, np.eye(64, dtype=np.uint32), pixel_size_um=None, labels=True)
+    before = truth.read_bytes()
+    for target in (truth, Path(_linked(truth, os.symlink))):
+        with pytest.raises(RequestError, match="onto the input"):
+            evaluate_files(truth, truth, **{what: target})
+    (tmp_path / "mine.csv").write_text(THEIRS)
+    with pytest.raises(RequestError, match="not made by ifquant"):
+        evaluate_files(truth, truth, **{what: tmp_path / "mine.csv"})
+    assert truth.read_bytes() == before
+    name = {"out": "ap.csv", "picture": "ap.png"}[what]
+    for _ in range(2):  # its own it replaces
+        evaluate_files(truth, truth, **{what: tmp_path / name})
+    with pytest.raises(RequestError, match="give two names"):
+        evaluate_files(truth, truth, out=tmp_path / "both.csv", picture=tmp_path / "both.csv")
+
+
+def test_simulate_replaces_its_own_slides_alone(tmp_path: Path) -> None:
+    for _ in range(2):
+        (made,) = simulate_slides(tmp_path, size=128)
+    for ending in (".ome.tif", "_nuclei.tif", "_truth.parquet", "_truth.csv"):
+        path = tmp_path / f"simulated_0000{ending}"
+        kept = path.read_bytes()
+        path.write_text(THEIRS)
+        with pytest.raises(RequestError, match="not made by ifquant"):
+            list(simulate_slides(tmp_path, size=128))
+        assert path.read_text() == THEIRS
+        path.write_bytes(kept)
+    with pytest.raises(RequestError, match="a file; simulated slides need a folder"):
+        list(simulate_slides(made, size=128))
+
+
+# --- runs --------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_called_slides_csv_is_not_replaced(slide: Path) -> None:
+    sheet = slide.parent / "slides.csv"
+    sheet.write_text("slide,path,patient\na,a.ome.tif,P1\n")
+    before = snapshot(slide.parent)
+    for out in (slide.parent, Path(_linked(slide.parent, os.symlink))):
+        with pytest.raises(RequestError, match=r"slides\.csv: the run would replace this file, which is its own input"):
+            ifquant.run(slide.parent / "recipe.toml", [], out, samples=sheet, execution=QUIET)
+    assert snapshot(slide.parent) == before
+
+
+@pytest.mark.parametrize("name", ["run.json", "slides.csv", "report.html", "crash.txt"])
+@pytest.mark.parametrize("content", ["", THEIRS, "{}", "slide,path,patient\na,a.tif,P\n", "<html><title>My report</title></html>"])
+def test_foreign_files_of_our_names_are_refused_by_name(slide: Path, tmp_path: Path, name: str, content: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text(content)
+    with pytest.raises(RequestError, match=f"{name}: exists and was not made by ifquant"):
+        run([slide], out)
+    assert snapshot(out) == {name: content.encode()}
+
+
+@pytest.mark.parametrize("name", SLIDE_FILES)
+def test_foreign_files_in_a_slides_folder_are_refused_by_name(slide: Path, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "out" / "a"
+    place.mkdir(parents=True)
+    (place / name).write_text(THEIRS)
+    with pytest.raises(RequestError, match=f"{name}: exists and was not made by ifquant"):
+        run([slide], tmp_path / "out")
+    assert snapshot(tmp_path / "out") == {f"a/{name}": THEIRS.encode()}
+
+
+def test_a_file_where_a_slides_folder_belongs_is_refused(slide: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text(THEIRS)
+    with pytest.raises(RequestError, match="a file where the results of slide 'a' belong"):
+        run([slide], tmp_path / "out")
+    with pytest.raises(RequestError, match="a file; results need a folder"):
+        run([slide], slide)
+    assert (tmp_path / "out" / "a").read_text() == THEIRS
+
+
+def test_a_run_beside_its_slides_touches_none_of_them_and_can_be_repeated(slide: Path) -> None:
+    (slide.parent / "notes.txt").write_text(THEIRS)
+    (slide.parent / "a").mkdir()
+    (slide.parent / "a" / "mine.txt").write_text(THEIRS)
+    before = snapshot(slide.parent)
+    for _ in range(2):
+        assert run([slide], slide.parent).exit_code == 0
+        assert {name: content for name, content in snapshot(slide.parent).items() if name in before} == before
+
+
+def test_results_are_not_written_into_a_store_that_is_an_input(slide: Path, tmp_path: Path) -> None:
+    run([slide], tmp_path / "out")
+    store = tmp_path / "scan.ome.zarr"
+    shutil.copytree(tmp_path / "out" / "a" / "labels.ome.zarr", store)
+    before = snapshot(store)
+    for out in (store, store / "results"):
+        with pytest.raises(RequestError, match="lies in the input"):
+            ifquant.run(slide.parent / "recipe.toml", [store], out, execution=QUIET)
+    assert snapshot(store) == before
+
+
+def test_masks_of_an_earlier_run_are_not_replaced_by_the_run_that_reads_them(slide: Path, tmp_path: Path) -> None:
+    assert run([slide], tmp_path / "out").exit_code == 0
+    text = (slide.parent / "recipe.toml").read_text()
+    masks = tmp_path / "out" / "a" / "labels.ome.zarr"
+    (slide.parent / "recipe.toml").write_text(text.replace("{slide}_mask.tif", str(masks)))
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(RequestError, match=r"labels\.ome\.zarr: the run would replace this file, which is its own input"):
+        run([slide], tmp_path / "out")
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_a_slide_called_like_a_result_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert slide_name("run.json.ome.tif") == "run.json_"
+    for name in ("run.json", "slides.csv"):
+        write_small_slide(tmp_path / "in", name)
+        shutil.copy(tmp_path / "in" / f"{name}_mask.tif", tmp_path / "in" / f"{name}__mask.tif")
+    result = run([tmp_path / "in" / "run.json.ome.tif", tmp_path / "in" / "slides.csv.ome.tif"], tmp_path / "out")
+    assert result.exit_code == 0, result.summary_lines()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "done"
+
+
+def test_results_carry_a_marker_and_older_ones_without_it_are_known(slide: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run([slide], out)
+    assert ownership.marker(out) == {"format": ownership.FORMAT, "slides": ["a"]}
+    (out / ownership.MARKER).unlink()
+    assert [s.reused for s in run([slide], out).slides] == ["everything"]
+    assert ownership.marker(out) is not None
+
+
+# --- analyses and reviews ----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_analysis_replaces_no_file_but_its_own(tmp_path: Path) -> None:
+    write_cohort(tmp_path, beta=0.0, n=2)
+    given: dict[str, Any] = {"samples": tmp_path / "samples.csv", "overrides": ("cohort.multiverse=false",), "execution": QUIET}
+    out = tmp_path / "out"
+    for _ in range(2):
+        ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+    for name in ("notes.txt", "mine.csv", "figures/mine.svg"):
+        (out / name).write_text(THEIRS)
+        with pytest.raises(RequestError, match=f"{name}: not written by the analysis there"):
+            ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+        assert (out / name).read_text() == THEIRS
+        (out / name).unlink()
+    shutil.copy(tmp_path / "cells.csv", out / "cells.csv")
+    with pytest.raises(RequestError, match=r"holds the input .*cells\.csv"):
+        ifquant.analyze(out / "cells.csv", tmp_path / "recipe.toml", out, **given)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text(THEIRS)
+    with pytest.raises(RequestError, match="something else than an earlier analysis"):
+        ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", tmp_path / "mine", **given)
+
+
+def test_applied_reviews_replace_no_foreign_file(tmp_path: Path) -> None:
+    results = run_slide(tmp_path, size=(300, 320))
+    for name in ("review.html", "review.csv", "slides_reviewed.csv"):
+        (results / name).write_text(THEIRS)
+        with pytest.raises(RequestError, match=f"{name}: exists and was not made by ifquant"):
+            apply_reviews(results)
+        assert (results / name).read_text() == THEIRS
+        (results / name).unlink()
+
+
+def test_a_file_that_is_no_log_is_not_written_to(tmp_path: Path) -> None:
+    path = log_path(tmp_path, "anna")
+    path.parent.mkdir()
+    path.write_text(THEIRS)
+    with pytest.raises(RequestError, match="no decision in it is one of ifquant's"):
+        ReviewLog(tmp_path, "anna")
+    assert path.read_text() == THEIRS
+    path.write_text('{"action": "acc')  # its first writer was stopped: a log all the same
+    ReviewLog(tmp_path, "anna").close()
+
+
+# --- results that failed, were renamed or were left out ----------------------------------------------------------------------------------
+
+
+def test_a_slide_that_fails_on_a_rerun_leaves_no_old_tables_and_comes_back(slide: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", write_small_slide(slide.parent, "b", seed=1)
+    run([slide, other], out)
+    (out / "a" / "review").mkdir()
+    (out / "a" / "review" / "anna.jsonl").write_text(THEIRS)
+    (out / "a" / "reviewed").mkdir()
+    (out / "a" / "reviewed" / "cells.csv").write_text("cell_id\n")
+    before = snapshot(out / "a")
+    content = slide.read_bytes()
+    slide.write_bytes(content[: len(content) // 2])
+    for _ in range(2):
+        failed = run([slide, other], out)
+        assert [s.status for s in failed.slides] == ["failed", "done"]
+        assert {path.name for path in (out / "a").iterdir()} == {"review", ".unfinished"}, "what people wrote stays in sight"
+        assert pd.read_csv(out / "slides.csv").set_index("slide").loc["a", "n_cells":"fraction_flagged"].isna().all()  # type: ignore[misc]
+    assert list(read_cell_tables(out)) == ["b"]
+    slide.write_bytes(content)
+    again = run([slide, other], out)
+    assert [s.reused for s in again.slides] == ["everything", "everything"]
+    assert snapshot(out / "a") == before
+
+
+def test_run_json_decides_which_slides_are_analyzed(slide: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", write_small_slide(slide.parent, "b", seed=1)
+    run([slide, other], out)
+    left_out = run([slide], out)
+    assert "also holds results of slides that are not of this run: b" in left_out.warnings[0]
+    assert list(read_cell_tables(out)) == ["a"]
+    assert ifquant.read_cells(out)["slide"].unique().tolist() == ["a"]
+    (out / "a").rename(out / "c")
+    for read in (read_cell_tables, ifquant.read_cells):
+        with pytest.raises(SlideError, match=r"run\.json says that a is done, but there is no a/slide\.json \(there are results of b, c"):
+            read(out)
+    (out / "c").rename(out / "a")
+    (out / "run.json").write_text("{")
+    with pytest.raises(SlideError, match=r"run\.json: damaged"):
+        read_cell_tables(out)
+    (out / "run.json").unlink()  # interrupted: the marker knows what was asked for
+    assert list(read_cell_tables(out)) == ["a"]
+    (out / ownership.MARKER).unlink()
+    assert list(read_cell_tables(out)) == ["a", "b"]
+
+
+def test_tables_that_were_mixed_up_are_refused(slide: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", write_small_slide(slide.parent, "b", seed=1)
+    run([slide, other], out)
+    assert slide_of(out / "a" / "cells.parquet") == "a"
+    table = pd.read_parquet(out / "a" / "cells.parquet")
+    for key in ("ifquant.slide", "ifquant.slides.slide"):  # the second was written for a time
+        write_parquet(table, out / "a" / "cells.parquet", None, {key: "a"})
+        assert list(read_cell_tables(out)) == ["a", "b"]
+        write_parquet(table, out / "a" / "cells.parquet", None, {key: "b"})
+        with pytest.raises(SlideError, match=r"cells\.parquet is of slide 'b', slide\.json of 'a'"):
+            read_cell_tables(out)
+
+
+def test_byte_identical_slides_under_two_names_are_said(slide: Path, tmp_path: Path) -> None:
+    shutil.copy(slide, slide.parent / "copy.ome.tif")
+    shutil.copy(slide.parent / "a_mask.tif", slide.parent / "copy_mask.tif")
+    result = run([slide, slide.parent / "copy.ome.tif"], tmp_path / "out")
+    assert "slides a, copy are byte-identical" in result.warnings[0]
+    assert any("byte-identical" in line for line in result.summary_lines())
+    assert "byte-identical" in json.loads((tmp_path / "out" / "run.json").read_text())["warnings"][0]
