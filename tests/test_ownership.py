@@ -157,6 +157,14 @@ def test_foreign_files_in_a_slides_folder_are_refused_by_name(slide: Path, tmp_p
     assert snapshot(tmp_path / "out") == {f"a/{name}": THEIRS.encode()}
 
 
+def test_a_table_that_a_spreadsheet_saved_anew_is_ours_all_the_same(slide: Path, tmp_path: Path) -> None:
+    run([slide], tmp_path / "out")
+    table = tmp_path / "out" / "slides.csv"
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        table.write_bytes(table.read_bytes().decode("utf-8-sig").replace(",", ";").replace("\n", "\r\n").encode(encoding))
+        assert run([slide], tmp_path / "out").exit_code == 0
+
+
 def test_a_file_where_a_slides_folder_belongs_is_refused(slide: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text(THEIRS)
@@ -227,6 +235,7 @@ def test_an_analysis_replaces_no_file_but_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for _ in range(2):
         ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+        (out / ".DS_Store").write_text("what a file browser leaves")
     for name in ("notes.txt", "mine.csv", "figures/mine.svg"):
         (out / name).write_text(THEIRS)
         with pytest.raises(RequestError, match=f"{name}: not written by the analysis there"):

@@ -45,9 +45,11 @@ def test_the_gravest_come_first_and_each_once() -> None:
 
 def test_the_summary_counts_all_and_joins_slides_with_one_warning() -> None:
     told = {"a": ("x", "y"), "b": ("x",), "c": (), "d": ("z",)}
-    assert notes.summary(told) == ["4 warnings on 3 slides; the gravest of each:", "  a, b: x (and 1 more)", "  d: z"]
+    assert notes.summary(told) == ["4 warnings; the gravest of each slide:", "  a, b: x (and 1 more)", "  d: z"]
     assert notes.summary({"a": ()}) == []
-    assert notes.summary({"a": ("x",)}) == ["1 warning on 1 slide; the gravest of each:", "  a: x"]
+    assert notes.summary({"a": ("x",)}) == ["1 warning; the gravest of each slide:", "  a: x"]
+    assert notes.summary({}, ["names alike"]) == ["1 warning:", "  names alike"]
+    assert notes.summary({"a": ("x",)}, ["names alike"])[:2] == ["2 warnings; the gravest of each slide:", "  names alike"]
     many = notes.summary({str(i): (f"w{i}",) for i in range(50)}, most=20)
     assert len(many) == 22
     assert many[-1] == "  ... and 30 more kinds"
@@ -78,7 +80,7 @@ def test_a_run_ends_with_its_warnings_and_strict_exits_with_3(tmp_path: Path) ->
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.strip().splitlines()
-    assert lines[-2:][0] == "1 warning on 1 slide; the gravest of each:"
+    assert lines[-2:][0] == "1 warning; the gravest of each slide:"
     assert lines[-1].startswith("  odd: its OME metadata say 1 um per pixel, its TIFF resolution tags 0.325 um")
     strict = command(*words, "--strict", cwd=tmp_path)  # everything is taken over, the warnings are said again
     assert strict.returncode == 3
@@ -95,7 +97,7 @@ def test_a_sheets_confusing_names_are_said_by_run_and_strict_counts_them(tmp_pat
     (tmp_path / "s.csv").write_text("slide,path,patient\na,a.ome.tif,P01\nb,b.ome.tif,p01\n")
     done = command("run", "-r", "recipe.toml", "--samples", "s.csv", "-o", "out", "-q", "--strict", cwd=tmp_path)
     assert done.returncode == 3
-    assert "warning: patient names 'P01', 'p01' differ only in case" in done.stderr
+    assert "1 warning:\n  patient names 'P01', 'p01' differ only in case" in done.stderr
 
 
 def test_segment_and_init_say_what_is_odd_about_a_file(tmp_path: Path) -> None:

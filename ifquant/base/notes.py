@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 GRAVE, PLAIN, MILD = 2, 1, 0
 
@@ -35,25 +35,27 @@ def gravest_first(notes: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(notes), key=lambda note: -getattr(note, "level", PLAIN))
 
 
-def summary(notes: dict[str, tuple[str, ...]], *, most: int = 20) -> list[str]:
-    """Say how many warnings there are, and the gravest (first) of each slide; slides with the same one share a line.
+def summary(notes: Mapping[str, Sequence[str]], general: Sequence[str] = (), *, most: int = 20) -> list[str]:
+    """Say how many warnings there are, all that concern no single slide, and the gravest of each slide.
 
     Parameters
     ----------
     notes
-        Slide > its warnings, gravest first.
+        Slide > its warnings, gravest first. Slides with the same gravest one share a line.
+    general
+        Warnings about several slides together.
     most
-        Lines at most.
+        Lines about slides at most.
     """
     told = {slide: own for slide, own in notes.items() if own}
-    total = sum(map(len, told.values()))
+    total = len(general) + sum(map(len, told.values()))
     if not total:
         return []
     same: dict[str, list[str]] = {}
     for slide, own in told.items():
         same.setdefault(own[0], []).append(slide)
-    n, slides = f"{total} warning{'s' if total > 1 else ''}", f"{len(told)} slide{'s' if len(told) > 1 else ''}"
-    lines = [f"{n} on {slides}; the gravest of each:"]
+    lines = [f"{total} warning{'s' if total > 1 else ''}{'; the gravest of each slide' if told else ''}:"]
+    lines += [f"  {text}" for text in general]
     for text, names in list(same.items())[:most]:
         who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         further = sum(len(told[name]) - 1 for name in names)

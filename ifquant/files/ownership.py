@@ -16,6 +16,8 @@ from ifquant.files import storage
 MARKER = ".ifquant.json"
 """In every folder of results: that it is one, and the slides of the latest run."""
 FORMAT = "ifquant results 1"
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file browsers leave in folders that somebody looked at; nobody misses it."""
 _HEAD = 8192
 _CSV = ("slide,path,status,error", "threshold,tp,fp,fn", "slide,number,before,after", "cell_id,flags,", "id,class,nucleus_x_um,")
 """How the tables begin that ifquant writes as CSV."""
@@ -91,7 +93,8 @@ def made_here(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     if kind == ".csv":
-        return head.decode("utf-8", "replace").replace('"', "").startswith(_CSV)
+        text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+        return text.replace('"', "").replace(";", ",").replace("\t", ",").startswith(_CSV)  # a spreadsheet may have saved it anew
     if kind == ".html":
         return b"<title>ifquant " in head
     if kind == ".txt":

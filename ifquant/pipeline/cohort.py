@@ -83,8 +83,7 @@ class RunResult:
         failed = [slide for slide in self.slides if slide.status == "failed"]
         lines = [f"{len(self.slides) - len(failed)} of {len(self.slides)} slides done; see {self.out / 'report.html'}"]
         lines += [f"  failed: {slide.name}: {slide.error}" for slide in failed]
-        lines += [f"warning: {text}" for text in self.warnings]
-        return lines + notes.summary({slide.name: slide.warnings for slide in self.slides})
+        return lines + notes.summary({slide.name: slide.warnings for slide in self.slides}, self.warnings)
 
 
 def run(

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ifquant.base import provenance
 from ifquant.errors import RequestError
 from ifquant.files import storage, table_files
+from ifquant.files.ownership import SYSTEM_FILES
 from ifquant.reports import analysis_text as text
 from ifquant.reports.analysis import Analysis
 from ifquant.reports.analysis_counts import cells_of_tests, compared_cells, location_cells, opinion_counts
@@ -65,7 +66,8 @@ def refuse_foreign(out: Path) -> None:
     if not out.exists():
         return
     found = storage.read_json(out / RECORD) if out.is_dir() else None
-    present = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} if out.is_dir() else set()
+    files = [path for path in out.rglob("*") if not path.is_dir() and path.name not in SYSTEM_FILES] if out.is_dir() else []
+    present = {path.relative_to(out).as_posix() for path in files}
     if not out.is_dir() or (present and not (isinstance(found, dict) and found.get("format") == FORMAT)):
         raise RequestError(f"{out}: holds something else than an earlier analysis, which would be replaced; choose another folder (-o).")
     own = found.get("files") if isinstance(found, dict) else None
