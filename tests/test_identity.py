@@ -267,6 +267,16 @@ def test_rows_that_could_be_several_slides_are_refused() -> None:
     assert [row.written for row in exact.values()] == ["s1.tif", "s1.ome.tif"]
 
 
+def test_tables_say_which_names_are_easily_confused(tmp_path: Path) -> None:
+    rows = "s1.tif,P1,Tumor\nS1.tif,p1,tumor\ns2.tif,P2,1\ns3.tif,P3,1.0\n"
+    (tmp_path / "t.csv").write_text("x,y,s,q,p\n" + "".join(f"1,2,{row}\n" for row in rows.split()))
+    tables = read(tmp_path / "t.csv", **XY, slide="s", patient="q", phenotype="p")
+    assert sorted(tables) == ["S1.tif", "s1.tif", "s2.tif", "s3.tif"]
+    said = " | ".join(tables["s1.tif"].warnings)
+    for part in ("slide names 'S1.tif', 's1.tif' differ", "patient names 'p1', 'P1'", "phenotype names 'Tumor', 'tumor'", "'1', '1.0'"):
+        assert part in said or part.replace("'Tumor', 'tumor'", "'tumor', 'Tumor'") in said, said
+
+
 def test_a_sheet_says_which_names_are_easily_confused() -> None:
     rows = [Sample("a", patient="P1", group="x"), Sample("b", patient="p1", group="X"), Sample("c", patient="P 1", group="x")]
     said = sheet_warnings(rows)

@@ -303,6 +303,6 @@ def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
 
 
 def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:
-    """Say what the tables do not, once each."""
-    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in (*table.unknown.values(), *table.warnings))
+    """Say what the tables lack, once each."""
+    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in table.unknown.values())
     return tuple(f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said)

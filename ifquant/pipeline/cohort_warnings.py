@@ -37,7 +37,7 @@ def cohort_warnings(places: Sequence[Path], tables: Mapping[str, CellTable], she
     said += alike_warnings("slide", tables, slide_key)
     said += alike_warnings("patient", [table.patient for table in tables.values() if table.patient])
     said += alike_warnings("group", [table.group for table in tables.values() if table.group])
-    said += alike_warnings("phenotype", [name for table in tables.values() for name in table.phenotypes])
+    said += [text for table in tables.values() if table.folder is None for text in table.warnings]
     return list(dict.fromkeys(said))
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ifquant.base.names import alike_warnings
 from ifquant.errors import RequestError, SlideError
 from ifquant.recipes.rules import nearest
 from ifquant.recipes.table_mapping import TableMapping
 from ifquant.slides.samples import Sample, rows_of
-from ifquant.slides.slide_names import natural_order
+from ifquant.slides.slide_names import natural_order, slide_key
 from ifquant.tables import formats, results
 from ifquant.tables.cell_table import CellTable
 from ifquant.tables.columns_file import SUFFIXES, ColumnsFile, open_columns
@@ -85,7 +86,19 @@ def _read_files(files: Sequence[Path], mapping: TableMapping) -> dict[str, CellT
                 raise RequestError(f"slide {slide!r} is in {found[slide].source} and in {path}; name the slide column or the files apart.")
             found[slide] = table
     _refuse_unmet(values, mapping)
-    return {slide: found[slide] for slide in sorted(found, key=natural_order)}
+    return _with_alike({slide: found[slide] for slide in sorted(found, key=natural_order)})
+
+
+def _with_alike(tables: dict[str, CellTable]) -> dict[str, CellTable]:
+    """Say in every table which names of slides, patients, groups and phenotypes are easily confused."""
+    every = tables.values()
+    said = (
+        *alike_warnings("slide", tables, slide_key),
+        *alike_warnings("patient", [table.patient for table in every if table.patient]),
+        *alike_warnings("group", [table.group for table in every if table.group]),
+        *alike_warnings("phenotype", [name for table in every for name in table.phenotypes]),
+    )
+    return {slide: replace(table, warnings=(*table.warnings, *said)) for slide, table in tables.items()} if said else tables
 
 
 def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values: set[str]) -> dict[str, CellTable]:
