@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 
 MISSING_NAMES = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
 """What spreadsheets, R, pandas and SQL write where there is no name (compared without case)."""
-_NUMBER = re.compile(r"([+-]?)0*(\d+)(?:\.0+)?")
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
 def name_or_none(text: str | None) -> str | None:
@@ -20,24 +21,28 @@ def name_or_none(text: str | None) -> str | None:
 
 
 def loose_key(name: str) -> str:
-    """Return what two spellings of a name share: no case, no blanks; of whole numbers (``007``, ``7.0``) the number."""
-    plain = "".join(unicodedata.normalize("NFKC", name).casefold().split())
-    number = _NUMBER.fullmatch(plain)
-    return f"{number[1].replace('+', '')}{number[2]}" if number else plain
+    """Return what two spellings of a name share: no case, blanks, invisible signs, leading zeros (``P 01``, ``p1``; ``007``, ``7.0``)."""
+    plain = "".join(unicodedata.normalize("NFKC", name).casefold().split()).lstrip("'")
+    plain = _ZEROS.sub("", "".join(letter for letter in plain if unicodedata.category(letter) != "Cf"))
+    whole = _WHOLE.fullmatch(plain)
+    return (whole[1] if whole else plain).removeprefix("+") or plain
 
 
-def alike(names: Iterable[str], key: Callable[[str], str] = loose_key) -> list[tuple[str, ...]]:
-    """Return sets of different names that have one key, each in order of appearance."""
-    found: dict[str, dict[str, None]] = {}
-    for name in names:
-        found.setdefault(key(name), {})[name] = None
-    return [tuple(same) for same in found.values() if len(same) > 1]
+def alike(names: Iterable[str], *keys: Callable[[str], str]) -> list[tuple[str, ...]]:
+    """Return sets of different names that share a key (default: `loose_key`), each in order of appearance."""
+    every, sets = list(dict.fromkeys(names)), []
+    for key in keys or (loose_key,):
+        found: dict[str, list[str]] = {}
+        for name in every:
+            found.setdefault(key(name), []).append(name)
+        sets += [tuple(same) for same in found.values() if len(same) > 1]
+    return [one for one in dict.fromkeys(sets) if not any(set(one) < set(other) for other in sets)]
 
 
-def alike_warnings(kind: str, names: Iterable[str], key: Callable[[str], str] = loose_key) -> list[str]:
+def alike_warnings(kind: str, names: Iterable[str], *keys: Callable[[str], str]) -> list[str]:
     """Say which names of a kind (patient, slide, ...) differ so little that they may mean one thing; they count as different."""
     return [
-        f"{kind} names {', '.join(map(repr, same[:4]))}{', ...' if len(same) > 4 else ''} differ only in case, blanks or how a number or "
-        f"suffix is written; they count as {len(same)} different ones: if they are one, write them alike"
-        for same in alike(names, key)
+        f"{kind} names {', '.join(map(repr, same[:4]))}{', ...' if len(same) > 4 else ''} differ only in case, blanks, zeros or suffix; "
+        f"they count as {len(same)} different ones: if they are one, write them alike"
+        for same in alike(names, *keys)
     ]

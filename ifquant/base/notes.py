@@ -56,7 +56,8 @@ def summary(notes: Mapping[str, Sequence[str]], general: Sequence[str] = (), *, 
         same.setdefault(own[0], []).append(slide)
     lines = [f"{total} warning{'s' if total > 1 else ''}{'; the gravest of each slide' if told else ''}:"]
     lines += [f"  {text}" for text in general]
-    for text, names in list(same.items())[:most]:
+    firsts = {own[0]: own[0] for own in told.values()}
+    for text, names in sorted(same.items(), key=lambda one: -getattr(firsts[one[0]], "level", PLAIN))[:most]:
         who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         further = sum(len(told[name]) - 1 for name in names)
         lines.append(f"  {who}: {text}" + (f" (and {further} more)" if further else ""))

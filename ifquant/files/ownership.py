@@ -7,6 +7,7 @@ sees them, so that links and other spellings of a path are seen through.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from ifquant.files import storage
 MARKER = ".ifquant.json"
 """In every folder of results: that it is one, and the slides of the latest run."""
 FORMAT = "ifquant results 1"
-SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""What file browsers leave in folders that somebody looked at; nobody misses it."""
+LABEL_NAMES = ("nuclei", "cells", "labels")
+"""What the one channel of a label image of ours is called."""
 _HEAD = 8192
-_CSV = ("slide,path,status,error", "threshold,tp,fp,fn", "slide,number,before,after", "cell_id,flags,", "id,class,nucleus_x_um,")
+_CSV = (
+    "slide,path,status,error",
+    "threshold,tp,fp,fn",
+    "slide,number,before,after",
+    "cell_id,flags,",
+    "id,class,nucleus_x_um,",
+    "reviewer,line,number,time_utc",
+)
 """How the tables begin that ifquant writes as CSV."""
 
 
@@ -31,6 +39,8 @@ def marker(folder: Path) -> dict[str, object] | None:
 
 def mark(folder: Path, slides: Iterable[str]) -> None:
     """Mark a folder as one of results, of these slides."""
+    if os.path.lexists(folder / MARKER) and marker(folder) is None and (folder / MARKER).stat().st_size:
+        raise RequestError(f"{folder / MARKER}: is no marker of ifquant's; move it, or choose another folder (-o)")
     wanted = {"format": FORMAT, "slides": list(slides)}
     if marker(folder) != wanted:
         storage.write_json(folder / MARKER, wanted)
@@ -63,51 +73,64 @@ def refuse_inputs(target: storage.PathLike, inputs: Iterable[storage.PathLike]) 
             raise RequestError(f"{target}: would be written onto the input {given}, which would be lost; choose another name (-o)")
 
 
-def refuse_foreign(target: storage.PathLike) -> None:
-    """Refuse to replace a file that ifquant did not make; a missing one is fine.
+def refuse_foreign(target: storage.PathLike, *, labels: bool = False) -> None:
+    """Refuse to replace a file that ifquant did not make (`labels`: that is no label image of ours); a missing one is fine.
 
     Raises
     ------
     RequestError
         Naming it.
     """
-    if os.path.lexists(target) and not made_here(Path(target)):
-        raise RequestError(f"{target}: exists and was not made by ifquant; it is left as it is. Move it, or choose another name (-o)")
+    if os.path.lexists(target) and not made_here(Path(target), labels=labels):
+        what = "is no label image made by ifquant" if labels else "was not made by ifquant"
+        raise RequestError(f"{target}: exists and {what}; it is left as it is. Move it, or choose another name (-o)")
 
 
-def made_here(path: Path) -> bool:
-    """Whether ifquant wrote this file, by its content."""
+def made_here(path: Path, *, labels: bool = False) -> bool:
+    """Whether ifquant wrote this file, by its content, whatever it is called."""
     if not path.is_file():
         return False
-    kind = path.suffix.lower()
     try:
-        if kind in (".tif", ".tiff"):
-            return _names_us_in_tiff(path)
-        if kind == ".parquet":
-            return _names_us_in_parquet(path)
-        if kind == ".json":
-            content = storage.read_json(path)
-            return isinstance(content, dict) and (str(content.get("format", "")).startswith("ifquant ") or "recipe_digest" in content)
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except (OSError, ValueError):
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _names_us_in_tiff(path, labels)
+        if labels:
+            return False
+        if head[:4] == b"PAR1":
+            return _names_us_in_parquet(path)
+        if head[:1] == b"{":
+            content = storage.read_json(path)
+            return isinstance(content, dict) and (str(content.get("format", "")).startswith("ifquant ") or "recipe_digest" in content)
+    except OSError:
         return False
-    if kind == ".csv":
-        text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
-        return text.replace('"', "").replace(";", ",").replace("\t", ",").startswith(_CSV)  # a spreadsheet may have saved it anew
-    if kind == ".html":
-        return b"<title>ifquant " in head
-    if kind == ".txt":
-        return head.startswith((b"ifquant ", b"Traceback (most recent call last)"))
-    return b"Software\0ifquant" in head
+    if head.startswith(b"\x89PNG"):
+        return b"Software\0ifquant" in head
+    if head.startswith(b"Traceback (most recent call last)") or head.startswith(b"ifquant "):
+        return b"ifquant" in head
+    return b"<title>ifquant " in head or _is_our_table(head)
 
 
-def _names_us_in_tiff(path: Path) -> bool:
+def is_system_file(name: str) -> bool:
+    """Whether a file browser left this file in a folder that somebody looked at; nobody misses it."""
+    return name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
+
+
+def _is_our_table(head: bytes) -> bool:
+    """Whether a text begins like a table of ours, as it was written or as a spreadsheet saved it anew."""
+    text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace").replace('"', "")
+    text = re.sub(r"\Asep=.\s+", "", text, flags=re.IGNORECASE)
+    return text.replace(";", ",").replace("\t", ",").startswith(_CSV)
+
+
+def _names_us_in_tiff(path: Path, labels: bool) -> bool:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return str(file.pages[0].tags.valueof("Software", "")) == "ifquant"
+            page = file.pages[0]
+            ours = str(page.tags.valueof("Software", "")) == "ifquant"
+            return ours and (not labels or any(f'Name="{name}"' in str(page.description) for name in LABEL_NAMES))
     except Exception:  # whatever a damaged file raises: it is not ours
         return False
 
@@ -118,6 +141,6 @@ def _names_us_in_parquet(path: Path) -> bool:
 
     try:
         schema = pq.read_schema(path)
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):
         return False
     return any(key.startswith(b"ifquant") for key in schema.metadata or {}) or any(b"meaning" in (field.metadata or {}) for field in schema)

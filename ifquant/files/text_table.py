@@ -70,14 +70,20 @@ class TextTable:
         TableProblem
             As `values`, and if the last line was cut off.
         """
-        blank, width = [], len(self.header)
+        blank, width, widest, number = [], len(self.header), 0, self.header_line
         for number, line in self.lines():
             if '"' not in line and line.count(self.separator) + 1 == width:  # the common case, in a tenth of the time
+                widest = width
                 continue
             if not line.strip():
                 blank.append(number)
-            elif len(self.values(line, number)) < width and not line.endswith("\n"):
+                continue
+            n = len(self.values(line, number))
+            widest = max(widest, n)
+            if n < width and not line.endswith("\n"):
                 raise TableProblem(f"line {number}: fewer than {width} values and no line end: the file was cut off")
+        if 0 < widest < width:
+            raise TableProblem(f"line {number}: the header has {width} names, and no row more than {widest} values; name what is there")
         return blank
 
 
@@ -119,21 +125,22 @@ def _no_text(number: int) -> str:
 
 
 def is_remark(line: str, separator: str) -> bool:
-    """Whether a line is a remark: it begins with # and is no row of several values."""
-    return line.lstrip(" \ufeff").startswith("#") and (not separator or separator not in line)
+    """Whether a line is a remark: it begins with # (below the header: # and a blank, for ``#12`` may name something)."""
+    return re.match(r"#" if not separator else r"#(\s|$)", line.lstrip(" \ufeff")) is not None
 
 
 def _split(line: str, separator: str, number: int) -> list[str]:
     if '"' not in line:
         return [value.strip().strip("\ufeff") for value in line.rstrip("\r\n").split(separator)]
+    tight = re.sub(rf'"[^\S\t]+(?={re.escape(separator)}|$)', '"', line.rstrip("\r\n"))  # blanks behind a closing quote
     try:
-        values = next(csv.reader([line.rstrip("\r\n")], delimiter=separator, skipinitialspace=True, strict=True))
+        values = next(csv.reader([tight], delimiter=separator, skipinitialspace=True, strict=True))
     except csv.Error as error:
         if "end of data" in str(error):
             raise TableProblem(
                 f"line {number}: a quoted value has a line break in it, or its quote is never closed; put every row on one line"
             ) from error
-        raise TableProblem(f"line {number}: {error}") from error
+        raise TableProblem(f"line {number}: a value goes on after its closing quote; double the quotes inside a quoted value") from error
     return [value.strip().strip("\ufeff") for value in values]
 
 

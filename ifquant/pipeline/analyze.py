@@ -5,6 +5,7 @@ Slides are analyzed in any number of workers; each one's random numbers derive f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -18,11 +19,11 @@ from ifquant.classes.classify import gate_column
 from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.errors import RequestError
 from ifquant.files import storage
-from ifquant.files.ownership import inside
+from ifquant.files.ownership import inside, same_place
 from ifquant.pipeline.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
 from ifquant.pipeline.asked import asking, question_in
 from ifquant.pipeline.cohort_members import members_of, plan_of
-from ifquant.pipeline.cohort_warnings import cohort_warnings
+from ifquant.pipeline.cohort_warnings import cohort_warnings, identity
 from ifquant.pipeline.execution import Execution, executor, run_tasks
 from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.specifications import Grid, specifications, wanted
@@ -110,16 +111,18 @@ def analyze(
         raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
     chosen = _recipe(recipe, places[0], overrides)
     sheet = read_samples(samples, folders=False) if samples is not None else []
-    folder = Path(out)
+    folder = Path(os.path.realpath(out)) if os.path.islink(out) else Path(out)
+    if same_place(folder, "."):
+        raise RequestError(f"{out}: the analysis replaces its folder as a whole, which cannot be the one you are in; choose another (-o).")
     for given in (*places, *(path for path in (samples, recipe) if isinstance(path, (str, Path)))):
         if inside(given, folder):
             raise RequestError(f"{folder}: the analysis would replace this folder, which holds the input {given}; choose another one (-o).")
     refuse_foreign(folder)
     main, others = _tables(places, chosen, sheet)
-    told = cohort_warnings(places, main, sheet)
+    told = cohort_warnings(places, main, sheet, members_of(main, sheet, chosen))
     execution = execution or Execution()
     for text in told:  # before a test is made of them
-        Reporter(quiet=execution.quiet).say(f"warning: {text}")
+        Reporter(quiet=False).say(f"warning: {text}")
     with executor(execution) as pool:
         analysis = analyzed(main, others, sheet, chosen, pool, in_flight=2 * execution.workers)
     analysis = replace(analysis, warnings=(*told, *analysis.warnings))
@@ -166,6 +169,7 @@ def _tables(
         if not set(found) & set(main):
             main |= found
         elif set(found) <= set(main):
+            _refuse_others(place, found, main)
             name = place.name if place.name not in others else str(place)
             others[name] = found
         else:
@@ -174,6 +178,21 @@ def _tables(
                 "measured otherwise."
             )
     return main, others
+
+
+def _refuse_others(place: Path, found: Mapping[str, CellTable], main: Mapping[str, CellTable]) -> None:
+    """Refuse slides of the same names that are other images, or the same folder twice: neither is another segmentation."""
+    for slide, table in found.items():
+        first = main[slide]
+        if table.folder is None or first.folder is None:
+            continue
+        if same_place(table.folder, first.folder):
+            raise RequestError(f"{place}: given twice; another segmentation of the same slides lies in a folder of its own.")
+        if identity(table) != identity(first):
+            raise RequestError(
+                f"{place}: its slide {slide!r} is another image than {first.folder}. Slides of a cohort need names of their own: run one "
+                "of them under another name."
+            )
 
 
 def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> None:

@@ -30,14 +30,15 @@ from ifquant.pipeline.out_folder import CRASH, WRITTEN, check_out, strays
 from ifquant.pipeline.plan import close_slide
 from ifquant.pipeline.prepare import Prepared, measured, prepare
 from ifquant.pipeline.progress import Reporter
-from ifquant.pipeline.reuse import REVIEW_FILES, REVIEWED, WORK, finished, keep_for_resume, restore, set_aside
+from ifquant.pipeline.reuse import REVIEW_FILES, finished, keep_for_resume
+from ifquant.pipeline.slide_folder import REVIEWED, WORK, remove_reviewed, restore, set_aside
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.reports import outputs, report
 from ifquant.reports.summary import sample_columns
 from ifquant.slides.samples import sheet_warnings
-from ifquant.slides.slide_names import identical_warnings, slide_key
+from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key
 
 logger = logging.getLogger("ifquant")
 
@@ -138,6 +139,7 @@ def run(
     folder = Path(out)
     files = [Path(given) for given in (samples, None if isinstance(recipe, Recipe) else recipe) if given is not None]
     check_out(folder, jobs, chosen, files)
+    Cohort(chosen, [job.name for job in jobs])  # a control slide that is not there is a wrong request
     started = time.monotonic()
     reporter = Reporter(quiet=execution.quiet)
     fetch_models(chosen.segmentation, reporter.say)
@@ -146,7 +148,7 @@ def run(
         storage.remove_parts(folder)
         storage.remove(folder / CRASH)
         ownership.mark(folder, [job.name for job in jobs])
-        cohort = _Run(chosen, folder, execution, pool, reporter)
+        cohort = _Run(chosen, [job.name for job in jobs], folder, execution, pool, reporter)
         statuses = cohort.all_slides(jobs)
         result = RunResult(folder, tuple(statuses), tuple(_run_warnings(jobs, folder, cohort.images)))
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
@@ -162,9 +164,11 @@ def _files(jobs: Sequence[SlideJob]) -> list[str]:
 class _Run:
     """The slides of one run, one after the other; each one's tiles in parallel."""
 
-    def __init__(self, recipe: Recipe, folder: Path, execution: Execution, pool: Executor, reporter: Reporter) -> None:
+    def __init__(
+        self, recipe: Recipe, names: Sequence[str], folder: Path, execution: Execution, pool: Executor, reporter: Reporter
+    ) -> None:
         self.recipe, self.folder, self.execution, self.pool, self.reporter = recipe, folder, execution, pool, reporter
-        self.cohort = Cohort(recipe)
+        self.cohort = Cohort(recipe, names)
         self.images: dict[str, str] = {}
         """Slide > what identifies the pixels it was analyzed from."""
         self._begun = False
@@ -223,9 +227,9 @@ class _Run:
 
     def _first_pass(self, job: SlideJob) -> tuple[SlideStatus | None, Prepared | None]:
         storage.remove_parts(self.folder / job.name)
+        restore(self.folder / job.name)
         if self.execution.fresh:
             storage.remove(self.folder / job.name / WORK)
-        restore(self.folder / job.name)
         prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
         self.images[job.name] = f"{prepared.digests['input']} {prepared.plan.ref.crop}"
         if self.cohort.needs_all_slides:
@@ -239,15 +243,16 @@ class _Run:
         earlier = None if self.execution.fresh else finished(prepared.folder)
         if earlier is not None and earlier["digests"] == digests and outputs.whole(prepared.folder, self.recipe):
             storage.remove(prepared.folder / WORK)
-            outputs.refresh_sample(prepared.folder, job.sample, self.recipe)
-            told = tuple(earlier.get("warnings", ()))
+            for folder in (prepared.folder, prepared.folder / REVIEWED):
+                outputs.refresh_sample(folder, job.sample, self.recipe)
+            told = outputs.warnings_of(earlier)
             return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample, warnings=told)
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)
         self._begin()
         if prepared.earlier is not None:
             keep_for_resume(prepared.folder, prepared.earlier)
-        outputs.remove_outputs(prepared.folder / REVIEWED, (*outputs.SLIDE_FILES, "decisions.csv"))  # of cells that go now
+        remove_reviewed(prepared.folder)
         outputs.write_slide(result, prepared.folder, threads=self.execution.workers)
         storage.remove(prepared.folder / WORK)
         reused: Literal["nothing", "cells"] = "cells" if prepared.reusable else "nothing"
@@ -294,7 +299,7 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
 
 def _run_warnings(jobs: Sequence[SlideJob], folder: Path, images: Mapping[str, str]) -> list[str]:
     """Say what concerns several slides: names easily confused, one image under two names, folders of slides that are not of this run."""
-    said = alike_warnings("slide", [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs], slide_key)
+    said = alike_warnings("slide", [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs], slide_key, loose_slide_key)
     said += sheet_warnings([job.sample for job in jobs if job.sample is not None])
     said += identical_warnings(images)
     if other := strays(folder, jobs):

@@ -41,7 +41,7 @@ def members_of(tables: Mapping[str, CellTable], samples: Sequence[Sample], recip
         )
     columns = {slide: _columns(table, sheet.get(slide)) for slide, table in tables.items()}
     options = recipe.cohort
-    known = sorted({name for own in columns.values() for name in own})
+    known = sorted({name for own in columns.values() for name in own} | {name for row in sheet.values() for name in row.columns})
     for what, name in (("group", options.group), ("visit", options.visit)):
         if name is not None and name not in known and not (what == "group" and name == "group"):
             near = nearest(name, known)

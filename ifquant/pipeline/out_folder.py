@@ -10,7 +10,7 @@ from ifquant.errors import IfquantError, RequestError
 from ifquant.files import ownership, storage
 from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.masks import mask_files
-from ifquant.pipeline.reuse import WORK
+from ifquant.pipeline.slide_folder import REVIEWED, WORK, foreign_file
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports import outputs
 
@@ -40,19 +40,21 @@ def check_out(folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Ite
         found = inputs.get(_key(path)) if os.path.isdir(path) else None
         if found is not None:
             raise RequestError(f"{folder}: lies in the input {found}; choose another folder (-o)")
+    within = {_key(parent): path for path in inputs.values() for parent in Path(os.path.realpath(path)).parents}
     for name in (*WRITTEN, CRASH):
         if os.path.lexists(folder / name):
             _refuse_input(folder / name, inputs)
-            ownership.refuse_foreign(folder / name)
+            if not (name == "run.json" and _is_damaged(folder)):
+                ownership.refuse_foreign(folder / name)
     for job in jobs:
         place = folder / job.name
         if os.path.lexists(place) and not place.is_dir():
             raise RequestError(f"{place}: a file where the results of slide {job.name!r} belong; choose another folder (-o)")
-        ours = not place.is_dir() or _of_a_slide(place)
-        for target in (place / name for name in outputs.SLIDE_FILES if os.path.lexists(place / name)):
-            _refuse_input(target, inputs)
-            if not ours:
-                raise RequestError(f"{target}: exists and was not made by ifquant; it is left as it is. Choose another folder (-o)")
+        for name in (*outputs.SLIDE_FILES, REVIEWED, WORK):
+            _refuse_input(place / name, inputs if name in outputs.SLIDE_FILES else {})
+            _refuse_input(place / name, within)
+        if (strange := foreign_file(place)) is not None:
+            raise RequestError(f"{strange}: exists and was not made by ifquant; it is left as it is. Choose another folder (-o)")
 
 
 def strays(folder: Path, jobs: Sequence[SlideJob]) -> list[str]:
@@ -67,13 +69,11 @@ def _refuse_input(target: Path, inputs: Mapping[object, str | Path]) -> None:
         raise RequestError(f"{target}: the run would replace this file, which is its own input {given}; choose another folder (-o)")
 
 
-def _of_a_slide(place: Path) -> bool:
-    """Whether ifquant keeps a slide's results in this folder."""
-    record = storage.read_json(place / "slide.json")
-    if isinstance(record, dict) and record.get("format") == outputs.FORMAT:
-        return True
-    told = (ownership.marker(place.parent) or {}).get("slides")
-    return (place / WORK).is_dir() or (isinstance(told, list) and place.name in told)
+def _is_damaged(folder: Path) -> bool:
+    """Whether run.json cannot be read in a folder that is one of results all the same."""
+    if storage.read_json(folder / "run.json") is not None:
+        return False
+    return ownership.marker(folder) is not None or any(ownership.made_here(path) for path in folder.glob("*/slide.json"))
 
 
 def _inputs(jobs: Sequence[SlideJob], recipe: Recipe) -> Iterable[str | Path]:

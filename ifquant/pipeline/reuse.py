@@ -19,19 +19,13 @@ from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
 from ifquant.files import storage
 from ifquant.pipeline.assembled import KINDS, Assembled
-from ifquant.reports import outputs
+from ifquant.pipeline.slide_folder import WORK
 from ifquant.slides.omezarr import open_labels
 
 BAND_PX = 1024
-WORK = ".unfinished"
-"""Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
 KEPT = "earlier.json"
-ASIDE = "earlier"
-"""Folder in `WORK` of the outputs of a slide that failed when it was run again."""
 REVIEW_FILES = ("slides_reviewed.csv", "review.csv", "review.html")
 """What applied reviews leave beside the slides' folders; it speaks of the results that were reviewed."""
-REVIEWED = "reviewed"
-"""Folder of the corrected results inside the slide's folder."""
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -46,31 +40,6 @@ def finished(folder: Path) -> dict[str, Any] | None:
 def keep_for_resume(folder: Path, record: Mapping[str, Any]) -> None:
     """Keep what makes finished cells reusable while their outputs are rewritten: a run killed meanwhile need not measure them again."""
     storage.write_json(folder / WORK / KEPT, {name: record[name] for name in ("digests", "calibration_arrays", "orphan_px")})
-
-
-def set_aside(folder: Path) -> bool:
-    """Put the outputs of a slide that failed out of sight, slide.json first; returns whether there were any.
-
-    They speak of an earlier run. Nothing is lost: `restore` brings them back when the slide is run again.
-    """
-    present = [name for name in (*outputs.SLIDE_FILES, REVIEWED) if (folder / name).exists()]
-    with storage.writing(folder):
-        for name in present:
-            storage.make_folder(folder / WORK / ASIDE)
-            storage.remove(folder / WORK / ASIDE / name)
-            storage.rename(folder / name, folder / WORK / ASIDE / name)
-    return bool(present)
-
-
-def restore(folder: Path) -> None:
-    """Bring back what `set_aside` put away, slide.json last; what is there already stays as it is."""
-    aside = folder / WORK / ASIDE
-    with storage.writing(folder):
-        for name in reversed((*outputs.SLIDE_FILES, REVIEWED)):
-            if (aside / name).exists() and not (folder / name).exists():
-                storage.rename(aside / name, folder / name)
-        if aside.is_dir():
-            storage.remove(aside)
 
 
 def interrupted(folder: Path) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def segment_file(
     if model is not None and options.method != "cellpose":
         raise RequestError(f"--model is only read with --method cellpose, found method {options.method!r}; change one of them")
     refuse_inputs(out, [image, *([model] if model is not None else [])])
-    refuse_foreign(out)
+    refuse_foreign(out, labels=True)
     fetch_models(options, Reporter(quiet=False).say)
     with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
         info = slide.info

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ifquant.base import provenance
 from ifquant.errors import RequestError
 from ifquant.files import storage, table_files
-from ifquant.files.ownership import SYSTEM_FILES
+from ifquant.files.ownership import is_system_file
 from ifquant.reports import analysis_text as text
 from ifquant.reports.analysis import Analysis
 from ifquant.reports.analysis_counts import cells_of_tests, compared_cells, location_cells, opinion_counts
@@ -66,7 +66,8 @@ def refuse_foreign(out: Path) -> None:
     if not out.exists():
         return
     found = storage.read_json(out / RECORD) if out.is_dir() else None
-    files = [path for path in out.rglob("*") if not path.is_dir() and path.name not in SYSTEM_FILES] if out.is_dir() else []
+    every = out.rglob("*") if out.is_dir() else ()
+    files = [path for path in every if (path.is_symlink() or not path.is_dir()) and not is_system_file(path.name)]
     present = {path.relative_to(out).as_posix() for path in files}
     if not out.is_dir() or (present and not (isinstance(found, dict) and found.get("format") == FORMAT)):
         raise RequestError(f"{out}: holds something else than an earlier analysis, which would be replaced; choose another folder (-o).")
@@ -78,9 +79,17 @@ def refuse_foreign(out: Path) -> None:
         )
 
 
+TABLE_NAMES = (
+    "effects", "patients", "slide_guards", "guards", "tests", "comparisons", "opinions", "dose_response", "null", "measures", "naive",
+    "flow", "proximity", "proximity_curves", "gates", "multiverse",
+)  # fmt: skip
+_FIGURES = ("forest", "dose_response", "null", "guards", "multiverse")
+_TABLES = tuple(f"{name}.csv" for name in TABLE_NAMES)
+
+
 def _looks_written(name: str) -> bool:
     """Whether an analysis that kept no list of its files may have written this one."""
-    return name == "report.html" or name.endswith(".csv") or (name.startswith("figures/") and name.endswith((".svg", ".pdf")))
+    return name in ("report.html", *_TABLES, *(f"figures/{figure}.{kind}" for figure in _FIGURES for kind in ("svg", "pdf")))
 
 
 def drawn(analysis: Analysis) -> dict[str, Figure]:

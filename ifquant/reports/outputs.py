@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ifquant.base import provenance
 from ifquant.base.flags import count_flags, flags_as_json
+from ifquant.base.notes import GRAVE, PLAIN, grave
 from ifquant.base.pairs_table import PAIR_COLUMNS
 from ifquant.base.runs import CellRuns, paint
 from ifquant.base.slide_table import sample_names, slide_columns
@@ -194,6 +195,7 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
         "display_ranges": dict(zip(result.panel.names, map(list, overlay.display_ranges(result)), strict=True)),
         "display": DISPLAY_TEXT,
         "warnings": list(result.warnings),
+        "grave_warnings": sum(getattr(text, "level", PLAIN) == GRAVE for text in result.warnings),
         "files": dict(files),
         **({} if result.review is None else {"review": dict(result.review)}),
     }
@@ -202,6 +204,8 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
 def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
     """Put what the sample sheet says now into a finished slide's slide.json: a sheet may change, the cells do not."""
     record = storage.read_json(folder / "slide.json")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return
     before, now = record["sample"], sample_columns(sample)
     if before == now:
         return
@@ -209,6 +213,12 @@ def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
         del record["summary"][name]
     record["summary"] |= {new: now[given] for given, new in sample_names(recipe, list(now)).items()}
     storage.write_json(folder / "slide.json", record | {"sample": now})
+
+
+def warnings_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the warnings that a slide.json holds, gravest first, with their gravity."""
+    graver = int(record.get("grave_warnings", 0))
+    return tuple(grave(str(text)) if place < graver else str(text) for place, text in enumerate(record.get("warnings", ())))
 
 
 def whole(folder: Path, recipe: Recipe) -> bool:

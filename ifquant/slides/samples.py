@@ -17,7 +17,7 @@ from ifquant.base.names import alike_warnings, name_or_none
 from ifquant.errors import RequestError
 from ifquant.files.text_table import TableProblem, TextTable, is_remark, open_text_table
 from ifquant.recipes.pixel_size import implausible
-from ifquant.slides.slide_names import IMAGE_SUFFIXES, is_zarr_folder, natural_order, slide_key, slide_name
+from ifquant.slides.slide_names import IMAGE_SUFFIXES, is_zarr_folder, loose_slide_key, natural_order, slide_key, slide_name, without_suffix
 
 KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
 RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
@@ -60,7 +60,8 @@ def read_samples(path: str | os.PathLike[str], *, folders: bool = True) -> list[
     Parameters
     ----------
     folders
-        The slides' names become folders: refuse those that cannot be one on every system, and those that differ in case alone.
+        The slides are to be run: their names become folders (those that cannot be one on every system are refused, and those that differ
+        in case alone), and images and regions must be there. Else only names count.
 
     Raises
     ------
@@ -115,11 +116,11 @@ def _opened(sheet: Path) -> TextTable:
 
 
 def _header(cells: list[str], line: int, problems: list[str]) -> list[str]:
-    names = []
-    for cell in cells:
-        plain = re.sub(r"[\s-]+", "_", cell.strip().casefold())
-        known = _ALIASES.get(plain, plain)
-        names.append(known if known in KNOWN and known not in names else cell)
+    plain = [re.sub(r"[\s-]+", "_", cell.strip().casefold()) for cell in cells]
+    names: list[str] = [name if name in KNOWN else "" for name in plain]
+    for place, cell in enumerate(cells):  # other words for a column count where its own is not there
+        known = _ALIASES.get(plain[place], "")
+        names[place] = names[place] or (known if known and known not in names else cell)
     for name in dict.fromkeys(names):
         if name and names.count(name) > 1:
             problems.append(f"line {line}: column {name!r} occurs {names.count(name)} times; rename one")
@@ -135,11 +136,11 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
     for name, value in values.items():
         if any(ord(character) < 32 for character in value):
             problems.append(f"line {line}: {name} {value!r} contains control characters; remove them")
-        elif value[:1] in "=+-@" and value and not _is_number(value) and name not in ("path", "regions"):
+        elif value[:1] in "=+-@" and len(value) > 1 and not _is_number(value) and name not in ("path", "regions"):
             problems.append(
                 f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}"
             )
-    path = values.get("path") or ""
+    path = name_or_none(values.get("path")) or ""
     written = name_or_none(values.get("slide")) or ""
     name = written or (slide_name(path) if path else "")
     if name.lower().endswith(IMAGE_SUFFIXES):
@@ -151,8 +152,8 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
             f"line {line}: slide {name!r} cannot name a folder on every system; use letters, digits, dot, dash and underscore "
             f"(e.g. {slide_name(name)!r})"
         )
-    paths, channels = _paths(path, folder, line, problems) if path else ((), None)
-    regions = values.get("regions") or None
+    paths, channels = _paths(path, folder, line, problems) if path and folders else ((), None)
+    regions = name_or_none(values.get("regions")) if folders else None
     if regions is not None:
         regions = str(folder / regions)
         if not os.path.isfile(regions):
@@ -164,7 +165,7 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
         group=name_or_none(values.get("group")),
         columns={key: value for key, value in values.items() if key not in KNOWN},
         regions=regions,
-        pixel_size_um=_pixel_size(values.get("pixel_size_um", ""), line, problems),
+        pixel_size_um=_pixel_size(name_or_none(values.get("pixel_size_um")) or "", line, problems),
         channel_names=channels,
         line=line,
         written=written,
@@ -287,10 +288,24 @@ def rows_of(samples: Sequence[Sample], slides: Iterable[str]) -> dict[str, Sampl
     return found
 
 
+def match_warnings(rows: Mapping[str, Sample]) -> list[str]:
+    """Say which slides were given a row of another spelling (a suffix or folders apart, which other programs write)."""
+    loose = [
+        f"{slide!r} = {row.written or row.slide!r}"
+        for slide, row in rows.items()
+        if slide not in (row.slide, row.written)
+        and without_suffix(re.split(r"[/\\]", slide)[-1]) not in (row.slide, without_suffix(row.written))
+    ]
+    if not loose:
+        return []
+    more = f" and {len(loose) - 5} more" if len(loose) > 5 else ""
+    return [f"rows of the sample sheet were given to slides that are written otherwise: {', '.join(loose[:5])}{more}"]
+
+
 def sheet_warnings(samples: Sequence[Sample]) -> list[str]:
     """Say which patients, groups and slides of a sheet are easily confused."""
     return [
         *alike_warnings("patient", [sample.patient for sample in samples if sample.patient]),
         *alike_warnings("group", [sample.group for sample in samples if sample.group]),
-        *alike_warnings("slide", [sample.slide for sample in samples if sample.slide], slide_key),
+        *alike_warnings("slide", [sample.slide for sample in samples if sample.slide], slide_key, loose_slide_key),
     ]

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from ifquant.base.names import loose_key
 from ifquant.errors import RequestError
 
 _ZARR = (".ome.zarr", ".zarr")
@@ -77,13 +78,19 @@ def slide_name(path: str) -> str:
 def slide_key(name: str) -> str:
     """Return what all spellings of a slide's name share, in sheets, tables of other programs, file names and our folders.
 
-    Folders, an image suffix, case, accents and the kind of separator do not count: ``D:/scans/My slide 1.ome.tif``, ``my_slide_1`` and
-    ``My slide 1.tif`` have one key.
+    An image suffix and, before one, the folders do not count, nor case, nor whether words are joined by blanks or underscores:
+    ``D:/scans/My slide 1.ome.tif``, ``my_slide_1`` and ``My slide 1.tif`` have one key. Everything else does: ``HER2+`` is not ``HER2-``.
     """
-    name = re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1]
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", without_suffix(name)).casefold())
-    words = re.sub(r"[^\w.-]+", "_", "".join(letter for letter in plain if not unicodedata.combining(letter)))
-    return re.sub(r"_+", "_", words).strip("._-") or name
+    plain = name.strip().rstrip("/\\")
+    short = without_suffix(plain)
+    if short != plain:
+        short = re.split(r"[/\\]", short)[-1]
+    return re.sub(r"[\s_]+", "_", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", short).casefold())) or name
+
+
+def loose_slide_key(name: str) -> str:
+    """Return what slides' names share that people may have meant alike: `slide_key` less separators and leading zeros."""
+    return loose_key(slide_key(name).replace("_", ""))
 
 
 def without_suffix(name: str) -> str:

@@ -86,9 +86,10 @@ def contradiction(size_um: tuple[float, float], page: Page) -> tuple[str, ...]:
     tags = resolution_um(page)
     if tags is None or any(implausible(size) for size in tags) or max(abs(a / b - 1) for a, b in zip(size_um, tags, strict=True)) <= 0.02:
         return ()
+    ours, theirs = (f"{x:.4g}" if f"{x:.4g}" == f"{y:.4g}" else f"{x:.4g} x {y:.4g}" for x, y in (size_um, tags))
     said = (
-        f"its OME metadata say {size_um[0]:.4g} um per pixel, its TIFF resolution tags {tags[0]:.4g} um; OME's is used: if it is wrong, "
-        "give the true one with --pixel-size or in the sample sheet"
+        f"its OME metadata say {ours} um per pixel, its TIFF resolution tags {theirs} um; unless another is stated (--pixel-size, sample "
+        "sheet), OME's is used"
     )
     return (grave(said),)
 

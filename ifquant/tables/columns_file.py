@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +20,8 @@ from ifquant.files.text_table import TableProblem, TextTable, open_text_table
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 _NO_NUMBER = ("", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL", "None", "#DIV/0!", "∞", "-∞", "inf", "-inf")
-_EXACT = 2.0**53
-"""Above this a float no longer tells whole numbers apart."""
+_EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
+"""From here on a float no longer tells whole numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ColumnsFile:
             return self._read_parquet(columns, named) if self.text is None else self._read_text(self.text, columns, named)
         except TableProblem as error:
             raise SlideError(f"{self.path}: {error}") from error
-        except (OSError, EOFError, ValueError, UnicodeError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        except (OSError, EOFError, ValueError, UnicodeError, pa.ArrowException) as error:  # pandas' parser errors are ValueErrors
             raise SlideError(f"{self.path}: cannot be read as a table ({error}); export it again.") from error
 
     def _read_text(self, text: TextTable, columns: list[str], named: set[str]) -> pd.DataFrame:
@@ -143,18 +144,26 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        values: list[float | None] = column.cast(pa.float64()).to_pylist()
-        return pd.Series([None if v is None or math.isnan(v) else _float_text(v, name) for v in values], dtype=object)
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+    kind = column.type
+    if pa.types.is_floating(kind):
+        exact, number = _EXACT[kind], np.dtype(kind.to_pandas_dtype()).type
+        return pd.Series([_float_text(value, number, exact, name) for value in column.to_pylist()], dtype=object)
+    if pa.types.is_nested(kind):
+        raise ValueError(f"column {name!r} holds lists or records where names are expected")
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = column.cast(pa.string())
+    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):  # as pandas writes them into a text table
+        return pd.Series(column.to_pandas().astype("string"), dtype=object)
     text: Any = pc.cast(column, pa.string())
     return pd.Series(text.to_pylist(), dtype=object)
 
 
-def _float_text(value: float, name: str) -> str:
-    if not value.is_integer():
-        return repr(value)
-    if abs(value) > _EXACT:
-        raise ValueError(f"column {name!r} holds the id {value!r} as a floating-point number, which is not exact; store ids as text")
+def _float_text(value: float | None, number: Any, exact: float, name: str) -> str | None:
+    """Write a float as the whole number it is, else with the fewest digits that tell it apart."""
+    if value is None or math.isnan(value):
+        return None
+    if not float(value).is_integer():
+        return str(number(value))
+    if abs(value) >= exact:
+        raise ValueError(f"column {name!r} holds the id {value:.0f} as a floating-point number, which is not exact; store ids as text")
     return str(int(value))

@@ -24,12 +24,15 @@ class Finished:
         Folders with results that are not of the latest run: slides that were renamed or left out since.
     failed
         Slides of the run that failed.
+    whole
+        The run came to its end (run.json is there).
     """
 
     folder: Path
     samples: Mapping[str, Mapping[str, str]]
     strays: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    whole: bool = True
 
     def warnings(self) -> list[str]:
         """Say which slides are not among these although somebody may think so."""
@@ -65,9 +68,9 @@ def finished_slides(results: str | Path) -> Finished:
         raise RequestError(
             f"{folder}: no finished slide in it; give the folder ifquant run wrote (-o); other programs' tables need [table]."
         )
-    return Finished(
-        folder, {slide: _named(samples[slide]) for slide in done}, strays, tuple(s for s, status in statuses.items() if status == "failed")
-    )
+    named = {slide: _named(samples[slide]) for slide in done}
+    failed = tuple(slide for slide, status in statuses.items() if status == "failed")
+    return Finished(folder, named, strays, failed, (folder / "run.json").exists())
 
 
 def _recorded(folder: Path, present: list[str]) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:

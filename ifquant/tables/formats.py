@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 COMPARTMENTS = {"nucleus": "nucleus", "cytoplasm": "cytoplasm", "membrane": "membrane", "cell": "cell", "entirecell": "cell"}
+_HALO_IMAGES = ("Image Location", "Image File Name", "Image Tag")
 _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum", "stddev": "std"}
 
 
@@ -18,7 +19,8 @@ _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum",
 class Recognised:
     """What a header says.
 
-    `intensities` (marker, compartment, statistic) > column; `positive` marker > column; `unit` and `area_unit` are those the header itself
+    `slide` is the column of the image, `images` all such columns where there are several; `intensities` (marker, compartment, statistic) >
+    column; `positive` marker > column; `unit` and `area_unit` are those the header itself
     states, else None; `centers` is 0 or 0.5: where the first pixel's center lies.
     """
 
@@ -26,6 +28,7 @@ class Recognised:
     y: tuple[str, ...] = ()
     cell_id: str | None = None
     slide: str | None = None
+    images: tuple[str, ...] = ()
     phenotype: str | None = None
     areas: dict[str, str] = field(default_factory=dict)
     area_unit: str | None = None
@@ -158,7 +161,8 @@ def halo(names: Sequence[str]) -> Recognised:
         x=(x0, x1) if x0 and x1 else (),
         y=(y0, y1) if y0 and y1 else (),
         cell_id=find(names, "Object Id"),
-        slide=find(names, "Image Location", "Image File Name", "Image Tag"),
+        slide=find(names, *_HALO_IMAGES),
+        images=tuple(filter(None, (find(names, name) for name in _HALO_IMAGES))),
         areas={ours: theirs for ours, theirs in areas.items() if theirs},
         area_unit="um2",
         intensities=intensities,

@@ -25,7 +25,7 @@ class Layout:
 
     `x`, `y` are averaged (a bounding box has two sides); in px they become um as ``(value + 0.5 - center) * um_per_unit``. Every mapping is
     ours > the file's column; `gated` is marker > our column its gate applies to; `origin` is all of it, for the record. `slide` are the
-    columns whose names together name the slide, `image` is the format's own column of the image; `names` are the columns read as text.
+    columns whose names together name the slide, `images` are the format's own columns of the image; `names` are the columns read as text.
     """
 
     x: tuple[str, ...]
@@ -36,7 +36,7 @@ class Layout:
     um2_per_unit: float
     cell_id: str | None
     slide: tuple[str, ...]
-    image: str | None
+    images: tuple[str, ...]
     phenotype: str | None
     object_type: str | None
     areas: Mapping[str, str]
@@ -87,8 +87,8 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
     _refuse_unused(mapping, seen, str(file.path))
     gated = {marker: _gated(marker, intensities, mapping, str(file.path)) for marker in mapping.gates}
     phenotype = column(mapping.phenotype, "phenotype") if mapping.phenotype else None if mapping.rules else seen.phenotype
-    own = (seen.slide,) if seen.slide else ()
-    slide = tuple(column(name, "slide") for name in given) or own
+    own = seen.images or ((seen.slide,) if seen.slide else ())
+    slide = tuple(column(name, "slide") for name in given) or own[:1]
     cell_id = column(mapping.cell_id, "cell_id") if mapping.cell_id else seen.cell_id
     extra = {ours: column(theirs, f"extra.{ours}") for ours, theirs in mapping.extra.items()}
     taken = {"cell_id", "x_um", "y_um", "phenotype", *areas, *intensities, *(f"{m}_positive" for m in (*positive, *mapping.gates))}
@@ -96,8 +96,11 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         raise RequestError(f"{file.path}: extra.{both[0]}: ifquant fills the column {both[0]!r} itself; carry yours under another name.")
     whose = [column(name, what) for what, name in (("patient", mapping.patient), ("group", mapping.group)) if name]
     singles = [name for name in (cell_id, phenotype, seen.object_type) if name is not None]
+    numbers = {*x, *y, *areas.values(), *intensities.values()}
     measured = {theirs for ours, theirs in extra.items() if _MEASURED.fullmatch(ours)}
-    named = (*singles, *slide, *own, *positive.values(), *extra.values(), *whose)
+    named = (*singles, *slide, *own, *positive.values(), *whose)
+    if both := [name for name in named if name in numbers | measured and name not in positive.values()]:
+        raise RequestError(f"{file.path}: column {both[0]!r} is used as a number and as a name; name another column for one of them.")
     in_px = unit == "px"
     pixel = mapping.pixel_size_um or 1.0
     return Layout(
@@ -109,15 +112,15 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         um2_per_unit=pixel**2 if area_unit == "px2" else 1.0,
         cell_id=cell_id,
         slide=slide,
-        image=seen.slide,
+        images=own,
         phenotype=phenotype,
         object_type=seen.object_type,
         areas=areas,
         intensities=intensities,
         positive=positive,
         gated=gated,
-        wanted=(*x, *y, *areas.values(), *intensities.values(), *named),
-        names=tuple(name for name in named if name not in {*x, *y, *areas.values(), *intensities.values(), *measured}),
+        wanted=(*numbers, *named, *extra.values()),
+        names=tuple(name for name in (*named, *extra.values()) if name not in numbers | measured),
         origin={
             "x_um": ", ".join(x),
             "y_um": ", ".join(y),

@@ -42,7 +42,8 @@ def phenotypes_of(cells: pd.DataFrame, values: pd.Series | None, mapping: TableM
     if values is None:
         return None
     renamed: dict[str, str] = {theirs: ours for ours, listed in mapping.phenotypes.items() for theirs in listed}
-    named = values.map(lambda value: renamed.get(value, value), na_action="ignore").fillna(OTHER).replace({"Other": OTHER, "OTHER": OTHER})
+    renamed = {"Other": OTHER, "OTHER": OTHER, **renamed}
+    named = values.astype(object).where(values.notna(), OTHER).map(lambda value: renamed.get(value, value))
     own = sorted(set(named.unique()) - set(mapping.phenotypes) - {OTHER})
     names = [*(name for name in mapping.phenotypes if name != OTHER), *map(str, own), OTHER]
     return pd.Categorical(named.astype(object), categories=names)

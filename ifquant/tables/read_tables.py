@@ -15,7 +15,7 @@ from ifquant.errors import RequestError, SlideError
 from ifquant.recipes.rules import nearest
 from ifquant.recipes.table_mapping import TableMapping
 from ifquant.slides.samples import Sample, rows_of
-from ifquant.slides.slide_names import natural_order, slide_key
+from ifquant.slides.slide_names import loose_slide_key, natural_order, slide_key
 from ifquant.tables import formats, results
 from ifquant.tables.cell_table import CellTable
 from ifquant.tables.columns_file import SUFFIXES, ColumnsFile, open_columns
@@ -93,7 +93,7 @@ def _with_alike(tables: dict[str, CellTable]) -> dict[str, CellTable]:
     """Say in every table which names of slides, patients, groups and phenotypes are easily confused."""
     every = tables.values()
     said = (
-        *alike_warnings("slide", tables, slide_key),
+        *alike_warnings("slide", tables, slide_key, loose_slide_key),
         *alike_warnings("patient", [table.patient for table in every if table.patient]),
         *alike_warnings("group", [table.group for table in every if table.group]),
         *alike_warnings("phenotype", [name for table in every for name in table.phenotypes]),
@@ -117,9 +117,10 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
     for slide, rows in cells.groupby(own.to_numpy(object), sort=False):
         name = str(slide)
         repeated = int(rows["cell_id"].dropna().duplicated().sum())
-        mixed = (f"{repeated} cell ids occur more than once: are several slides or fields in one? Then name the column slide.",) * (
-            repeated > 0
+        said = (
+            f"{repeated} cell id{' occurs' if repeated == 1 else 's occur'} more than once: are several slides or fields in one? Then name "
         )
+        mixed = (f"{said}the column slide.",) * (repeated > 0)
         found[name] = CellTable(
             slide=name,
             cells=rows.reset_index(drop=True),
@@ -212,7 +213,7 @@ def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) ->
             out[slide] = table
             continue
         for what, ours, theirs in (("patient", table.patient, row.patient), ("group", table.group, row.group)):
-            if ours is not None and theirs is not None and ours != theirs:
-                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet.")
-        out[slide] = replace(table, patient=table.patient or row.patient, group=table.group or row.group)
+            if ours is not None and theirs is not None and ours != theirs and table.folder is None:
+                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet; correct one.")
+        out[slide] = replace(table, patient=row.patient or table.patient, group=row.group or table.group)
     return out

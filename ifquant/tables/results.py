@@ -27,13 +27,19 @@ def read_results(folder: Path) -> dict[str, CellTable]:
     Raises
     ------
     RequestError
-        If the folder holds no finished slide.
+        If the folder holds no finished slide, or its run was interrupted.
     SlideError
         If a slide's files do not fit together.
     """
     if not folder.is_dir():
         raise RequestError(f"{folder}: a file; a table of another program needs the section [table] (format, unit, ...).")
-    slides = sorted(finished_slides(folder).samples, key=natural_order)
+    found = finished_slides(folder)
+    if not found.whole:
+        raise RequestError(
+            f"{folder}: the run that writes here was interrupted or is going on: its slides may be of different recipes. Run it again "
+            "(finished slides are kept), then analyze."
+        )
+    slides = sorted(found.samples, key=natural_order)
     return {slide: read_result(folder / slide) for slide in slides}
 
 
@@ -52,8 +58,8 @@ def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
     return CellTable(
         slide=str(record["slide"]),
         cells=cells,
-        patient=name_or_none(sample.get("patient")),
-        group=name_or_none(sample.get("group")),
+        patient=_named(sample, "patient"),
+        group=_named(sample, "group"),
         region=region,
         pixel_size_um=pixel_um,
         folder=str(folder),
@@ -61,6 +67,11 @@ def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
         columns={str(name): str(name) for name in cells.columns},
         warnings=tuple(record.get("warnings", ())),
     )
+
+
+def _named(sample: dict[str, Any], what: str) -> str | None:
+    value = sample.get(what)
+    return name_or_none(None if value is None else str(value))
 
 
 def _same_slide(folder: Path, slide: str) -> None:

@@ -35,9 +35,10 @@ def check_slides(cells: pd.DataFrame, slides: pd.Series, file: ColumnsFile, layo
         raise RequestError(f"{file.place(int(lost[0]))}: no slide in column {listed} ({len(lost)} such rows); fill it in.")
     if len(layout.slide) > 1:
         _refuse_several(slides, _joined(cells[list(layout.slide)], "\0"), file, f"combinations of {listed}")
-    if layout.image is not None and layout.image not in layout.slide:
-        remedy = f'; name the slide by both columns, e.g. slide = ["{layout.image}", "{layout.slide[-1]}"]' if layout.slide else ""
-        _refuse_several(slides, cells[layout.image], file, f"images (column {layout.image!r})", remedy)
+    for image in layout.images:
+        if image not in layout.slide:
+            remedy = f'; name the slide by both columns, e.g. slide = ["{image}", "{layout.slide[-1]}"]' if layout.slide else ""
+            _refuse_several(slides, cells[image], file, f"images (column {image!r})", remedy)
 
 
 def table_name(path: Path) -> str:

@@ -20,7 +20,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         If it is no two-dimensional label image, or another program's file lies at `path`: napari asks before it replaces one, but a slide
         is easily chosen by mistake.
     """
-    refuse_foreign(path)
+    refuse_foreign(path, labels=True)
     levels = data if meta.get("multiscale") or isinstance(data, list | tuple) else [data]
     labels = np.asarray(levels[0])
     if labels.ndim != 2:
