@@ -20,8 +20,8 @@ from ifquant.base.names import alike, alike_warnings, loose_key, name_or_none
 from ifquant.errors import IfquantError, RequestError, SlideError
 from ifquant.files.text_table import TableProblem, open_text_table
 from ifquant.recipes.table_mapping import TableMapping
-from ifquant.slides.samples import Sample, read_samples, rows_of, sheet_warnings
-from ifquant.slides.slide_names import slide_key, slide_name
+from ifquant.slides.samples import Sample, match_warnings, read_samples, rows_of, sheet_warnings
+from ifquant.slides.slide_names import loose_slide_key, slide_key
 from ifquant.tables.read_tables import read_cell_tables
 
 XY = {"format": "columns", "x": "x", "y": "y", "unit": "um"}
@@ -84,12 +84,11 @@ def test_names_that_are_easily_confused() -> None:
     ("one", "other"),
     [
         ("s1", "s1.ome.tif"), ("my slide 1", "My_Slide_1.qptiff"), ("C:\\scans\\s1.TIF", "s1"), ("/data/s1.ome.zarr/", "S1"),
-        ("Gewebe_ä.tif", "Gewebe_a"), ("TMA1_[3,B].tif", "tma1_[3,B]"), ("scan.im3", "scan"),
+        ("Gewebe_ä.tif", "gewebe_a\u0308"), ("TMA1_[3,B].tif", "tma1_[3,B]"), ("scan.im3", "scan"),
     ],
 )  # fmt: skip
 def test_spellings_of_one_slide_share_a_key(one: str, other: str) -> None:
     assert slide_key(one) == slide_key(other)
-    assert slide_key(slide_name(one.replace("\\", "/"))) == slide_key(other)
 
 
 def test_other_slides_have_other_keys() -> None:
@@ -358,3 +357,104 @@ def test_a_text_table_needs_a_header(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n\n")
     with pytest.raises(TableProblem, match="no header"):
         open_text_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("slide", "row"),
+    [("B2021/1234", "B2020/1234"), ("HER2+", "HER2-"), ("S1 [a]", "S1 (a)"), ("-1", "1"), ("か", "が"), ("мой", "мои"), ("1", "#1")],
+)
+def test_a_row_is_given_to_no_other_slide(slide: str, row: str) -> None:
+    assert rows_of([Sample(row, written=row)], [slide]) == {}
+
+
+def test_rows_of_another_spelling_are_told(tmp_path: Path) -> None:
+    found = rows_of([Sample("S 1", written="S 1"), Sample("s2", written="s2")], ["s_1.tif", "C:\\scans\\s2.ome.tif"])
+    assert [row.slide for row in found.values()] == ["S 1", "s2"]
+    assert match_warnings(found) == ["rows of the sample sheet were given to slides that are written otherwise: 's_1.tif' = 'S 1'"]
+
+
+@pytest.mark.parametrize("names", [("P1", "P1\u200b"), ("'007", "007"), ("P01", "P1"), ("slide 1", "slide1"), ("1", "1.0")])
+def test_more_that_is_easily_confused(names: tuple[str, str]) -> None:
+    assert alike(names) == [names]
+    assert alike_warnings("slide", names, slide_key, loose_slide_key)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "texts"),
+    [
+        ([1.1, 2.0], "float32", ["1.1", "2"]),
+        ([True, False], "bool", ["True", "False"]),
+        (pd.to_datetime(["2026-11-30", "2026-12-01"]), None, ["2026-11-30", "2026-12-01"]),
+        ([2**60, 2**60 + 1], "uint64", [str(2**60), str(2**60 + 1)]),
+    ],
+)
+def test_parquet_names_are_the_text_that_a_csv_of_it_has(tmp_path: Path, values: Any, kind: str | None, texts: list[str]) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, 2.0], "c": pd.Series(values, dtype=kind)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_csv(tmp_path / "u.csv", index=False)
+    for name in ("t.parquet", "u.csv"):
+        (table,) = read(tmp_path / name, **XY, cell_id="c").values()
+        expected = texts if name == "t.parquet" or kind != "float32" else ["1.1", "2.0"]
+        assert table.cells["cell_id"].tolist() == expected
+
+
+@pytest.mark.parametrize(("kind", "value"), [("float16", 2048), ("float32", 16_777_216), ("float64", 2**53)])
+def test_floats_that_are_no_exact_ids_are_refused(tmp_path: Path, kind: str, value: int) -> None:
+    for ids, exact in (([value - 1, 3], True), ([value, 3], False)):
+        frame = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, 2.0], "c": np.array(ids, kind)})
+        frame.to_parquet(tmp_path / "t.parquet")
+        if exact:
+            (table,) = read(tmp_path / "t.parquet", **XY, cell_id="c").values()
+            assert table.cells["cell_id"].tolist() == [str(value - 1), "3"]
+        else:
+            with pytest.raises(SlideError, match="not exact; store ids as text"):
+                read(tmp_path / "t.parquet", **XY, cell_id="c")
+
+
+def test_columns_that_hold_no_names_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"x": [1.0], "y": [1.0], "c": [[1, 2]]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(SlideError, match="lists or records where names are expected"):
+        read(tmp_path / "t.parquet", **XY, cell_id="c")
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(RequestError, match="column 'x' is used as a number and as a name"):
+        read(tmp_path / "t.csv", **XY, slide="x")
+
+
+def test_a_table_without_any_phenotype_is_all_other(tmp_path: Path) -> None:
+    for missing in ("", "NA", "#N/A"):
+        (tmp_path / "t.csv").write_text(f"x,y,p\n1,2,{missing}\n3,4,{missing}\n")
+        (table,) = read(tmp_path / "t.csv", **XY, phenotype="p").values()
+        assert table.cells["phenotype"].tolist() == ["other", "other"]
+
+
+def test_blanks_behind_a_closing_quote_are_no_problem_and_short_tables_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('x,y,p\n1,2, "007" \n"3" ,4,"a,b"\n')
+    (table,) = read(tmp_path / "t.csv", **XY, phenotype="p").values()
+    assert table.cells["phenotype"].tolist() == ["007", "a,b"]
+    assert table.cells["x_um"].tolist() == [1, 3]
+    (tmp_path / "t.csv").write_text("x,y,p,q\n1,2,T\n3,4,T\n")
+    with pytest.raises(SlideError, match="the header has 4 names, and no row more than 3 values"):
+        read(tmp_path / "t.csv", **XY)
+
+
+def test_every_image_column_of_halo_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Image File Name,Image Tag,Object Id,XMin,XMax,YMin,YMax\na,1,1,1,1,1,1\na,2,1,1,1,1,1\n")
+    with pytest.raises(RequestError, match=r"line 3: slide 'a' holds several images \(column 'Image Tag'\)"):
+        read(tmp_path / "t.csv", format="halo", unit="um")
+
+
+def test_sheets_as_r_and_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("Image,Slide,patient,path,regions,pixel_size_um,group\nscan 7,s1,P1,NA,NA,NA,+\n")
+    (row,) = read_samples(tmp_path / "s.csv")
+    assert (row.slide, row.columns, row.paths, row.regions, row.pixel_size_um, row.group) == (
+        "s1",
+        {"Image": "scan 7"},
+        (),
+        None,
+        None,
+        "+",
+    )
+    (tmp_path / "s.csv").write_text("slide,path,patient\ns1,gone.tif,P1\n")
+    assert read_samples(tmp_path / "s.csv", folders=False)[0].patient == "P1"  # analyze needs no image
+    with pytest.raises(RequestError, match="does not exist"):
+        read_samples(tmp_path / "s.csv")

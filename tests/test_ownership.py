@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from point_cohorts import write_cohort
-from reviewing import run_slide
+from reviewing import recipe, run_slide, session_on, subject_of
 from small_slides import write_small_slide
+from tissue import PANELS, simulated, write_slide
 
 import ifquant
 from ifquant.errors import RequestError, SlideError
@@ -24,6 +25,7 @@ from ifquant.pipeline.evaluate_files import evaluate_files
 from ifquant.pipeline.execution import Execution
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import ReviewLog, log_path
+from ifquant.pipeline.review_subject import run_recipe
 from ifquant.pipeline.segment_file import segment_file
 from ifquant.reports.outputs import SLIDE_FILES
 from ifquant.simulation.simulate_files import simulate_slides
@@ -70,7 +72,7 @@ def run(slides: list[Path], out: Path, **more: Any) -> Any:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_segment_never_writes_onto_its_slide(slide: Path, spelling: str) -> None:
     before = slide.read_bytes()
-    with pytest.raises(RequestError, match=r"onto the input|not made by ifquant"):
+    with pytest.raises(RequestError, match=r"onto the input|no label image made by ifquant"):
         segment_file(str(slide), Path(SPELLINGS[spelling](slide)), method="classical")
     assert slide.read_bytes() == before
 
@@ -81,11 +83,11 @@ def test_segment_replaces_its_own_labels_and_no_other_file(slide: Path, tmp_path
         segment_file(str(slide), out, method="classical")
     for name in ("notes.tif", "notes.txt", "empty.tif"):
         (tmp_path / name).write_text(THEIRS if "empty" not in name else "")
-        with pytest.raises(RequestError, match=f"{name}: exists and was not made by ifquant"):
+        with pytest.raises(RequestError, match=f"{name}: exists and is no label image made by ifquant"):
             segment_file(str(slide), tmp_path / name, method="classical")
         assert (tmp_path / name).read_text() == (THEIRS if "empty" not in name else "")
     (tmp_path / "dangling.tif").symlink_to(tmp_path / "nowhere.tif")
-    with pytest.raises(RequestError, match="not made by ifquant"):
+    with pytest.raises(RequestError, match="is no label image"):
         segment_file(str(slide), tmp_path / "dangling.tif", method="classical")
 
 
@@ -280,8 +282,7 @@ def test_a_slide_that_fails_on_a_rerun_leaves_no_old_tables_and_comes_back(slide
     run([slide, other], out)
     (out / "a" / "review").mkdir()
     (out / "a" / "review" / "anna.jsonl").write_text(THEIRS)
-    (out / "a" / "reviewed").mkdir()
-    (out / "a" / "reviewed" / "cells.csv").write_text("cell_id\n")
+    shutil.copytree(out / "b", out / "a" / "reviewed")
     before = snapshot(out / "a")
     content = slide.read_bytes()
     slide.write_bytes(content[: len(content) // 2])
@@ -313,9 +314,9 @@ def test_run_json_decides_which_slides_are_analyzed(slide: Path, tmp_path: Path)
     with pytest.raises(SlideError, match=r"run\.json: damaged"):
         read_cell_tables(out)
     (out / "run.json").unlink()  # interrupted: the marker knows what was asked for
-    assert list(read_cell_tables(out)) == ["a"]
+    assert ifquant.read_cells(out)["slide"].unique().tolist() == ["a"]
     (out / ownership.MARKER).unlink()
-    assert list(read_cell_tables(out)) == ["a", "b"]
+    assert ifquant.read_cells(out)["slide"].unique().tolist() == ["a", "b"]
 
 
 def test_tables_that_were_mixed_up_are_refused(slide: Path, tmp_path: Path) -> None:
@@ -338,3 +339,181 @@ def test_byte_identical_slides_under_two_names_are_said(slide: Path, tmp_path: P
     assert "slides a, copy are byte-identical" in result.warnings[0]
     assert any("byte-identical" in line for line in result.summary_lines())
     assert "byte-identical" in json.loads((tmp_path / "out" / "run.json").read_text())["warnings"][0]
+
+
+# --- more of each kind -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["labels.ome.zarr/labels/nuclei", "reviewed/labels.ome.zarr/labels/nuclei", "reviewed/mask.tif"])
+def test_inputs_that_lie_inside_outputs_are_not_lost(slide: Path, tmp_path: Path, place: str) -> None:
+    out = tmp_path / "out"
+    assert run([slide], out).exit_code == 0
+    shutil.copytree(out / "a" / "labels.ome.zarr", out / "a" / "reviewed" / "labels.ome.zarr")
+    shutil.copy(slide.parent / "a_mask.tif", out / "a" / "reviewed" / "mask.tif")
+    recipe = slide.parent / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("{slide}_mask.tif", str(out / "{slide}" / place)))
+    before = snapshot(out)
+    with pytest.raises(RequestError, match="its own input"):
+        run([slide], out)
+    assert snapshot(out) == before
+
+
+def test_fresh_keeps_what_was_set_aside_until_the_slide_can_be_analyzed(slide: Path, tmp_path: Path) -> None:
+    out, fresh = tmp_path / "out", Execution(quiet=True, fresh=True)
+    run([slide], out)
+    before, content = snapshot(out / "a"), slide.read_bytes()
+    slide.write_bytes(content[:1000])
+    for execution in (QUIET, fresh):
+        assert ifquant.run(slide.parent / "recipe.toml", [slide], out, execution=execution).exit_code == 3
+    slide.write_bytes(content)
+    assert run([slide], out).slides[0].reused == "everything"
+    assert snapshot(out / "a") == before
+
+
+def test_a_file_put_where_results_were_set_aside_is_not_replaced(slide: Path, tmp_path: Path) -> None:
+    out, content = tmp_path / "out", slide.read_bytes()
+    run([slide], out)
+    slide.write_bytes(content[:1000])
+    run([slide], out)
+    (out / "a" / "cells.csv").write_text(THEIRS)
+    slide.write_bytes(content)
+    with pytest.raises(RequestError, match=r"cells\.csv: exists and was not made by ifquant"):
+        run([slide], out)
+    assert (out / "a" / "cells.csv").read_text() == THEIRS
+
+
+def test_a_move_that_was_cut_short_is_no_foreign_file(slide: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run([slide], out)
+    before = snapshot(out / "a")
+    aside = out / "a" / ".unfinished" / "earlier"
+    aside.mkdir(parents=True)
+    (out / "a" / "slide.json").rename(aside / "slide.json")  # killed after the first of them
+    assert run([slide], out).slides[0].reused == "everything"
+    assert snapshot(out / "a") == before
+
+
+def test_foreign_files_in_the_folder_of_a_review_stay(tmp_path: Path) -> None:
+    results = run_slide(tmp_path, size=(300, 320))
+    place = results / "a" / "reviewed"
+    place.mkdir()
+    theirs = dict.fromkeys(("cells.csv", "decisions.csv", "slide.json", "overlay.png", "notes.txt"), THEIRS)
+    for name, text in theirs.items():
+        (place / name).write_text(text)
+    with ReviewLog(results / "a", "anna") as log:
+        session_on(subject_of(results), save=log.append).accept(1)
+    with pytest.raises(RequestError, match=r"reviewed/slide\.json: exists and was not made by ifquant"):
+        apply_reviews(results)
+    recipe = run_recipe(results)
+    changed = recipe.model_copy(update={"seed": recipe.seed + 1, "proximity": recipe.proximity.model_copy(update={"radii_um": (15.0,)})})
+    again = ifquant.run(changed, [tmp_path / "a.ome.tif"], results, execution=QUIET)
+    assert again.slides[0].reused == "cells"
+    assert snapshot(place) == {name: text.encode() for name, text in theirs.items()}
+
+
+def test_a_foreign_marker_and_other_peoples_crashes_are_refused(slide: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name, text in ((ownership.MARKER, '{"my": "settings"}'), ("crash.txt", "Traceback (most recent call last)\n  theirs\n")):
+        (tmp_path / "out" / name).write_text(text)
+        with pytest.raises(RequestError, match=name):
+            run([slide], tmp_path / "out")
+        assert (tmp_path / "out" / name).read_text() == text
+        (tmp_path / "out" / name).unlink()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"status": "do'])
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_damaged_record_of_ours_can_be_made_again(slide: Path, tmp_path: Path, content: str, marked: bool) -> None:
+    out = tmp_path / "out"
+    run([slide], out)
+    (out / "run.json").write_text(content)
+    (out / "a" / "slide.json").write_text(content)
+    if not marked:  # an older folder: another slide's record vouches for it
+        (out / ownership.MARKER).unlink()
+        (out / "b").mkdir()
+        (out / "b" / "slide.json").write_text('{"format": "ifquant slide 1"}')
+    assert run([slide], out).exit_code == 0
+    assert json.loads((out / "run.json").read_text())["status"] == "done"
+
+
+def test_an_older_analysis_keeps_tables_of_somebody_else(tmp_path: Path) -> None:
+    write_cohort(tmp_path, beta=0.0, n=2)
+    given: dict[str, Any] = {"samples": tmp_path / "samples.csv", "overrides": ("cohort.multiverse=false",), "execution": QUIET}
+    out = tmp_path / "out"
+    ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+    record = json.loads((out / "cohort.json").read_text())
+    del record["files"]
+    (out / "cohort.json").write_text(json.dumps(record))
+    for name in ("my_patients.csv", "figures/mine.pdf"):
+        (out / name).write_text(THEIRS)
+        with pytest.raises(RequestError, match=f"{name}: not written by the analysis"):
+            ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+        (out / name).unlink()
+    ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, **given)
+
+
+def test_segment_replaces_no_slide_that_ifquant_wrote(slide: Path) -> None:
+    other = write_small_slide(slide.parent, "b", seed=1)
+    before = other.read_bytes()
+    with pytest.raises(RequestError, match="exists and is no label image made by ifquant"):
+        segment_file(str(slide), other, method="classical")
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["e.txt", "e.tsv", "e"])
+def test_own_files_are_known_whatever_they_are_called(slide: Path, tmp_path: Path, name: str) -> None:
+    mask = slide.parent / "a_mask.tif"
+    for _ in range(2):
+        evaluate_files(mask, mask, out=tmp_path / name)
+        segment_file(str(slide), tmp_path / f"labels_{name}", method="classical")
+
+
+def test_an_interrupted_run_is_not_analyzed(slide: Path, tmp_path: Path) -> None:
+    run([slide], tmp_path / "out")
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(RequestError, match="interrupted or is going on"):
+        read_cell_tables(tmp_path / "out")
+    assert len(ifquant.read_cells(tmp_path / "out")) == 49
+
+
+def test_slides_of_one_name_that_are_other_images_are_no_other_segmentation(tmp_path: Path) -> None:
+    results = [
+        run_slide(tmp_path / name, seed=seed, priming={"response": "IL1B", "ligand": "TGFB1"}) for name, seed in (("A", 1), ("B", 2))
+    ]
+    with pytest.raises(RequestError, match=r"its slide 'a' is another image than"):
+        ifquant.analyze(results, out=tmp_path / "an", execution=QUIET)
+    with pytest.raises(RequestError, match="given twice"):
+        ifquant.analyze([results[0], f"{results[0]}/"], out=tmp_path / "an", execution=QUIET)
+
+
+def test_applying_one_review_keeps_the_others_and_a_failed_one_leaves_no_tables(tmp_path: Path) -> None:
+    slides = [write_slide(tmp_path / f"{n}.ome.tif", simulated(300, 320, seed=k).image, PANELS["tgfb_il1b"]) for k, n in enumerate("ab")]
+    assert ifquant.run(recipe(), slides, tmp_path / "out", execution=QUIET).exit_code == 0
+    for name in "ab":
+        with ReviewLog(tmp_path / "out" / name, "anna") as log:
+            session_on(subject_of(tmp_path / "out", name), save=log.append).exclude(1, "fold")
+    first = [slide.after["n_cells"] for slide in apply_reviews(tmp_path / "out").slides]
+    apply_reviews(tmp_path / "out", ["a"])
+    table = pd.read_csv(tmp_path / "out" / "slides_reviewed.csv").set_index("slide")
+    assert table["n_cells"].tolist() == first
+    slides[0].rename(tmp_path / "away.ome.tif")
+    assert apply_reviews(tmp_path / "out").exit_code == 3
+    table = pd.read_csv(tmp_path / "out" / "slides_reviewed.csv").set_index("slide")
+    assert table["status"].tolist() == ["failed", "done"]
+    assert table["n_cells"].isna().tolist() == [True, False]
+    assert not list((tmp_path / "out" / "a" / "reviewed").iterdir())
+
+
+def test_a_control_slide_that_fails_is_said_by_every_slide_and_one_that_is_not_there_before_any_work(tmp_path: Path) -> None:
+    a, control = (write_small_slide(tmp_path, name, seed=n) for n, name in enumerate(("a", "control")))
+    gates = 'gates.markers.PanCK={method="control", control_slide="%s", control_quantile=0.9}'
+    for name in ("control", "Control.ome.tif"):
+        done = run([a, control], tmp_path / "out", overrides=(gates % name,))
+        assert done.exit_code == 0, done.summary_lines()
+    with pytest.raises(RequestError, match="the control slide 'contrl' is not among the slides of this run"):
+        run([a, control], tmp_path / "out", overrides=(gates % "contrl",))
+    assert (tmp_path / "out" / "run.json").exists(), "nothing changed"
+    control.write_bytes(b"II*\0 cut")
+    failed = run([a, control], tmp_path / "out", overrides=(gates % "control",))
+    assert [slide.status for slide in failed.slides] == ["failed", "failed"]
+    assert "needs the control slide 'control', which failed" in str(failed.slides[0].error)

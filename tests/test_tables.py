@@ -358,7 +358,7 @@ def test_damaged_and_empty_tables_are_refused(tmp_path: Path, name: str, content
 def test_mixed_slides_are_noticed_by_repeated_cell_ids(tmp_path: Path) -> None:
     path = written(tmp_path / "m.csv", "CellID,CK,X_centroid,Y_centroid,imag\n1,5,1,1,a\n2,5,9,9,a\n1,5,1,2,b\n")
     (table,) = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0).values()
-    assert "1 cell ids occur more than once" in table.warnings[0]
+    assert "1 cell id occurs more than once" in table.warnings[0]
     apart = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0, slide="imag")
     assert [t.warnings for t in apart.values()] == [(), ()]
 
