@@ -17,7 +17,7 @@ from ifquant.pipeline.review_log import ReviewLog
 from ifquant.review.session import ReviewSession
 
 QUIET = Execution(quiet=True)
-PRIMING = {"response": "IL1B", "ligand": "TGFB1", "min_exposed": 20, "permutations": 199}
+PRIMING = {"response": "IL1B", "ligand": "TGFB1", "min_exposed": 30, "permutations": 199}
 
 
 def inputs(scene: str, out: str) -> None:
