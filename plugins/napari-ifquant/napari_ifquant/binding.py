@@ -57,6 +57,8 @@ def _acting(desk: Desk, key: Key) -> Callable[[Any], None]:
 
 
 def _combination(name: str) -> Any:
+    """Key combination as napari looks it up; it knows "-" and "=" by code alone, and takes their names for an unknown key."""
+    from app_model.types import KeyCode
     from napari.utils.key_bindings import coerce_keybinding
 
-    return coerce_keybinding({"-": "Minus", "=": "Equal"}.get(name, name))
+    return coerce_keybinding({"-": KeyCode.Minus, "=": KeyCode.Equal}.get(name, name))

@@ -24,6 +24,16 @@ def key(viewer: Any, name: str, *modifiers: str) -> None:
     QApplication.processEvents()
 
 
+def dock_of(widget: Any) -> Any:
+    """Give the dock a widget is in."""
+    from qtpy.QtWidgets import QDockWidget
+
+    dock = widget.parent()
+    while not isinstance(dock, QDockWidget):
+        dock = dock.parent()
+    return dock
+
+
 def shot(viewer: Any, canvas_only: bool = True) -> np.ndarray:
     from qtpy.QtWidgets import QApplication
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from screens import key, press_on
+from screens import dock_of, key, press_on
 
 
 def test_keys_work_while_the_dock_floats(results: Path, viewers: list[Any]) -> None:
     from qtpy.QtTest import QTest
-    from qtpy.QtWidgets import QApplication, QDockWidget
+    from qtpy.QtWidgets import QApplication
 
     from napari_ifquant.launch import open_review
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    dock = widget.parent()
-    while not isinstance(dock, QDockWidget):
-        dock = dock.parent()
+    dock = dock_of(widget)
     dock.setFloating(True)
     QApplication.processEvents()
     assert dock.isWindow(), "a window of its own, outside of napari's"
