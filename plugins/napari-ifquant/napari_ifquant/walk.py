@@ -289,11 +289,15 @@ class Walk:
         except SlideError as error:  # outlines are read where they are looked at
             self._on_view, message = OnView(cell_id, wanted.place, wanted.queued), str(error)
             self.screen.clear_pair()
-        self.session.show(self.queue if self._on_view.queued else None, self.place)
+        self._record_place()
         self._leave_drawing()
         self.screen.focus()
         self._select_point(cell_id)
         self._say(message)
+
+    def _record_place(self) -> None:
+        """Let decisions say how the cell came before the reviewer."""
+        self.session.show(self.queue if self._on_view.queued else None, self.place)
 
     def _draw_pair(self, now: OnView, *, move: bool = True) -> None:
         if now.cell_id is not None:
@@ -331,6 +335,8 @@ class Walk:
         if self.log.closed:
             self.log = ReviewLog(self.view.folder, self.log.reviewer)
             self.session = self._session()
+            self._record_place()
+            self.screen.recolor(self.session)
 
     def _recover(self, error: Exception, saved: tuple[Decision, ...], before: OnView) -> None:
         """Say what went wrong. Unless something was only refused: show what stands, or, where even that fails, nothing."""
