@@ -14,7 +14,7 @@ from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.collector import collector_paused
-from napari_ifquant.desk import Desk
+from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.guard import told
 from napari_ifquant.layers import NAME, TAG
 from napari_ifquant.pair_panel import PairPanel
@@ -88,6 +88,9 @@ class ReviewWidget(QWidget):
         folder = self.choice.folder
         limits = self.desk.screen.limits() if self.desk is not None else self._limits_on_view()
         self.close_desk()
+        other = desk_of(self.viewer)
+        if other is not None:  # of another dock: a viewer has one review
+            (other.end or other.close)()
         view = self._open(folder)
         self._remove_layers()
         form = self.choice.form
@@ -101,6 +104,7 @@ class ReviewWidget(QWidget):
             self.panel.set_desk(desk, self.choice.describe(view))
             review.callback(self.panel.set_desk, None)
             self.desk, self._review = desk, review.pop_all()
+        desk.end = self.close_desk
         desk.listeners += [self.panel.refresh, self._show_overlay, self._show_message]
         self.choice.start_button.setText("Start with these choices")
         self.tabs.setCurrentIndex(1)

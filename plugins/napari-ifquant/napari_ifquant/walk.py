@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -12,7 +13,6 @@ from weakref import WeakValueDictionary
 from ifquant.base.table import phenotype_names
 from ifquant.errors import IfquantError, SlideError
 from ifquant.pipeline.review_log import ReviewLog
-from ifquant.review.decisions import Decision
 from ifquant.review.queue import Queue, QueueOptions, make_queue
 from ifquant.review.session import ReviewSession
 from napari_ifquant.drawing import Drawing
@@ -117,6 +117,7 @@ class Walk:
         self.options = options or QueueOptions()
         self.listeners: list[Callable[[], None]] = []
         self.ask_note_of: Callable[[], None] | None = None
+        self.end: Callable[[], None] | None = None
         self.message = ""
         self.drawing: Drawing | None = None
         self._clock = clock
@@ -323,9 +324,7 @@ class Walk:
             number = len(self.session.decisions)
             act()
         except Exception as error:
-            saved = self.session.decisions[number:]
-            self._recover(error, saved, before)
-            return bool(saved)
+            return self._recover(error, number, before)
         finally:
             self._acting = False
         return True
@@ -338,21 +337,28 @@ class Walk:
             self._record_place()
             self.screen.recolor(self.session)
 
-    def _recover(self, error: Exception, saved: tuple[Decision, ...], before: OnView) -> None:
-        """Say what went wrong. Unless something was only refused: show what stands, or, where even that fails, nothing."""
-        message = told(error)
-        if saved:
-            message = f"{saved[-1].number}: {saved[-1].action} is in the log, but showing it failed: {message}"
+    def _recover(self, error: Exception, number: int, before: OnView) -> bool:
+        """Say what went wrong, and whether a decision after the first `number` stands all the same.
+
+        Unless something was only refused: show what stands, or, where even that fails, nothing.
+        """
+        message, saved = told(error), self.session.decisions[number:]
         if saved or self.log.closed or not isinstance(error, IfquantError):
             try:
                 self._open_log()
+                saved = self.session.decisions[number:]  # a line may have arrived although its writer failed
                 self.screen.recolor(self.session)
                 if saved or self.drawing is None or not self.drawing.on_view:
                     self._look(before, message)
             except Exception as second:
                 self._on_view = OnView(place=before.place)
                 message = f"{message}; {told(second)}"
+                with suppress(Exception):
+                    self.screen.clear_pair()
+        if saved:
+            message = f"{saved[-1].number}: {saved[-1].action} is in the log, but: {message}"
         self._say(message)
+        return bool(saved)
 
     def _say(self, message: str) -> None:
         self.message = message

@@ -210,3 +210,21 @@ def test_a_review_that_cannot_begin_leaves_nothing(results: Path, viewers: list[
     widget.start()
     assert widget.desk is not None
     widget.close_desk()
+
+
+def test_a_viewer_has_one_review(results: Path, viewers: list[Any]) -> None:
+    from napari_ifquant.launch import open_review
+
+    viewer, first = open_review(results, "a")
+    viewers.append(viewer)
+    by_menu()  # a dock of its own: the first has another name
+    second = viewer.window.dock_widgets[TITLE]
+    assert second is not first
+    second.start()
+    assert second.desk is not None, second.message.text()
+    assert first.desk is None
+    key(viewer, "A")
+    assert [d.action for d in second.desk.session.decisions] == ["accept"]
+    second.close_desk()
+    assert not linked(viewer)
+    assert not any(map(len, bound(viewer)))
