@@ -8,19 +8,25 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 from log_model import EDITS, Line, LogModel, WalkModel
-from reviewing import START
+from reviewing import Clock
 from screens import dock_of
 
 from ifquant.pipeline.review_log import read_log
 from ifquant.pipeline.review_subject import load_subject, run_recipe
 from ifquant.review.session import ReviewSession
+from napari_ifquant import describe
+from napari_ifquant.binding import Binding
+from napari_ifquant.desk import Desk
+from napari_ifquant.result import open_result
 
 CUTS = {"S": "cut", "R": "redraw", "E": "region"}
 FINISHED = {"cut": "split", "redraw": "redraw", "region": "exclude region"}
+KINDS = {"Cut": "cut", "Outline": "redraw", "Region": "region"}
 UNDO, REDO = ("U", "Control+Z"), ("Y", "Control+Shift+Z")
 EXCLUDE = ("X", "F", "O")
 NEXT, PREVIOUS = ("N", "Right"), ("P", "Left")
@@ -50,6 +56,8 @@ class Seen:
 class Reviewer:
     """Presses keys at one of three places and compares log and screen with the model after each."""
 
+    others: ClassVar[dict[str, float]] = OTHERS
+
     def __init__(self, viewer: Any, widget: Any, seed: int, focus: str) -> None:
         self.viewer, self.widget, self.focus = viewer, widget, focus
         self.random = random.Random(seed)
@@ -72,24 +80,32 @@ class Reviewer:
         text = self.path.read_text("utf-8") if self.path.exists() else ""
         return [_line(json.loads(line)) for line in text.splitlines()]
 
+    def pair(self) -> str:
+        return str(self.widget.panel.pair.text())
+
+    def message(self) -> str:
+        return str(self.widget.message.text())
+
     def seen(self) -> Seen:
-        found = SEEN.match(self.widget.panel.pair.text())
-        assert found is not None, self.widget.panel.pair.text()
+        found = SEEN.match(self.pair())
+        assert found is not None, self.pair()
         other = found["other"]
         return Seen(int(found["cell"]), None if other is None else int(other), found["gap"] == "touching")
 
     def check(self, event: str) -> None:
-        story = f"{event} after {self.done}, which says {self.widget.message.text()!r}"
+        story = f"{event} after {self.done}, which says {self.message()!r}"
         assert self.logged() == self.walk.log.lines, story
         assert self.seen().cell == self.walk.cell, story
-        desk = self.widget.desk
-        names = {"Cut": "cut", "Outline": "redraw", "Region": "region"}
-        assert (None if desk.drawing is None else names[type(desk.drawing).__name__]) == self.walk.drawing, story
+        drawing = self.widget.desk.drawing
+        assert (None if drawing is None else KINDS[type(drawing).__name__]) == self.walk.drawing, story
+        self.check_counts(story)
+        self.done.append(event)
+
+    def check_counts(self, story: str) -> None:
         decided = self.walk.log.decided()
         done = sum(cell in decided for cell in self.walk.queue)
         assert self.viewer.canvas.overlays.text.text.startswith(f"{done}/{len(self.walk.queue)} "), story
         assert self.widget.panel.progress.value() == done, story
-        self.done.append(event)
 
     def check_labels(self) -> None:
         labels = np.unique(np.asarray(self.widget.desk.view.cells.levels[0]))
@@ -100,7 +116,7 @@ class Reviewer:
     def start(self) -> None:
         self.widget.start()
         desk = self.widget.desk
-        assert desk is not None, self.widget.message.text()
+        assert desk is not None, self.message()
         log = self.logs.setdefault(self.widget.choice.folder.name, LogModel(desk.view.subject.ids.tolist()))
         self.walk = WalkModel(log, desk.queue.ids.tolist())
 
@@ -135,13 +151,13 @@ class Reviewer:
             return self.random.choice(UNDO)
         if self.walk.log.lines and self.walk.log.lines[-1].action == "undo" and self.random.random() < 0.35:
             return self.random.choice([*UNDO, *REDO, *REDO])
-        names = [*KEYS, *OTHERS]
-        return self.random.choices(names, [WEIGHTS.get(name, OTHERS.get(name, 1)) for name in names])[0]
+        names = [*KEYS, *self.others]
+        return self.random.choices(names, [WEIGHTS.get(name, self.others.get(name, 1)) for name in names])[0]
 
     def step(self) -> None:
         event = self.choose()
         self.events[event] += 1
-        if event in OTHERS:
+        if event in self.others:
             event = getattr(self, f"_{event.replace(' ', '_')}")()
         else:
             self._key(event)
@@ -165,7 +181,7 @@ class Reviewer:
                 made = new[0].made if new else 0
                 self.walk.take(Line(wanted.action, wanted.cells, wanted.of, made))
             else:
-                assert self.widget.message.text(), "a refusal is said"
+                assert self.message(), "a refusal is said"
         elif self.acts(name):
             self._walk_on(name)
 
@@ -348,12 +364,75 @@ class Reviewer:
             read = read_log(folder, self.name)
             assert not read.problems
             session = ReviewSession(
-                load_subject(folder, run_recipe(folder.parent)), self.name, read.decisions, save=_no_more, clock=lambda: START
+                load_subject(folder, run_recipe(folder.parent)), self.name, read.decisions, save=_no_more, clock=Clock()
             )
             assert [_line(d.model_dump(mode="json")) for d in session.decisions] == log.lines
             standing = log.cells().standing
             assert all((cell in session.standing.outlines) == (cell in standing) for cell in range(max(standing) + 3))
             assert session.decided() == log.decided()
+
+
+class Windowless(Reviewer):
+    """The same at a viewer model without windows, through napari's own look-up of keys: many times as fast."""
+
+    others: ClassVar[dict[str, float]] = {name: OTHERS[name] for name in ("row", "own layer", "no layer", "restart", "note")}
+
+    def check_counts(self, story: str) -> None:
+        decided = self.walk.log.decided()
+        assert self.widget.desk.progress == (sum(cell in decided for cell in self.walk.queue), len(self.walk.queue)), story
+
+    def pair(self) -> str:
+        return describe.pair_line(self.widget.desk)
+
+    def message(self) -> str:
+        return str(self.widget.desk.message)
+
+    def press(self, name: str, *, held: bool = False) -> None:
+        from app_model.types import KeyCode
+        from napari.utils.key_bindings import KeymapHandler
+
+        layer = self.viewer.layers.selection.active
+        handler = KeymapHandler()
+        handler.keymap_providers = [self.viewer] if layer is None else [layer, self.viewer]
+        handler.press_key({"Minus": KeyCode.Minus, "Equal": KeyCode.Equal}.get(name, name.replace("Control", "Ctrl")))
+
+    def _note(self) -> str:
+        acts = self.acts("C")
+        self.press("C")
+        assert self.widget.asked == acts
+        self.widget.asked = False
+        text = "".join(self.random.choices("naxmsru 123-=", k=self.random.randint(0, 5)))
+        if acts:
+            self.widget.desk.note(text)
+            if text.strip():
+                self.walk.take(Line("note", (self.walk.cell,), text=text))
+        return f"note {text!r}"
+
+    def _set_floating(self, floating: bool) -> None:
+        """Nothing floats here."""
+
+
+class Headless:
+    """What stands for the dock where there is none."""
+
+    def __init__(self, viewer: Any, folder: Path, reviewer: str) -> None:
+        self.viewer, self.asked, self.desk, self.binding = viewer, False, None, None
+        self.choice = SimpleNamespace(folder=folder, reviewer=SimpleNamespace(setText=lambda _: None))
+        self.reviewer = reviewer
+
+    def start(self) -> None:
+        self.close_desk()
+        self.desk = Desk(self.viewer, open_result(self.choice.folder), self.reviewer)
+        self.desk.ask_note_of = lambda: setattr(self, "asked", True)
+        self.binding = Binding(self.viewer, self.desk)
+        rows = self.desk.screen.named("cell centers").selected_data.events.items_changed
+        rows.connect(lambda _: self.desk.show_chosen())
+
+    def close_desk(self) -> None:
+        if self.desk is not None:
+            self.binding.release()
+            self.desk.close()
+            self.desk = None
 
 
 def _no_more(_: Any) -> None:

@@ -127,6 +127,36 @@ def test_what_fails_before_the_log_is_written_changes_nothing(
     assert logged(widget) == ["accept", "exclude"]
 
 
+def test_a_key_that_failed_is_not_offered_again_in_the_running_loop(
+    results: Path, viewers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only there PySide6 tells Qt that nobody wanted a key whose handler raised, and Qt hands it from the canvas on to the window."""
+    from qtpy.QtCore import QEvent, QEventLoop, Qt, QTimer
+    from qtpy.QtGui import QKeyEvent
+    from qtpy.QtWidgets import QApplication
+
+    from napari_ifquant.launch import open_review
+
+    viewer, widget = open_review(results, "a")
+    viewers.append(viewer)
+    canvas, calls, loop = viewer.window._qt_viewer.canvas.native, [], QEventLoop()
+
+    def broken(*_: Any, **__: Any) -> None:
+        calls.append(1)
+        raise ZeroDivisionError("nobody expected this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.desk.session, "exclude", broken)
+        for pressed in (Qt.Key.Key_A, Qt.Key.Key_X, Qt.Key.Key_U):
+            for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+                QApplication.postEvent(canvas, QKeyEvent(kind, pressed, Qt.KeyboardModifier.NoModifier, ""))
+        QTimer.singleShot(200, loop.quit)
+        loop.exec()
+    assert calls == [1]
+    assert logged(widget) == ["accept", "undo"]
+    widget.close_desk()
+
+
 def test_what_fails_after_the_log_is_written_is_said_and_stands(
     review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
