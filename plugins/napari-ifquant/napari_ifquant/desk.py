@@ -8,8 +8,9 @@ from typing import Any
 from ifquant.errors import RequestError
 from ifquant.review.decisions import Decision, ExclusionReason, cells_of
 from napari_ifquant.drawing import Cut, Drawing, Outline, Region
+from napari_ifquant.guard import action
 from napari_ifquant.pairs import Neighbour
-from napari_ifquant.walk import Walk, action, walk_in
+from napari_ifquant.walk import Walk, walk_in
 
 
 def desk_of(viewer: Any) -> Desk | None:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 from ifquant.base.table import phenotype_names
@@ -16,14 +15,12 @@ from ifquant.pipeline.review_log import ReviewLog
 from ifquant.review.queue import Queue, QueueOptions, make_queue
 from ifquant.review.session import ReviewSession
 from napari_ifquant.drawing import Drawing
-from napari_ifquant.guard import told
+from napari_ifquant.guard import action, told
 from napari_ifquant.pairs import Neighbour, neighbours
 from napari_ifquant.result import SlideView
 from napari_ifquant.screen import Screen
 
 _OPEN: WeakValueDictionary[int, Walk] = WeakValueDictionary()
-_P = ParamSpec("_P")
-_W = TypeVar("_W", bound="Walk")
 
 
 def walk_in(viewer: Any) -> Walk | None:
@@ -38,20 +35,6 @@ def _key(viewer: Any) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def action(method: Callable[Concatenate[_W, _P], None]) -> Callable[Concatenate[_W, _P], bool]:
-    """Make a method something a key, a button or a click may ask for; it returns whether that was done.
-
-    Whatever is raised is said and goes no further, and what is on view is again what stands. Asked for in the midst of another action
-    (a selection that the other one changed), or after the review has ended, it does nothing.
-    """
-
-    @wraps(method)
-    def guarded(self: _W, /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
-        return self._do(lambda: method(self, *args, **kwargs))
-
-    return guarded
 
 
 @dataclass(frozen=True)
@@ -313,7 +296,7 @@ class Walk:
 
     # ---- actions ---------------------------------------------------------------------------------------------------------------------
 
-    def _do(self, act: Callable[[], None]) -> bool:
+    def do(self, act: Callable[[], None]) -> bool:
         """Run an action; see `action`."""
         if self._acting or self._ended:
             return False
