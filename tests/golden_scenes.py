@@ -81,6 +81,14 @@ def foreign(out: Path) -> None:
     ifquant.analyze(table, asked, out / "analysis", samples=sheet, execution=QUIET)
 
 
+def touching(results: Path) -> list[tuple[int, int]]:
+    """Pairs of neighbors in the label image, in raster order."""
+    labels: Any = zarr.open_array(str(results / "a" / "labels.ome.zarr" / "labels" / "cells" / "0"), mode="r")
+    left, right = labels[...][:, :-1], labels[...][:, 1:]
+    meet = (left != right) & (left > 0) & (right > 0)
+    return list(dict.fromkeys((int(a), int(b)) for a, b in zip(left[meet], right[meet], strict=True)))
+
+
 def review(out: Path) -> None:
     """A slide reviewed, with a decision of every kind; applied."""
     results = run_slide(out / "inputs", priming=PRIMING).rename(out / "results")
@@ -91,7 +99,8 @@ def review(out: Path) -> None:
         session.accept(ids[3])
         session.change_phenotype(ids[5], "tumor")
         session.exclude(ids[7], "fold")
-        session.merge(ids[10], ids[11])
+        pair = next(pair for pair in touching(results) if not {ids[3], ids[5], ids[7]} & set(pair))
+        session.merge(*pair)
         session.undo()
         session.redo()
         session.change_gate("PanCK", 360.0, "foot of the peak")

@@ -62,6 +62,11 @@ class ReviewLog:
             raise
         self._last, self._next = self.content.last_check, self.content.next_number
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be added: it was closed, or an addition failed."""
+        return self._file.closed
+
     def append(self, decision: Decision) -> None:
         """Add a decision; when this returns, the device has it.
 

@@ -45,12 +45,16 @@ class Plane(NamedTuple):
     shift: int = 0
 
 
+Planes = tuple[tuple[Plane, ...], ...]
+"""Planes as [c][z]."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A file as an image: `planes[c][z]` of time point 0, and what is known about them."""
 
     format: str
-    planes: tuple[tuple[Plane, ...], ...]
+    planes: Planes
     names: tuple[str | None, ...]
     pixel_size_um: tuple[float, float] | None
     pixel_size_origin: str

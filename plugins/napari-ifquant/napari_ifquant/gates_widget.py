@@ -66,7 +66,7 @@ class GatesWidget(QWidget):
         gate = desk.view.subject.gate(self.marker.currentText())
         values = desk.view.subject.table[gate.column].to_numpy(np.float64, na_value=np.nan)
         self.histogram.show_values(values, desk.session.gate(gate.marker), gate.offset)
-        desk.screen.recolor(desk.session)
+        desk.end_preview()
         self._say()
 
     def _on_moved(self, value: float) -> None:
@@ -85,14 +85,14 @@ class GatesWidget(QWidget):
 
     def save_gate(self) -> None:
         """Write the gate to the log."""
-        if self.desk is not None and self.histogram.gate is not None:
-            self.desk.change_gate(self.marker.currentText(), self.histogram.gate, self.reason.text())
-            self.reason.clear()
-            self.show_marker()
+        if self.histogram.gate is not None:
+            self._change_gate(self.histogram.gate)
 
     def set_not_callable(self) -> None:
         """Say in the log that this slide has no gate for the marker."""
-        if self.desk is not None:
-            self.desk.change_gate(self.marker.currentText(), None, self.reason.text())
+        self._change_gate(None)
+
+    def _change_gate(self, value: float | None) -> None:
+        if self.desk is not None and self.desk.change_gate(self.marker.currentText(), value, self.reason.text()):
             self.reason.clear()
             self.show_marker()
