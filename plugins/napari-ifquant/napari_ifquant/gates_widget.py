@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButto
 
 from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.histogram import Histogram
+from napari_ifquant.walk import watch_reviews
 
 NO_REVIEW = "start a review first (Plugins > ifquant > Review cells): gates are saved to the reviewer's log"
 
@@ -36,6 +37,7 @@ class GatesWidget(QWidget):
         self.histogram.moved.connect(self._on_moved)
         self.marker.currentIndexChanged.connect(lambda _: self.show_marker())
         self.fill()
+        watch_reviews(self.fill)
 
     @property
     def desk(self) -> Desk | None:
@@ -58,6 +60,7 @@ class GatesWidget(QWidget):
         for button in (self.save, self.back, self.none):
             button.setEnabled(desk is not None)
         if desk is None:
+            self.histogram.show_values(np.zeros(0), None, 0.0)
             self.text.setText(NO_REVIEW)
             return
         if not self.marker.count():

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary
 
 from ifquant.base.table import phenotype_names
 from ifquant.errors import IfquantError, SlideError
@@ -26,6 +26,25 @@ _OPEN: WeakValueDictionary[int, Walk] = WeakValueDictionary()
 def walk_in(viewer: Any) -> Walk | None:
     """Give the review that is going on in a viewer."""
     return _OPEN.get(_key(viewer))
+
+
+_WATCHERS: list[WeakMethod[Callable[[], None]]] = []
+
+
+def watch_reviews(changed: Callable[[], None]) -> None:
+    """Have a bound method called whenever a review begins or ends in any viewer, as long as its object lives."""
+    _WATCHERS.append(WeakMethod(changed))
+
+
+def _tell_watchers() -> None:
+    for watcher in list(_WATCHERS):
+        changed = watcher()
+        try:
+            if changed is None:
+                raise RuntimeError  # as Qt says of a widget that is gone
+            changed()
+        except RuntimeError:
+            _WATCHERS.remove(watcher)
 
 
 def _key(viewer: Any) -> int:
@@ -121,6 +140,7 @@ class Walk:
             self.log.close()
             raise
         _OPEN[_key(viewer)] = self
+        _tell_watchers()
 
     def _session(self) -> ReviewSession:
         saved = self.log.content.decisions
@@ -372,4 +392,5 @@ class Walk:
         self._ended = True
         if walk_in(self.viewer) is self:
             del _OPEN[_key(self.viewer)]
+            _tell_watchers()
         self.log.close()
