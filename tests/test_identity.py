@@ -458,3 +458,44 @@ def test_sheets_as_r_and_people_write_them(tmp_path: Path) -> None:
     assert read_samples(tmp_path / "s.csv", folders=False)[0].patient == "P1"  # analyze needs no image
     with pytest.raises(RequestError, match="does not exist"):
         read_samples(tmp_path / "s.csv")
+
+
+def test_numbers_side_by_side_are_not_confused() -> None:
+    grid = [f"TMA_{r}_{c}" for r in range(1, 13) for c in range(1, 13)]
+    assert alike(grid, slide_key, loose_slide_key) == []
+    assert alike(["1 12", "11 2"]) == []
+    assert alike(["P 01", "p1"]) == [("P 01", "p1")]
+
+
+def test_our_folders_are_found_by_the_names_that_runs_clean() -> None:
+    rows = [Sample("Tumor (1).ome.tif", written="Tumor (1).ome.tif"), Sample("Müller 2.tif", written="Müller 2.tif")]
+    folders = ["Tumor_1", "Muller_2"]
+    assert list(rows_of(rows, folders, folders)) == folders
+    assert rows_of(rows, folders) == {}, "in other programs' tables names are what they are"
+
+
+@pytest.mark.parametrize("text", ["slide,patient,\ns1,P1,extra\n", "slide,,patient\ns1,extra,P1\n"])
+def test_a_value_under_no_name_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(RequestError, match="line 2: a value stands in a column without a name"):
+        read_samples(tmp_path / "s.csv")
+
+
+def test_sheets_of_everyday(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("Sample Name,path,Patient,Group,note\n,D:\\scans\\s1.ome.tif,A1,+ve,- scanned twice\ns2,,a1,-ve,\n\x1a")
+    first, second = read_samples(tmp_path / "s.csv", folders=False)
+    assert (first.slide, first.patient, first.group, first.columns["note"]) == ("s1", "A1", "+ve", "- scanned twice")
+    assert (second.slide, second.patient, second.group) == ("s2", "a1", "-ve")
+    (tmp_path / "s.csv").write_text("Our cohort,,\nslide,patient\ns1,P1\n")
+    with pytest.raises(RequestError, match="no column 'slide'") as caught:
+        read_samples(tmp_path / "s.csv")
+    assert "neither slide nor path" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["x,y,p,\n1,2,T\n3,4,T\n", "x,y,p,,\n1,2,T,,\n3,4,T\n", "sep=;;;;\nx;y;p\n1;2;T\n3;4;T\n", "x,y,p\n1,2,T\n3,4,T\n\x1a"]
+)
+def test_tables_of_everyday(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    (table,) = read(tmp_path / "t.csv", **XY, phenotype="p").values()
+    assert table.cells["phenotype"].tolist() == ["T", "T"]

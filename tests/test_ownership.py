@@ -23,6 +23,7 @@ from ifquant.files import ownership
 from ifquant.files.table_files import slide_of, write_parquet
 from ifquant.pipeline.evaluate_files import evaluate_files
 from ifquant.pipeline.execution import Execution
+from ifquant.pipeline.job import find_jobs
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import ReviewLog, log_path
 from ifquant.pipeline.review_subject import run_recipe
@@ -517,3 +518,92 @@ def test_a_control_slide_that_fails_is_said_by_every_slide_and_one_that_is_not_t
     failed = run([a, control], tmp_path / "out", overrides=(gates % "control",))
     assert [slide.status for slide in failed.slides] == ["failed", "failed"]
     assert "needs the control slide 'control', which failed" in str(failed.slides[0].error)
+
+
+def test_results_are_not_written_among_a_slides_own_images(slide: Path, tmp_path: Path) -> None:
+    run([slide], tmp_path / "first")
+    store = tmp_path / "z" / "s1"
+    shutil.copytree(tmp_path / "first" / "a" / "labels.ome.zarr", store)
+    before = snapshot(tmp_path / "z")
+    with pytest.raises(RequestError, match=r"lie among its images|lies in the input"):
+        ifquant.run(slide.parent / "recipe.toml", [store], tmp_path / "z", execution=QUIET)
+    assert snapshot(tmp_path / "z") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "slide,path,status,error_notes,mine\n"), ("t.csv", "id,class,nucleus_x_um,foo\n"),
+        ("t.html", "<title>ifquant notes of Anna</title>"), ("crash.txt", "ifquant does not work, my notes\n"),
+    ],
+)  # fmt: skip
+def test_what_only_begins_like_ours_is_not_ours(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert not ownership.made_here(tmp_path / name)
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3, 7])
+@pytest.mark.parametrize("back", [False, True])
+def test_a_kill_while_results_are_moved_locks_nothing(slide: Path, tmp_path: Path, moved: int, back: bool) -> None:
+    out = tmp_path / "out"
+    run([slide], out)
+    before, aside = snapshot(out / "a"), out / "a" / ".unfinished" / "earlier"
+    aside.mkdir(parents=True)
+    present = [name for name in SLIDE_FILES if (out / "a" / name).exists()]
+    for name in list(reversed(present))[: len(present) - moved] if back else present[:moved]:
+        (out / "a" / name).rename(aside / name)
+    assert run([slide], out).slides[0].reused == "everything"
+    assert snapshot(out / "a") == before
+
+
+@pytest.mark.parametrize("removed", [("slide.json", "cells.parquet", "cells.csv"), SLIDE_FILES[:2], SLIDE_FILES[:-1]])
+def test_what_is_left_of_our_outputs_is_ours(slide: Path, tmp_path: Path, removed: tuple[str, ...]) -> None:
+    out = tmp_path / "out"
+    run([slide], out)
+    before = snapshot(out / "a")
+    for name in removed:
+        path = out / "a" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for name in ("cells.parquet", "slides.csv"):
+        (out / ("a" if "cells" in name else ".") / name).write_text("")  # a copy that failed
+    if removed == SLIDE_FILES[:-1]:  # a picture alone says nothing of who made it
+        with pytest.raises(RequestError, match=r"detail\.png: exists and was not made by ifquant"):
+            run([slide], out)
+        return
+    assert run([slide], out).exit_code == 0
+    assert snapshot(out / "a") == before
+
+
+def test_a_marker_that_points_nowhere_is_refused_and_parts_of_a_killed_review_go(tmp_path: Path) -> None:
+    results = run_slide(tmp_path, size=(300, 320))
+    with ReviewLog(results / "a", "anna") as log:
+        session_on(subject_of(results), save=log.append).accept(1)
+    part = results / "a" / "reviewed" / ".decisions.csv.123.0123abcd.part.csv"
+    part.parent.mkdir()
+    part.write_text("half")
+    apply_reviews(results)
+    assert not part.exists()
+    (results / ownership.MARKER).unlink()
+    (results / ownership.MARKER).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RequestError, match=r"\.ifquant\.json: is no marker"):
+        ifquant.run(run_recipe(results), [tmp_path / "a.ome.tif"], results, execution=QUIET)
+
+
+def test_regions_beside_an_image_are_those_of_its_own_name(tmp_path: Path) -> None:
+    for name in ("Tumor (1)", "Tumor 2", "Tumor_2"):
+        write_small_slide(tmp_path, name)
+    for name in ("Tumor (1)", "Tumor_2"):
+        (tmp_path / f"{name}.geojson").write_text("[]")
+    found = find_jobs(
+        [tmp_path / f"{n}.ome.tif" for n in ("Tumor (1)", "Tumor 2", "Tumor_2")], None, pixel_size_um=None, z=None, allow_lossy=False
+    )
+    regions = {Path(job.path).name: job.regions and job.regions.name for job in found}
+    assert regions == {"Tumor (1).ome.tif": "Tumor (1).geojson", "Tumor 2.ome.tif": None, "Tumor_2.ome.tif": "Tumor_2.geojson"}
+
+
+def test_images_of_one_name_are_said_to_be_numbered(tmp_path: Path) -> None:
+    slides = [write_small_slide(tmp_path / place, "a", seed=n) for n, place in enumerate(("x", "y"))]
+    shutil.copy(tmp_path / "y" / "a_mask.tif", tmp_path / "y" / "a_2_mask.tif")
+    result = run(slides, tmp_path / "out")
+    assert result.exit_code == 0, result.summary_lines()
+    assert any("is called a_2: an image before it is called a already" in text for text in result.warnings)

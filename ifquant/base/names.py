@@ -22,7 +22,8 @@ def name_or_none(text: str | None) -> str | None:
 
 def loose_key(name: str) -> str:
     """Return what two spellings of a name share: no case, blanks, invisible signs, leading zeros (``P 01``, ``p1``; ``007``, ``7.0``)."""
-    plain = "".join(unicodedata.normalize("NFKC", name).casefold().split()).lstrip("'")
+    apart = re.sub(r"(?<=\d)\s+(?=\d)", "|", unicodedata.normalize("NFKC", name).casefold())  # 1 12 is not 11 2
+    plain = "".join(apart.split()).lstrip("'")
     plain = _ZEROS.sub("", "".join(letter for letter in plain if unicodedata.category(letter) != "Cf"))
     whole = _WHOLE.fullmatch(plain)
     return (whole[1] if whole else plain).removeprefix("+") or plain

@@ -24,8 +24,8 @@ _CSV = (
     "slide,path,status,error",
     "threshold,tp,fp,fn",
     "slide,number,before,after",
-    "cell_id,flags,",
-    "id,class,nucleus_x_um,",
+    "cell_id,flags",
+    "id,class,nucleus_x_um,nucleus_y_um,tgfb1_level",
     "reviewer,line,number,time_utc",
 )
 """How the tables begin that ifquant writes as CSV."""
@@ -39,7 +39,8 @@ def marker(folder: Path) -> dict[str, object] | None:
 
 def mark(folder: Path, slides: Iterable[str]) -> None:
     """Mark a folder as one of results, of these slides."""
-    if os.path.lexists(folder / MARKER) and marker(folder) is None and (folder / MARKER).stat().st_size:
+    ours = not os.path.lexists(folder / MARKER) or marker(folder) is not None
+    if not ours and not ((folder / MARKER).is_file() and not (folder / MARKER).stat().st_size):
         raise RequestError(f"{folder / MARKER}: is no marker of ifquant's; move it, or choose another folder (-o)")
     wanted = {"format": FORMAT, "slides": list(slides)}
     if marker(folder) != wanted:
@@ -106,9 +107,9 @@ def made_here(path: Path, *, labels: bool = False) -> bool:
         return False
     if head.startswith(b"\x89PNG"):
         return b"Software\0ifquant" in head
-    if head.startswith(b"Traceback (most recent call last)") or head.startswith(b"ifquant "):
+    if re.match(rb"(ifquant \d[^\n]*, slide [^\n]*\n)?Traceback \(most recent call last\)", head):
         return b"ifquant" in head
-    return b"<title>ifquant " in head or _is_our_table(head)
+    return re.search(rb"<title>ifquant (report|review)</title>|<title>ifquant cohort: ", head) is not None or _is_our_table(head)
 
 
 def is_system_file(name: str) -> bool:
@@ -120,7 +121,8 @@ def _is_our_table(head: bytes) -> bool:
     """Whether a text begins like a table of ours, as it was written or as a spreadsheet saved it anew."""
     text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace").replace('"', "")
     text = re.sub(r"\Asep=.\s+", "", text, flags=re.IGNORECASE)
-    return text.replace(";", ",").replace("\t", ",").startswith(_CSV)
+    header = text.replace(";", ",").replace("\t", ",").splitlines()[0] if text else ""
+    return f"{header},".startswith(tuple(f"{names}," for names in _CSV))
 
 
 def _names_us_in_tiff(path: Path, labels: bool) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEPARATORS = ",;\t"
-_SEP_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+_SEP_LINE = re.compile(r"sep=(.)\1*", re.IGNORECASE)
 
 
 class TableProblem(ValueError):
@@ -62,8 +62,8 @@ class TextTable:
             )
         return values[: len(self.header)]
 
-    def blank_lines(self) -> list[int]:
-        """Check every line of a table that a program wrote; returns the numbers of the lines that hold nothing.
+    def checked(self) -> tuple[list[int], int]:
+        """Check every line of a table that a program wrote; returns the numbers of lines that hold nothing, and the most values of a row.
 
         Raises
         ------
@@ -75,16 +75,17 @@ class TextTable:
             if '"' not in line and line.count(self.separator) + 1 == width:  # the common case, in a tenth of the time
                 widest = width
                 continue
-            if not line.strip():
+            if is_blank(line):
                 blank.append(number)
                 continue
             n = len(self.values(line, number))
             widest = max(widest, n)
             if n < width and not line.endswith("\n"):
                 raise TableProblem(f"line {number}: fewer than {width} values and no line end: the file was cut off")
-        if 0 < widest < width:
-            raise TableProblem(f"line {number}: the header has {width} names, and no row more than {widest} values; name what is there")
-        return blank
+        named = max((place for place, name in enumerate(self.header, 1) if name), default=0)
+        if 0 < widest < named:
+            raise TableProblem(f"line {number}: the header has {named} names, and no row more than {widest} values; name what is there")
+        return blank, widest
 
 
 def open_text_table(path: Path, separator: str | None = None, *, remarks: bool = False) -> TextTable:
@@ -122,6 +123,11 @@ def open_text_table(path: Path, separator: str | None = None, *, remarks: bool =
 
 def _no_text(number: int) -> str:
     return f"line {number} is not text; save the table as CSV (UTF-8)"
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line holds nothing; DOS ends a text with a sign of its own."""
+    return not line.strip().strip("\x1a")
 
 
 def is_remark(line: str, separator: str) -> bool:

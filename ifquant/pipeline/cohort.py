@@ -38,7 +38,7 @@ from ifquant.recipes.recipe_resolve import resolved
 from ifquant.reports import outputs, report
 from ifquant.reports.summary import sample_columns
 from ifquant.slides.samples import sheet_warnings
-from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key
+from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key, slide_name
 
 logger = logging.getLogger("ifquant")
 
@@ -300,6 +300,8 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
 def _run_warnings(jobs: Sequence[SlideJob], folder: Path, images: Mapping[str, str]) -> list[str]:
     """Say what concerns several slides: names easily confused, one image under two names, folders of slides that are not of this run."""
     said = alike_warnings("slide", [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs], slide_key, loose_slide_key)
+    numbered = [job for job in jobs if job.sample is None and job.name != slide_name(job.ref.paths[0])]
+    said += [f"{job.path} is called {job.name}: an image before it is called {slide_name(job.ref.paths[0])} already" for job in numbered]
     said += sheet_warnings([job.sample for job in jobs if job.sample is not None])
     said += identical_warnings(images)
     if other := strays(folder, jobs):

@@ -33,7 +33,7 @@ def members_of(tables: Mapping[str, CellTable], samples: Sequence[Sample], recip
     RequestError
         If a column that [cohort] names is nowhere, or a sheet names slides and none of them is here.
     """
-    sheet = rows_of(samples, tables)
+    sheet = rows_of(samples, tables, [slide for slide, table in tables.items() if table.folder is not None])
     if samples and not sheet:
         has = _few([sample.written or sample.slide for sample in samples])
         raise RequestError(

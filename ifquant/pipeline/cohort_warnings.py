@@ -49,7 +49,7 @@ def cohort_warnings(
 def _unmatched(tables: Mapping[str, CellTable], sheet: Sequence[Sample]) -> list[str]:
     if not sheet:
         return []
-    rows = rows_of(sheet, tables)
+    rows = rows_of(sheet, tables, [slide for slide, table in tables.items() if table.folder is not None])
     without = [slide for slide in tables if slide not in rows]
     unused = [row.written or row.slide for row in sheet if all(row is not used for used in rows.values())]
     said = [f"the sample sheet has no row for {_few(without)}; patient and group are as the results or tables say"] if without else []

@@ -11,7 +11,7 @@ from typing import Literal
 from ifquant.errors import RequestError
 from ifquant.slides.samples import Sample, read_samples
 from ifquant.slides.slide import SlideRef, find_slides, slide_name, unique_names
-from ifquant.slides.slide_names import slide_key
+from ifquant.slides.slide_names import slide_key, without_suffix
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def _places(rows: Sequence[Sample], images: Sequence[str]) -> dict[str, str]:
     at: dict[str, str] = {}
     named: dict[str, list[str]] = {}
     for path in images:
-        named.setdefault(slide_key(path), []).append(path)
+        for key in {slide_key(path), slide_key(slide_name(path))}:
+            named.setdefault(key, []).append(path)
     for row in rows:
         fitting = [] if row.paths else named.get(slide_key(row.written or row.slide), [])
         exact = [path for path in fitting if os.path.basename(path) == row.written] or fitting
@@ -110,5 +111,15 @@ def _ref(
 
 
 def _beside(path: str) -> Path | None:
-    beside = Path(path).parent / f"{slide_name(path)}.geojson"
-    return beside if beside.is_file() else None
+    """Find the regions of an image: a GeoJSON file of its own name, else of its cleaned name unless that is another image's own."""
+    folder, own, cleaned = Path(path).parent, without_suffix(os.path.basename(os.path.normpath(path))), slide_name(path)
+    if (folder / f"{own}.geojson").is_file():
+        return folder / f"{own}.geojson"
+    if cleaned == own or not (folder / f"{cleaned}.geojson").is_file():
+        return None
+    others = (name for name in os.listdir(folder) if name != os.path.basename(os.path.normpath(path)))
+    return (
+        None
+        if any(without_suffix(name) == cleaned != name for name in others if not name.endswith(".geojson"))
+        else folder / f"{cleaned}.geojson"
+    )

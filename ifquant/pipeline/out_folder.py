@@ -40,16 +40,22 @@ def check_out(folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Ite
         found = inputs.get(_key(path)) if os.path.isdir(path) else None
         if found is not None:
             raise RequestError(f"{folder}: lies in the input {found}; choose another folder (-o)")
+    images = {
+        _key(place) for job in jobs for path in job.ref.paths if os.path.exists(path) for place in (path, Path(path).absolute().parent)
+    }
     within = {_key(parent): path for path in inputs.values() for parent in Path(os.path.realpath(path)).parents}
     for name in (*WRITTEN, CRASH):
         if os.path.lexists(folder / name):
             _refuse_input(folder / name, inputs)
-            if not (name == "run.json" and _is_damaged(folder)):
+            damaged = name == "run.json" and _is_damaged(folder)
+            if not damaged and not (ownership.marker(folder) and (folder / name).is_file() and not (folder / name).stat().st_size):
                 ownership.refuse_foreign(folder / name)
     for job in jobs:
         place = folder / job.name
         if os.path.lexists(place) and not place.is_dir():
             raise RequestError(f"{place}: a file where the results of slide {job.name!r} belong; choose another folder (-o)")
+        if place.is_dir() and _key(place) in images:
+            raise RequestError(f"{place}: the results of slide {job.name!r} would lie among its images; choose another folder (-o)")
         for name in (*outputs.SLIDE_FILES, REVIEWED, WORK):
             _refuse_input(place / name, inputs if name in outputs.SLIDE_FILES else {})
             _refuse_input(place / name, within)

@@ -177,6 +177,7 @@ def _apply(
             review=_facts(corrected, logs, reviewer),
         )
     target = folder / REVIEWED
+    storage.remove_parts(target)
     outputs.mark_unfinished(target)
     decisions_table = _decisions_table(corrected.outcomes, logs)
     table_files.write_csv(outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ifquant.files import ownership, storage
 from ifquant.reports import outputs
+from ifquant.slides.omezarr import CHUNK_MANIFEST
 
 WORK = ".unfinished"
 """Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
@@ -16,16 +17,21 @@ ASIDE = "earlier"
 REVIEWED = "reviewed"
 """Folder of the corrected results inside the slide's folder."""
 REVIEWED_FILES = (*outputs.SLIDE_FILES, "decisions.csv")
+_ALL_FILES = (*outputs.SLIDE_FILES, *(f"{REVIEWED}/{name}" for name in REVIEWED_FILES))
 
 
 def foreign_file(folder: Path) -> Path | None:
-    """Find a file that a run would replace and that is not of an earlier run; None where there is none."""
-    present = [name for name in outputs.SLIDE_FILES if os.path.lexists(folder / name)]
+    """Find a file that a run would replace and that is not of an earlier run; None where there is none. Empty files are nobody's."""
+    present = [name for name in outputs.SLIDE_FILES if os.path.lexists(folder / name) and not _is_empty(folder / name)]
     aside = folder / WORK / ASIDE
     if aside.is_dir():  # what was set aside is no longer here: what is here now is not ours, but where the move was cut short
+        twice = [name for name in _ALL_FILES if os.path.lexists(folder / name) and os.path.lexists(aside / name)]
+        if twice:
+            return folder / twice[0]
         record = storage.read_json(aside / "slide.json")
-        known = record.get("files", {}) if isinstance(record, dict) else {}
-        return next((folder / name for name in present if os.path.lexists(aside / name) or not _is_known(folder / name, known)), None)
+        if not isinstance(record, dict):
+            return None
+        return next((folder / name for name in present if not _is_known(folder / name, record.get("files"))), None)
     if not present or _ours(folder) or (folder / WORK).is_dir():
         return None
     return folder / present[0]
@@ -67,7 +73,7 @@ def restore(folder: Path) -> None:
     """Bring back what `set_aside` put away, slide.json last; what is there already stays as it is."""
     aside = folder / WORK / ASIDE
     with storage.writing(folder):
-        for name in reversed((*outputs.SLIDE_FILES, *(f"{REVIEWED}/{name}" for name in REVIEWED_FILES))):
+        for name in reversed(_ALL_FILES):
             if (aside / name).exists() and not (folder / name).exists():
                 storage.make_folder((folder / name).parent)
                 storage.rename(aside / name, folder / name)
@@ -80,7 +86,14 @@ def _ours(place: Path) -> bool:
     record = storage.read_json(place / "slide.json")
     if isinstance(record, dict) and record.get("format") == outputs.FORMAT:
         return True
-    return any(ownership.made_here(place / name) for name in ("cells.parquet", "pairs.parquet", "decisions.csv"))
+    manifest = storage.read_json(place / "labels.ome.zarr" / CHUNK_MANIFEST)
+    if isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("ifquant "):
+        return True
+    return any(ownership.made_here(place / name) for name in ("cells.parquet", "pairs.parquet", "cells.csv", "decisions.csv"))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _is_known(path: Path, known: object) -> bool:
@@ -89,6 +102,6 @@ def _is_known(path: Path, known: object) -> bool:
         return True
     told = known.get(path.name) if isinstance(known, dict) else None
     if not isinstance(told, dict) or path.stat().st_size != told.get("bytes"):
-        return path.name == "slide.json" and _ours(path.parent)
+        return ownership.made_here(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == told.get("sha256")

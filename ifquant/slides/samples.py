@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ifquant.base.names import alike_warnings, name_or_none
 from ifquant.errors import RequestError
-from ifquant.files.text_table import TableProblem, TextTable, is_remark, open_text_table
+from ifquant.files.text_table import TableProblem, TextTable, is_blank, is_remark, open_text_table
 from ifquant.recipes.pixel_size import implausible
 from ifquant.slides.slide_names import IMAGE_SUFFIXES, is_zarr_folder, loose_slide_key, natural_order, slide_key, slide_name, without_suffix
 
@@ -23,6 +23,7 @@ KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
 RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
 """Columns that slides.csv fills itself."""
 _ALIASES = {
+    "slide_name": "slide", "sample_name": "slide", "image_name": "slide",
     "sample": "slide", "image": "slide", "slide_id": "slide", "sample_id": "slide", "file": "path", "filename": "path",
     "patient_id": "patient", "subject": "patient", "condition": "group", "geojson": "regions", "pixel_size": "pixel_size_um",
 }  # fmt: skip
@@ -72,9 +73,11 @@ def read_samples(path: str | os.PathLike[str], *, folders: bool = True) -> list[
     table = _opened(sheet)
     problems: list[str] = []
     names = _header(list(table.header), table.header_line, problems)
+    if not {"slide", "path"} & set(names):
+        raise RequestError(f"{sheet}: {'; '.join(problems)}")
     samples = []
     for line, text in table.lines():
-        if not text.strip() or is_remark(text, table.separator):
+        if is_blank(text) or is_remark(text, table.separator):
             continue
         try:
             cells = [cell.strip("\u00a0") for cell in table.values(text, line)]
@@ -83,6 +86,8 @@ def read_samples(path: str | os.PathLike[str], *, folders: bool = True) -> list[
             continue
         if any(cells):
             values = dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
+            if any(value for name, value in zip(names, cells, strict=False) if not name):
+                problems.append(f"line {line}: a value stands in a column without a name; name it in the header")
             values.pop("", None)
             samples.append(_sample(values, line, sheet.parent, folders, problems))
     if not samples and not problems:
@@ -136,13 +141,13 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
     for name, value in values.items():
         if any(ord(character) < 32 for character in value):
             problems.append(f"line {line}: {name} {value!r} contains control characters; remove them")
-        elif value[:1] in "=+-@" and len(value) > 1 and not _is_number(value) and name not in ("path", "regions"):
+        elif value[:1] in "=@" and len(value) > 1 and name not in ("path", "regions"):
             problems.append(
                 f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}"
             )
     path = name_or_none(values.get("path")) or ""
     written = name_or_none(values.get("slide")) or ""
-    name = written or (slide_name(path) if path else "")
+    name = written or (slide_name(re.split(r"[/\\]", path.rstrip("/\\"))[-1]) if path else "")
     if name.lower().endswith(IMAGE_SUFFIXES):
         name = slide_name(name) if folders else name
     if not name:
@@ -225,14 +230,6 @@ def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
     return value
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
 def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -> None:
     """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or mix patients."""
     by_name: dict[str, Sample] = {}
@@ -250,7 +247,7 @@ def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -
             if other is not sample:
                 problems.append(f"line {sample.line}: {path} is the same image as on line {other.line}; an image counts once")
         if sample.patient and sample.group:
-            known = groups.setdefault(sample.patient.casefold(), sample)
+            known = groups.setdefault(sample.patient, sample)
             if known.group != sample.group:
                 problems.append(
                     f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r} here "
@@ -258,8 +255,13 @@ def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -
                 )
 
 
-def rows_of(samples: Sequence[Sample], slides: Iterable[str]) -> dict[str, Sample]:
+def rows_of(samples: Sequence[Sample], slides: Iterable[str], folders: Collection[str] = ()) -> dict[str, Sample]:
     """Find the row of each slide: by the name as written, else by what all spellings of it share (`slide_key`).
+
+    Parameters
+    ----------
+    folders
+        Slides that are folders of our results: they are called as `slide_name` cleans a name.
 
     Raises
     ------
@@ -285,6 +287,10 @@ def rows_of(samples: Sequence[Sample], slides: Iterable[str]) -> dict[str, Sampl
                 "names in the sheet as the slides have them."
             )
         found[named[0]] = rows[0]
+    for slide in folders:
+        cleaned = [sample for sample in left if slide_name(sample.written or sample.slide) == slide]
+        if slide not in found and len(cleaned) == 1 and all(cleaned[0] is not row for row in found.values()):
+            found[slide] = cleaned[0]
     return found
 
 

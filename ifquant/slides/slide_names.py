@@ -90,7 +90,7 @@ def slide_key(name: str) -> str:
 
 def loose_slide_key(name: str) -> str:
     """Return what slides' names share that people may have meant alike: `slide_key` less separators and leading zeros."""
-    return loose_key(slide_key(name).replace("_", ""))
+    return loose_key(slide_key(name).replace("_", " "))
 
 
 def without_suffix(name: str) -> str:

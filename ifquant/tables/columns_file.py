@@ -61,13 +61,14 @@ class ColumnsFile:
             raise SlideError(f"{self.path}: cannot be read as a table ({error}); export it again.") from error
 
     def _read_text(self, text: TextTable, columns: list[str], named: set[str]) -> pd.DataFrame:
-        blank = text.blank_lines()
+        blank, widest = text.checked()
         at = {self.names.index(name): name for name in columns}
         texts: Any = {place: str for place, name in at.items() if name in named}
         numbers: Any = {place: list(_NO_NUMBER) for place, name in at.items() if name not in named}
+        places = list(range(max(widest, 1 + max(at))))
         with text.opened() as file:
             table = pd.read_csv(
-                file, sep=text.separator, decimal=self.decimal, header=None, skiprows=text.header_line, names=list(range(len(self.names))),
+                file, sep=text.separator, decimal=self.decimal, header=None, skiprows=text.header_line, names=places,
                 usecols=list(at), dtype=texts,
                 na_values=numbers,
                 keep_default_na=False, index_col=False, low_memory=False, skipinitialspace=True, skip_blank_lines=False,

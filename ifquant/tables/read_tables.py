@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,7 +149,9 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
             as_number = pd.to_numeric(column, errors="coerce")
             bad = column[as_number.isna() & column.notna()]
             if len(bad):
-                hint = ' If the decimal sign is a comma, set decimal = ",".' if "," in str(bad.iloc[0]) else ""
+                hint = (
+                    ' If the decimal sign is a comma, set decimal = ",".' if re.fullmatch(r"[-+]?\d+,\d+(e.*)?", str(bad.iloc[0])) else ""
+                )
                 where = file.place(int(bad.index[0]))
                 raise RequestError(f"{where}: column {name!r} holds {str(bad.iloc[0])!r} where a number is expected.{hint}")
             column = as_number
@@ -205,7 +208,7 @@ def _refuse_unmet(met: set[str], mapping: TableMapping) -> None:
 
 
 def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) -> dict[str, CellTable]:
-    sheet = rows_of(samples, tables)
+    sheet = rows_of(samples, tables, [slide for slide, table in tables.items() if table.folder is not None])
     out = {}
     for slide, table in tables.items():
         row = sheet.get(slide)
