@@ -26,7 +26,7 @@ unit: $(VENV)/installed-dev
 # The napari plugin in real windows with OpenGL and both Qt bindings, on a screen of its own (Xvfb).
 plugin: $(VENV)/installed-plugin display
 	cd plugins/napari-ifquant && QT_API=pyside6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest
-	cd plugins/napari-ifquant && QT_API=pyqt6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest tests/test_command.py tests/test_windows.py tests/test_keys_in_windows.py -k "review or gates or keys"
+	cd plugins/napari-ifquant && QT_API=pyqt6 NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest tests/test_command.py tests/test_windows.py tests/test_keys_in_windows.py tests/test_guard_in_windows.py tests/test_end_of_review.py tests/test_log_model.py -k "review or gates or keys or guard"
 
 # Installs what windows need where that is allowed; elsewhere it says which packages are missing, and fails under CI=true.
 display: $(VENV)/bin/python

@@ -32,6 +32,8 @@ app = typer.Typer(
 Images = Annotated[list[str], typer.Argument(help="Slides, folders or globs", show_default=False)]
 PixelSize = Annotated[float | None, typer.Option("--pixel-size", help="Pixel size in um, for files that do not record it", min=0.001)]
 
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 where there is any warning; everything is written all the same")]
+
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False) -> None:
@@ -58,6 +60,8 @@ def init(
 
     with SlideRef((str(image),), pixel_size_um=pixel_size).open() as slide:
         typer.echo(recipe_template(slide.info.channels, source=Path(str(image)).name), nl=False)
+        for text in slide.info.warnings:
+            typer.echo(f"warning: {text}", err=True)
 
 
 @app.command()
@@ -101,6 +105,7 @@ def run(
     pixel_size: PixelSize = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute everything")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    strict: Strict = False,
 ) -> None:
     """Segment, measure, classify and report every slide; resumes where it stopped."""
     from ifquant.pipeline.cohort import run as run_cohort
@@ -116,7 +121,7 @@ def run(
     )
     for line in result.summary_lines():
         typer.echo(line, err=True)
-    raise typer.Exit(result.exit_code)
+    raise typer.Exit(result.exit_code or _strictly(strict, result.n_warnings))
 
 
 @app.command()
@@ -127,6 +132,7 @@ def analyze(
     samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet: slide, patient, group, ...")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")] = None,
     workers: Annotated[int, typer.Option("--workers", help="Local processes; changes no result")] = 1,
+    strict: Strict = False,
 ) -> None:
     """Ask the question of [priming] of a cohort: slides, patients, guards, report."""
     from ifquant.pipeline.analyze import analyze as analyze_cohort
@@ -136,6 +142,7 @@ def analyze(
     )
     for line in result.summary_lines():
         typer.echo(line, err=True)
+    raise typer.Exit(_strictly(strict, len(result.warnings)))
 
 
 @app.command()
@@ -154,7 +161,7 @@ def segment(
     """Segment nuclei (or cells) of one slide, without a recipe."""
     from ifquant.pipeline.segment_file import segment_file
 
-    count, note = segment_file(
+    count, notes = segment_file(
         image,
         out,
         channel=channel,
@@ -164,7 +171,9 @@ def segment(
         model=model,
         allow_download=allow_download,
     )
-    typer.echo(f"{count} {'cells' if cells else 'nuclei'} written to {out}{note}", err=True)
+    typer.echo(f"{count} {'cells' if cells else 'nuclei'} written to {out}", err=True)
+    for text in notes:
+        typer.echo(f"warning: {text}", err=True)
 
 
 @app.command()
@@ -228,6 +237,10 @@ def schema() -> None:
     from ifquant.recipes.recipe_io import recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=2))
+
+
+def _strictly(strict: bool, n_warnings: int) -> int:
+    return 3 if strict and n_warnings else 0
 
 
 def _window(text: str | None) -> Window | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,14 @@ def subject_of(results: Path, name: str = "a") -> Subject:
     return load_subject(results / name, run_recipe(results))
 
 
-def session_on(subject: Subject, reviewer: str = "anna", decisions: tuple[Decision, ...] = (), clock: Clock | None = None) -> ReviewSession:
-    return ReviewSession(subject, reviewer, decisions, save=lambda _: None, clock=clock or Clock())
+def session_on(
+    subject: Subject,
+    reviewer: str = "anna",
+    decisions: tuple[Decision, ...] = (),
+    clock: Clock | None = None,
+    save: Callable[[Decision], object] = lambda _: None,
+) -> ReviewSession:
+    return ReviewSession(subject, reviewer, decisions, save=save, clock=clock or Clock())  # type: ignore[arg-type]
 
 
 def copied(template: Path, folder: Path) -> Path:

@@ -34,6 +34,7 @@ from ifquant.review.agreement import EXCLUDED, OUTLINE, judgements
 from ifquant.review.corrected import Corrected, Measure, apply_review, measured_columns
 from ifquant.review.decisions import Decision
 from ifquant.review.log_lines import log_of
+from ifquant.review.outlines import polygon_of
 from ifquant.review.queue import QueueOptions, make_queue
 from ifquant.review.session import LEFT_OUT, ReviewSession
 from ifquant.review.subject import Subject
@@ -300,6 +301,39 @@ def test_a_session_refuses_what_cannot_be_and_saves_nothing(subject: Subject) ->
     with pytest.raises(OSError, match="disk full"):
         broken.exclude(far[0], "fold")
     assert broken.codes[0] != LEFT_OUT
+
+
+def test_what_fails_in_a_decision_fails_before_it_is_saved(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Decision] = []
+    session = ReviewSession(subject, "anna", save=saved.append, clock=Clock())
+    before = session.codes
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ifquant.review.session.classify_cells", broken)
+        with pytest.raises(ZeroDivisionError):
+            session.change_gate("PanCK", 1e6)
+    assert saved == []
+    assert session.decisions == ()
+    assert session.standing.gates == {}
+    assert session.codes is before
+
+
+def test_what_stands_where_a_cell_was(subject: Subject) -> None:
+    session = ReviewSession(subject, "anna", save=lambda _: None, clock=Clock())
+    first, second = touching(subject, "myeloid", "tumor")[0]
+    n = len(subject)
+    session.merge(first, second)
+    session.redraw(n + 1, polygon_of(session.standing.outlines.of(n + 1)[1]))
+    assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [n + 2] * 4
+    session.undo()
+    assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [n + 1] * 4
+    session.undo()
+    assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [first, second, first, first]
+    session.merge(first, second)  # anew, with an id of its own
+    assert [session.stands(i) for i in (first, second, n + 1, n + 2, n + 3)] == [n + 3] * 5
 
 
 def test_undo_takes_back_everything_step_by_step(subject: Subject, measure: Measure) -> None:

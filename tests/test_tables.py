@@ -150,7 +150,7 @@ def test_mcquant_pixels_become_um_with_pixel_centers_at_half(data_dir: Path) -> 
     (small,) = read(data_dir / "examples" / "mcquant_expected.csv", format="mcquant", compartment="cell", pixel_size_um=1.0).values()
     props = {p.label: p for p in measure.regionprops(mask)}
     for cell in small.cells.itertuples():
-        y, x = props[cell.cell_id].centroid
+        y, x = props[int(cell.cell_id)].centroid
         assert (cell.x_um, cell.y_um) == pytest.approx((x + 0.5, y + 0.5), abs=1e-9)
     assert {"CH1_cell_mean", "CH1_cell_sum", "CH1_cell_median"} <= set(small.cells)
 
@@ -167,9 +167,9 @@ def test_inform_pixels_agree_with_its_label_image(data_dir: Path) -> None:
     nuclei = next(m for m in maps if m.max() == len(table.cells))
     props = {p.label: p for p in measure.regionprops(nuclei)}
     away = [
-        np.hypot(c.x_um / 0.497 - 0.5 - props[c.cell_id].centroid[1], c.y_um / 0.497 - 0.5 - props[c.cell_id].centroid[0])
+        np.hypot(c.x_um / 0.497 - 0.5 - props[int(c.cell_id)].centroid[1], c.y_um / 0.497 - 0.5 - props[int(c.cell_id)].centroid[0])
         for c in table.cells.itertuples()
-        if c.cell_id in props
+        if int(c.cell_id) in props
     ]
     assert len(away) == len(table.cells)
     assert np.median(away) < 3  # inForm gives whole px, and of the cell, not of the nucleus
@@ -358,7 +358,7 @@ def test_damaged_and_empty_tables_are_refused(tmp_path: Path, name: str, content
 def test_mixed_slides_are_noticed_by_repeated_cell_ids(tmp_path: Path) -> None:
     path = written(tmp_path / "m.csv", "CellID,CK,X_centroid,Y_centroid,imag\n1,5,1,1,a\n2,5,9,9,a\n1,5,1,2,b\n")
     (table,) = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0).values()
-    assert "1 cell ids occur more than once" in table.warnings[0]
+    assert "1 cell id occurs more than once" in table.warnings[0]
     apart = read(path, format="mcquant", compartment="cell", pixel_size_um=1.0, slide="imag")
     assert [t.warnings for t in apart.values()] == [(), ()]
 

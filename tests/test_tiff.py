@@ -185,7 +185,7 @@ def test_unequal_and_implausible_pixels_are_refused_unless_stated(tmp_path: Path
     assert (problems, info.pixel_size_um, info.pixel_size_origin) == ([], 0.5, "option")
     assert "the file says" in " ".join(info.warnings)
     far = ome_tiff(tmp_path / "b.ome.tif", pixels((1, 16, 16)), um=500.0)
-    assert "wrong unit" in inspect(SlideRef((str(far),)))[1][0]
+    assert "is it in nm? Then it is 0.5 um" in inspect(SlideRef((str(far),)))[1][0]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from ifquant.cells import growth_kernel as kernel
 from ifquant.cells import stain_kernels
 from ifquant.errors import RequestError
 from ifquant.recipes import recipe
+from ifquant.recipes.pixel_size import check_pixel_size
 
 OTHER, TUMOR, MYELOID = range(3)
 """Codes of growth classes (positions in `table.GROWTH_CLASSES`) and of media (0 = unstained)."""
@@ -207,8 +208,7 @@ def _require_fitting(
         raise RequestError(
             f"{len(markers)} marker channels, {len(roles)} roles, {len(thresholds)} thresholds; give one of each per channel."
         )
-    if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise RequestError(f"pixel_size_um is {pixel_size_um}; it must be a positive number of um per pixel.")
+    check_pixel_size(pixel_size_um, "pixel_size_um")
 
 
 def _stain_ratio(

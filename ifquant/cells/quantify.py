@@ -13,6 +13,7 @@ from ifquant.cells import measure_kernels as kernels
 from ifquant.cells.measure import Wanted, measure_cells
 from ifquant.errors import RequestError
 from ifquant.recipes import recipe
+from ifquant.recipes.pixel_size import check_pixel_size
 
 
 def quantify(
@@ -55,7 +56,7 @@ def quantify(
     Raises
     ------
     RequestError
-        If shapes, lengths or names do not fit together.
+        If shapes, lengths or names do not fit together, or no microscope has such pixels.
     """
     image, nuclei, cells = np.asarray(image), np.asarray(nuclei), np.asarray(cells)
     for kind, labels in (("nuclei", nuclei), ("cells", cells)):
@@ -63,6 +64,7 @@ def quantify(
             raise RequestError(f"{kind} are {labels.dtype} {labels.shape}; expected (Y, X) integer labels from 0 (background) upwards.")
     if nuclei.shape != cells.shape:
         raise RequestError(f"nuclei have shape {nuclei.shape}, cells {cells.shape}; both must have the image's (Y, X).")
+    check_pixel_size(pixel_size_um, "pixel_size_um")
     names, wanted, nuclei, cells = _compact(nuclei, cells)
     columns = measure_cells(
         image,

@@ -59,6 +59,11 @@ class AppendFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was released."""
+        return self._file.closed
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from ifquant.files.csv_text import csv_text
 from ifquant.files.storage import PathLike, atomic_path, write_blocks
 
+SLIDE_KEYS = ("ifquant.slide", "ifquant.slides.slide")
+"""Keys under which Parquet files say of which slide they are: the one that is written, and one that was for a time."""
 _ROWS = 1 << 17
 """Rows of a row group: what is turned into Arrow at once."""
 
@@ -49,6 +51,12 @@ def write_parquet(
         rows = pq.read_metadata(part).num_rows
         if rows != len(table):
             raise OSError(f"{rows} of {len(table)} rows arrived")
+
+
+def slide_of(path: PathLike) -> str | None:
+    """Read of which slide a Parquet file says that it is; None where it does not say."""
+    metadata = pq.read_schema(path).metadata or {}
+    return next((metadata[key.encode()].decode() for key in SLIDE_KEYS if key.encode() in metadata), None)
 
 
 def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:

@@ -20,6 +20,7 @@ from ifquant.errors import RequestError
 from ifquant.nuclei.lattice import LatticeMaps
 from ifquant.nuclei.levels import ChannelLevels, levels_of, refuse_dark_on_bright
 from ifquant.nuclei.scale import estimate_nucleus_diameter_px
+from ifquant.recipes.pixel_size import check_pixel_size
 from ifquant.recipes.recipe import Segmentation
 
 Read: TypeAlias = Callable[[Window], NDArray[Any]]
@@ -208,8 +209,8 @@ def segment_nuclei(
         If nuclei are darker than the background.
     """
     pixels = checked_image(image)
-    if pixel_size_um is not None and not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise RequestError(f"found pixel_size_um = {pixel_size_um}; expected um per pixel above 0, or None to estimate it")
+    if pixel_size_um is not None:
+        check_pixel_size(pixel_size_um, "pixel_size_um (None: estimated)")
     chosen = (options or Segmentation()).model_copy(update={"method": method})
     segmenter_factory(method)  # unknown methods are refused before any work
     if pixels.size == 0 or pixels.min() == pixels.max():

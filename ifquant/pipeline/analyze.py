@@ -5,6 +5,7 @@ Slides are analyzed in any number of workers; each one's random numbers derive f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -18,10 +19,13 @@ from ifquant.classes.classify import gate_column
 from ifquant.classes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.errors import RequestError
 from ifquant.files import storage
+from ifquant.files.ownership import inside, same_place
 from ifquant.pipeline.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
 from ifquant.pipeline.asked import asking, question_in
 from ifquant.pipeline.cohort_members import members_of, plan_of
+from ifquant.pipeline.cohort_warnings import cohort_warnings, identity
 from ifquant.pipeline.execution import Execution, executor, run_tasks
+from ifquant.pipeline.progress import Reporter
 from ifquant.pipeline.specifications import Grid, specifications, wanted
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe
@@ -47,9 +51,17 @@ class AnalysisResult:
 
     out: Path
     cohort: CohortResult
+    warnings: tuple[str, ...] = ()
 
-    def summary_lines(self) -> list[str]:
-        """Say what was found, in a few lines."""
+    def summary_lines(self, most: int = 8) -> list[str]:
+        """Say what was found, in a few lines, and last the first `most` warnings."""
+        n = len(self.warnings)
+        if not n:
+            return self._found()
+        more = [f"  ... and {n - most} more in the report"] if n > most else []
+        return [*self._found(), f"{n} warning{'s' if n > 1 else ''}:", *(f"  {text}" for text in self.warnings[:most]), *more]
+
+    def _found(self) -> list[str]:
         found = self.cohort
         if all(slide.question.ligand == "" for slide in found.slides):
             return [f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"]
@@ -98,16 +110,25 @@ def analyze(
     if not places:
         raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
     chosen = _recipe(recipe, places[0], overrides)
-    sheet = read_samples(samples) if samples is not None else []
-    main, others = _tables(places, chosen, sheet)
-    folder = Path(out)
+    sheet = read_samples(samples, folders=False) if samples is not None else []
+    folder = Path(os.path.realpath(out)) if os.path.islink(out) else Path(out)
+    if same_place(folder, "."):
+        raise RequestError(f"{out}: the analysis replaces its folder as a whole, which cannot be the one you are in; choose another (-o).")
+    for given in (*places, *(path for path in (samples, recipe) if isinstance(path, (str, Path)))):
+        if inside(given, folder):
+            raise RequestError(f"{folder}: the analysis would replace this folder, which holds the input {given}; choose another one (-o).")
     refuse_foreign(folder)
+    main, others = _tables(places, chosen, sheet)
+    told = cohort_warnings(places, main, sheet, members_of(main, sheet, chosen))
     execution = execution or Execution()
+    for text in told:  # before a test is made of them
+        Reporter(quiet=False).say(f"warning: {text}")
     with executor(execution) as pool:
         analysis = analyzed(main, others, sheet, chosen, pool, in_flight=2 * execution.workers)
+    analysis = replace(analysis, warnings=(*told, *analysis.warnings))
     storage.make_folder(folder.parent)
     write_analysis(analysis, folder)
-    return AnalysisResult(folder, analysis.cohort)
+    return AnalysisResult(folder, analysis.cohort, analysis.warnings)
 
 
 def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:
@@ -148,6 +169,7 @@ def _tables(
         if not set(found) & set(main):
             main |= found
         elif set(found) <= set(main):
+            _refuse_others(place, found, main)
             name = place.name if place.name not in others else str(place)
             others[name] = found
         else:
@@ -156,6 +178,21 @@ def _tables(
                 "measured otherwise."
             )
     return main, others
+
+
+def _refuse_others(place: Path, found: Mapping[str, CellTable], main: Mapping[str, CellTable]) -> None:
+    """Refuse slides of the same names that are other images, or the same folder twice: neither is another segmentation."""
+    for slide, table in found.items():
+        first = main[slide]
+        if table.folder is None or first.folder is None:
+            continue
+        if same_place(table.folder, first.folder):
+            raise RequestError(f"{place}: given twice; another segmentation of the same slides lies in a folder of its own.")
+        if identity(table) != identity(first):
+            raise RequestError(
+                f"{place}: its slide {slide!r} is another image than {first.folder}. Slides of a cohort need names of their own: run one "
+                "of them under another name."
+            )
 
 
 def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> None:
@@ -285,6 +322,6 @@ def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
 
 
 def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:
-    """Say what the tables do not, once each."""
-    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in (*table.unknown.values(), *table.warnings))
+    """Say what the tables lack, once each."""
+    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in table.unknown.values())
     return tuple(f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said)

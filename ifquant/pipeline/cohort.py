@@ -7,41 +7,45 @@ their slide.json and left alone; when only gates, phenotypes or proximity change
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ifquant.base import provenance
+from ifquant.base import notes, provenance
+from ifquant.base.names import alike_warnings
+from ifquant.base.version import __version__
 from ifquant.errors import IfquantError, MissingDependency, RequestError, ResourceError
-from ifquant.files import storage
+from ifquant.files import ownership, storage
 from ifquant.files.run_lock import RunLock
 from ifquant.pipeline.execution import Execution, executor
 from ifquant.pipeline.finish import Cohort, finish_slide
 from ifquant.pipeline.job import SlideJob, find_jobs
 from ifquant.pipeline.models import fetch_models, models_used
+from ifquant.pipeline.out_folder import CRASH, WRITTEN, check_out, strays
 from ifquant.pipeline.plan import close_slide
 from ifquant.pipeline.prepare import Prepared, measured, prepare
 from ifquant.pipeline.progress import Reporter
-from ifquant.pipeline.reuse import WORK, finished, keep_for_resume
+from ifquant.pipeline.reuse import REVIEW_FILES, finished, keep_for_resume
+from ifquant.pipeline.slide_folder import REVIEWED, WORK, remove_reviewed, restore, set_aside
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_io import canonical, load_recipe
 from ifquant.recipes.recipe_resolve import resolved
 from ifquant.reports import outputs, report
 from ifquant.reports.summary import sample_columns
+from ifquant.slides.samples import sheet_warnings
+from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key, slide_name
 
 logger = logging.getLogger("ifquant")
-
-CRASH = "crash.txt"
-COHORT_FILES = ("run.json", "slides.csv", "report.html")
 
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """How one slide ended; `reused` says how much was taken from earlier results."""
+    """How one slide ended; `reused` says how much was taken from earlier results, `warnings` are gravest first."""
 
     name: str
     path: str
@@ -52,14 +56,21 @@ class SlideStatus:
     reused: Literal["nothing", "cells", "everything"] = "nothing"
     tile_cores: tuple[tuple[int, int, int, int], ...] = ()
     sample: Any = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: the folder of the results and one status per slide, in the order of the request."""
+    """How a run ended: the folder of the results, one status per slide in the order of the request, and warnings about the run itself."""
 
     out: Path
     slides: tuple[SlideStatus, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_warnings(self) -> int:
+        """Warnings about the run and all slides."""
+        return len(self.warnings) + sum(len(slide.warnings) for slide in self.slides)
 
     @property
     def exit_code(self) -> int:
@@ -69,10 +80,11 @@ class RunResult:
         return 3 if any(slide.status == "failed" for slide in self.slides) else 0
 
     def summary_lines(self) -> list[str]:
-        """Say what happened, one line per failed slide."""
+        """Say what happened: one line per failed slide, and last how many warnings there are, with the gravest of each slide."""
         failed = [slide for slide in self.slides if slide.status == "failed"]
         lines = [f"{len(self.slides) - len(failed)} of {len(self.slides)} slides done; see {self.out / 'report.html'}"]
-        return lines + [f"  failed: {slide.name}: {slide.error}" for slide in failed]
+        lines += [f"  failed: {slide.name}: {slide.error}" for slide in failed]
+        return lines + notes.summary({slide.name: slide.warnings for slide in self.slides}, self.warnings)
 
 
 def run(
@@ -125,6 +137,9 @@ def run(
     paths = [images] if isinstance(images, (str, Path)) else list(images)
     jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
     folder = Path(out)
+    files = [Path(given) for given in (samples, None if isinstance(recipe, Recipe) else recipe) if given is not None]
+    check_out(folder, jobs, chosen, files)
+    Cohort(chosen, [job.name for job in jobs])  # a control slide that is not there is a wrong request
     started = time.monotonic()
     reporter = Reporter(quiet=execution.quiet)
     fetch_models(chosen.segmentation, reporter.say)
@@ -132,9 +147,10 @@ def run(
     with RunLock(folder), executor(execution, inputs=_files(jobs), out=folder) as pool:
         storage.remove_parts(folder)
         storage.remove(folder / CRASH)
-        cohort = _Run(chosen, folder, execution, pool, reporter)
+        ownership.mark(folder, [job.name for job in jobs])
+        cohort = _Run(chosen, [job.name for job in jobs], folder, execution, pool, reporter)
         statuses = cohort.all_slides(jobs)
-        result = RunResult(folder, tuple(statuses))
+        result = RunResult(folder, tuple(statuses), tuple(_run_warnings(jobs, folder, cohort.images)))
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
         if chosen.priming is not None:  # not asked here: a cohort is tested once, when it is complete, not at every run
             cohort.reporter.say(f"The slides are measured. Ask the question of the whole cohort with: ifquant analyze {folder}")
@@ -148,17 +164,24 @@ def _files(jobs: Sequence[SlideJob]) -> list[str]:
 class _Run:
     """The slides of one run, one after the other; each one's tiles in parallel."""
 
-    def __init__(self, recipe: Recipe, folder: Path, execution: Execution, pool: Executor, reporter: Reporter) -> None:
+    def __init__(
+        self, recipe: Recipe, names: Sequence[str], folder: Path, execution: Execution, pool: Executor, reporter: Reporter
+    ) -> None:
         self.recipe, self.folder, self.execution, self.pool, self.reporter = recipe, folder, execution, pool, reporter
-        self.cohort = Cohort(recipe)
+        self.cohort = Cohort(recipe, names)
+        self.images: dict[str, str] = {}
+        """Slide > what identifies the pixels it was analyzed from."""
         self._begun = False
 
     def _begin(self) -> None:
         """Before the first change to a slide: take away the tables and the report of an earlier run, which no longer tell the truth."""
         if not self._begun:
             self._begun = True
-            for name in COHORT_FILES:
+            for name in WRITTEN:
                 storage.remove(self.folder / name)
+            for name in REVIEW_FILES:
+                if ownership.made_here(self.folder / name):
+                    storage.remove(self.folder / name)
 
     def all_slides(self, jobs: Sequence[SlideJob]) -> list[SlideStatus]:
         """Measure (and, where no gate needs the whole cohort, finish) every slide; then finish the rest."""
@@ -189,7 +212,7 @@ class _Run:
         except Exception as error:
             logger.exception("unexpected error on slide %s", job.name)
             text = f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it with the log)"
-            storage.write_text(self.folder / CRASH, traceback.format_exc())
+            storage.write_text(self.folder / CRASH, f"ifquant {__version__}, slide {job.name}\n{traceback.format_exc()}")
             status, prepared = SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample), None
         finally:
             close_slide()
@@ -197,15 +220,18 @@ class _Run:
             if status.status == "failed":
                 self.reporter.say(f"  failed: {status.error}")
                 self._begin()
-                outputs.mark_unfinished(self.folder / job.name)
+                if set_aside(self.folder / job.name):
+                    self.reporter.say(f"  its earlier results are set aside until it can be analyzed again ({job.name}/{WORK})")
             status = replace(status, seconds=time.monotonic() - started)
         return status, prepared
 
     def _first_pass(self, job: SlideJob) -> tuple[SlideStatus | None, Prepared | None]:
         storage.remove_parts(self.folder / job.name)
+        restore(self.folder / job.name)
         if self.execution.fresh:
             storage.remove(self.folder / job.name / WORK)
         prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
+        self.images[job.name] = f"{prepared.digests['input']} {prepared.plan.ref.crop}"
         if self.cohort.needs_all_slides:
             self.cohort.add(job.name, measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table)
             return None, prepared
@@ -217,18 +243,20 @@ class _Run:
         earlier = None if self.execution.fresh else finished(prepared.folder)
         if earlier is not None and earlier["digests"] == digests and outputs.whole(prepared.folder, self.recipe):
             storage.remove(prepared.folder / WORK)
-            outputs.refresh_sample(prepared.folder, job.sample, self.recipe)
-            return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample)
+            for folder in (prepared.folder, prepared.folder / REVIEWED):
+                outputs.refresh_sample(folder, job.sample, self.recipe)
+            told = outputs.warnings_of(earlier)
+            return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample, warnings=told)
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)
         self._begin()
         if prepared.earlier is not None:
             keep_for_resume(prepared.folder, prepared.earlier)
+        remove_reviewed(prepared.folder)
         outputs.write_slide(result, prepared.folder, threads=self.execution.workers)
         storage.remove(prepared.folder / WORK)
-        return SlideStatus(
-            job.name, job.path, "done", reused="cells" if prepared.reusable else "nothing", tile_cores=cores, sample=job.sample
-        )
+        reused: Literal["nothing", "cells"] = "cells" if prepared.reusable else "nothing"
+        return SlideStatus(job.name, job.path, "done", reused=reused, tile_cores=cores, sample=job.sample, warnings=tuple(result.warnings))
 
 
 def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], execution: Execution, seconds: float) -> None:
@@ -244,6 +272,7 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
             "overrides": list(overrides),
             "versions": provenance.versions(),
             "models": models_used(recipe.segmentation),
+            "warnings": list(result.warnings),
             "slides": [
                 {
                     "slide": s.name,
@@ -266,6 +295,19 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
             },
         },
     )
+
+
+def _run_warnings(jobs: Sequence[SlideJob], folder: Path, images: Mapping[str, str]) -> list[str]:
+    """Say what concerns several slides: names easily confused, one image under two names, folders of slides that are not of this run."""
+    said = alike_warnings("slide", [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs], slide_key, loose_slide_key)
+    numbered = [job for job in jobs if job.sample is None and job.name != slide_name(job.ref.paths[0])]
+    said += [f"{job.path} is called {job.name}: an image before it is called {slide_name(job.ref.paths[0])} already" for job in numbered]
+    said += sheet_warnings([job.sample for job in jobs if job.sample is not None])
+    said += identical_warnings(images)
+    if other := strays(folder, jobs):
+        listed = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")
+        said.append(f"{folder} also holds results of slides that are not of this run: {listed}; they are in no table of it")
+    return list(dict.fromkeys(said))
 
 
 def _row(status: SlideStatus) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ifquant.base.names import name_or_none
 from ifquant.errors import RequestError
 from ifquant.files import storage
 from ifquant.recipes.recipe import Recipe
 from ifquant.recipes.recipe_resolve import parsed_phenotypes
 from ifquant.recipes.rules import markers, nearest
-from ifquant.slides.samples import Sample
+from ifquant.slides.samples import Sample, rows_of
 from ifquant.statistics.cohort_parts import Member, Plan
 from ifquant.statistics.groups import why_not_comparable
 from ifquant.statistics.slide_measures import positive_share
@@ -32,14 +33,15 @@ def members_of(tables: Mapping[str, CellTable], samples: Sequence[Sample], recip
     RequestError
         If a column that [cohort] names is nowhere, or a sheet names slides and none of them is here.
     """
-    sheet = {sample.slide: sample for sample in samples}
-    if sheet and not set(sheet) & set(tables):
+    sheet = rows_of(samples, tables, [slide for slide, table in tables.items() if table.folder is not None])
+    if samples and not sheet:
+        has = _few([sample.written or sample.slide for sample in samples])
         raise RequestError(
-            f"the sample sheet names none of the slides: it has {_few(list(sheet))}, the tables {_few(list(tables))}; names must be equal."
+            f"the sample sheet names none of the slides: it has {has}, the tables {_few(list(tables))}; names must be equal."
         )
     columns = {slide: _columns(table, sheet.get(slide)) for slide, table in tables.items()}
     options = recipe.cohort
-    known = sorted({name for own in columns.values() for name in own})
+    known = sorted({name for own in columns.values() for name in own} | {name for row in sheet.values() for name in row.columns})
     for what, name in (("group", options.group), ("visit", options.visit)):
         if name is not None and name not in known and not (what == "group" and name == "group"):
             near = nearest(name, known)
@@ -60,7 +62,8 @@ def _columns(table: CellTable, row: Sample | None) -> dict[str, str]:
     said |= {"patient": table.patient or said.get("patient"), "group": table.group or said.get("group")}
     if row is not None:
         said |= {"patient": row.patient or said["patient"], "group": row.group or said["group"], **dict(row.columns)}
-    return {name: str(value) for name, value in said.items() if value not in (None, "")}
+    known = {name: name_or_none(None if value is None else str(value)) for name, value in said.items()}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def plan_of(members: Mapping[str, Member], tables: Mapping[str, CellTable], recipe: Recipe) -> Plan:

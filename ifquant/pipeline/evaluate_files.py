@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
 from ifquant.files import storage
+from ifquant.files.ownership import refuse_foreign, refuse_inputs, same_place
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.nuclei.evaluation_picture import draw
 from ifquant.pipeline.labels_file import read_label_image
@@ -21,8 +22,13 @@ def evaluate_files(predicted: Path, truth: Path, *, out: Path | None = None, pic
     Raises
     ------
     RequestError
-        If the images differ in size.
+        If the images differ in size, or a file to be written is an input or was not made by ifquant.
     """
+    for target in filter(None, (out, picture)):
+        refuse_inputs(target, [predicted, truth])
+        refuse_foreign(target)
+    if out is not None and picture is not None and same_place(out, picture):
+        raise RequestError(f"{out}: named for the table and for the picture; give two names")
     found, true = _labels(predicted), _labels(truth)
     if found.shape != true.shape:
         raise RequestError(f"{predicted} has {found.shape} px (Y, X), {truth} has {true.shape}; compare label images of one size.")

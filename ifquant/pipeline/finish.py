@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ifquant.base import table
 from ifquant.base.flags import encode_flags
+from ifquant.base.notes import grave, gravest_first
 from ifquant.base.provenance import digest
 from ifquant.base.runs import CellRuns
 from ifquant.classes.classify import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
@@ -26,6 +27,7 @@ from ifquant.pipeline.prepare import Prepared
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports.result import SlideResult
 from ifquant.slides.regions import Regions
+from ifquant.slides.slide_names import slide_key
 from ifquant.spatial import proximity
 from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells, tumor_region_of_mask
 
@@ -38,10 +40,23 @@ MANY_SATURATED = 0.01
 class Cohort:
     """What slides must know of each other: gates shared by all, and the cells of control slides."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, names: Sequence[str]) -> None:
+        """Prepare for the slides of these names.
+
+        Raises
+        ------
+        RequestError
+            If a control slide is not one of them.
+        """
         self._recipe = recipe
         gates = {marker: recipe.gate(marker) for marker in table.gated_markers(recipe)}
         self._control = {marker: gate.control_slide for marker, gate in gates.items() if gate.method == "control" and gate.control_slide}
+        for marker, control in self._control.items():
+            fitting = [name for name in names if name == control] or [name for name in names if slide_key(name) == slide_key(control)]
+            if len(fitting) != 1:
+                known = ", ".join(names)
+                raise RequestError(f"gates.markers.{marker}: the control slide {control!r} is not among the slides of this run ({known}).")
+            self._control[marker] = fitting[0]
         self._columns = {marker: gate_column(recipe, marker) for marker in {*shared_markers(recipe), *self._control}}
         self._slides: dict[str, dict[str, NDArray[Any]]] = {}
         self._shared: dict[str, FittedGate] = {}
@@ -56,17 +71,9 @@ class Cohort:
         self._slides[name] = {column: np.asarray(cells.get(column, np.zeros(0))) for column in self._columns.values()}
 
     def close(self) -> None:
-        """Fit the shared gates; all slides have been added.
-
-        Raises
-        ------
-        RequestError
-            If a control slide is not among the slides that could be measured.
-        """
-        for marker, slide in self._control.items():
-            if slide not in self._slides:
-                known = ", ".join(self._slides) or "none"
-                raise RequestError(f"gates.markers.{marker}: the control slide {slide!r} is not among the measured slides ({known}).")
+        """Fit the shared gates; all slides have been added."""
+        if any(slide not in self._slides for slide in self._control.values()):
+            return  # the control slide failed: no slide gets gates, and each says why
         if shared_markers(self._recipe) and self._slides:
             self._shared = fit_shared_gates(self._slides, self._recipe, controls=self._controls(None, None))
 
@@ -76,7 +83,16 @@ class Cohort:
         return digest({"shared": {m: asdict(g) for m, g in self._shared.items()}, "controls": controls})
 
     def gates(self, cells: Columns, regions: Regions | None) -> dict[str, FittedGate]:
-        """Fit the gates of one slide."""
+        """Fit the gates of one slide.
+
+        Raises
+        ------
+        SlideError
+            If the control slide of a gate could not be measured.
+        """
+        for marker, slide in self._control.items():
+            if slide not in self._slides:
+                raise SlideError(f"the gate of {marker} needs the control slide {slide!r}, which failed; mend that first, then run again.")
         return fit_gates(cells, self._recipe, controls=self._controls(cells, regions), shared=self._shared)
 
     def _controls(self, cells: Columns | None, regions: Regions | None) -> dict[str, NDArray[Any]]:
@@ -202,19 +218,19 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
 
 
 def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
-    """Sentences for people, in a fixed order."""
+    """Sentences for people, the gravest first."""
     said = [*prepared.info.warnings, *measured.warnings]
     said += list(prepared.regions.notes) if prepared.regions is not None else []
     if n_cells == 0:
-        said.append("No cells were found; see the thresholds of the nucleus channel and the tissue mask.")
+        said.append(grave("No cells were found; see the thresholds of the nucleus channel and the tissue mask."))
     for channel in measured.calibration.channels:
         if channel.saturated_fraction > MANY_SATURATED:
             said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
         if channel.nonfinite_fraction > 0:
-            said.append(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out.")
+            said.append(grave(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out."))
         if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
-            said.append(f"{channel.name} shows no stain above its background ({channel.threshold_origin}).")
+            said.append(grave(f"{channel.name} shows no stain above its background ({channel.threshold_origin})."))
     for gate in gates.values():
         if gate.warning:
-            said.append(gate.warning if gate.value is None else f"{gate.marker}: {gate.warning}")
-    return said
+            said.append(grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}")
+    return gravest_first(said)

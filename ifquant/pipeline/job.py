@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from ifquant.errors import RequestError
 from ifquant.slides.samples import Sample, read_samples
 from ifquant.slides.slide import SlideRef, find_slides, slide_name, unique_names
+from ifquant.slides.slide_names import slide_key, without_suffix
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,45 @@ def find_jobs(
             for name, path in zip(names, found, strict=True)
         ]
     rows = read_samples(samples)
-    by_name = {slide_name(path): path for path in found}
-    missing = [row.slide for row in rows if not row.paths and row.slide not in by_name]
-    known = {str(Path(path).resolve()) for row in rows for path in row.paths} | {row.slide for row in rows}
-    stray = [path for path in found if str(Path(path).resolve()) not in known and slide_name(path) not in known]
-    if missing:
+    own = {os.path.realpath(path) for row in rows for path in row.paths}
+    left = [path for path in found if os.path.realpath(path) not in own]
+    at = _places(rows, left)
+    if missing := [row.slide for row in rows if not row.paths and row.slide not in at]:
         raise RequestError(
             f"{samples}: no image found for {', '.join(map(repr, missing))}; give a path column, or the folder of the slides."
         )
-    if stray:
+    if stray := [path for path in left if path not in at.values()]:
         raise RequestError(f"{samples} has no row for {', '.join(stray)}; add rows, or leave these images out.")
     jobs = []
     for row in rows:
-        paths = row.paths or (by_name[row.slide],)
+        paths = row.paths or (at[row.slide],)
         size = row.pixel_size_um if row.pixel_size_um is not None else pixel_size_um
         regions = Path(row.regions) if row.regions else _beside(paths[0])
         jobs.append(SlideJob(row.slide, ", ".join(paths), _ref(tuple(paths), row, size, z, allow_lossy), row, regions))
     return jobs
+
+
+def _places(rows: Sequence[Sample], images: Sequence[str]) -> dict[str, str]:
+    """Find the image of each row that gives no path, by name.
+
+    Raises
+    ------
+    RequestError
+        If two images fit one row.
+    """
+    at: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    for path in images:
+        for key in {slide_key(path), slide_key(slide_name(path))}:
+            named.setdefault(key, []).append(path)
+    for row in rows:
+        fitting = [] if row.paths else named.get(slide_key(row.written or row.slide), [])
+        exact = [path for path in fitting if os.path.basename(path) == row.written] or fitting
+        if len(exact) > 1:
+            raise RequestError(f"slide {row.slide!r} of the sample sheet (line {row.line}) fits {', '.join(exact)}; give its path.")
+        if exact:
+            at[row.slide] = exact[0]
+    return at
 
 
 def _ref(
@@ -87,5 +111,15 @@ def _ref(
 
 
 def _beside(path: str) -> Path | None:
-    beside = Path(path).parent / f"{slide_name(path)}.geojson"
-    return beside if beside.is_file() else None
+    """Find the regions of an image: a GeoJSON file of its own name, else of its cleaned name unless that is another image's own."""
+    folder, own, cleaned = Path(path).parent, without_suffix(os.path.basename(os.path.normpath(path))), slide_name(path)
+    if (folder / f"{own}.geojson").is_file():
+        return folder / f"{own}.geojson"
+    if cleaned == own or not (folder / f"{cleaned}.geojson").is_file():
+        return None
+    others = (name for name in os.listdir(folder) if name != os.path.basename(os.path.normpath(path)))
+    return (
+        None
+        if any(without_suffix(name) == cleaned != name for name in others if not name.endswith(".geojson"))
+        else folder / f"{cleaned}.geojson"
+    )

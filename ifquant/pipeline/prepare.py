@@ -20,7 +20,8 @@ from ifquant.pipeline.job import SlideJob
 from ifquant.pipeline.masks import mask_files
 from ifquant.pipeline.models import models_used
 from ifquant.pipeline.pipeline import Advance, Measured, Uncalibrated, measure_slide
-from ifquant.pipeline.reuse import WORK, cells_of, finished, interrupted
+from ifquant.pipeline.reuse import cells_of, finished, interrupted
+from ifquant.pipeline.slide_folder import WORK
 from ifquant.recipes.recipe import Recipe
 from ifquant.slides import regions, slide
 from ifquant.slides.panel import Panel, find_panel

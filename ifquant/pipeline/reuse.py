@@ -19,12 +19,13 @@ from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
 from ifquant.files import storage
 from ifquant.pipeline.assembled import KINDS, Assembled
+from ifquant.pipeline.slide_folder import WORK
 from ifquant.slides.omezarr import open_labels
 
 BAND_PX = 1024
-WORK = ".unfinished"
-"""Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
 KEPT = "earlier.json"
+REVIEW_FILES = ("slides_reviewed.csv", "review.csv", "review.html")
+"""What applied reviews leave beside the slides' folders; it speaks of the results that were reviewed."""
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

@@ -15,13 +15,16 @@ from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
 from ifquant.errors import IfquantError, RequestError, ResourceError, SlideError
 from ifquant.files import storage, table_files
+from ifquant.files.ownership import refuse_foreign
 from ifquant.files.packing import unpacked
 from ifquant.files.run_lock import RunLock
 from ifquant.pipeline.execution import one_thread
+from ifquant.pipeline.reuse import REVIEW_FILES
 from ifquant.pipeline.review_effect import REASON, priming_answer
 from ifquant.pipeline.review_log import log_path, read_logs
 from ifquant.pipeline.review_measure import corrected_pairs, measurer
 from ifquant.pipeline.review_subject import finished_slides, load_subject, run_recipe
+from ifquant.pipeline.slide_folder import REVIEWED, foreign_reviewed_file, remove_reviewed
 from ifquant.recipes.recipe import Recipe
 from ifquant.reports import outputs, review_report
 from ifquant.reports.result import SlideResult
@@ -36,20 +39,21 @@ from ifquant.slides.panel import find_panel
 from ifquant.slides.samples import Sample
 from ifquant.slides.slide import SlideRef, fingerprint
 
-REVIEWED = "reviewed"
-"""Folder of the corrected results inside the slide's folder."""
-
 Effect = Callable[[Path, Recipe], Mapping[str, Any]]
 """Further answers about a slide from its folder (original or reviewed; both hold cells.parquet, labels.ome.zarr and slide.json)."""
 
 
 @dataclass(frozen=True)
 class ReviewResult:
-    """How applying ended: slides with logs that are done, those that failed (name > reason), and where the report is."""
+    """How applying ended: slides with logs that are done, those that failed (name > reason), and where the report is.
+
+    `left_out` are slides with logs that failed in the latest run, or are not of it.
+    """
 
     report: Path
     slides: tuple[ReviewedSlide, ...]
     failed: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -68,6 +72,8 @@ class ReviewResult:
                 lines += [f"  before review: {slide.before[REASON]}", f"  after review: {slide.after[REASON]}"]
         for name, reason in self.failed.items():
             lines.append(f"  failed: {name}: {reason}" if names is None else f"  failed: {names[name]}")
+        if self.left_out and names is None:
+            lines.append(f"not of the latest run, so that their logs were not applied: {', '.join(self.left_out)}")
         return [*lines, f"see {self.report}"]
 
 
@@ -105,6 +111,11 @@ def apply_reviews(
     folders = {folder.name: folder for folder in finished_slides(out)}
     if unknown := [name for name in slides if name not in folders]:
         raise RequestError(f"{out}: no finished slide {unknown[0]!r}; there are {', '.join(folders)}")
+    for name in REVIEW_FILES:
+        refuse_foreign(out / name)
+    for name in slides or folders:
+        if (strange := foreign_reviewed_file(folders[name])) is not None and read_logs(folders[name]):
+            raise RequestError(f"{strange}: exists and was not made by ifquant; it is left as it is. Move it away")
     recipe = run_recipe(out)
     done: list[ReviewedSlide] = []
     failed: dict[str, str] = {}
@@ -121,13 +132,14 @@ def apply_reviews(
                 raise
             except IfquantError as error:
                 failed[name] = str(error)
-                outputs.mark_unfinished(folders[name] / REVIEWED)
+                remove_reviewed(folders[name])
         if not done and not failed:
             raise RequestError(f"{out}: no slide has a review log; review some with: ifquant review {out}")
-        _write_cohort(out, recipe, folders, {slide.name for slide in done})
+        _write_cohort(out, recipe, folders, failed)
         table_files.write_csv(review_report.numbers(recipe, done), out / "review.csv")
         report = review_report.write_review_report(out, recipe, done, failed, reviewer)
-    return ReviewResult(report, tuple(done), failed)
+    logged = {path.parent.parent.name for path in out.glob("*/review/*.jsonl")}
+    return ReviewResult(report, tuple(done), failed, tuple(sorted(logged - set(folders))))
 
 
 def _apply(
@@ -165,6 +177,7 @@ def _apply(
             review=_facts(corrected, logs, reviewer),
         )
     target = folder / REVIEWED
+    storage.remove_parts(target)
     outputs.mark_unfinished(target)
     decisions_table = _decisions_table(corrected.outcomes, logs)
     table_files.write_csv(outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv")
@@ -265,14 +278,19 @@ def _text(value: str | float | tuple[Any, ...] | None) -> str:
     return "drawn" if isinstance(value, tuple) else value if isinstance(value, str) else f"{value:g}"
 
 
-def _write_cohort(out: Path, recipe: Recipe, folders: Mapping[str, Path], reviewed: set[str]) -> None:
-    """Write slides_reviewed.csv: the rows of slides.csv, corrected where a review was applied."""
+def _write_cohort(out: Path, recipe: Recipe, folders: Mapping[str, Path], failed: Mapping[str, str]) -> None:
+    """Write slides_reviewed.csv: the rows of slides.csv, corrected where a review is applied, failed where it could not be."""
     rows = []
     for name, folder in folders.items():
         record = storage.read_json(folder / "slide.json")
-        inside = REVIEWED if name in reviewed else None
-        path = record["summary"]["path"]
-        rows.append({"slide": name, "path": path, "status": "done", "error": None, "sample": _sample(record), "folder": inside})
+        inside = REVIEWED if isinstance(storage.read_json(folder / REVIEWED / "slide.json"), dict) else None
+        error = failed.get(name) if read_logs(folder) else None
+        rows.append(
+            {
+                "slide": name, "path": record["summary"]["path"], "status": "done" if error is None else "failed", "error": error,
+                "sample": _sample(record), "folder": inside,
+            }
+        )  # fmt: skip
     outputs.write_slides_csv(out, rows, recipe, "slides_reviewed.csv")
 
 

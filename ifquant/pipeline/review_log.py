@@ -51,6 +51,8 @@ class ReviewLog:
         try:
             self.content = read_lines(self._file.read())
             """What the log held when it was opened."""
+            if not self.content.decisions and any("torn" not in problem.reason for problem in self.content.problems):
+                raise RequestError(f"{self._file.path}: no decision in it is one of ifquant's; move the file, or choose another name")
             if strange := {d.reviewer for d in self.content.decisions} - {reviewer}:
                 raise RequestError(
                     f"{self._file.path}: holds decisions of {', '.join(sorted(strange))}, not of {reviewer!r}; choose another name"
@@ -59,6 +61,11 @@ class ReviewLog:
             self._file.close()
             raise
         self._last, self._next = self.content.last_check, self.content.next_number
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be added: it was closed, or an addition failed."""
+        return self._file.closed
 
     def append(self, decision: Decision) -> None:
         """Add a decision; when this returns, the device has it.

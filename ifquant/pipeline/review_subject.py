@@ -24,6 +24,7 @@ from ifquant.review.subject import Subject
 from ifquant.slides import regions
 from ifquant.slides.slide_names import natural_order
 from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_mask
+from ifquant.tables.finished import finished_slides as slides_of_run
 
 
 def finished_slides(results: Path) -> list[Path]:
@@ -34,10 +35,7 @@ def finished_slides(results: Path) -> list[Path]:
     RequestError
         If there is none.
     """
-    found = [folder for folder in results.iterdir() if (folder / "slide.json").is_file()] if results.is_dir() else []
-    if not found:
-        raise RequestError(f"{results}: no finished slide in it; give the folder that ifquant run wrote (-o).")
-    return sorted(found, key=lambda folder: natural_order(folder.name))
+    return [results / slide for slide in sorted(slides_of_run(results).samples, key=natural_order)]
 
 
 def run_recipe(results: Path) -> Recipe:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ifquant.base.notes import gravest_first
 from ifquant.base.tiles import Window
 from ifquant.cells.cells import segment_cells
 from ifquant.errors import RequestError
+from ifquant.files.ownership import refuse_foreign, refuse_inputs
 from ifquant.nuclei.segment import ScaleEstimated, segment_nuclei
 from ifquant.pipeline.models import fetch_models
 from ifquant.pipeline.progress import Reporter
@@ -29,7 +31,7 @@ def segment_file(
     pixel_size_um: float | None = None,
     model: str | None = None,
     allow_download: bool = False,
-) -> tuple[int, str]:
+) -> tuple[int, tuple[str, ...]]:
     """Segment one slide and write its labels as OME-TIFF (uint32).
 
     Parameters
@@ -43,16 +45,19 @@ def segment_file(
 
     Returns
     -------
-    Number of objects, and a remark for the user (estimated scale), empty if there is none.
+    Number of objects, and what the user must know (estimated scale, warnings about the file).
 
     Raises
     ------
     RequestError
-        If the channel is not in the file, or cells are asked for without a pixel size.
+        If the channel is not in the file, cells are asked for without a pixel size, or `out` is an input or a file that ifquant did
+        not make.
     """
     options = recipe.Segmentation(method=method or recipe.Segmentation().method, model=model, allow_download=allow_download)
     if model is not None and options.method != "cellpose":
         raise RequestError(f"--model is only read with --method cellpose, found method {options.method!r}; change one of them")
+    refuse_inputs(out, [image, *([model] if model is not None else [])])
+    refuse_foreign(out, labels=True)
     fetch_models(options, Reporter(quiet=False).say)
     with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
         info = slide.info
@@ -61,13 +66,12 @@ def segment_file(
             raise RequestError(f"{image}: {'; '.join(blocking)}")
         nucleus = _channel(slide, channel)
         whole = Window(0, 0, *info.shape[1:])
-        note = ""
+        notes = gravest_first(info.warnings)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ScaleEstimated)
             image_pixels = slide.read([nucleus], whole)[0]
             labels = segment_nuclei(image_pixels, pixel_size_um=info.pixel_size_um, method=options.method, options=options)
-        for warning in caught:
-            note += f" ({warning.message})" if issubclass(warning.category, ScaleEstimated) else ""
+        notes += [str(warning.message) for warning in caught if issubclass(warning.category, ScaleEstimated)]
         if cells:
             if info.pixel_size_um is None:
                 raise RequestError(f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size.")
@@ -75,7 +79,7 @@ def segment_file(
             labels = segment_cells(labels, slide.read(others, whole), pixel_size_um=info.pixel_size_um)
     kind = "cells" if cells else "nuclei"
     tiff_writer.write_image(out, labels.astype(np.uint32), pixel_size_um=info.pixel_size_um, names=[kind], labels=True)
-    return int(labels.max(initial=0)), note
+    return int(labels.max(initial=0)), tuple(notes)
 
 
 def _channel(slide: Slide, wanted: str | None) -> int:
@@ -88,6 +92,6 @@ def _channel(slide: Slide, wanted: str | None) -> int:
     lookup = {name.casefold(): i for i, name in enumerate(names)}
     if wanted.casefold() in lookup:
         return lookup[wanted.casefold()]
-    if wanted.isdigit() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
     raise RequestError(f"--channel {wanted!r} is not one of {', '.join(map(repr, names))}, nor an index below {len(names)}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ifquant.recipes.pixel_size import PIXEL_SIZE_UM
 from ifquant.recipes.section import Compartment, Name, Section
 
 TableFormat = Literal["ifquant", "qupath", "mcquant", "inform", "halo", "columns"]
@@ -17,16 +18,22 @@ class TableMapping(Section):
 
     format: TableFormat = Field(description="ifquant | qupath | mcquant | inform | halo | columns (any table; name its columns below)")
     unit: Literal["um", "px"] | None = Field(None, description="Unit of the positions; asked for where the format does not say it")
-    pixel_size_um: float | None = Field(None, gt=0, le=100, description="um per px; needed when positions or areas are in px")
+    pixel_size_um: float | None = Field(
+        None, ge=PIXEL_SIZE_UM[0], le=PIXEL_SIZE_UM[1], description="um per px; needed when positions or areas are in px"
+    )
     x: _Text | None = Field(None, description="Column of the centroid's x; default: as the format calls it")
     y: _Text | None = Field(None, description="Column of the centroid's y (downwards)")
     pixel_center: float | None = Field(
         None, ge=0, le=1, description="Coordinate of the first pixel's center in the table (unit px): 0, 0.5 or 1; default: the format's"
     )
-    slide: _Text | None = Field(None, description="Column that tells slides (or cores, fields) apart; default: the format's, else the file")
+    slide: _Text | tuple[_Text, ...] | None = Field(
+        None,
+        description="Column that tells slides (or cores, fields) apart, or several together, e.g. image and core; default: the format's, "
+        "else the file",
+    )
     patient: _Text | None = Field(None, description="Column with the patient of each cell's slide")
     group: _Text | None = Field(None, description="Column with the group of each cell's slide")
-    cell_id: _Text | None = Field(None, description="Column with the cell's number; default: the format's, else 1..n")
+    cell_id: _Text | None = Field(None, description="Column with the cell's id, kept as the text it is; default: the format's, else 1..n")
     area: _Text | None = Field(None, description="Column of the cell area (format = columns)")
     area_unit: Literal["um2", "px2"] | None = Field(None, description="Unit of that column")
     phenotype: _Text | None = Field(None, description="Column with the phenotype; default: the format's")
@@ -41,7 +48,11 @@ class TableMapping(Section):
     )
     positive: dict[Name, str] = Field({}, description="Our marker = its column of positivity (0/1, true/false)")
     gates: dict[Name, float] = Field({}, description="Our marker = gate on its mean intensity, for tables without positivity")
-    extra: dict[str, str] = Field({}, description="Further columns to carry along unchanged: new name = its column")
+    extra: dict[str, str] = Field(
+        {},
+        description="Further columns to carry along: new name = its column; text as written, numbers where the new name ends in a unit or "
+        "statistic (_um, _mean)",
+    )
     separator: Literal[",", ";", "\t"] | None = Field(None, description="Separator of a text table; default: the header's commonest")
     decimal: Literal[".", ","] = Field(".", description="Decimal sign of a text table")
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ifquant.base import provenance
 from ifquant.errors import RequestError
 from ifquant.files import storage, table_files
+from ifquant.files.ownership import is_system_file
 from ifquant.reports import analysis_text as text
 from ifquant.reports.analysis import Analysis
 from ifquant.reports.analysis_counts import cells_of_tests, compared_cells, location_cells, opinion_counts
@@ -50,11 +51,12 @@ def write_analysis(analysis: Analysis, out: Path) -> None:
         for name, table in tables(analysis).items():
             table_files.write_csv(safe_for_spreadsheets(table), folder / name)
         storage.write_text(folder / "report.html", page(analysis, {name: uri(made["svg"]) for name, made in figures.items()}))
-        storage.write_json(folder / RECORD, record(analysis))
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        storage.write_json(folder / RECORD, {**record(analysis), "files": files})
 
 
 def refuse_foreign(out: Path) -> None:
-    """Refuse to replace a folder that is not an earlier analysis.
+    """Refuse to replace a folder that is not an earlier analysis, or holds a file that the analysis did not write.
 
     Raises
     ------
@@ -64,9 +66,30 @@ def refuse_foreign(out: Path) -> None:
     if not out.exists():
         return
     found = storage.read_json(out / RECORD) if out.is_dir() else None
-    empty = out.is_dir() and not any(out.iterdir())
-    if not empty and not (isinstance(found, dict) and found.get("format") == FORMAT):
+    every = out.rglob("*") if out.is_dir() else ()
+    files = [path for path in every if (path.is_symlink() or not path.is_dir()) and not is_system_file(path.name)]
+    present = {path.relative_to(out).as_posix() for path in files}
+    if not out.is_dir() or (present and not (isinstance(found, dict) and found.get("format") == FORMAT)):
         raise RequestError(f"{out}: holds something else than an earlier analysis, which would be replaced; choose another folder (-o).")
+    own = found.get("files") if isinstance(found, dict) else None
+    written = set(own) if isinstance(own, list) else {name for name in present if _looks_written(name)}
+    if strange := sorted(present - written - {RECORD}):
+        raise RequestError(
+            f"{out / strange[0]}: not written by the analysis there, which would be replaced; move it, or choose another folder."
+        )
+
+
+TABLE_NAMES = (
+    "effects", "patients", "slide_guards", "guards", "tests", "comparisons", "opinions", "dose_response", "null", "measures", "naive",
+    "flow", "proximity", "proximity_curves", "gates", "multiverse",
+)  # fmt: skip
+_FIGURES = ("forest", "dose_response", "null", "guards", "multiverse")
+_TABLES = tuple(f"{name}.csv" for name in TABLE_NAMES)
+
+
+def _looks_written(name: str) -> bool:
+    """Whether an analysis that kept no list of its files may have written this one."""
+    return name in ("report.html", *_TABLES, *(f"figures/{figure}.{kind}" for figure in _FIGURES for kind in ("svg", "pdf")))
 
 
 def drawn(analysis: Analysis) -> dict[str, Figure]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ifquant.base import provenance
 from ifquant.base.flags import count_flags, flags_as_json
+from ifquant.base.notes import GRAVE, PLAIN, grave
 from ifquant.base.pairs_table import PAIR_COLUMNS
 from ifquant.base.runs import CellRuns, paint
 from ifquant.base.slide_table import sample_names, slide_columns
@@ -37,6 +38,8 @@ from ifquant.slides.samples import Sample
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 FORMAT = "ifquant slide 1"
+SLIDE_FILES = ("slide.json", "cells.parquet", "cells.csv", "pairs.parquet", "labels.ome.zarr", "overlay.png", "detail.png")
+"""Everything in a slide's folder that is written for it, slide.json first."""
 MAX_CSV_CELLS = 1_000_000
 """cells.csv is left out above this: no spreadsheet opens it."""
 DISPLAY_TEXT = (
@@ -86,9 +89,15 @@ def write_slide(result: SlideResult, folder: Path, *, threads: int = 1) -> dict[
 
 def mark_unfinished(folder: Path) -> None:
     """Take away slide.json: whatever else the folder holds no longer counts as a result."""
+    remove_outputs(folder, SLIDE_FILES[:1])
+
+
+def remove_outputs(folder: Path, names: Sequence[str] = SLIDE_FILES) -> None:
+    """Take away a slide's outputs, slide.json first; what else the folder holds (logs of reviews) stays."""
     with storage.writing(folder):
-        if (folder / "slide.json").exists():
-            storage.remove(folder / "slide.json")
+        for name in names:
+            if (folder / name).exists():
+                storage.remove(folder / name)
 
 
 def write_tables(result: SlideResult, folder: Path) -> None:
@@ -100,7 +109,7 @@ def write_tables(result: SlideResult, folder: Path) -> None:
 def write_cells(result: SlideResult, folder: Path) -> None:
     """Write cells.parquet with unit and meaning of each column and, if wanted, cells.csv."""
     columns = cell_columns(result.recipe)
-    metadata = {"ifquant.slides.slide": result.name}
+    metadata = {table_files.SLIDE_KEYS[0]: result.name}
     table_files.write_parquet(result.table, folder / "cells.parquet", parquet_metadata(columns), metadata, after_block=result.let_go)
     csv = folder / "cells.csv"
     if result.recipe.outputs.csv and len(result.table) <= MAX_CSV_CELLS:
@@ -114,7 +123,7 @@ def write_pairs(result: SlideResult, folder: Path) -> None:
     """Write pairs.parquet where the recipe has [priming]; take away an older one where it has not."""
     path = folder / "pairs.parquet"
     if result.pairs is not None:
-        table_files.write_parquet(result.pairs, path, parquet_metadata(PAIR_COLUMNS), {"ifquant.slides.slide": result.name})
+        table_files.write_parquet(result.pairs, path, parquet_metadata(PAIR_COLUMNS), {table_files.SLIDE_KEYS[0]: result.name})
     elif path.exists():
         with storage.writing(path):
             storage.remove(path)
@@ -186,6 +195,7 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
         "display_ranges": dict(zip(result.panel.names, map(list, overlay.display_ranges(result)), strict=True)),
         "display": DISPLAY_TEXT,
         "warnings": list(result.warnings),
+        "grave_warnings": sum(getattr(text, "level", PLAIN) == GRAVE for text in result.warnings),
         "files": dict(files),
         **({} if result.review is None else {"review": dict(result.review)}),
     }
@@ -194,6 +204,8 @@ def slide_record(result: SlideResult, row: Mapping[str, Any], files: Mapping[str
 def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
     """Put what the sample sheet says now into a finished slide's slide.json: a sheet may change, the cells do not."""
     record = storage.read_json(folder / "slide.json")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return
     before, now = record["sample"], sample_columns(sample)
     if before == now:
         return
@@ -201,6 +213,12 @@ def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
         del record["summary"][name]
     record["summary"] |= {new: now[given] for given, new in sample_names(recipe, list(now)).items()}
     storage.write_json(folder / "slide.json", record | {"sample": now})
+
+
+def warnings_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the warnings that a slide.json holds, gravest first, with their gravity."""
+    graver = int(record.get("grave_warnings", 0))
+    return tuple(grave(str(text)) if place < graver else str(text) for place, text in enumerate(record.get("warnings", ())))
 
 
 def whole(folder: Path, recipe: Recipe) -> bool:

@@ -7,7 +7,7 @@ found again, or refused, on other results. Coordinates are px of the analysed im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -38,6 +38,20 @@ def _ring(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
 
 
 Polygon = Annotated[tuple[tuple[float, float], ...], Field(min_length=3, max_length=100_000), AfterValidator(_ring)]
+
+
+def check_outline(points: Sequence[tuple[float, float]]) -> None:
+    """Refuse what can be no outline.
+
+    Raises
+    ------
+    RequestError
+        If it crosses itself or has no area.
+    """
+    try:
+        _ring(tuple(points))
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 class Value(BaseModel):

@@ -7,7 +7,7 @@ at once, with the same words, and never saved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,17 @@ from ifquant.review.subject import Subject
 
 LEFT_OUT = -1
 """Code of a cell that is excluded or was replaced by an edit."""
+
+
+@dataclass(frozen=True)
+class _Now:
+    """Where a log has come to: what holds, phenotypes by the rules under the gates that hold, and codes of all rows."""
+
+    log: tuple[Decision, ...]
+    history: History
+    standing: Standing
+    rules: NDArray[np.int16]
+    codes: NDArray[np.int16]
 
 
 class ReviewSession:
@@ -56,20 +67,21 @@ class ReviewSession:
         clock: Callable[[], datetime],
     ) -> None:
         self.subject, self.reviewer = subject, reviewer
-        self._log = list(decisions)
         self._save, self._clock = save, clock
         self._shown: Shown | None = None
-        self._settle(standing(subject, {reviewer: self._log}), gates=True)
+        log = tuple(decisions)
+        stands = standing(subject, {reviewer: log})
+        self._now = self._settled(log, stands, self._by_rules(stands, {}))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The log, undo and redo among it."""
-        return tuple(self._log)
+        return self._now.log
 
     @property
     def standing(self) -> Standing:
         """What this reviewer's decisions come to."""
-        return self._standing
+        return self._now.standing
 
     def show(self, queue: Queue | None, place: int = 1) -> int | None:
         """Show the cell at a place of the queue (from 1): decisions record it until another is shown. None: no queue."""
@@ -84,7 +96,7 @@ class ReviewSession:
         """
         random = queue is not None and queue.options.order == "random"
         out: set[int] = set()
-        for decision in self._history.effective:
+        for decision in self._now.history.effective:
             shown = decision.queue
             same = shown is not None and shown.order == "random" and queue is not None and shown.seed == queue.options.seed
             if not isinstance(decision, Note) and (same or not random):
@@ -96,20 +108,20 @@ class ReviewSession:
     @property
     def codes(self) -> NDArray[np.int16]:
         """Phenotype of every row of the table now (position in `phenotype_names`), `LEFT_OUT` for excluded and replaced cells; (n,)."""
-        return self._codes
+        return self._now.codes
 
     def preview(self, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
         """`codes` as they would be with these gates on top: for a gate that is being dragged."""
-        return self._coded(self._by_rules(gates))
+        return self._coded(self.standing, self._by_rules(self.standing, gates))
 
     def gate(self, marker: str) -> float | None:
         """Gate of a marker now."""
-        change = self._standing.gates.get(marker)
+        change = self.standing.gates.get(marker)
         return change.new if change is not None else self.subject.gate(marker).value
 
     def ref(self, cell_id: int) -> CellRef:
         """Name a cell, also one that an edit of this session made."""
-        outlines = self._standing.outlines
+        outlines = self.standing.outlines
         if cell_id not in outlines.parents:
             return self.subject.ref(cell_id)
         (anchor_y, anchor_x), (y, x) = outlines.anchor(cell_id), outlines.centroid_px(cell_id)
@@ -117,11 +129,11 @@ class ReviewSession:
 
     def phenotype(self, cell_id: int) -> str:
         """Phenotype of a cell now; of a new cell, until it is measured, that of the cell it comes from."""
-        verdict = self._standing.verdicts.get(cell_id)
+        verdict = self.standing.verdicts.get(cell_id)
         if verdict is not None and not isinstance(verdict, ExcludeCell):
             return verdict.new
-        row = self.subject.row(self._standing.outlines.parents.get(cell_id, cell_id))
-        return phenotype_names(self.subject.recipe)[int(self._rules[row])]
+        row = self.subject.row(self.standing.outlines.parents.get(cell_id, cell_id))
+        return phenotype_names(self.subject.recipe)[int(self._now.rules[row])]
 
     # ---- what is decided -------------------------------------------------------------------------------------------------------------
 
@@ -153,7 +165,7 @@ class ReviewSession:
 
     def merge(self, first: int, second: int, reason: str = "") -> Decision:
         """Make one cell of two."""
-        outlines = self._standing.outlines
+        outlines = self.standing.outlines
         cells = [outlines.of(i)[1] for i in (first, second)]
         old = tuple(polygon_of(cell) for cell in cells)
         return self._decide("merge", reason, cells=(self.ref(first), self.ref(second)), old=old, new=joined(cells))
@@ -176,53 +188,64 @@ class ReviewSession:
 
     def undo(self) -> Decision | None:
         """Take the last decision back; None when there is nothing to take back."""
-        last = self._history.undoable
+        last = self._now.history.undoable
         return None if last is None else self._decide("undo", "", of=last.number)
 
     def redo(self) -> Decision | None:
         """Bring the decision undone last back; None when there is none, or something new was decided since."""
-        last = self._history.redoable
+        last = self._now.history.redoable
         return None if last is None else self._decide("redo", "", of=last.number)
 
     def new_cells(self, decision: Decision) -> tuple[int, ...]:
         """Ids of the cells an edit of this session made."""
         if not edits_of(decision):
             return ()
-        return logged_ids(self._log, int(self.subject.ids.max(initial=0)))[decision.number]
+        return logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))[decision.number]
+
+    def stands(self, cell_id: int) -> int:
+        """Give the cell that stands where a cell was: what an edit put there, or, once that is undone, what the edit was made on."""
+        outlines = self.standing.outlines
+        made = logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))
+        made_on = {new: cells_of(d)[0].cell_id for d in self.decisions for new in made.get(d.number, ())}
+        while cell_id not in outlines:
+            cell_id = outlines.gone[cell_id] if cell_id in outlines.gone else made_on[cell_id]
+        return cell_id
 
     # ---- how -------------------------------------------------------------------------------------------------------------------------
 
     def _decide(self, action: str, reason: str, **content: Any) -> Decision:
-        number = self._log[-1].number + 1 if self._log else 1
-        made = {"number": number, "source": self.subject.source, "reviewer": self.reviewer, "time_utc": self._clock()}
+        log = self.decisions
+        made = {
+            "number": log[-1].number + 1 if log else 1,
+            "source": self.subject.source,
+            "reviewer": self.reviewer,
+            "time_utc": self._clock(),
+        }
         shown = None if action in ("undo", "redo", "gate", "exclude region") else self._shown
         decision = decision_of({"action": action, **made, "reason": reason, "queue": shown, **content})
-        after = standing(self.subject, {self.reviewer: [*self._log, decision]})
+        after = standing(self.subject, {self.reviewer: [*log, decision]})
         outcome = next(o for o in after.outcomes if o.decision is decision)
         if outcome.status == "refused":
             raise RequestError(outcome.reason)
+        same_gates = dict(after.gates) == dict(self.standing.gates)
+        now = self._settled((*log, decision), after, self._now.rules if same_gates else self._by_rules(after, {}))
         self._save(decision)
-        self._log.append(decision)
-        self._settle(after, gates=dict(after.gates) != dict(self._standing.gates))
+        self._now = now  # all that can fail came before the line was on the disk
         return decision
 
-    def _settle(self, after: Standing, *, gates: bool) -> None:
-        self._history, self._standing = History.of(self._log), after
-        if gates:
-            self._rules = self._by_rules({})
-        self._codes = self._coded(self._rules)
+    def _settled(self, log: tuple[Decision, ...], stands: Standing, rules: NDArray[np.int16]) -> _Now:
+        return _Now(log, History.of(log), stands, rules, self._coded(stands, rules))
 
-    def _by_rules(self, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
-        fitted = {gate.marker: gate for gate in gates_after(self.subject.gates, self._standing.gates)}
+    def _by_rules(self, stands: Standing, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
+        fitted = {gate.marker: gate for gate in gates_after(self.subject.gates, stands.gates)}
         changed = {m: replace(fitted[m], value=value, callable=value is not None) for m, value in gates.items()}
         if not len(self.subject):
             return np.zeros(0, np.int16)
         return np.array(classify_cells(self.subject.table, self.subject.recipe, {**fitted, **changed})["phenotype_code"], np.int16)
 
-    def _coded(self, rules: NDArray[np.int16]) -> NDArray[np.int16]:
+    def _coded(self, known: Standing, rules: NDArray[np.int16]) -> NDArray[np.int16]:
         names = phenotype_names(self.subject.recipe)
         codes = rules.copy()
-        known = self._standing
         for cell_id, verdict in known.verdicts.items():
             if cell_id not in known.outlines.parents:
                 code = LEFT_OUT if isinstance(verdict, ExcludeCell) else names.index(verdict.new)
@@ -234,4 +257,4 @@ class ReviewSession:
         return codes
 
     def _outline(self, cell_id: int) -> Polygon:
-        return polygon_of(self._standing.outlines.of(cell_id)[1])
+        return polygon_of(self.standing.outlines.of(cell_id)[1])

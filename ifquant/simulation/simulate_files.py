@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.base.tiles import Window, cores
+from ifquant.errors import RequestError
+from ifquant.files.ownership import refuse_foreign
 from ifquant.files.storage import PathLike, make_folder
 from ifquant.files.table_files import write_csv, write_parquet
 from ifquant.simulation.simulate import CHANNELS, SimulationOptions, add_shapes, label_sums, simulate_window
@@ -87,6 +89,10 @@ def write_slide(
         The image's path. The labels number the cells 1..n, like `id` in the table.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"{folder}: a file; simulated slides need a folder (-o)")
+    for ending in (".ome.tif", *(("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv") if truth else ())):
+        refuse_foreign(folder / f"{name}{ending}")
     make_folder(folder)
     nuclei, cells = _Labels(), _Labels()
     tables: list[pd.DataFrame] = []

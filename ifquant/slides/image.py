@@ -20,6 +20,8 @@ MAX_SEGMENT_BYTES = 1 << 30
 """Largest decoded tile, strip or chunk that is read: a file may claim any size, memory is not its to claim."""
 MAX_IMAGE_BYTES = 1 << 44
 """Larger claims (16 TiB) are damage or an attack, not a slide."""
+ROUNDING_PX = 2
+"""By how much a side of a smaller level may differ from the image's proportions."""
 
 _UNIT_UM = {
     "m": 1e6, "meter": 1e6, "metre": 1e6,
@@ -82,13 +84,36 @@ class ImageReader(Protocol):
         """What the file says."""
         ...
 
-    def read_plane(self, channel: int, z: int, window: Window) -> Array:
-        """Pixels (Y, X) of one plane of time point 0, native byte order."""
+    def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
+        """Pixels (Y, X) of one plane of time point 0, native byte order; of a smaller copy in the file for levels from 1."""
+        ...
+
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Shapes (Y, X) of the image and its smaller copies, each checked as the image itself is, the largest first."""
         ...
 
     def close(self) -> None:
         """Close the file."""
         ...
+
+
+def check_level(shape: tuple[int, int], larger: tuple[int, int], full: tuple[int, int]) -> None:
+    """Refuse what can be no smaller copy of an image.
+
+    Raises
+    ------
+    ValueError
+        If it is not smaller than the level before it, or of other proportions than the image.
+    """
+    if not is_level(shape, full) or max(shape) >= max(larger):
+        raise Damaged(f"a level of {shape[0]} x {shape[1]} px after one of {larger[0]} x {larger[1]} is no copy of the image")
+
+
+def is_level(shape: tuple[int, int], full: tuple[int, int]) -> bool:
+    """Whether a picture has the proportions of an image; programs round sizes up or down at every level."""
+    (height, width), (full_height, full_width) = shape, full
+    short = min(height, width)
+    return short > 0 and abs(height * full_width - width * full_height) <= ROUNDING_PX * max(full)
 
 
 def check_claim(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:

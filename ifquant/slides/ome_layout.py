@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ifquant.base.notes import mild
 from ifquant.slides.image import Damaged, Unfit
 from ifquant.slides.ome_xml import Ome, OmeImage
-from ifquant.slides.tiff_page import Layout, Page, Plane, print_resolution
+from ifquant.slides.tiff_page import Layout, Page, Plane, contradiction, print_resolution
 
 
 def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
@@ -34,7 +35,7 @@ def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
             raise Damaged(f"its OME metadata say {image.dtype} but the pixels are {first.dtype}")
         warnings += (f"its OME metadata say {image.dtype}, the pixels are {first.dtype}; read as {first.dtype}",)
     if len(ome.images) > len(equal):
-        warnings += (f"{len(ome.images)} images in the file; the largest is read, the others (previews, labels) are not",)
+        warnings += (mild(f"{len(ome.images)} images in the file; the largest is read, the others (previews, labels) are not"),)
     names = tuple(channel.name for channel in image.channels for _ in range(channel.samples or 1))
     if len(names) != len(where):
         if image.channels and len(image.channels) != len(where):
@@ -44,6 +45,8 @@ def ome_layout(pages: Sequence[Page], ome: Ome, own_name: str) -> Layout:
     if size is None:
         size, more = print_resolution(first)
         origin, warnings = "resolution-tag" if size else "none", warnings + more
+    else:
+        warnings += contradiction(size, first)
     if samples > 1 and any(channel.samples == samples for channel in image.channels):
         problems += (f"its channels are color samples of one picture (SamplesPerPixel {samples}), not stains",)
     bits = image.significant_bits

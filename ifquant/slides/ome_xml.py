@@ -123,7 +123,7 @@ def _image(element: ET.Element) -> OmeImage:
         size_t=sizes["T"],
         order=order,
         dtype=_DTYPES.get(kind.lower()),
-        significant_bits=int(bits) if bits and bits.isdigit() else None,
+        significant_bits=int(bits) if bits and bits.isdecimal() else None,
         pixel_size_um=(x_um, y_um) if x_um and y_um else None,
         channels=tuple(_channel(child) for child in pixels if _tag(child) == "Channel"),
         blocks=tuple(_block(child) for child in pixels if _tag(child) == "TiffData"),
@@ -133,7 +133,7 @@ def _image(element: ET.Element) -> OmeImage:
 def _channel(element: ET.Element) -> OmeChannel:
     samples = element.get("SamplesPerPixel")
     name = element.get("Name") or element.get("Fluor")
-    return OmeChannel(name.strip() if name and name.strip() else None, int(samples) if samples and samples.isdigit() else None)
+    return OmeChannel(name.strip() if name and name.strip() else None, int(samples) if samples and samples.isdecimal() else None)
 
 
 def _block(element: ET.Element) -> OmeBlock:

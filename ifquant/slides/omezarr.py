@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifquant.base.notes import grave
 from ifquant.base.tiles import Window
 from ifquant.slides.byte_cache import ByteCache
-from ifquant.slides.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, length_um
+from ifquant.slides.image import MAX_SEGMENT_BYTES, Array, Damaged, ImageFacts, Unfit, check_claim, check_level, length_um
 
 if TYPE_CHECKING:
     from ifquant.slides.slide import Slide
@@ -40,27 +41,20 @@ class OmeZarrReader:
         if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
             raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
         datasets = multiscale["datasets"]
-        name = _safe_path(str(datasets[0]["path"]))
-        group = zarr.open_group(str(group_path), mode="r")
-        array = group[name]
-        if not isinstance(array, zarr.Array) or array.ndim != len(axes):
-            raise Damaged(f"its dataset {name!r} is no array with axes {axes}")
-        self._array: Any = array
-        self._axes = axes
-        self._chunks = tuple(int(size) for size in array.chunks)
+        self._path, self._group_path, self._axes = Path(path), group_path, axes
+        self._names = [str(dataset["path"]) for dataset in datasets]
+        self._group = zarr.open_group(str(group_path), mode="r")
         self._cache = ByteCache(CACHE_BYTES)
+        array, notes = self._open(self._names[0])
+        self._arrays: list[Any] = [array]
         sizes = dict(zip(axes, array.shape, strict=True))
         dtype = np.dtype(array.dtype)
         shape = (sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
-        check_claim(tuple(array.shape), dtype, "the image")
-        chunk_bytes = int(np.prod(array.chunks)) * dtype.itemsize
-        if chunk_bytes > MAX_SEGMENT_BYTES:
-            raise Unfit(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
         problems: tuple[str, ...] = ()
         omero = attributes.get("omero") or {}
         labels = [entry.get("label") if isinstance(entry, dict) else None for entry in omero.get("channels", [])]
         names = tuple(str(label).strip() or None if label is not None else None for label in labels)
-        warnings = tuple(_absent_chunks(array, Path(path), group_path, name))
+        warnings = tuple(notes)
         if len(names) != shape[0]:
             if names:
                 warnings += (f"its metadata name {len(names)} channels, the image has {shape[0]}; names are ignored",)
@@ -88,29 +82,58 @@ class OmeZarrReader:
         """Drop decoded chunks; no file stays open."""
         self._cache.clear()
 
-    def read_plane(self, channel: int, z: int, window: Window) -> Array:
-        """Pixels (Y, X) of one plane, native byte order."""
+    def _open(self, name: str) -> tuple[Any, list[str]]:
+        """Array of one dataset, and what is to be said of it; refused if it is damaged."""
+        from zarr import Array as ZarrArray
+
+        array = self._group[_safe_path(name)]
+        if not isinstance(array, ZarrArray) or array.ndim != len(self._axes):
+            raise Damaged(f"its dataset {name!r} is no array with axes {self._axes}")
+        dtype = np.dtype(array.dtype)
+        check_claim(tuple(array.shape), dtype, "the image")
+        chunk_bytes = int(np.prod(array.chunks)) * dtype.itemsize
+        if chunk_bytes > MAX_SEGMENT_BYTES:
+            raise Unfit(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
+        return array, _absent_chunks(array, self._path, self._group_path, name)
+
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Shapes (Y, X) of the image and its smaller copies; each is opened and checked once, as the image is."""
+        image = self._arrays[0]
+        while len(self._arrays) < len(self._names):
+            name = self._names[len(self._arrays)]
+            array, _ = self._open(name)
+            if array.shape[:-2] != image.shape[:-2] or array.dtype != image.dtype:
+                raise Damaged(f"its level {name!r} is {array.shape} {array.dtype}, the image {image.shape} {image.dtype}")
+            check_level(array.shape[-2:], self._arrays[-1].shape[-2:], image.shape[-2:])
+            self._arrays.append(array)
+        return tuple((int(array.shape[-2]), int(array.shape[-1])) for array in self._arrays)
+
+    def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
+        """Pixels (Y, X) of one plane, native byte order; of a smaller level, if `levels` were looked at."""
         at = {"t": 0, "c": channel, "z": z}
         out = np.empty(window.shape, np.dtype(self._facts.dtype))
         index = [at[axis] for axis in self._axes[:-2]]
-        outer = [position // size for position, size in zip(index, self._chunks, strict=False)]
-        inner = [position % size for position, size in zip(index, self._chunks, strict=False)]
-        height, width = self._chunks[-2:]
+        chunks = self._arrays[level].chunks
+        outer = [position // size for position, size in zip(index, chunks, strict=False)]
+        inner = [position % size for position, size in zip(index, chunks, strict=False)]
+        height, width = chunks[-2:]
         for row in range(window.y0 // height, -(-window.y1 // height)):
             for column in range(window.x0 // width, -(-window.x1 // width)):
-                chunk = self._chunk((*outer, row, column))
+                chunk = self._chunk(level, (*outer, row, column))
                 whole = Window(row * height, column * width, row * height + chunk.shape[-2], column * width + chunk.shape[-1])
                 part = whole.intersection(window)
                 at_chunk: tuple[Any, ...] = (*inner, *part.slices_in(whole))
                 out[part.slices_in(window)] = chunk[at_chunk]
         return out
 
-    def _chunk(self, position: tuple[int, ...]) -> Array:
+    def _chunk(self, level: int, position: tuple[int, ...]) -> Array:
         """One decoded chunk, cut at the array's end; neighbouring windows share it."""
-        found = self._cache.get(position)
+        key = (level, *position)
+        found = self._cache.get(key)
         if found is None:
-            found = np.asarray(self._array[tuple(slice(k * size, (k + 1) * size) for k, size in zip(position, self._chunks, strict=True))])
-            self._cache.put(position, found)
+            array = self._arrays[level]
+            found = np.asarray(array[tuple(slice(k * size, (k + 1) * size) for k, size in zip(position, array.chunks, strict=True))])
+            self._cache.put(key, found)
         return found
 
 
@@ -223,5 +246,6 @@ def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[
             return []
     missing = int(array.nchunks) - int(array.nchunks_initialized)
     if missing > 0:
-        return [f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"]
+        text = f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"
+        return [grave(text)]
     return []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
+from ifquant.recipes.pixel_size import check_pixel_size
 from ifquant.slides.image import Array, Damaged, ImageReader, Unfit
 from ifquant.slides.slide_info import SlideInfo, describe
 from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
@@ -51,9 +51,8 @@ class SlideRef:
     def __post_init__(self) -> None:
         if not self.paths:
             raise RequestError("a slide needs at least one file")
-        size = self.pixel_size_um
-        if size is not None and not (math.isfinite(size) and size > 0):
-            raise RequestError(f"pixel size is {size}; expected a positive number of micrometers per pixel, e.g. --pixel-size 0.5")
+        if self.pixel_size_um is not None:
+            check_pixel_size(self.pixel_size_um, f"pixel size ({self.pixel_size_origin})")
 
     def open(self) -> Slide:
         """Open the files.
@@ -74,6 +73,7 @@ class Slide:
     def __init__(self, ref: SlideRef) -> None:
         self.ref = ref
         self._readers: list[ImageReader] = []
+        self._level_shapes: tuple[tuple[int, int], ...] | None = None
         try:
             for path in ref.paths:
                 with _boundary(path):
@@ -98,13 +98,37 @@ class Slide:
         for reader in self._readers:
             reader.close()
 
-    def read(self, channels: Sequence[int], window: Window) -> Array:
+    @property
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Shapes (Y, X) of the slide and of the smaller copies its files hold, largest first; through crop or projection there are none.
+
+        Raises
+        ------
+        UnreadableImage
+            If a level is damaged.
+        """
+        if self._level_shapes is None:
+            shapes: list[tuple[int, int]] = [self.info.shape[1:]]
+            if self.ref.crop is None and self.info.z_planes == self.info.timepoints == 1:
+                of_files = []
+                for reader, path in zip(self._readers, self.ref.paths, strict=True):
+                    with _boundary(path):
+                        of_files.append(reader.levels()[1:])
+                for level in zip(*of_files, strict=False):
+                    if len(set(level)) > 1:
+                        break
+                    shapes.append(level[0])
+            self._level_shapes = tuple(shapes)
+        return self._level_shapes
+
+    def read(self, channels: Sequence[int], window: Window, level: int = 0) -> Array:
         """Pixels of a window.
 
         Parameters
         ----------
         channels : positions of channels, any order.
-        window : in px of this slide (of the crop, if there is one), inside it.
+        window : in px of this slide (of the crop, if there is one), inside it; of a level, if one is given.
+        level : 0, or one of the smaller copies (see `levels`).
 
         Returns
         -------
@@ -117,7 +141,9 @@ class Slide:
         SlideError
             If the slide has several planes or time points and no projection was chosen.
         """
-        _, height, width = self.info.shape
+        if level and not 0 < level < len(self.levels):
+            raise RequestError(f"found level {level}; the slide has {len(self.levels)} (0 is the slide itself)")
+        height, width = self.levels[level] if level else self.info.shape[1:]
         if not (0 <= window.y0 <= window.y1 <= height and 0 <= window.x0 <= window.x1 <= width):
             raise RequestError(f"window {window} lies outside the image of {height} x {width} px")
         planes = self._z_planes()
@@ -129,7 +155,7 @@ class Slide:
         for k, channel in enumerate(channels):
             reader, own = self._channels[channel]
             with _boundary(self.ref.paths[self._readers.index(reader)]):
-                out[k] = _project(reader, own, planes, here, self.ref.z)
+                out[k] = _project(reader, own, planes, here, self.ref.z, level)
         return out
 
     def _z_planes(self) -> Sequence[int]:
@@ -280,8 +306,8 @@ def _open_reader(path: str) -> ImageReader:
     return TiffReader(path)
 
 
-def _project(reader: ImageReader, channel: int, planes: Sequence[int], window: Window, z: str | int | None) -> Array:
-    first = reader.read_plane(channel, planes[0], window)
+def _project(reader: ImageReader, channel: int, planes: Sequence[int], window: Window, z: str | int | None, level: int) -> Array:
+    first = reader.read_plane(channel, planes[0], window, level)
     if len(planes) == 1:
         return first
     if z == "max":

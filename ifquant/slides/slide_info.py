@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ifquant.base.notes import grave, mild
 from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
+from ifquant.recipes.pixel_size import implausible
 from ifquant.slides.image import ImageFacts
 
 if TYPE_CHECKING:
     from ifquant.slides.slide import SlideRef
 
-PIXEL_SIZE_UM = (0.05, 5.0)
-"""Plausible pixel sizes of tissue microscopy; others are mistakes of units."""
 DTYPES = ("uint8", "uint16", "float32")
 
 
@@ -77,14 +77,14 @@ def describe(ref: SlideRef, facts: list[ImageFacts]) -> SlideInfo:
             f"lossy compression ({lossy}) changed its intensities; export it losslessly, or set slide.allow_lossy = true in the recipe"
         )
     if first.dtype == "uint8":
-        warnings.append("8-bit pixels: intensities have at most 256 steps")
+        warnings.append(mild("8-bit pixels: intensities have at most 256 steps"))
     if ref.crop is not None:
         crop = ref.crop
         inside = crop.intersection(Window(0, 0, height, width))
         if inside.size_px == 0 or crop.y0 < 0 or crop.x0 < 0:
             raise SlideError(f"{path}: --crop lies outside the image of {width} x {height} px (X x Y)")
         if inside != crop:
-            warnings.append(f"--crop reaches beyond the image and was cut to {inside.shape[1]} x {inside.shape[0]} px")
+            warnings.append(mild(f"--crop reaches beyond the image and was cut to {inside.shape[1]} x {inside.shape[0]} px"))
         height, width = inside.shape
     return SlideInfo(
         path=path,
@@ -132,7 +132,7 @@ def _pixel_size(ref: SlideRef, facts: list[ImageFacts], problems: list[str], war
     size = stated.pixel_size_um
     if ref.pixel_size_um is not None:
         if size is not None and max(abs(s / ref.pixel_size_um - 1) for s in size) > 0.02:
-            warnings.append(f"pixel size {ref.pixel_size_um:g} um was given; the file says {size[0]:.6g} x {size[1]:.6g} um")
+            warnings.append(grave(f"pixel size {ref.pixel_size_um:g} um was given; the file says {size[0]:.6g} x {size[1]:.6g} um"))
         return ref.pixel_size_um, ref.pixel_size_origin
     if size is None:
         problems.append("its pixel size is not recorded; give it with --pixel-size UM (or in the sample sheet, column pixel_size_um)")
@@ -146,11 +146,8 @@ def _pixel_size(ref: SlideRef, facts: list[ImageFacts], problems: list[str], war
     ):
         problems.append("the files of this slide state different pixel sizes; give the true one with --pixel-size UM")
         return None, stated.pixel_size_origin
-    if not PIXEL_SIZE_UM[0] <= x <= PIXEL_SIZE_UM[1]:
-        problems.append(
-            f"its pixel size of {x:.6g} um is outside {PIXEL_SIZE_UM[0]:g} to {PIXEL_SIZE_UM[1]:g} um, probably a wrong unit; "
-            "state it with --pixel-size UM"
-        )
+    if reason := implausible(x):
+        problems.append(f"its pixel size cannot be right: {reason}; state it with --pixel-size UM")
     return (x + y) / 2, stated.pixel_size_origin
 
 

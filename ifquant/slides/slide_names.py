@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ifquant.base.names import loose_key
 from ifquant.errors import RequestError
 
 _ZARR = (".ome.zarr", ".zarr")
@@ -20,7 +21,11 @@ VENDOR_FORMATS = {
     ".scn": "Leica SCN",    ".bif": "Ventana BIF", ".lsm": "Zeiss LSM", ".mcd": "Fluidigm MCD", ".stk": "MetaMorph STK",
 }  # fmt: skip
 """Formats that are recognised and refused with advice; in a folder they are listed, not passed over."""
+OTHER_SUFFIXES = (".im3", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
+"""Further images that other programs' tables name."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
+RESULT_FILES = ("run.json", "slides.csv", "report.html", "crash.txt", "slides_reviewed.csv", "review.csv", "review.html")
+"""What ifquant itself writes beside the slides' folders; no slide is called so."""
 _MAX_NAME = 64
 
 
@@ -62,15 +67,51 @@ def find_slides(paths: Sequence[str]) -> list[str]:
 def slide_name(path: str) -> str:
     """Take the file name less its known image suffixes, made of letters, digits, dot, dash and underscore, at most 64 long."""
     name = os.path.basename(os.path.normpath(path))
-    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS):
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            name = name[: -len(suffix)]
-            break
+    name = without_suffix(name)
     name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME].rstrip("._-")
     if not name:
         name = "slide"
-    return f"{name}_" if name.split(".")[0].lower() in _RESERVED else name
+    return f"{name}_" if name.split(".")[0].lower() in _RESERVED or name.lower() in RESULT_FILES else name
+
+
+def slide_key(name: str) -> str:
+    """Return what all spellings of a slide's name share, in sheets, tables of other programs, file names and our folders.
+
+    An image suffix and, before one, the folders do not count, nor case, nor whether words are joined by blanks or underscores:
+    ``D:/scans/My slide 1.ome.tif``, ``my_slide_1`` and ``My slide 1.tif`` have one key. Everything else does: ``HER2+`` is not ``HER2-``.
+    """
+    plain = name.strip().rstrip("/\\")
+    short = without_suffix(plain)
+    if short != plain:
+        short = re.split(r"[/\\]", short)[-1]
+    return re.sub(r"[\s_]+", "_", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", short).casefold())) or name
+
+
+def loose_slide_key(name: str) -> str:
+    """Return what slides' names share that people may have meant alike: `slide_key` less separators and leading zeros."""
+    return loose_key(slide_key(name).replace("_", " "))
+
+
+def without_suffix(name: str) -> str:
+    """Return a file name less its known image suffix."""
+    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS) + OTHER_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def identical_warnings(images: Mapping[str, str]) -> list[str]:
+    """Say which slides are one and the same image under several names (slide > what identifies its pixels)."""
+    same: dict[str, list[str]] = {}
+    for slide, image in images.items():
+        same.setdefault(image, []).append(slide)
+    return [
+        f"slides {', '.join(slides)} are byte-identical: one image under {len(slides)} names, which counts {len(slides)} times; leave out "
+        "all but one"
+        for slides in same.values()
+        if len(slides) > 1
+    ]
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
@@ -105,4 +146,4 @@ def is_zarr_folder(path: str) -> bool:
 def natural_order(path: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key: numbers by value (s2 before s10)."""
     parts = re.split(r"(\d+)", os.path.basename(path).casefold())
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts], path
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts], path

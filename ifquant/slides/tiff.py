@@ -18,9 +18,9 @@ import tifffile
 
 from ifquant.base.tiles import Window
 from ifquant.slides.byte_cache import ByteCache
-from ifquant.slides.image import Array, Damaged, ImageFacts, Unfit, check_claim
-from ifquant.slides.tiff_layout import layout_of
-from ifquant.slides.tiff_page import Plane
+from ifquant.slides.image import Array, Damaged, ImageFacts, Unfit, check_claim, check_level
+from ifquant.slides.tiff_layout import layout_of, smaller_pages
+from ifquant.slides.tiff_page import Plane, Planes, describe, same_kind
 from ifquant.slides.tiff_segments import check_segments, is_raw, is_separate, page_record, segment_shape
 
 MAX_PAGES = 20_000
@@ -63,7 +63,8 @@ class TiffReader:
                 imagej_labels=imagej.get("Labels"),
                 data_bytes=self._size - (first.dataoffsets[0] if first.dataoffsets else self._size),
             )
-            self._planes = layout.planes
+            self._levels: list[Planes] = [layout.planes]
+            self._records, self._has_levels = pages, layout.levels > 1
             used = sorted({plane.page for channel in layout.planes for plane in channel})
             shape = (len(layout.planes), len(layout.planes[0]), pages[used[0]].height, pages[used[0]].width)
             check_claim(shape, np.dtype(pages[used[0]].dtype), "the image")
@@ -103,9 +104,53 @@ class TiffReader:
         if self._tiff is not None:
             self._tiff.close()
 
-    def read_plane(self, channel: int, z: int, window: Window) -> Array:
-        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image."""
-        plane = self._planes[channel][z]
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Shapes (Y, X) of the image and its smaller copies: of each page (SubIFDs), or in pages of their own. Read and checked once.
+
+        Raises
+        ------
+        Exception
+            As when the file is opened.
+        """
+        if self._has_levels:
+            self._has_levels = False
+            with _promoted_log():
+                self._levels += self._smaller_levels()
+        pages = [self._pages[planes[0][0].page] for planes in self._levels]
+        return tuple((int(page.imagelength), int(page.imagewidth)) for page in pages)
+
+    def _smaller_levels(self) -> list[Planes]:
+        image = self._levels[0]
+        used = sorted({plane.page for channel in image for plane in channel})
+        counts = {len(self._pages[i].subifds or ()) for i in used}
+        if len(counts) > 1:
+            raise Damaged("its planes have different numbers of levels")
+        found = [[self._add_level(i, k) for i in used] for k in range(counts.pop())] or smaller_pages(self._records, image)
+        out, first = [], self._records[used[0]]
+        full = larger = (first.height, first.width)
+        for number, level in enumerate(found, 1):
+            records = [page_record(self._pages[i]) for i in level]
+            head = records[0]
+            if any(not same_kind(one, head) for one in records) or (head.samples, head.dtype) != (first.samples, first.dtype):
+                kinds = ", ".join(sorted({describe(one) for one in records}))
+                raise Damaged(f"its planes differ: {describe(first)}, and {kinds} in level {number}")
+            check_level((head.height, head.width), larger, full)
+            try:
+                list(check_segments(self._pages, level, self._size))
+            except Unfit as error:
+                raise type(error)(f"in its level {number}, {error}") from error
+            larger = (head.height, head.width)
+            out.append(tuple(tuple(plane._replace(page=level[used.index(plane.page)]) for plane in channel) for channel in image))
+        return out
+
+    def _add_level(self, index: int, k: int) -> int:
+        """Take up a smaller level of a page as a page; its position among all."""
+        self._pages.append(self._pages[index].pages[k])
+        return len(self._pages) - 1
+
+    def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
+        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image, or inside the level."""
+        plane = self._levels[level][channel][z]
         page = self._pages[plane.page]
         out = np.empty(window.shape, np.dtype(page.dtype))
         if plane.shift or is_raw(page):

@@ -9,11 +9,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ifquant.slides.image import Damaged, Unfit, length_um
+from ifquant.base.notes import mild
+from ifquant.slides.image import Damaged, Unfit, is_level, length_um
 from ifquant.slides.ome_layout import ome_layout
 from ifquant.slides.ome_xml import is_ome, parse_ome
 from ifquant.slides.qptiff import qptiff_layout
-from ifquant.slides.tiff_page import Layout, Page, Plane, describe, print_resolution, same_kind
+from ifquant.slides.tiff_page import Layout, Page, Plane, Planes, describe, print_resolution, same_kind
 
 
 def layout_of(pages: Sequence[Page], path: str, *, qpi: bool, imagej_labels: Sequence[str] | None, data_bytes: int) -> Layout:
@@ -44,6 +45,22 @@ def layout_of(pages: Sequence[Page], path: str, *, qpi: bool, imagej_labels: Seq
     return _checked(layout, pages)
 
 
+def smaller_pages(pages: Sequence[Page], planes: Planes) -> list[list[int]]:
+    """Smaller levels among the pages themselves (QPTIFF, plain pyramids): for each level the pages in the order of the image's own.
+
+    A level has as many reduced pages as the image has pages, of its type and proportions; others are previews.
+    """
+    used = sorted({plane.page for channel in planes for plane in channel})
+    first = pages[used[0]]
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for page in pages:
+        if page.reduced and page.index not in used and (page.samples, page.dtype) == (first.samples, first.dtype):
+            sizes.setdefault((page.height, page.width), []).append(page.index)
+    full = (first.height, first.width)
+    found = [(size, group) for size, group in sizes.items() if len(group) == len(used) and is_level(size, full) and max(size) < max(full)]
+    return [group for _, group in sorted(found, reverse=True)]
+
+
 def _plain_layout(pages: Sequence[Page]) -> Layout:
     """Pages of the first page's size are channels, in order; with samples, samples are channels."""
     first = pages[0]
@@ -55,7 +72,7 @@ def _plain_layout(pages: Sequence[Page]) -> Layout:
     if left_out and not all(page.height <= first.height and page.width <= first.width for page in left_out):
         raise Unfit(f"its pages differ: the first is {describe(first)}, another is {describe(left_out[0])}; save one image per file")
     if left_out:
-        warnings += (f"{len(left_out)} pages of another size or type are left out (previews or lower resolutions)",)
+        warnings += (mild(f"{len(left_out)} pages of another size or type are left out (previews or lower resolutions)"),)
     named = len(used) > 1 and all(names) and len(set(names)) > 1
     return Layout(
         format="TIFF",

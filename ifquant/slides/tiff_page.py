@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ifquant.base.notes import grave, mild
+from ifquant.recipes.pixel_size import PIXEL_SIZE_UM, implausible
 from ifquant.slides.image import length_um
 
 UNKNOWN_DPI = (72.0, 96.0)
@@ -43,12 +45,16 @@ class Plane(NamedTuple):
     shift: int = 0
 
 
+Planes = tuple[tuple[Plane, ...], ...]
+"""Planes as [c][z]."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A file as an image: `planes[c][z]` of time point 0, and what is known about them."""
 
     format: str
-    planes: tuple[tuple[Plane, ...], ...]
+    planes: Planes
     names: tuple[str | None, ...]
     pixel_size_um: tuple[float, float] | None
     pixel_size_origin: str
@@ -74,9 +80,22 @@ def resolution_um(page: Page) -> tuple[float, float] | None:
 def print_resolution(page: Page) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     """Like `resolution_um`, with a warning instead of a size that can only be meant for printing."""
     size = resolution_um(page)
-    if size is not None and max(size) > 5:  # no microscope, a printer: 300 dpi is 85 um
-        return None, (f"its resolution tags say {size[0]:.4g} um per pixel, which is for printing; ignored",)
+    if size is not None and max(size) > PIXEL_SIZE_UM[1]:  # no microscope, a printer: 300 dpi is 85 um
+        return None, (mild(f"its resolution tags say {size[0]:.4g} um per pixel, which is for printing; ignored"),)
     return size, ()
+
+
+def contradiction(size_um: tuple[float, float], page: Page) -> tuple[str, ...]:
+    """Say so where a pixel size (x, y) from the metadata is not that of the resolution tags, if those can be a microscope's."""
+    tags = resolution_um(page)
+    if tags is None or any(implausible(size) for size in tags) or max(abs(a / b - 1) for a, b in zip(size_um, tags, strict=True)) <= 0.02:
+        return ()
+    ours, theirs = (f"{x:.4g}" if f"{x:.4g}" == f"{y:.4g}" else f"{x:.4g} x {y:.4g}" for x, y in (size_um, tags))
+    said = (
+        f"its OME metadata say {ours} um per pixel, its TIFF resolution tags {theirs} um; unless another is stated (--pixel-size, sample "
+        "sheet), OME's is used"
+    )
+    return (grave(said),)
 
 
 def same_kind(page: Page, other: Page) -> bool:

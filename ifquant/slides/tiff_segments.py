@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ifquant.base.notes import mild
 from ifquant.slides.image import MAX_SEGMENT_BYTES, Damaged, Unfit
 from ifquant.slides.tiff_page import Page
 
@@ -43,7 +44,7 @@ def check_segments(pages: Sequence[Any], used: Sequence[int], file_bytes: int) -
     if np.any(segments[1:, 0] < segments[:-1].sum(axis=1)):
         raise Damaged("its tiles or strips overlap in the file: the header is damaged")
     if sparse:
-        yield f"{sparse} of {total} tiles are declared empty (sparse) and read as background"
+        yield mild(f"{sparse} of {total} tiles are declared empty (sparse) and read as background")
 
 
 def _extents(page: Any, file_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 COMPARTMENTS = {"nucleus": "nucleus", "cytoplasm": "cytoplasm", "membrane": "membrane", "cell": "cell", "entirecell": "cell"}
+_HALO_IMAGES = ("Image Location", "Image File Name", "Image Tag")
 _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum", "stddev": "std"}
 
 
@@ -18,7 +19,8 @@ _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum",
 class Recognised:
     """What a header says.
 
-    `intensities` (marker, compartment, statistic) > column; `positive` marker > column; `unit` and `area_unit` are those the header itself
+    `slide` is the column of the image, `images` all such columns where there are several; `intensities` (marker, compartment, statistic) >
+    column; `positive` marker > column; `unit` and `area_unit` are those the header itself
     states, else None; `centers` is 0 or 0.5: where the first pixel's center lies.
     """
 
@@ -26,6 +28,7 @@ class Recognised:
     y: tuple[str, ...] = ()
     cell_id: str | None = None
     slide: str | None = None
+    images: tuple[str, ...] = ()
     phenotype: str | None = None
     areas: dict[str, str] = field(default_factory=dict)
     area_unit: str | None = None
@@ -94,7 +97,7 @@ def mcquant(names: Sequence[str], compartment: str) -> Recognised:
     intensities: dict[tuple[str, str, str], str] = {}
     if x is not None:
         for name in names[: list(names).index(x)]:
-            if key(name) == "cellid" or name.startswith("unnamed "):
+            if key(name) in ("cellid", "imageid", "phenotype") or name.startswith("unnamed "):
                 continue
             extra = re.fullmatch(r"(.+)_(?:intensity_)(sum|median|mean|std)", name)
             marker, statistic = (extra[1], extra[2]) if extra else (name, "mean")
@@ -158,7 +161,8 @@ def halo(names: Sequence[str]) -> Recognised:
         x=(x0, x1) if x0 and x1 else (),
         y=(y0, y1) if y0 and y1 else (),
         cell_id=find(names, "Object Id"),
-        slide=find(names, "Image Location", "Image File Name", "Image Tag"),
+        slide=find(names, *_HALO_IMAGES),
+        images=tuple(filter(None, (find(names, name) for name in _HALO_IMAGES))),
         areas={ours: theirs for ours, theirs in areas.items() if theirs},
         area_unit="um2",
         intensities=intensities,

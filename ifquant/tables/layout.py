@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -14,13 +15,17 @@ from ifquant.tables import formats
 from ifquant.tables.columns_file import ColumnsFile
 from ifquant.tables.formats import Recognised
 
+_MEASURED = re.compile(r"n_.+|.+_(um|um2|px|per_mm2|mean|median|sum|std|p95|fraction)|(nucleus_)?(eccentricity|solidity)")
+"""Names of ours that say that the column holds numbers; further columns of other names are text."""
+
 
 @dataclass(frozen=True)
 class Layout:
     """What to read from a file and how to call it.
 
     `x`, `y` are averaged (a bounding box has two sides); in px they become um as ``(value + 0.5 - center) * um_per_unit``. Every mapping is
-    ours > the file's column; `gated` is marker > our column its gate applies to; `origin` is all of it, for the record.
+    ours > the file's column; `gated` is marker > our column its gate applies to; `origin` is all of it, for the record. `slide` are the
+    columns whose names together name the slide, `images` are the format's own columns of the image; `names` are the columns read as text.
     """
 
     x: tuple[str, ...]
@@ -30,7 +35,8 @@ class Layout:
     um_per_unit: float
     um2_per_unit: float
     cell_id: str | None
-    slide: str | None
+    slide: tuple[str, ...]
+    images: tuple[str, ...]
     phenotype: str | None
     object_type: str | None
     areas: Mapping[str, str]
@@ -38,6 +44,7 @@ class Layout:
     positive: Mapping[str, str]
     gated: Mapping[str, str]
     wanted: tuple[str, ...]
+    names: tuple[str, ...]
     origin: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -67,25 +74,33 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         raise RequestError(f"{file.path}: no positions as {mapping.format} writes them; check format, or name the columns with x and y.")
     unit = _unit(seen, mapping, str(file.path))
     area_unit = mapping.area_unit if mapping.area else seen.area_unit
+    given = (mapping.slide,) if isinstance(mapping.slide, str) else mapping.slide or ()
     areas = {"area_um2": column(mapping.area, "area")} if mapping.area else dict(seen.areas)
     warnings = []
     if area_unit == "px2" and areas and mapping.pixel_size_um is None:
         warnings.append(f"{file.path}: cell areas are in px and left out; give pixel_size_um to have them in um2.")
         areas = {}
-    intensities = _intensities(seen, mapping, column)
+    told = [*given, *filter(None, (mapping.patient, mapping.group, mapping.phenotype, mapping.cell_id)), *mapping.extra.values()]
+    intensities = _intensities(seen, mapping, column, leave_out={formats.find(names, name) for name in told})
     positive = {_ours(marker, mapping): name for marker, name in seen.positive.items()}
     positive |= {marker: column(name, f"positive.{marker}") for marker, name in mapping.positive.items()}
     _refuse_unused(mapping, seen, str(file.path))
     gated = {marker: _gated(marker, intensities, mapping, str(file.path)) for marker in mapping.gates}
     phenotype = column(mapping.phenotype, "phenotype") if mapping.phenotype else None if mapping.rules else seen.phenotype
-    slide = column(mapping.slide, "slide") if mapping.slide else seen.slide
+    own = seen.images or ((seen.slide,) if seen.slide else ())
+    slide = tuple(column(name, "slide") for name in given) or own[:1]
     cell_id = column(mapping.cell_id, "cell_id") if mapping.cell_id else seen.cell_id
     extra = {ours: column(theirs, f"extra.{ours}") for ours, theirs in mapping.extra.items()}
     taken = {"cell_id", "x_um", "y_um", "phenotype", *areas, *intensities, *(f"{m}_positive" for m in (*positive, *mapping.gates))}
     if both := sorted(taken & set(extra)):
         raise RequestError(f"{file.path}: extra.{both[0]}: ifquant fills the column {both[0]!r} itself; carry yours under another name.")
     whose = [column(name, what) for what, name in (("patient", mapping.patient), ("group", mapping.group)) if name]
-    singles = [name for name in (cell_id, slide, phenotype, seen.object_type) if name is not None]
+    singles = [name for name in (cell_id, phenotype, seen.object_type) if name is not None]
+    numbers = {*x, *y, *areas.values(), *intensities.values()}
+    measured = {theirs for ours, theirs in extra.items() if _MEASURED.fullmatch(ours)}
+    named = (*singles, *slide, *own, *positive.values(), *whose)
+    if both := [name for name in named if name in numbers | measured and name not in positive.values()]:
+        raise RequestError(f"{file.path}: column {both[0]!r} is used as a number and as a name; name another column for one of them.")
     in_px = unit == "px"
     pixel = mapping.pixel_size_um or 1.0
     return Layout(
@@ -97,13 +112,15 @@ def layout_of(file: ColumnsFile, mapping: TableMapping) -> Layout:
         um2_per_unit=pixel**2 if area_unit == "px2" else 1.0,
         cell_id=cell_id,
         slide=slide,
+        images=own,
         phenotype=phenotype,
         object_type=seen.object_type,
         areas=areas,
         intensities=intensities,
         positive=positive,
         gated=gated,
-        wanted=(*x, *y, *singles, *areas.values(), *intensities.values(), *positive.values(), *extra.values(), *whose),
+        wanted=(*numbers, *named, *extra.values()),
+        names=tuple(name for name in (*named, *extra.values()) if name not in numbers | measured),
         origin={
             "x_um": ", ".join(x),
             "y_um": ", ".join(y),
@@ -150,9 +167,14 @@ def _ours(marker: str, mapping: TableMapping) -> str:
     return next((ours for ours, theirs in mapping.markers.items() if formats.key(theirs) == formats.key(marker)), marker)
 
 
-def _intensities(seen: Recognised, mapping: TableMapping, column: Callable[[str, str], str]) -> dict[str, str]:
+def _intensities(
+    seen: Recognised, mapping: TableMapping, column: Callable[[str, str], str], *, leave_out: Collection[str | None]
+) -> dict[str, str]:
+    """Our column > the table's; `leave_out` are columns that the mapping says are something else."""
     found: dict[str, str] = {}
     for (marker, place, what), name in seen.intensities.items():
+        if name in leave_out:
+            continue
         ours = f"{_ours(marker, mapping)}_{place}_{what}"
         if ours in found:
             raise RequestError(f"markers: {found[ours]!r} and {name!r} would both become {ours!r}; give one of them another name.")

@@ -11,7 +11,7 @@ from ifquant.errors import RequestError
 from ifquant.recipes.rules import holds, parse
 from ifquant.recipes.table_mapping import TableMapping
 
-_TRUE = {"1", "1.0", "true", "positive", "pos", "+", "yes"}
+_TRUE = {"1", "1.0", "2", "2.0", "3", "3.0", "true", "positive", "pos", "+", "yes"}
 _FALSE = {"0", "0.0", "false", "negative", "neg", "-", "no"}
 
 
@@ -25,17 +25,10 @@ def positivity(column: pd.Series, where: str) -> pd.Series:
     RequestError
         If it holds anything else.
     """
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return column.astype("boolean")
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        known = column.dropna()
-        if not known.isin([0, 1, 2, 3]).all():
-            raise RequestError(f"{where} holds {known[~known.isin([0, 1, 2, 3])].iloc[0]}; positivity is 0 or 1 (HALO: 0 to 3).")
-        return (column > 0).astype("boolean").mask(column.isna())
     text = column.astype("string").str.strip().str.casefold()
     strange = text.dropna()[~text.dropna().isin(_TRUE | _FALSE)]
     if len(strange):
-        raise RequestError(f"{where} holds {strange.iloc[0]!r}; positivity is 0/1, true/false or positive/negative.")
+        raise RequestError(f"{where} holds {strange.iloc[0]!r}; positivity is 0/1 (HALO: 0 to 3), true/false or positive/negative.")
     return text.isin(_TRUE).astype("boolean").mask(text.isna())
 
 
@@ -48,13 +41,9 @@ def phenotypes_of(cells: pd.DataFrame, values: pd.Series | None, mapping: TableM
         return _by_rules(cells, mapping, path)
     if values is None:
         return None
-    text = values.astype("string").str.strip()
     renamed: dict[str, str] = {theirs: ours for ours, listed in mapping.phenotypes.items() for theirs in listed}
-    named = (
-        text.map(lambda value: renamed.get(value, value), na_action="ignore")
-        .fillna(OTHER)
-        .replace({"": OTHER, "Other": OTHER, "OTHER": OTHER})
-    )
+    renamed = {"Other": OTHER, "OTHER": OTHER, **renamed}
+    named = values.astype(object).where(values.notna(), OTHER).map(lambda value: renamed.get(value, value))
     own = sorted(set(named.unique()) - set(mapping.phenotypes) - {OTHER})
     names = [*(name for name in mapping.phenotypes if name != OTHER), *map(str, own), OTHER]
     return pd.Categorical(named.astype(object), categories=names)

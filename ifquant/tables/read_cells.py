@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifquant.errors import RequestError, UnreadableImage
-from ifquant.files import storage
+from ifquant.tables.finished import finished_slides
 
 
 def read_cells(results: str | Path | Sequence[str | Path], columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -45,7 +44,7 @@ def read_cells(results: str | Path | Sequence[str | Path], columns: Sequence[str
     slides: dict[str, Mapping[str, str]] = {}
     tables = []
     for folder in folders:
-        own = finished_slides(folder)
+        own = finished_slides(folder).samples
         if twice := sorted(own.keys() & slides.keys()):
             raise RequestError(f"{folder}: {', '.join(twice)} is also in a folder before; read each slide once")
         slides |= own
@@ -67,8 +66,8 @@ def read_cells(results: str | Path | Sequence[str | Path], columns: Sequence[str
 
 
 def cell_tables(results: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the cells of one finished slide after the other, in the order of `finished_slides`; memory is that of one slide."""
-    for slide in finished_slides(results):
+    """Yield the cells of one finished slide after the other, in the order of the run; memory is that of one slide."""
+    for slide in finished_slides(results).samples:
         path = Path(results) / slide / "cells.parquet"
         try:
             file = pq.ParquetFile(path)
@@ -80,29 +79,6 @@ def cell_tables(results: str | Path, columns: Sequence[str] | None = None) -> It
                 known = ", ".join(file.schema_arrow.names[:12])
                 raise RequestError(f"{path} has no column {', '.join(map(repr, missing))}; it has {known}, ... (docs/columns.md lists all)")
             yield file.read(columns=None if columns is None else list(columns))
-
-
-def finished_slides(results: str | Path) -> dict[str, Mapping[str, str]]:
-    """Finished slides of a run, in its order, with what the sample sheet says of each.
-
-    Raises
-    ------
-    RequestError
-        If there is none.
-    """
-    folder = Path(results)
-    record = storage.read_json(folder / "run.json")
-    slides: dict[str, Mapping[str, str]] = {}
-    if isinstance(record, dict):
-        slides = {entry["slide"]: entry.get("sample") or {} for entry in record["slides"] if entry["status"] == "done"}
-    else:  # interrupted: every folder that has its slide.json is finished
-        for path in sorted(folder.glob("*/slide.json")):
-            content: Any = storage.read_json(path)
-            if isinstance(content, dict):
-                slides[path.parent.name] = content.get("sample") or {}
-    if not slides:
-        raise RequestError(f"{folder}: no finished slide in this folder; give the folder that ifquant run -o wrote")
-    return slides
 
 
 def _repeated(value: str | None, n: int) -> pa.DictionaryArray:

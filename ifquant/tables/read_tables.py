@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ifquant.base.names import alike_warnings
 from ifquant.errors import RequestError, SlideError
 from ifquant.recipes.rules import nearest
 from ifquant.recipes.table_mapping import TableMapping
-from ifquant.slides.samples import Sample
-from ifquant.slides.slide_names import natural_order
+from ifquant.slides.samples import Sample, rows_of
+from ifquant.slides.slide_names import loose_slide_key, natural_order, slide_key
 from ifquant.tables import formats, results
 from ifquant.tables.cell_table import CellTable
 from ifquant.tables.columns_file import SUFFIXES, ColumnsFile, open_columns
 from ifquant.tables.layout import Layout, layout_of
 from ifquant.tables.phenotypes import phenotypes_of, positivity
+from ifquant.tables.table_slides import check_slides, slides_of, the_only
 
 _NO_OUTLINES = "contacts and border distances cannot be told; distances are between centroids"
 _NO_REGION = "where tissue ends is not known; windows are made from the cells themselves"
@@ -84,31 +87,46 @@ def _read_files(files: Sequence[Path], mapping: TableMapping) -> dict[str, CellT
                 raise RequestError(f"slide {slide!r} is in {found[slide].source} and in {path}; name the slide column or the files apart.")
             found[slide] = table
     _refuse_unmet(values, mapping)
-    return {slide: found[slide] for slide in sorted(found, key=natural_order)}
+    return _with_alike({slide: found[slide] for slide in sorted(found, key=natural_order)})
+
+
+def _with_alike(tables: dict[str, CellTable]) -> dict[str, CellTable]:
+    """Say in every table which names of slides, patients, groups and phenotypes are easily confused."""
+    every = tables.values()
+    said = (
+        *alike_warnings("slide", tables, slide_key, loose_slide_key),
+        *alike_warnings("patient", [table.patient for table in every if table.patient]),
+        *alike_warnings("group", [table.group for table in every if table.group]),
+        *alike_warnings("phenotype", [name for table in every for name in table.phenotypes]),
+    )
+    return {slide: replace(table, warnings=(*table.warnings, *said)) for slide, table in tables.items()} if said else tables
 
 
 def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values: set[str]) -> dict[str, CellTable]:
     """Read the slides of one file; the phenotypes it names are added to `values`."""
-    raw = file.read(layout.wanted)
+    raw = file.read(layout.wanted, layout.names)
     if layout.phenotype is not None:
-        values |= set(raw[layout.phenotype].dropna().astype("string").str.strip())
-    cells, kept, warnings = _cells(raw, file, layout, mapping)
-    slides = pd.Series(_stem(file.path), index=raw.index) if layout.slide is None else raw[layout.slide].astype("string").fillna("")
+        values |= set(raw[layout.phenotype].dropna())
+    slides = slides_of(raw, file, layout)
+    cells, warnings = _cells(raw, file, layout, mapping)
+    own = slides[cells.index]
+    check_slides(raw.loc[cells.index], own, file, layout)
+    if layout.cell_id is None:
+        cells.insert(0, "cell_id", cells.groupby(own.to_numpy(object)).cumcount() + 1)
     n_all = slides.value_counts()
     found = {}
-    for slide, rows in cells.groupby(slides[kept].to_numpy(), sort=False):
+    for slide, rows in cells.groupby(own.to_numpy(object), sort=False):
         name = str(slide)
-        if not name:
-            raise RequestError(f"{file.path}: {len(rows)} cells have no slide in column {layout.slide!r}; fill it in.")
-        repeated = int(rows["cell_id"].duplicated().sum())
-        mixed = (f"{repeated} cell ids occur more than once: are several slides or fields in one? Then name the column slide.",) * (
-            repeated > 0
+        repeated = int(rows["cell_id"].dropna().duplicated().sum())
+        said = (
+            f"{repeated} cell id{' occurs' if repeated == 1 else 's occur'} more than once: are several slides or fields in one? Then name "
         )
+        mixed = (f"{said}the column slide.",) * (repeated > 0)
         found[name] = CellTable(
             slide=name,
             cells=rows.reset_index(drop=True),
-            patient=_the_only(raw, rows.index, mapping.patient, name, "patient"),
-            group=_the_only(raw, rows.index, mapping.group, name, "group"),
+            patient=_said(raw, rows.index, mapping.patient, name, "patient"),
+            group=_said(raw, rows.index, mapping.group, name, "group"),
             pixel_size_um=mapping.pixel_size_um,
             source=f"{file.path} ({mapping.format})",
             columns=layout.origin,
@@ -121,8 +139,8 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
     return found
 
 
-def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping) -> tuple[pd.DataFrame, pd.Series, list[str]]:
-    """Give the cells in our columns (index = row of the file), which rows they are, and what people should know."""
+def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping) -> tuple[pd.DataFrame, list[str]]:
+    """Return the cells in our columns (index = line of the file) and what people should know."""
     warnings = list(layout.warnings)
 
     def number(name: str) -> pd.Series:
@@ -131,8 +149,11 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
             as_number = pd.to_numeric(column, errors="coerce")
             bad = column[as_number.isna() & column.notna()]
             if len(bad):
-                hint = ' If the decimal sign is a comma, set decimal = ",".' if "," in str(bad.iloc[0]) else ""
-                raise RequestError(f"{file.path}: column {name!r} holds {str(bad.iloc[0])!r} where a number is expected.{hint}")
+                hint = (
+                    ' If the decimal sign is a comma, set decimal = ",".' if re.fullmatch(r"[-+]?\d+,\d+(e.*)?", str(bad.iloc[0])) else ""
+                )
+                where = file.place(int(bad.index[0]))
+                raise RequestError(f"{where}: column {name!r} holds {str(bad.iloc[0])!r} where a number is expected.{hint}")
             column = as_number
         return column.astype("float64").replace([np.inf, -np.inf], np.nan)
 
@@ -143,45 +164,29 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
     cells = pd.DataFrame({"x_um": position(layout.x), "y_um": position(layout.y)}, index=raw.index)
     kept = cells.notna().all(axis=1)
     if layout.object_type is not None:
-        kept &= raw[layout.object_type].astype("string").str.casefold().isin(_CELL_OBJECTS).fillna(False)
+        kept &= raw[layout.object_type].str.casefold().isin(_CELL_OBJECTS).fillna(False)
     for ours, theirs in layout.areas.items():
         cells[ours] = number(theirs) * layout.um2_per_unit
     for ours, theirs in layout.intensities.items():
         cells[ours] = number(theirs)
     for marker, theirs in layout.positive.items():
-        cells[f"{marker}_positive"] = positivity(raw[theirs], f"{file.path}: column {theirs!r}")
+        cells[f"{marker}_positive"] = positivity(raw[theirs].astype("string"), f"{file.path}: column {theirs!r}")
     for marker, gate in mapping.gates.items():
         cells[f"{marker}_positive"] = (cells[layout.gated[marker]] > gate).astype("boolean").mask(cells[layout.gated[marker]].isna())
     for ours, theirs in mapping.extra.items():
-        cells[ours] = raw[formats.find(file.names, theirs)]
+        found = str(formats.find(file.names, theirs))
+        cells[ours] = raw[found] if found in layout.names else number(found)
     cells = cells[kept].copy()
     if layout.cell_id is not None:
         cells.insert(0, "cell_id", raw.loc[kept, layout.cell_id])
-    elif layout.slide is None:
-        cells.insert(0, "cell_id", np.arange(1, len(cells) + 1))
-    else:
-        cells.insert(0, "cell_id", cells.groupby(raw.loc[kept, layout.slide].to_numpy()).cumcount() + 1)
     phenotype = phenotypes_of(cells, None if layout.phenotype is None else raw.loc[kept, layout.phenotype], mapping, str(file.path))
     if phenotype is not None:
         cells["phenotype"] = phenotype
-    return cells, kept, warnings
+    return cells, warnings
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    suffix = next(s for s in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(s))
-    return name[: -len(suffix)] or "slide"
-
-
-def _the_only(raw: pd.DataFrame, rows: pd.Index, column: str | None, slide: str, what: str) -> str | None:
-    if column is None:
-        return None
-    values = raw.loc[rows, str(formats.find(list(raw.columns), column))].dropna().astype("string").unique()
-    if len(values) > 1:
-        raise RequestError(
-            f"slide {slide!r} belongs to {len(values)} values of {what} ({', '.join(map(str, values[:3]))}); one is expected."
-        )
-    return str(values[0]) if len(values) else None
+def _said(raw: pd.DataFrame, rows: pd.Index, column: str | None, slide: str, what: str) -> str | None:
+    return None if column is None else the_only(raw.loc[rows, str(formats.find(list(raw.columns), column))], slide, what)
 
 
 def _unknown(cells: pd.DataFrame) -> dict[str, str]:
@@ -203,7 +208,7 @@ def _refuse_unmet(met: set[str], mapping: TableMapping) -> None:
 
 
 def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) -> dict[str, CellTable]:
-    sheet = {sample.slide: sample for sample in samples}
+    sheet = rows_of(samples, tables, [slide for slide, table in tables.items() if table.folder is not None])
     out = {}
     for slide, table in tables.items():
         row = sheet.get(slide)
@@ -211,7 +216,7 @@ def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) ->
             out[slide] = table
             continue
         for what, ours, theirs in (("patient", table.patient, row.patient), ("group", table.group, row.group)):
-            if ours is not None and theirs is not None and ours != theirs:
-                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet.")
-        out[slide] = replace(table, patient=table.patient or row.patient, group=table.group or row.group)
+            if ours is not None and theirs is not None and ours != theirs and table.folder is None:
+                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet; correct one.")
+        out[slide] = replace(table, patient=row.patient or table.patient, group=row.group or table.group)
     return out

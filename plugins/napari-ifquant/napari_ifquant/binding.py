@@ -1,4 +1,8 @@
-"""Keys bound to the desk: on the viewer, and on each layer while it is active, since napari asks the active layer first."""
+"""Keys bound to the desk during a review: on the active layer, if it is the review's own; on the viewer, while no layer is active.
+
+On any other layer all keys are napari's. One owner at a time has our keys, and gets back what it had. A bound function never raises
+(`guard`), so that napari counts the key as handled and nobody is offered it again.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +10,55 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_ifquant.desk import Desk
-from napari_ifquant.drawing import NAMES
 from napari_ifquant.keys import KEYS, Key
-
-WHILE_DRAWING = ("split", "redraw", "exclude_region", "adjust", "cancel", "undo")
-"""What keys do on a layer that is drawn on; all its other keys stay napari's (brushes, modes)."""
 
 
 class Binding:
     """Keeps the keys of a review bound in one viewer until it is released."""
 
-    def __init__(self, viewer: Any, desk: Callable[[], Desk | None]) -> None:
+    def __init__(self, viewer: Any, desk: Desk) -> None:
         self._viewer, self._desk = viewer, desk
-        for key in KEYS:
-            self._bind(viewer, key)
-        viewer.layers.selection.events.active.connect(self._on_active)
-        self._on_active()
+        self._owner: Any = None
+        self._bound: dict[Any, tuple[Any, Any]] = {}
+        viewer.layers.selection.events.active.connect(self._move)
+        self._move()
 
     def release(self) -> None:
         """Unbind everything."""
-        self._viewer.layers.selection.events.active.disconnect(self._on_active)
-        for owner in (self._viewer, *self._viewer.layers):
-            for key in KEYS:
-                for name in key.keys:
-                    owner.keymap.pop(_combination(name), None)
+        self._viewer.layers.selection.events.active.disconnect(self._move)
+        self._give_back()
 
-    def _on_active(self, event: Any = None) -> None:
-        layer = self._viewer.layers.selection.active
-        if layer is None:
+    def _move(self, event: Any = None) -> None:
+        self._give_back()
+        if not self._desk.listens:
             return
+        layer = self._viewer.layers.selection.active
+        self._owner = self._viewer if layer is None else layer
+        methods = self._desk.methods
         for key in KEYS:
-            if layer.name not in NAMES or key.method in WHILE_DRAWING:
-                self._bind(layer, key)
+            if methods is None or key.method in methods:
+                for name in key.keys:
+                    act = _acting(self._desk, key)
+                    combination = _combination(name)
+                    self._bound[combination] = self._owner.bind_key(combination, act, overwrite=True), act
 
-    def _bind(self, owner: Any, key: Key) -> None:
-        def act(_: Any) -> None:
-            desk = self._desk()
-            if desk is not None:
-                getattr(desk, key.method)(*key.arguments)
+    def _give_back(self) -> None:
+        for combination, (before, act) in self._bound.items():
+            if self._owner.keymap.get(combination) is act:  # else somebody has bound it since
+                self._owner.bind_key(combination, before, overwrite=True)
+        self._owner, self._bound = None, {}
 
-        for name in key.keys:
-            owner.bind_key(_combination(name), act, overwrite=True)
+
+def _acting(desk: Desk, key: Key) -> Callable[[Any], None]:
+    def act(_: Any) -> None:
+        getattr(desk, key.method)(*key.arguments)
+
+    return act
 
 
 def _combination(name: str) -> Any:
+    """Key combination as napari looks it up; it knows "-" and "=" by code alone, and takes their names for an unknown key."""
+    from app_model.types import KeyCode
     from napari.utils.key_bindings import coerce_keybinding
 
-    return coerce_keybinding({"-": "Minus", "=": "Equal"}.get(name, name))
+    return coerce_keybinding({"-": KeyCode.Minus, "=": KeyCode.Equal}.get(name, name))

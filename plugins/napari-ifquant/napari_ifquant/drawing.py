@@ -10,7 +10,7 @@ from scipy import ndimage
 from ifquant.base.runs import runs_of
 from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.review.decisions import Polygon
+from ifquant.review.decisions import Polygon, check_outline
 from ifquant.review.outlines import polygon_of
 
 if TYPE_CHECKING:
@@ -19,24 +19,44 @@ if TYPE_CHECKING:
 TURN_DEGREES = 15.0
 MARGIN_PX = 60
 """Around a cell that is redrawn: room to paint a process that was missed."""
-NAMES = ("cut", "redraw: 1 cell, 2 nucleus", "region to exclude")
 
 
 class Drawing:
-    """A layer that is drawn on until it is used or left."""
+    """A layer that is drawn on until it is used or left.
+
+    Attributes
+    ----------
+    help
+        What the dock says meanwhile.
+    methods
+        What keys do on the layer; all other keys are napari's own.
+    keys
+        Those of napari's keys that one may want there.
+    """
 
     help = ""
+    methods: tuple[str, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
     layer: Any = None
 
     def __init__(self, desk: Walk) -> None:
         self.desk = desk
+
+    def show(self) -> None:
+        """Put the layer on view: known as the review's own before it becomes the active one."""
+        self.desk.viewer.add_layer(self.layer)
+
+    @property
+    def on_view(self) -> bool:
+        """Whether the layer is there; it may have been deleted in the layer list."""
+        return self.layer in self.desk.viewer.layers
 
     def adjust(self, step: int) -> None:
         """Change the proposal by a step."""
 
     def remove(self) -> None:
         """Take the layer away."""
-        if self.layer is not None and self.layer in self.desk.viewer.layers:
+        if self.on_view:
             self.desk.viewer.layers.remove(self.layer)
 
     def _shown(self, **more: Any) -> dict[str, Any]:
@@ -48,8 +68,12 @@ class Cut(Drawing):
     """A line through a cell; it begins across its longest extent, through the middle."""
 
     help = "cut: turn it with - and =, or draw another line; S cuts, Escape leaves"
+    methods = ("split", "adjust", "cancel")
+    keys = (("6", "move the picture"),)
 
     def __init__(self, desk: Walk) -> None:
+        from napari.layers import Shapes
+
         super().__init__(desk)
         outlines = desk.session.standing.outlines
         assert desk.cell_id is not None
@@ -60,9 +84,7 @@ class Cut(Drawing):
         axes = np.linalg.eigh(points.T @ points)[1]
         self._angle = float(np.arctan2(*axes[:, 0]))
         self._half = float(np.abs(points).max()) * 1.2 + 2
-        self.layer = desk.viewer.add_shapes(
-            [self._line()], shape_type="line", edge_color="#ff4040", edge_width=1.0, name=NAMES[0], **self._shown()
-        )
+        self.layer = Shapes([self._line()], shape_type="line", edge_color="#ff4040", edge_width=1.0, name="cut", **self._shown())
         self.layer.mode = "add_line"
 
     def _line(self) -> Any:
@@ -85,10 +107,16 @@ class Cut(Drawing):
 class Outline(Drawing):
     """A cropped label image with the cell (1) and its nucleus (2), to be painted."""
 
-    help = "paint the cell (label 1) and its nucleus (label 2); - and = shrink and grow; R keeps it, Escape leaves"
+    help = (
+        "paint the cell (green, label 1) and its nucleus (orange, label 2; 5 and a click take the label under the pointer); "
+        "- and = shrink and grow; R keeps it, Escape leaves"
+    )
+    methods = ("redraw", "adjust", "cancel")
+    keys = (("2", "paint"), ("1", "erase"), ("5", "pick a label"), ("[ ]", "brush size"), ("Control-Z", "take a stroke back"))
 
     def __init__(self, desk: Walk) -> None:
         super().__init__(desk)
+        from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
         outlines = desk.session.standing.outlines
@@ -101,8 +129,8 @@ class Outline(Drawing):
         self._before = data.copy()
         size = desk.view.subject.pixel_size_um
         colors: dict[int | None, Any] = {None: "transparent", 0: "transparent", 1: "#40ff80", 2: "#ff9040"}
-        self.layer = desk.viewer.add_labels(
-            data, name=NAMES[1], opacity=0.45, translate=(self.window.y0 * size, self.window.x0 * size),
+        self.layer = Labels(
+            data, name="redraw: green cell, orange nucleus", opacity=0.45, translate=(self.window.y0 * size, self.window.x0 * size),
             colormap=DirectLabelColormap(color_dict=colors), **self._shown(),
         )  # fmt: skip
         self.layer.selected_label, self.layer.brush_size, self.layer.mode = 1, 4, "paint"
@@ -134,8 +162,12 @@ class Region(Drawing):
     """Shapes around what is to be left out; the first is what the view shows, ready for keys alone."""
 
     help = "draw around what to leave out (or keep the frame); E leaves it out, Escape leaves"
+    methods = ("exclude_region", "adjust", "cancel")
+    keys = (("6", "move the picture"), ("P", "draw a polygon"), ("Enter", "end it"))
 
     def __init__(self, desk: Walk) -> None:
+        from napari.layers import Shapes
+
         super().__init__(desk)
         size = desk.view.subject.pixel_size_um
         height, width = desk.view.subject.image_shape
@@ -143,15 +175,10 @@ class Region(Drawing):
         half = 0.35 * min(desk.viewer.canvas.size) / desk.viewer.scene.camera.zoom / size
         y0, x0, y1, x1 = max(y - half, 0), max(x - half, 0), min(y + half, height - 1), min(x + half, width - 1)
         self._frame = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
-        self.layer = desk.viewer.add_shapes(
-            [self._frame],
-            shape_type="polygon",
-            face_color="#ff404030",
-            edge_color="#ff4040",
-            edge_width=1.5,
-            name=NAMES[2],
+        self.layer = Shapes(
+            [self._frame], shape_type="polygon", face_color="#ff404030", edge_color="#ff4040", edge_width=1.5, name="region to exclude",
             **self._shown(),
-        )
+        )  # fmt: skip
         self.layer.mode = "add_polygon"
 
     def adjust(self, step: int) -> None:
@@ -167,7 +194,10 @@ class Region(Drawing):
         drawn = drawn[1:] or drawn
         if not drawn:
             raise RequestError("nothing is drawn; draw around what to leave out")
-        return [tuple((float(x) + 0.5, float(y) + 0.5) for y, x in ring) for ring in drawn]
+        rings = [tuple((float(x) + 0.5, float(y) + 0.5) for y, x in ring) for ring in drawn]
+        for ring in rings:  # before any of them is saved
+            check_outline(ring)
+        return rings
 
 
 def _polygon(mask: Any, window: Window) -> Polygon:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButto
 
 from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.histogram import Histogram
+from napari_ifquant.walk import watch_reviews
 
 NO_REVIEW = "start a review first (Plugins > ifquant > Review cells): gates are saved to the reviewer's log"
 
@@ -36,6 +37,7 @@ class GatesWidget(QWidget):
         self.histogram.moved.connect(self._on_moved)
         self.marker.currentIndexChanged.connect(lambda _: self.show_marker())
         self.fill()
+        watch_reviews(self.fill)
 
     @property
     def desk(self) -> Desk | None:
@@ -58,6 +60,7 @@ class GatesWidget(QWidget):
         for button in (self.save, self.back, self.none):
             button.setEnabled(desk is not None)
         if desk is None:
+            self.histogram.show_values(np.zeros(0), None, 0.0)
             self.text.setText(NO_REVIEW)
             return
         if not self.marker.count():
@@ -66,7 +69,7 @@ class GatesWidget(QWidget):
         gate = desk.view.subject.gate(self.marker.currentText())
         values = desk.view.subject.table[gate.column].to_numpy(np.float64, na_value=np.nan)
         self.histogram.show_values(values, desk.session.gate(gate.marker), gate.offset)
-        desk.screen.recolor(desk.session)
+        desk.end_preview()
         self._say()
 
     def _on_moved(self, value: float) -> None:
@@ -85,14 +88,14 @@ class GatesWidget(QWidget):
 
     def save_gate(self) -> None:
         """Write the gate to the log."""
-        if self.desk is not None and self.histogram.gate is not None:
-            self.desk.change_gate(self.marker.currentText(), self.histogram.gate, self.reason.text())
-            self.reason.clear()
-            self.show_marker()
+        if self.histogram.gate is not None:
+            self._change_gate(self.histogram.gate)
 
     def set_not_callable(self) -> None:
         """Say in the log that this slide has no gate for the marker."""
-        if self.desk is not None:
-            self.desk.change_gate(self.marker.currentText(), None, self.reason.text())
+        self._change_gate(None)
+
+    def _change_gate(self, value: float | None) -> None:
+        if self.desk is not None and self.desk.change_gate(self.marker.currentText(), value, self.reason.text()):
             self.reason.clear()
             self.show_marker()

@@ -41,10 +41,12 @@ KEYS = (
 )
 
 
-def help_text(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Key and meaning of every action on a slide with these phenotypes."""
+def help_text(names: tuple[str, ...], methods: tuple[str, ...] | None = None) -> list[tuple[str, str]]:
+    """Key and meaning of every action on a slide with these phenotypes, or of those of some methods."""
     lines = []
     for key in KEYS:
+        if methods is not None and key.method not in methods:
+            continue
         if key.method == "change_phenotype":
             number = int(key.keys[0])
             if number > len(names):

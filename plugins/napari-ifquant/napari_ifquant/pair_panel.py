@@ -58,7 +58,6 @@ class PairPanel(QWidget):
             desk.ask_note_of = self.note.setFocus
             self.slide.setText(slide)
             self.table.resizeColumnsToContents()
-            self.keys.setText(_key_table(help_text(desk.names)))
             self.refresh()
 
     def refresh(self) -> None:
@@ -71,6 +70,7 @@ class PairPanel(QWidget):
         self.progress.setRange(0, max(total, 1))
         self.progress.setValue(done)
         self.progress.setUpdatesEnabled(True)
+        self._show_keys(desk)
         self.pair.setText(describe.pair_line(desk))
         why = describe.why(desk)
         self.why.setText(f"{desk.place} of {total}" + (f": {why}" if why else ""))
@@ -81,16 +81,23 @@ class PairPanel(QWidget):
         if desk.place:
             self.table.selectRow(desk.place - 1)
 
+    def _show_keys(self, desk: Desk) -> None:
+        """Say what keys do now: while a layer is drawn on, most of them are napari's."""
+        drawing = desk.drawing
+        rows = help_text(desk.names) if drawing is None else [*help_text(desk.names, drawing.methods), *drawing.keys]
+        text = _key_table(rows)
+        if text != self.keys.text():
+            self.keys.setText(text)
+
     def _go(self, place: int) -> None:
         if self._desk is not None:
             self._desk.go(place)
             self._refocus()
 
     def _save_note(self) -> None:
-        if self._desk is not None:
-            self._desk.note(self.note.text())
-        self.note.clear()
-        self._refocus()
+        if self._desk is None or self._desk.note(self.note.text()):
+            self.note.clear()
+            self._refocus()
 
 
 def _key_table(rows: list[tuple[str, str]], columns: int = 3) -> str:

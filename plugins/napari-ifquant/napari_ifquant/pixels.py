@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ class OpenSlide:
         self.slide, self._lock = slide, threading.Lock()
         weakref.finalize(self, slide.close)
 
-    def read(self, channel: int, window: Window) -> Array:
+    def read(self, channel: int, window: Window, level: int = 0) -> Array:
         """Pixels (Y, X) of one channel."""
         with self._lock:
-            plane: Array = self.slide.read([channel], window)[0]
+            plane: Array = self.slide.read([channel], window, level)[0]
             return plane
 
     def plane(self, channel: int) -> Lazy:
@@ -37,65 +37,22 @@ class OpenSlide:
 
     def channels(self, indices: Sequence[int], smaller: Mapping[int, Sequence[Any]] | None = None) -> list[list[Any]]:
         """Pyramid of each channel: the slide, then levels (Y, X) of its file, or else those given."""
-        levels, close = file_levels(self.slide)
-        weakref.finalize(self, close)
+        shapes = self._levels()
         out = []
         for index in indices:
-            more = [self._plane(level, index) for level in levels] or list((smaller or {}).get(index, ()))
+            more = [self._level(k, shape, index) for k, shape in shapes] or list((smaller or {}).get(index, ()))
             out.append(pyramid([self.plane(index), *more]))
         return out
 
-    def _plane(self, level: Any, channel: int) -> Lazy:
-        def make(window: Window) -> Array:
-            pixels = np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])
-            return pixels.astype(self.slide.info.dtype, copy=False)  # the level keeps `self`, and so its file open
+    def _levels(self) -> list[tuple[int, tuple[int, int]]]:
+        """Give number and shape of the smaller levels; none where one is damaged: smaller pictures are then made of the slide."""
+        try:
+            return list(enumerate(self.slide.levels))[1:]
+        except IfquantError:
+            return []
 
-        return tiled((int(level.shape[1]), int(level.shape[2])), self.slide.info.dtype, make)
-
-
-def file_levels(slide: Slide) -> tuple[list[Any], Callable[[], None]]:
-    """Smaller levels (C, Y, X) that the slide's own file holds, and how to close them; none where it is read through crop or projection."""
-    info = slide.info
-    if info.levels < 2 or len(slide.ref.paths) != 1 or slide.ref.crop is not None or info.z_planes > 1 or info.timepoints > 1:
-        return [], _nothing
-    import zarr
-
-    path = slide.ref.paths[0]
-    if Path(path).is_dir():
-        return [], _nothing
-    import tifffile
-
-    tiff = tifffile.TiffFile(path)
-    series = tiff.series[0]
-    found = []
-    for number, level in enumerate(series.levels[1:], 1):
-        wide = tuple(size for size, axis in zip(level.shape, level.axes, strict=True) if size > 1 or axis in "YX")
-        axes = "".join(axis for size, axis in zip(level.shape, level.axes, strict=True) if size > 1 or axis in "YX")
-        if axes[-2:] != "YX" or len(wide) > 3 or (wide[0] if len(wide) == 3 else 1) != info.shape[0]:
-            tiff.close()
-            return [], _nothing
-        stored = zarr.open(series.aszarr(level=number), mode="r")
-        found.append(_Level(stored, (info.shape[0], *wide[-2:]), len(level.shape)))
-    return found, tiff.close
-
-
-def _nothing() -> None:
-    """Close nothing."""
-
-
-class _Level:
-    """A stored level as (C, Y, X), whatever further axes of length 1 it has."""
-
-    def __init__(self, stored: Any, shape: tuple[int, ...], ndim: int) -> None:
-        self._stored, self.shape, self._ndim = stored, shape, ndim
-
-    def __getitem__(self, key: tuple[int, slice, slice]) -> Array:
-        stored = self._stored
-        channel_axis = [axis for axis in range(self._ndim - 2) if stored.shape[axis] == self.shape[0]]
-        at: list[Any] = [0] * (self._ndim - 2)
-        if self.shape[0] > 1:
-            at[channel_axis[0]] = key[0]
-        return np.asarray(stored[(*at, key[1], key[2])])
+    def _level(self, k: int, shape: tuple[int, int], channel: int) -> Lazy:
+        return tiled(shape, self.slide.info.dtype, lambda window: self.read(channel, window, k))
 
 
 class Picture:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from ifquant.errors import IfquantError
 from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.collector import collector_paused
-from napari_ifquant.desk import Desk
+from napari_ifquant.desk import Desk, desk_of
+from napari_ifquant.guard import told
 from napari_ifquant.layers import NAME, TAG
 from napari_ifquant.pair_panel import PairPanel
 from napari_ifquant.result import SlideView, open_result
@@ -36,6 +39,7 @@ class ReviewWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.desk: Desk | None = None
+        self._review = ExitStack()
         self._view: SlideView | None = None
         self.choice = SlideChoice(lambda folder: self._guarded(lambda: self.open_results(folder)), self.start, self.apply)
         self.panel = PairPanel(self._focus_window)
@@ -47,8 +51,6 @@ class ReviewWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addWidget(self.message)
-        self._binding = Binding(napari_viewer, lambda: self.desk)
-        napari_viewer.mouse_drag_callbacks.append(self._on_click)
         found = next((layer.metadata["ifquant"] for layer in napari_viewer.layers if "ifquant" in layer.metadata), None)
         if results is not None:
             self.open_results(results, slide)
@@ -86,20 +88,42 @@ class ReviewWidget(QWidget):
         folder = self.choice.folder
         limits = self.desk.screen.limits() if self.desk is not None else self._limits_on_view()
         self.close_desk()
+        other = desk_of(self.viewer)
+        if other is not None:  # of another dock: a viewer has one review
+            (other.end or other.close)()
         view = self._open(folder)
         self._remove_layers()
         form = self.choice.form
         form.fill(view.subject)
         self.choice.name_slides()
-        self.desk = Desk(self.viewer, view, self.choice.reviewer.text().strip(), form.options(view.subject), limits=limits)
-        self.desk.listeners.append(self._show)
-        self.panel.set_desk(self.desk, self.choice.describe(view))
-        self.desk.screen.named("cell centers").selected_data.events.items_changed.connect(self._on_points)
-        self.viewer.title = f"ifquant review: {self.choice.slides.currentText()}"
+        options = form.options(view.subject)
+        with ExitStack() as review:  # all that a review puts up is taken down at its end, whatever fails
+            desk = Desk(self.viewer, view, self.choice.reviewer.text().strip(), options, limits=limits)
+            review.callback(desk.close, remove=False)
+            self._link(desk, review)
+            self.panel.set_desk(desk, self.choice.describe(view))
+            review.callback(self.panel.set_desk, None)
+            self.desk, self._review = desk, review.pop_all()
+        desk.end = self.close_desk
+        desk.listeners += [self.panel.refresh, self._show_overlay, self._show_message]
         self.choice.start_button.setText("Start with these choices")
         self.tabs.setCurrentIndex(1)
-        self._show()
+        self._show_overlay()
+        self._show_message()
         self._focus_window()
+
+    def _link(self, desk: Desk, review: ExitStack) -> None:
+        """Link viewer and desk until the review ends, and leave the viewer as it was."""
+        review.callback(Binding(self.viewer, desk).release)
+        self.viewer.mouse_drag_callbacks.append(self._on_click)
+        review.callback(self.viewer.mouse_drag_callbacks.remove, self._on_click)
+        rows = desk.screen.named("cell centers").selected_data.events.items_changed
+        rows.connect(self._on_points)
+        review.callback(rows.disconnect, self._on_points)
+        overlay, title = self.viewer.canvas.overlays.text, self.viewer.title
+        review.callback(overlay.update, {name: getattr(overlay, name) for name in ("visible", "position", "text")})
+        review.callback(setattr, self.viewer, "title", title)
+        self.viewer.title = f"ifquant review: {self.choice.slides.currentText()}"
 
     def _limits_on_view(self) -> dict[str, tuple[float, float]]:
         if self._view is None:
@@ -115,11 +139,14 @@ class ReviewWidget(QWidget):
 
     def close_desk(self) -> None:
         """End the review: the log is released, the layers stay until the next one begins."""
-        if self.desk is not None:
-            self.panel.set_desk(None)
-            self.desk.close(remove=False)
-            self.desk = None
+        if self.desk is None:
+            return
+        self.desk = None
+        try:
+            self._review.close()
+        finally:
             self.choice.start_button.setText("Start review")
+            self.tabs.setCurrentIndex(0)
 
     def release(self) -> None:
         """Release the log alone: also when the window and all its parts are gone."""
@@ -129,6 +156,9 @@ class ReviewWidget(QWidget):
 
     def apply(self) -> None:
         """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the report is."""
+        self._guarded(self._apply)
+
+    def _apply(self) -> None:
         if not self.choice.folders:
             self.message.setText("no results are open")
             return
@@ -152,13 +182,8 @@ class ReviewWidget(QWidget):
 
     def _on_points(self, event: Any = None) -> None:
         """Show the cell that was chosen in napari's features table."""
-        if self.desk is None:
-            return
-        chosen = sorted(self.desk.screen.named("cell centers").selected_data)
-        if len(chosen) == 1:
-            cell_id = int(self.desk.view.subject.ids[chosen[0]])
-            if cell_id != self.desk.cell_id:
-                self.desk.show_cell(cell_id)
+        if self.desk is not None:
+            self.desk.show_chosen()
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Show the cell that was clicked on; dragging moves the picture as ever."""
@@ -168,36 +193,51 @@ class ReviewWidget(QWidget):
             dragged = True
             yield
         desk = self.desk
-        if desk is None or dragged or desk.drawing is not None or getattr(event, "button", 1) != 1:
-            return
-        size = desk.view.subject.pixel_size_um
-        y, x = (float(v) / size + 0.5 for v in event.position[-2:])
-        cell_id = desk.view.cells.at(y, x)
-        if cell_id and cell_id in desk.session.standing.outlines:
-            desk.show_cell(cell_id)
+        if desk is not None and desk.listens and desk.drawing is None and not dragged and getattr(event, "button", 1) == 1:
+            desk.show_at(*(float(v) for v in event.position[-2:]))
 
-    def _show(self) -> None:
-        desk = self.desk
-        if desk is None:
-            return
-        self.panel.refresh()
-        self.message.setText(desk.message)
-        done, total = desk.progress
-        overlay = self.viewer.canvas.overlays.text
-        overlay.visible, overlay.position = True, "top_left"
-        overlay.text = f"{done}/{total}  {describe.gap_line(desk)}"
+    def _show_overlay(self) -> None:
+        if self.desk is not None:
+            done, total = self.desk.progress
+            overlay = self.viewer.canvas.overlays.text
+            overlay.visible, overlay.position = True, "top_left"
+            overlay.text = f"{done}/{total}  {describe.gap_line(self.desk)}"
+
+    def _show_message(self) -> None:
+        if self.desk is not None:
+            self.message.setText(self.desk.message)
 
     def _focus_window(self) -> None:
         """Give the keyboard to the window the dock is in, or to the dock where it floats: both pass keys on to the canvas."""
         self.window().setFocus()
 
-    def _guarded(self, act: Any) -> None:
+    def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except IfquantError as error:
-            self.message.setText(str(error))
+        except Exception as error:
+            self.message.setText(told(error))
 
-    def closeEvent(self, event: Any) -> None:
-        """Release the log."""
-        self.close_desk()
-        super().closeEvent(event)
+    # ---- the dock's end --------------------------------------------------------------------------------------------------------------
+
+    def hideEvent(self, event: Any) -> None:
+        """End the review when the dock is closed or hidden: no decision without it. Minimized with its window, it is still there."""
+        super().hideEvent(event)
+        if event.spontaneous():
+            return
+        top = self
+        while top.parentWidget() is not None:
+            top = top.parentWidget()
+        if top.isVisible():
+            QTimer.singleShot(0, self._end_if_hidden)  # a dock that is torn off or put back is hidden only for a moment
+        else:
+            self._guarded(self.close_desk)
+
+    def _end_if_hidden(self) -> None:
+        if not self.isVisible():
+            self._guarded(self.close_desk)
+
+    def changeEvent(self, event: Any) -> None:
+        """End the review when the dock was removed."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            self._guarded(self.close_desk)

@@ -29,6 +29,7 @@ class Screen:
     ) -> None:
         self.viewer, self.view, self.hidden = viewer, view, tuple(hidden)
         self._pair: Any = None
+        self._own: list[Any] = []
         self._codes: NDArray[np.int16] | None = None
         self._add(limits)
 
@@ -42,12 +43,11 @@ class Screen:
                     continue
                 if kind == "points":
                     attributes["features"] = features_of(self.view.subject.table, drop)
-                self.viewer.add_layer(Layer.create(data, attributes, kind))
+                self._own.append(self.viewer.add_layer(Layer.create(data, attributes, kind)))
         self.viewer.layers.selection.clear()
-        nothing = np.zeros((0, 2, 2))
         size = self.view.subject.pixel_size_um
         self._pair = self.viewer.add_vectors(
-            nothing,
+            np.zeros((0, 2, 2)),
             name=PAIR,
             scale=(size, size),
             units=("um", "um"),
@@ -55,14 +55,16 @@ class Screen:
             vector_style="line",
             metadata={TAG: str(self.view.folder), NAME: PAIR},
         )
+        self._own.append(self._pair)
         self.viewer.scene.camera.events.zoom.connect(self._widen_lines)
-        self.named("cell centers").events.visible.connect(lambda _: self._recolor_points())
+        self._centers = self.named("cell centers")
+        self._centers.events.visible.connect(self._recolor_points)
         self.viewer.canvas.overlays.scale_bar.visible = True
 
     @property
     def layers(self) -> list[Any]:
-        """Layers of this slide in the viewer."""
-        return [layer for layer in self.viewer.layers if layer.metadata.get(TAG) == str(self.view.folder)]
+        """Layers of this slide in the viewer: those put there, not copies that somebody made of them."""
+        return [layer for layer in self._own if layer in self.viewer.layers]
 
     def named(self, name: str) -> Any:
         """Layer of ours by name; None if it was removed."""
@@ -75,9 +77,14 @@ class Screen:
 
     def remove(self) -> None:
         """Take the layers of this slide away."""
-        self.viewer.scene.camera.events.zoom.disconnect(self._widen_lines)
+        self.disconnect()
         for layer in self.layers:
             self.viewer.layers.remove(layer)
+
+    def disconnect(self) -> None:
+        """Follow the viewer no longer; the layers stay as they are."""
+        self.viewer.scene.camera.events.zoom.disconnect(self._widen_lines)
+        self._centers.events.visible.disconnect(self._recolor_points)
 
     def recolor(self, session: ReviewSession, codes: NDArray[np.int16] | None = None, *, points: bool = True) -> None:
         """Show every cell in the color of its phenotype now, or of `codes` while a gate is dragged."""
@@ -99,7 +106,7 @@ class Screen:
         if points:
             self._recolor_points()
 
-    def _recolor_points(self) -> None:
+    def _recolor_points(self, event: Any = None) -> None:
         """Colors of the centers, while they are shown: coloring 100,000 points takes longer than all else."""
         centers = self.named("cell centers")
         if centers is not None and centers.visible and self._codes is not None:
@@ -126,6 +133,11 @@ class Screen:
             y, x = np.mean(centers, axis=0) - 0.5
             self.viewer.scene.camera.center = (float(y) * size, float(x) * size)
             self.viewer.scene.camera.zoom = min(self._canvas_px()) / FIELD_UM
+
+    def clear_pair(self) -> None:
+        """Outline nothing."""
+        if self._pair in self.viewer.layers:
+            self._pair.data = np.zeros((0, 2, 2))
 
     def _canvas_px(self) -> tuple[int, int]:
         found = self.viewer.canvas.size

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ifquant.errors import RequestError
+from ifquant.files.ownership import refuse_foreign
 from ifquant.slides.tiff_writer import write_image
 
 
@@ -16,8 +17,10 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Raises
     ------
     RequestError
-        If it is no two-dimensional label image.
+        If it is no two-dimensional label image, or another program's file lies at `path`: napari asks before it replaces one, but a slide
+        is easily chosen by mistake.
     """
+    refuse_foreign(path, labels=True)
     levels = data if meta.get("multiscale") or isinstance(data, list | tuple) else [data]
     labels = np.asarray(levels[0])
     if labels.ndim != 2:

@@ -13,15 +13,17 @@ TEXTS = ("text", "placeholderText", "currentText")
 
 def key(viewer: Any, name: str, *modifiers: str) -> None:
     """Press a key on the canvas, as a user does."""
-    from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
-    from qtpy.QtWidgets import QApplication
+    press_on(viewer.window._qt_viewer.canvas.native, name, *modifiers)
 
-    held = Qt.KeyboardModifier.NoModifier
-    for modifier in modifiers:
-        held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
-    QTest.keyClick(viewer.window._qt_viewer.canvas.native, getattr(Qt.Key, f"Key_{name}"), held)
-    QApplication.processEvents()
+
+def dock_of(widget: Any) -> Any:
+    """Give the dock a widget is in."""
+    from qtpy.QtWidgets import QDockWidget
+
+    dock = widget.parent()
+    while not isinstance(dock, QDockWidget):
+        dock = dock.parent()
+    return dock
 
 
 def shot(viewer: Any, canvas_only: bool = True) -> np.ndarray:
@@ -42,13 +44,16 @@ def outlined(image: np.ndarray) -> float:
     return float(np.mean((green > red + 50) & (blue > green + 25) & (green > 130)))
 
 
-def press_on(widget: Any, name: str) -> None:
+def press_on(widget: Any, name: str, *modifiers: str) -> None:
     """Press a key on a widget."""
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication
 
-    QTest.keyClick(widget, getattr(Qt.Key, f"Key_{name}"))
+    held = Qt.KeyboardModifier.NoModifier
+    for modifier in modifiers:
+        held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
+    QTest.keyClick(widget, getattr(Qt.Key, f"Key_{name}"), held)
     QApplication.processEvents()
 
 

@@ -67,3 +67,22 @@ def told(viewer: Any) -> set[str]:
     """Which secrets can be read."""
     words = words_on_screen(viewer)
     return {secret for secret in SECRETS if any(secret in text for text in words)}
+
+
+def test_the_gates_dock_follows_what_a_new_review_hides(sheeted: Path, tmp_path: Path, viewers: list[Any]) -> None:
+    from napari_ifquant.gates_widget import NO_REVIEW, GatesWidget
+    from napari_ifquant.launch import open_review
+
+    viewer, widget = open_review(Path(shutil.copytree(sheeted, tmp_path / "results")))
+    viewers.append(viewer)
+    gates = GatesWidget(viewer)
+    viewer.window.add_dock_widget(gates, name="Gates", area="right", tabify=True)
+    gates.marker.setCurrentText("IL1B")
+    widget.choice.form.blind.setChecked(True)
+    widget.start()
+    assert [gates.marker.itemText(i) for i in range(gates.marker.count())] == ["PanCK", "CD11c"]
+    assert "IL1B" not in gates.text.text()
+    widget.close_desk()
+    assert gates.marker.count() == 0
+    assert gates.text.text() == NO_REVIEW
+    assert gates.histogram.gate is None

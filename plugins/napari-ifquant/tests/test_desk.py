@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from napari.components import ViewerModel
 
 from ifquant.errors import RequestError, SlideError
+from ifquant.files import storage
 from ifquant.pipeline.review_apply import apply_reviews
 from ifquant.pipeline.review_log import read_log
 from ifquant.review.queue import QueueOptions
@@ -270,6 +272,27 @@ def test_two_windows_cannot_write_one_log(results: Path) -> None:
     other = desk_on(results, reviewer="bo")
     other.close()
     desk.close()
+
+
+def test_a_line_that_arrived_although_its_writer_failed_stands(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desk_on(results)
+    first = desk.cell_id
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "flush_to_device", no_space)
+        assert desk.accept()
+    assert desk.message.startswith("1: accept is in the log, but: "), desk.message
+    assert [d.action for d in read_log(results / "a", "anna").decisions] == ["accept"]
+    assert desk.session.decided() == {first}
+    desk.next()
+    assert desk.exclude("fold")
+    desk.close()
+    assert not desk.exclude("fold")
+    shown = [d.queue and d.queue.place for d in read_log(results / "a", "anna").decisions]
+    assert shown == [1, 2]
 
 
 def test_notes_and_what_cannot_be_done(results: Path) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from screens import key, press_on
+import numpy as np
+from screens import dock_of, key, press_on
 
 
 def test_keys_work_while_the_dock_floats(results: Path, viewers: list[Any]) -> None:
     from qtpy.QtTest import QTest
-    from qtpy.QtWidgets import QApplication, QDockWidget
+    from qtpy.QtWidgets import QApplication
 
     from napari_ifquant.launch import open_review
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    dock = widget.parent()
-    while not isinstance(dock, QDockWidget):
-        dock = dock.parent()
+    dock = dock_of(widget)
     dock.setFloating(True)
     QApplication.processEvents()
     assert dock.isWindow(), "a window of its own, outside of napari's"
@@ -56,4 +55,134 @@ def test_keys_work_while_the_dock_floats(results: Path, viewers: list[Any]) -> N
     shown = desk.cell_id
     press_on(widget.panel.progress, "P")
     assert desk.cell_id != shown
+    widget.close_desk()
+
+
+def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> None:
+    import napari
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    viewer = napari.Viewer()
+    viewers.append(viewer)
+    viewer.open(str(results / "a"), plugin="napari-ifquant")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
+    um = {"scale": (0.5, 0.5), "units": ("um", "um")}
+    labels = viewer.add_labels(np.zeros((40, 40), np.uint8), name="my labels", **um)
+    shapes = viewer.add_shapes(name="my shapes", **um)
+    pressed: list[str] = []
+    viewer.bind_key("G", lambda _: pressed.append("viewer"))
+    labels.bind_key("T", lambda _: pressed.append("layer"))
+    classes = {owner: dict(owner.class_keymap) for owner in (type(labels), type(shapes), napari.Viewer, napari.layers.Vectors)}
+
+    def own_keys_work() -> None:
+        pressed.clear()
+        viewer.layers.selection.active = labels
+        labels.selected_label = 1
+        for name in ("X", "G", "T", "3", "M", "U", "S", "F"):
+            key(viewer, name)
+        assert pressed == ["viewer", "layer"]
+        assert labels.mode == "fill"
+        viewer.layers.selection.active = shapes
+        for name, mode in (("R", "add_rectangle"), ("E", "add_ellipse"), ("P", "add_polygon"), ("X", "vertex_remove"), ("S", "select")):
+            press_on(widget.panel.progress, name)
+            assert shapes.mode == mode
+        shapes.mode = "pan_zoom"
+        assert {owner: dict(owner.class_keymap) for owner in classes} == classes, "nothing is bound to a class"
+
+    own_keys_work()  # before a review
+    widget.start()
+    desk = widget.desk
+    viewer.layers.selection.active = labels
+    labels.selected_label = 1
+    key(viewer, "X")
+    assert labels.selected_label == 0, "napari swaps with the background"
+    own_keys_work()
+    shown, canvas = desk.cell_id, viewer.window._qt_viewer.canvas.native
+    for x in range(20, canvas.width(), 60):  # nor does a click on one's own layer choose a cell
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(x, canvas.height() // 2))
+        QApplication.processEvents()
+    assert desk.cell_id == shown
+    assert viewer.layers.selection.active is shapes
+    assert not desk.session.decisions
+    copy = napari.layers.Layer.create(*desk.screen.named("cells").as_layer_data_tuple())  # one's own too
+    viewer.add_layer(copy)
+    for name in ("A", "X", "N"):
+        key(viewer, name)
+    assert not desk.session.decisions
+    assert desk.cell_id == shown
+
+    viewer.layers.selection.clear()  # no layer: the review's again
+    for name in ("A", "G"):
+        key(viewer, name)
+    assert [d.action for d in desk.session.decisions] == ["accept"]
+    assert not pressed[2:], "G is the review's here"
+    key(viewer, "U")
+    widget.close_desk()
+    own_keys_work()
+
+
+def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(results: Path, viewers: list[Any]) -> None:
+    from napari_ifquant.launch import open_review
+
+    viewer, widget = open_review(results, "a")
+    viewers.append(viewer)
+    desk = widget.desk
+    key(viewer, "A")
+    assert "<b>A</b>" in widget.panel.keys.text()
+    key(viewer, "R")
+    layer = desk.drawing.layer
+    assert viewer.layers.selection.active is layer
+    help_text = widget.panel.keys.text()
+    assert "<b>A</b>" not in help_text
+    for name, meaning in (
+        ("R", "redraw (twice)"),
+        ("2", "paint"),
+        ("1", "erase"),
+        ("5", "pick a label"),
+        ("Control-Z", "take a stroke back"),
+    ):
+        assert f"<td><b>{name}</b>&nbsp;</td><td>{meaning}" in help_text
+    for name, mode in (("1", "erase"), ("2", "paint"), ("5", "pick"), ("P", "paint"), ("E", "erase")):
+        key(viewer, name)
+        assert layer.mode == mode
+    before = np.array(layer.data)
+    layer.selected_label = 1
+    layer.paint((3, 3), 1)
+    assert not np.array_equal(layer.data, before)
+    key(viewer, "Z", "Control")
+    assert np.array_equal(layer.data, before), "a stroke is taken back, no decision"
+    for name in ("A", "X", "U", "S", "N", "T"):
+        key(viewer, name)
+    assert desk.drawing is not None
+    key(viewer, "Equal")
+    assert (np.asarray(layer.data) > 0).sum() > (before > 0).sum()
+    key(viewer, "Minus")
+    key(viewer, "Minus")
+    assert (np.asarray(layer.data) > 0).sum() < (before > 0).sum()
+    key(viewer, "Escape")
+    assert "<b>A</b>" in widget.panel.keys.text()
+
+    key(viewer, "S")
+    line = np.array(desk.drawing.layer.data[0])
+    key(viewer, "Equal")
+    turned = np.array(desk.drawing.layer.data[0])
+    assert not np.allclose(line, turned)
+    key(viewer, "Minus")
+    assert np.allclose(desk.drawing.layer.data[0], line)
+    viewer.layers.remove(desk.drawing.layer)  # deleted in the layer list: the next S proposes a cut anew
+    viewer.layers.selection.active = desk.screen.pair_layer
+    key(viewer, "S")
+    assert desk.drawing.on_view
+    key(viewer, "Escape")
+
+    key(viewer, "E")
+    desk.drawing.layer.add([[[0, 0], [9, 9], [0, 9], [9, 0]]], shape_type="polygon")  # crosses itself
+    key(viewer, "E")
+    assert "crosses itself" in widget.message.text()
+    desk.drawing.layer.data = [desk.drawing.layer.data[0], [[0, 0], [0, 9], [9, 9]], [[30, 30], [30, 39], [39, 39]]]
+    key(viewer, "E")
+    assert desk.drawing is None, widget.message.text()
+    assert [d.action for d in desk.session.decisions] == ["accept", "exclude region", "exclude region"]
     widget.close_desk()

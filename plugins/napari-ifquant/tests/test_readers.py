@@ -60,6 +60,33 @@ def test_slides_are_read_with_names_scale_and_pixels(kind: str, tmp_path: Path, 
     assert layer.multiscale
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_levels_are_those_of_the_file_unless_they_are_damaged(tmp_path: Path, damaged: bool) -> None:
+    """Levels a mean would not give, so that one sees where they come from; the third is too far from the second to follow it."""
+    image = np.random.default_rng(1).integers(100, 200, (2, 1500, 1300)).astype(np.uint16)
+    smaller = [np.full((2, 750, 650), 7, np.uint16), np.full((2, 150, 130), 8, np.uint16)]
+    path = tmp_path / "slide.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(image, subifds=2, tile=(256, 256), photometric="minisblack", metadata={"axes": "CYX", "Channel": {"Name": NAMES[:2]}})
+        for level in smaller:
+            writer.write(level, subfiletype=1, tile=(128, 128), photometric="minisblack")
+    if damaged:
+        with tifffile.TiffFile(path, mode="r+b") as tiff:
+            offsets = tiff.pages[1].pages[1].tags["TileOffsets"]
+            offsets.overwrite([10**9, *offsets.value[1:]])
+    read = slide_reader(str(path))
+    assert read is not None
+    for (levels, _, _), plane in zip(read(str(path)), image, strict=True):
+        shapes = [level.shape for level in levels]
+        assert np.array_equal(np.asarray(levels[0]), plane)
+        if damaged:
+            assert shapes == [(1500, 1300), (750, 650)]
+            assert np.asarray(levels[1]).min() > 100
+        else:
+            assert shapes == [(1500, 1300), (750, 650), (375, 325), (150, 130)]
+            assert [np.unique(np.asarray(level)).tolist() for level in levels[1:]] == [[7], [7], [8]]
+
+
 def _write_zarr(path: Path, image: np.ndarray) -> None:
     import zarr
 
