@@ -3,7 +3,7 @@
     python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per null, about 0.35 CPU seconds each
     python benchmarks/calibration.py --out calibration.jsonl --table    --csv docs/calibration
 
-Point-level tissue with known truth (`ifquant.simulation.simulate_points`). Data sets are seeded by scenario and number, so that a run
+Point-level tissue with known truth (`ifquant.simulation.point_tissue`). Data sets are seeded by scenario and number, so that a run
 that was interrupted goes on where it stopped.
 """
 
@@ -22,13 +22,13 @@ import numpy as np
 from rates import Mean, Number, Rate, Table
 from scipy import stats
 
-from ifquant.base.region import Region
-from ifquant.recipes.recipe import Priming, Recipe
-from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
-from ifquant.statistics.primary import build_primary, contacts, measured
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background, Question, question_of
-from ifquant.statistics.slide_cells import SlideCells
+from ifquant.geometry.region import Region
+from ifquant.recipe.model import Priming, Recipe
+from ifquant.simulation.point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
+from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.question import Background, Question, question_of
+from ifquant.statistics.priming.slide_cells import SlideCells
 
 SMALL = "small tissue (0.18 mm2), range 50 um"
 NULLS = {

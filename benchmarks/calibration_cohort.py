@@ -21,19 +21,19 @@ import numpy as np
 from calibration import EFFECTS, HARD, NULLS, SMALL, question
 from rates import Mean, Number, Rate, Table
 
-from ifquant.base.region import Region
-from ifquant.reports.figure_style import STYLE, axes_grid, figure_bytes
-from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
-from ifquant.statistics.cohort_effect import CohortEffect, cohort_effect, t_interval
-from ifquant.statistics.cohort_verdict import CohortGuard, cohort_verdict, flag_of
-from ifquant.statistics.enrichment import enrichment, neighbours_within
-from ifquant.statistics.groups import compare_groups, compare_visits
-from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background
-from ifquant.statistics.second_opinions import CellPairs, hartung_knapp, random_slope_model
-from ifquant.statistics.sign_flip import sign_flip
-from ifquant.statistics.verdict import SHARED
+from ifquant.geometry.region import Region
+from ifquant.report.figure_style import STYLE, axes_grid, figure_bytes
+from ifquant.simulation.point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
+from ifquant.statistics.cohort.cohort_verdict import CohortGuard, cohort_verdict, flag_of
+from ifquant.statistics.cohort.group_comparison import compare_groups, compare_visits
+from ifquant.statistics.cohort.mean_effect import CohortEffect, cohort_effect, t_interval
+from ifquant.statistics.cohort.patients import PatientValue, SlideValue, combine_slides
+from ifquant.statistics.cohort.second_opinions import CellPairs, hartung_knapp, random_slope_model
+from ifquant.statistics.cohort.sign_flip import sign_flip
+from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.question import Background
+from ifquant.statistics.priming.slide_effect import SHARED
 
 Rows = np.ndarray
 SIZES = (6, 8, 12, 20)

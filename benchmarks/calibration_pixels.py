@@ -23,10 +23,10 @@ from fixed_tissue import FixedTissue
 from rates import Mean, Number, Table, of_clusters
 from scipy import stats
 
-from ifquant.statistics.primary import contacts, measured
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.slide_cells import SlideCells
-from ifquant.statistics.structure import normal_scores
+from ifquant.statistics.priming.primary_association import contacts, measured
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.structure import normal_scores
 
 SCENARIOS = {"range 20 um": (20.0, 0.0), "range 50 um": (50.0, 0.0), "range 150 um": (150.0, 0.0), "effect 0.5": (50.0, 0.5)}
 Row = dict[str, Any]

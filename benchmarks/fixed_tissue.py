@@ -18,24 +18,24 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 import ifquant
-from ifquant.base.runs import runs_of
-from ifquant.base.tiles import Window
-from ifquant.cells import measure
+from ifquant.cells import measurement
 from ifquant.cells.contacts import measure_contacts
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe import Measure, Recipe
-from ifquant.simulation.simulate import CHANNELS, SimulationOptions, make_scene, render
-from ifquant.simulation.simulate_cells import EXPOSURE_UM
-from ifquant.simulation.simulate_optics import OFFSET, camera, crosstalk, illumination, through_lens
-from ifquant.simulation.simulate_options import MYELOID, TUMOR
-from ifquant.simulation.simulate_places import KIND, X, Y
-from ifquant.simulation.simulate_points import gaussian_field
-from ifquant.simulation.simulate_stains import levels_of, stain
+from ifquant.execution.executors import Execution
+from ifquant.geometry.runs import runs_of
+from ifquant.geometry.windows import Window
+from ifquant.proximity.distances import touching_pairs
+from ifquant.recipe.model import Measure, Recipe
+from ifquant.results.result_tables import read_result
+from ifquant.simulation.cell_places import KIND, X, Y
+from ifquant.simulation.cell_states import EXPOSURE_UM
+from ifquant.simulation.optics import OFFSET, camera, crosstalk, illumination, through_lens
+from ifquant.simulation.options import MYELOID, TUMOR
+from ifquant.simulation.point_tissue import gaussian_field
+from ifquant.simulation.stains import levels_of, stain
+from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, make_scene, render
 from ifquant.slides import tiff_writer
-from ifquant.slides.omezarr import read_labels
-from ifquant.spatial.proximity import touching_pairs
-from ifquant.statistics.question import Background, question_of
-from ifquant.tables.results import read_result
+from ifquant.slides.zarr_reader import read_labels
+from ifquant.statistics.priming.question import Background, question_of
 
 SIDE_PX = 1600
 PIXEL_UM = 0.5
@@ -99,7 +99,7 @@ class FixedTissue:
         self.ids, self.true_of = ids, _most_overlapped(cells, self.scene.shapes.cells[self.inner], ids)
         self.runs = runs_of(nuclei, ids), runs_of(cells, ids)
         self.touching = touching_pairs(self.runs[1])
-        self.pixels = measure._sorted_pixels(nuclei, cells, ids, PIXEL_UM, Measure(), WANTED)[:3]
+        self.pixels = measurement._sorted_pixels(nuclei, cells, ids, PIXEL_UM, Measure(), WANTED)[:3]
         phenotype = self.table["phenotype"].astype(str).to_numpy()
         self.kinds = phenotype == self.question.responder, phenotype == self.question.source
         channels = json.loads((at / "slide.json").read_text())["calibration"]["channels"]
@@ -137,7 +137,7 @@ class FixedTissue:
         """Measure ligand and response (2, Y, X) in the cells there are."""
         columns = {}
         for name, channel in zip(("TGFB1", "IL1B"), image, strict=True):
-            columns |= measure._channel_columns(name, channel, *self.pixels, WANTED, None, None)[0]
+            columns |= measurement._channel_columns(name, channel, *self.pixels, WANTED, None, None)[0]
         return self.table.assign(**{name: values for name, values in columns.items() if name.endswith("_mean")})
 
     def _compare(self, image: np.ndarray) -> None:

@@ -25,9 +25,9 @@ from outputs_compared import same_outputs  # noqa: E402
 from pipeline import recipe_for  # noqa: E402
 
 import ifquant  # noqa: E402
-from ifquant.base.tiles import Window, cores  # noqa: E402
-from ifquant.pipeline.execution import Execution  # noqa: E402
-from ifquant.simulation.simulate_files import simulate_slides  # noqa: E402
+from ifquant.execution.executors import Execution  # noqa: E402
+from ifquant.geometry.windows import Window, cores  # noqa: E402
+from ifquant.simulation.simulated_slides import simulate_slides  # noqa: E402
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import expand_labels
 
 from ifquant.nuclei.evaluation import MEAN, POOLED, evaluate, evaluate_many
-from ifquant.nuclei.segment import segment_nuclei
+from ifquant.nuclei.segmenter import segment_nuclei
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 TISSUE_SEEDS = (1, 2)
@@ -44,8 +44,8 @@ def dsb(data: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any], float | N
 
 def tissue(work: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any], float | None]]:
     """Make simulated tissue, 2048 x 2048, from seeds that training never uses (it takes those from 10,000 on)."""
-    from ifquant.base.tiles import Window
-    from ifquant.simulation.simulate import SimulationOptions, simulate_window
+    from ifquant.geometry.windows import Window
+    from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
 
     for seed in TISSUE_SEEDS:
         stored = work / f"tissue_{seed}.npz"

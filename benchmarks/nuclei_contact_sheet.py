@@ -17,7 +17,7 @@ import tifffile
 from skimage.segmentation import find_boundaries
 
 from ifquant.nuclei import unet
-from ifquant.nuclei.segment import segment_nuclei
+from ifquant.nuclei.segmenter import segment_nuclei
 
 SIDE_PX = 400
 PICTURES = (  # file, channel, pixel size (um) or None, corner of the part shown

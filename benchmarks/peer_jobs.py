@@ -169,7 +169,7 @@ def squidpy(data: Arrays) -> Arrays:
 
 
 def ifquant_nearest(data: Arrays) -> Arrays:
-    from ifquant.spatial.proximity import nearest_of
+    from ifquant.proximity.distances import nearest_of
 
     return {"nearest": nearest_of(data["points"], np.flatnonzero(data["codes"] == 0))[0]}
 
@@ -193,7 +193,7 @@ def squidpy_neighbours(data: Arrays) -> Arrays:
 
 
 def ifquant_counts(data: Arrays) -> Arrays:
-    from ifquant.spatial.proximity import count_within
+    from ifquant.proximity.distances import count_within
 
     return {"counts": count_within(data["points"], np.flatnonzero(data["codes"] == 0), np.array(RADII_UM))}
 
@@ -207,7 +207,7 @@ def scipy_counts(data: Arrays) -> Arrays:
 
 
 def ifquant_permutations(data: Arrays) -> Arrays:
-    from ifquant.statistics.enrichment import enrichment, neighbours_within
+    from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
 
     found = enrichment(data["codes"], ["tumor", "myeloid", "other"], neighbours_within(data["points"], 20.0), n_permutations=1000)
     return {"z": found.z}

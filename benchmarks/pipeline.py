@@ -29,30 +29,30 @@ import psutil
 import quantification
 
 import ifquant
-from ifquant.base.tiles import Window
-from ifquant.pipeline.execution import Execution, one_thread_per_library
-from ifquant.recipes.recipe import Recipe
-from ifquant.simulation.simulate_files import simulate_slides
-from ifquant.slides.omezarr import read_labels
+from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import Recipe
+from ifquant.simulation.simulated_slides import simulate_slides
 from ifquant.slides.slide import SlideRef
+from ifquant.slides.zarr_reader import read_labels
 
 STAGES = (
     ("hash the file", "ifquant.slides.slide", "fingerprint"),
     ("read pixels", "ifquant.slides.slide", "Slide.read"),
-    ("calibrate", "ifquant.pipeline.pipeline", "calibrate_slide"),
-    ("network maps", "ifquant.pipeline.pipeline", "compute_maps"),
+    ("calibrate", "ifquant.pipeline.slide_measurement", "calibrate_slide"),
+    ("network maps", "ifquant.pipeline.slide_measurement", "compute_maps"),
     ("nuclei", "ifquant.pipeline.tile", "_nuclei"),
-    ("cells", "ifquant.cells.cells", "grow_cells"),
-    ("measure", "ifquant.cells.measure", "measure_cells"),
-    ("tiles, rest", "ifquant.pipeline.pipeline", "compute_tile"),
-    ("assemble", "ifquant.pipeline.pipeline", "assemble"),
-    ("gates, phenotypes", "ifquant.pipeline.finish", "classify_cells"),
-    ("proximity", "ifquant.spatial.proximity", "proximity"),
-    ("table stage, rest", "ifquant.pipeline.cohort", "finish_slide"),
-    ("write tables", "ifquant.reports.outputs", "write_cells"),
-    ("write labels", "ifquant.reports.outputs", "write_labels"),
-    ("outputs, rest (pictures)", "ifquant.reports.outputs", "write_slide"),
-    ("report", "ifquant.reports.report", "write_report"),
+    ("cells", "ifquant.cells.growth", "grow_cells"),
+    ("measure", "ifquant.cells.measurement", "measure_cells"),
+    ("tiles, rest", "ifquant.pipeline.slide_measurement", "compute_tile"),
+    ("assemble", "ifquant.pipeline.slide_measurement", "assemble"),
+    ("gates, phenotypes", "ifquant.pipeline.slide_classification", "classify_cells"),
+    ("proximity", "ifquant.proximity.distances", "proximity"),
+    ("table stage, rest", "ifquant.commands.run", "finish_slide"),
+    ("write tables", "ifquant.results.slide_outputs", "write_cells"),
+    ("write labels", "ifquant.results.slide_outputs", "write_labels"),
+    ("outputs, rest (pictures)", "ifquant.results.slide_outputs", "write_slide"),
+    ("report", "ifquant.report.run_page", "write_report"),
 )
 
 

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from ifquant.base.runs import CellRuns
 from ifquant.calibration.tissue import TissueMask
-from ifquant.spatial.proximity import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
+from ifquant.geometry.runs import CellRuns
+from ifquant.proximity.distances import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
 
 PIXEL_UM = 0.5
 

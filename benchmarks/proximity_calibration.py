@@ -18,15 +18,15 @@ import pandas as pd
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ifquant.base.region import Region
+from ifquant.commands.analyze_slide import NEIGHBOUR_UM, RADII_UM
 from ifquant.files import table_files
-from ifquant.pipeline.analyze_slide import NEIGHBOUR_UM, RADII_UM
-from ifquant.recipes.recipe import CohortOptions
-from ifquant.statistics.enrichment import enrichment, neighbours_within
-from ifquant.statistics.envelopes import global_envelope
-from ifquant.statistics.point_patterns import cross_l
-from ifquant.statistics.proximity_tests import labelling_test, shift_test
-from ifquant.statistics.slide_proximity import slide_proximity
+from ifquant.geometry.region import Region
+from ifquant.recipe.model import CohortOptions
+from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.patterns.envelopes import global_envelope
+from ifquant.statistics.patterns.point_patterns import cross_l
+from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
+from ifquant.statistics.patterns.slide_proximity import slide_proximity
 
 _mask = np.ones((25, 25), np.bool_)
 _mask[8:14, 9:15] = _mask[20:, 21:] = False

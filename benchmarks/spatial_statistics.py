@@ -12,11 +12,11 @@ import time
 
 import numpy as np
 
-from ifquant.base.region import Region
-from ifquant.statistics import windows
-from ifquant.statistics.enrichment import enrichment, neighbours_within
-from ifquant.statistics.point_patterns import cross_g, cross_k, cross_k_inhomogeneous
-from ifquant.statistics.proximity_tests import labelling_test, shift_test
+from ifquant.geometry.region import Region
+from ifquant.statistics.patterns import region_measures
+from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.patterns.point_patterns import cross_g, cross_k, cross_k_inhomogeneous
+from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
 
 R = np.arange(1, 51) * 1.0
 NAMES = ["tumor", "myeloid", "a", "b", "c", "d"]
@@ -49,7 +49,7 @@ def main() -> None:
         def mark(name: str, marks: list[tuple[str, float]] = marks) -> None:
             marks.append((name, time.process_time()))
 
-        windows.border_distance_um(region, cells)
+        region_measures.border_distance_um(region, cells)
         mark("border distance of every cell, holes included")
         cross_k(myeloid, tumor, region, R)
         mark("cross K to 50 um, translation correction")

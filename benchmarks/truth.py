@@ -21,12 +21,12 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
 import ifquant
-from ifquant.base.tiles import Window
+from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.geometry.windows import Window
 from ifquant.nuclei.evaluation import evaluate
-from ifquant.pipeline.execution import Execution, one_thread_per_library
-from ifquant.simulation.simulate import SimulationOptions, simulate_window
-from ifquant.simulation.simulate_files import write_slide
-from ifquant.slides.omezarr import read_labels
+from ifquant.simulation.simulated_slides import write_slide
+from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
+from ifquant.slides.zarr_reader import read_labels
 
 PHENOTYPE_OF = {"tumor": "tumor", "myeloid": "myeloid", "lymphocyte": "other", "stroma": "other"}
 

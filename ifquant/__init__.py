@@ -8,27 +8,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ifquant.base.version import __version__
+from ifquant.version import __version__
 
 if TYPE_CHECKING:
-    from ifquant.cells.cells import segment_cells
+    from ifquant.cells.growth import segment_cells
     from ifquant.cells.quantify import quantify
+    from ifquant.commands.analyze import analyze
+    from ifquant.commands.run import run
     from ifquant.nuclei.evaluation import evaluate
-    from ifquant.nuclei.segment import segment_nuclei
-    from ifquant.pipeline.analyze import analyze
-    from ifquant.pipeline.cohort import run
-    from ifquant.tables.read_cells import read_cells
+    from ifquant.nuclei.segmenter import segment_nuclei
+    from ifquant.results.read_cells import read_cells
 
 __all__ = ["__version__", "analyze", "evaluate", "quantify", "read_cells", "run", "segment_cells", "segment_nuclei"]
 
 _HOME = {
-    "run": "ifquant.pipeline.cohort",
-    "analyze": "ifquant.pipeline.analyze",
-    "segment_nuclei": "ifquant.nuclei.segment",
-    "segment_cells": "ifquant.cells.cells",
+    "run": "ifquant.commands.run",
+    "analyze": "ifquant.commands.analyze",
+    "segment_nuclei": "ifquant.nuclei.segmenter",
+    "segment_cells": "ifquant.cells.growth",
     "quantify": "ifquant.cells.quantify",
     "evaluate": "ifquant.nuclei.evaluation",
-    "read_cells": "ifquant.tables.read_cells",
+    "read_cells": "ifquant.results.read_cells",
 }
 
 

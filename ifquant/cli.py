@@ -13,9 +13,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ifquant import __version__
-from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, RequestError
-from ifquant.pipeline.execution import Execution, one_thread_per_library
+from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.geometry.windows import Window
 
 one_thread_per_library()
 
@@ -49,7 +49,7 @@ def init(
     pixel_size: PixelSize = None,
 ) -> None:
     """Print a commented recipe with this slide's channels and a guess of each role, to be confirmed by you."""
-    from ifquant.recipes.recipe_init import read_markers, recipe_template
+    from ifquant.recipe.template import read_markers, recipe_template
 
     if (image is None) == (markers is None):
         raise RequestError("give either a slide or --markers FILE: ifquant init slide.ome.tif > recipe.toml")
@@ -108,7 +108,7 @@ def run(
     strict: Strict = False,
 ) -> None:
     """Segment, measure, classify and report every slide; resumes where it stopped."""
-    from ifquant.pipeline.cohort import run as run_cohort
+    from ifquant.commands.run import run as run_cohort
 
     result = run_cohort(
         recipe,
@@ -135,7 +135,7 @@ def analyze(
     strict: Strict = False,
 ) -> None:
     """Ask the question of [priming] of a cohort: slides, patients, guards, report."""
-    from ifquant.pipeline.analyze import analyze as analyze_cohort
+    from ifquant.commands.analyze import analyze as analyze_cohort
 
     result = analyze_cohort(
         sources, recipe, out, samples=samples, overrides=tuple(overrides or ()), execution=Execution(workers, quiet=True)
@@ -159,7 +159,7 @@ def segment(
     pixel_size: PixelSize = None,
 ) -> None:
     """Segment nuclei (or cells) of one slide, without a recipe."""
-    from ifquant.pipeline.segment_file import segment_file
+    from ifquant.commands.segment import segment_file
 
     count, notes = segment_file(
         image,
@@ -184,7 +184,7 @@ def evaluate(
     picture: Annotated[Path | None, typer.Option("--picture", help="Also draw hits, misses and splits (PNG)")] = None,
 ) -> None:
     """AP, F1, precision, recall, PQ, splits and merges over IoU thresholds."""
-    from ifquant.pipeline.evaluate_files import evaluate_files
+    from ifquant.commands.evaluate import evaluate_files
 
     table = evaluate_files(predicted, truth, out=out, picture=picture)
     typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
@@ -199,7 +199,7 @@ def simulate(
     effect: Annotated[float, typer.Option("--effect", help="True effect of neighbouring TGFb on IL1b")] = 0.0,
 ) -> None:
     """Make tissue with known truth: OME-TIFFs, label images and cell tables."""
-    from ifquant.simulation.simulate_files import simulate_slides
+    from ifquant.simulation.simulated_slides import simulate_slides
 
     for path in simulate_slides(out, n=n, size=size, seed=seed, effect=effect):
         typer.echo(str(path))
@@ -217,11 +217,11 @@ def review(
     if not apply:
         if reviewer is not None or images is not None:
             raise RequestError("--reviewer and --images go with --apply; in the viewer, say who you are and where the images are there")
-        from ifquant.pipeline.review_viewer import open_viewer
+        from ifquant.commands.review_viewer import open_viewer
 
         open_viewer(results, slide)
         return
-    from ifquant.pipeline.review_apply import apply_reviews
+    from ifquant.commands.review_apply import apply_reviews
 
     result = apply_reviews(results, [slide] if slide is not None else [], reviewer=reviewer, images=images)
     for line in result.summary_lines():
@@ -234,7 +234,7 @@ def schema() -> None:
     """Print the JSON Schema of the recipe."""
     import json
 
-    from ifquant.recipes.recipe_io import recipe_schema
+    from ifquant.recipe.recipe_file import recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=2))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ifquant.statistics.effect import DosePoint, GuardRow, SlideEffect, TestResult
-from ifquant.statistics.question import Control, Question
+from ifquant.statistics.priming.question import Control, Question
+from ifquant.statistics.priming.slide_effect import DosePoint, GuardRow, SlideEffect, TestResult
 
 QUESTION = Question(
     responder="myeloid",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ifquant.statistics.patients import PatientValue, SlideValue
-from ifquant.statistics.second_opinions import CellPairs
+from ifquant.statistics.cohort.patients import PatientValue, SlideValue
+from ifquant.statistics.cohort.second_opinions import CellPairs
 
 N_CELLS = 200
 WIDTH_UM = 1000.0

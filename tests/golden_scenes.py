@@ -11,10 +11,10 @@ from reviewing import Clock, recipe, run_slide, subject_of
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_log import ReviewLog
-from ifquant.review.session import ReviewSession
+from ifquant.commands.review_apply import apply_reviews
+from ifquant.commands.review_log import ReviewLog
+from ifquant.execution.executors import Execution
+from ifquant.review.review_session import ReviewSession
 
 QUIET = Execution(quiet=True)
 PRIMING = {"response": "IL1B", "ligand": "TGFB1", "min_exposed": 30, "permutations": 199}

@@ -13,17 +13,17 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
-from ifquant.base import table
-from ifquant.base.runs import CellRuns, runs_of
 from ifquant.calibration.calibrate import calibrate_array
-from ifquant.classes.gates import fit_gate
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports.result import SlideResult
-from ifquant.reports.stack import Read
+from ifquant.columns import cell_columns
+from ifquant.geometry.runs import CellRuns, runs_of
+from ifquant.phenotypes.gates import fit_gate
+from ifquant.proximity.tumor_region import tumor_region_of_cells
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Recipe
+from ifquant.results.slide_result import SlideResult
+from ifquant.slides.overview import Read
 from ifquant.slides.panel import find_panel
 from ifquant.slides.slide import SlideInfo, SlideRef
-from ifquant.spatial.tumor_region import tumor_region_of_cells
 
 PIXEL_SIZE_UM = 0.5
 NAMES = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")
@@ -129,7 +129,7 @@ def cell_table(tissue: Tissue, recipe: Recipe) -> tuple[pd.DataFrame, CellRuns, 
         name: np.asarray(ndimage.mean(plane, tissue.cells, labels)) for name, plane in zip(recipe_names(recipe), tissue.image, strict=True)
     }
     codes = tissue.codes[labels - 1] if n else np.zeros(0, int)
-    for column in table.cell_columns(recipe):
+    for column in cell_columns.cell_columns(recipe):
         for name, mean in means.items():
             if column.group == "intensity" and column.name.startswith(f"{name}_"):
                 columns[column.name] = np.zeros(n) if column.name.endswith("_saturated_fraction") else mean
@@ -137,12 +137,12 @@ def cell_table(tissue: Tissue, recipe: Recipe) -> tuple[pd.DataFrame, CellRuns, 
                 columns[column.name] = mean > 350
     columns |= {"growth_class": np.array([1, 2, 0])[codes], "phenotype": _phenotypes(codes, recipe)}
     _proximity(columns, centers * px, codes, recipe)
-    typed = table.typed({column.name: columns[column.name] for column in table.cell_columns(recipe)}, recipe)
+    typed = cell_columns.typed({column.name: columns[column.name] for column in cell_columns.cell_columns(recipe)}, recipe)
     return typed, runs_of(tissue.nuclei, labels), runs_of(tissue.cells, labels)
 
 
 def _phenotypes(codes: np.ndarray, recipe: Recipe) -> np.ndarray:
-    kinds, known = np.array(["tumor", "myeloid", "other"], object), table.phenotype_names(recipe)
+    kinds, known = np.array(["tumor", "myeloid", "other"], object), cell_columns.phenotype_names(recipe)
     return np.array([kind if kind in known else "other" for kind in kinds[codes]], object)
 
 
@@ -152,9 +152,9 @@ def recipe_names(recipe: Recipe) -> list[str]:
 
 
 def _proximity(columns: dict[str, object], centers: np.ndarray, codes: np.ndarray, recipe: Recipe) -> None:
-    names = list(table.phenotype_names(recipe))
+    names = list(cell_columns.phenotype_names(recipe))
     n = len(codes)
-    for name in table.proximity_phenotypes(recipe):
+    for name in cell_columns.proximity_phenotypes(recipe):
         chosen = np.flatnonzero(codes == names.index(name))
         distance = np.full(n, np.nan)
         if len(chosen):
@@ -193,7 +193,7 @@ def result_of(tissue: Tissue, recipe: Recipe | None = None, name: str = "phantom
         "cells": cells,
         "gates": tuple(
             fit_gate(typed[f"{marker}_cell_mean"].to_numpy(), recipe.gates.markers[marker], marker, column=f"{marker}_cell_mean")
-            for marker in table.gated_markers(recipe)
+            for marker in cell_columns.gated_markers(recipe)
         ),
         "tumor_region": tumor_region_of_cells(
             cells.take((typed["phenotype"] == "tumor").to_numpy()), image_shape=(height, width), pixel_size_um=PIXEL_SIZE_UM

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifquant.simulation.simulate_points import PointOptions, point_tissue
+from ifquant.simulation.point_tissue import PointOptions, point_tissue
 
 RECIPE = """
 [[channels]]

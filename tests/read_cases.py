@@ -18,8 +18,8 @@ import warnings
 import numpy as np
 import tifffile
 
-from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
+from ifquant.geometry.windows import Window
 from ifquant.slides.slide import SlideRef, inspect
 
 

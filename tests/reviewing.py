@@ -11,11 +11,11 @@ from typing import Any
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.review_subject import load_subject, run_recipe
-from ifquant.recipes.recipe import Recipe
+from ifquant.commands.review_subject import load_subject, run_recipe
+from ifquant.execution.executors import Execution
+from ifquant.recipe.model import Recipe
 from ifquant.review.decisions import Decision
-from ifquant.review.session import ReviewSession
+from ifquant.review.review_session import ReviewSession
 from ifquant.review.subject import Subject
 
 GATES = {"PanCK": 340.0, "CD11c": 300.0, "TGFB1": 250.0, "IL1B": 250.0}

@@ -14,12 +14,12 @@ from scipy.spatial import cKDTree
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
+from ifquant.commands.analyze import AnalysisResult, analyze
 from ifquant.errors import RequestError, ResourceError
+from ifquant.execution.executors import Execution
 from ifquant.files import storage
-from ifquant.pipeline.analyze import AnalysisResult, analyze
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe_io import load_recipe
-from ifquant.statistics.cohort_parts import EFFECT
+from ifquant.recipe.recipe_file import load_recipe
+from ifquant.statistics.cohort.members import EFFECT
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifquant.base.runs import runs_of
 from ifquant.errors import ResourceError
 from ifquant.files import scratch as files
 from ifquant.files import storage
 from ifquant.files.scratch import scratch
-from ifquant.pipeline.assembled import Assembled
+from ifquant.geometry.runs import runs_of
+from ifquant.results.measured_cells import MeasuredCells
 
 
 def test_arrays_keep_what_is_written_and_leave_no_file(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_where_the_system_cannot_reserve_room_zeros_are_written(tmp_path: Path, 
 
 
 def test_cells_taken_are_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifquant.pipeline.assembled._BLOCK", 3)
+    monkeypatch.setattr("ifquant.pipeline.measured_cells._BLOCK", 3)
     rng = np.random.default_rng(1)
     labels = np.kron(rng.permutation(60).reshape(6, 10) + 1, np.ones((4, 5), np.int32)).astype(np.int32)
     runs = {"nuclei": runs_of(labels[::2], np.arange(1, 61)), "cells": runs_of(labels, np.arange(1, 61))}
-    whole = Assembled.room(tmp_path, {"area": np.float64, "kind": np.uint8}, {kind: np.diff(r.offsets) for kind, r in runs.items()}, 5)
+    whole = MeasuredCells.room(tmp_path, {"area": np.float64, "kind": np.uint8}, {kind: np.diff(r.offsets) for kind, r in runs.items()}, 5)
     for kind, found in (("nuclei", whole.nuclei), ("cells", whole.cells)):
         np.testing.assert_array_equal(found.offsets, runs[kind].offsets)
         found.y[:], found.x0[:], found.x1[:] = runs[kind].y, runs[kind].x0, runs[kind].x1
@@ -85,10 +85,10 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np, psutil
-from ifquant.base.runs import CellRuns
-from ifquant.base.tiles import Window
-from ifquant.pipeline.assembled import assemble
-from ifquant.pipeline.parts import TilePart
+from ifquant.geometry.runs import CellRuns
+from ifquant.geometry.windows import Window
+from ifquant.pipeline.slide_assembly import assemble
+from ifquant.pipeline.tile_parts import TilePart
 
 N, PARTS = 4000, 100  # 400,000 cells with 70 columns and 2 x 20 runs: 1,130 bytes each
 

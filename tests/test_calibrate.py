@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ifquant.base.tiles import Window
 from ifquant.calibration import stain
 from ifquant.calibration.calibrate import Calibration, calibrate, calibrate_array, find_tissue, merge, needs_second_pass, scan_block
 from ifquant.calibration.histogram import HistogramPart, SlideHistogram, grid_step_px, key_values
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import TissueOptions
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import TissueOptions
 
 DATA = Path(os.environ.get("IFQUANT_DATA", "../shared/data"))
 SIDE = 400

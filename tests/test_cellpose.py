@@ -17,17 +17,17 @@ from cellpose_nets import nuclei, sam_network, train_network
 from numpy.typing import NDArray
 
 import ifquant
-from ifquant.base.flags import has_flag
-from ifquant.base.tiles import Window, cores
+from ifquant.columns.flags import has_flag
 from ifquant.errors import MissingDependency, RequestError
+from ifquant.execution.executors import Execution
+from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei import cellpose, cellpose_models, cellpose_package
+from ifquant.nuclei.channel_levels import levels_of
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.nuclei.lattice import LatticeMaps
-from ifquant.nuclei.levels import levels_of
-from ifquant.nuclei.segment import segment_nuclei
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe import Recipe, Segmentation
-from ifquant.recipes.recipe_check import problems
+from ifquant.nuclei.segmenter import segment_nuclei
+from ifquant.recipe.checks import problems
+from ifquant.recipe.model import Recipe, Segmentation
 from ifquant.slides import tiff_writer
 
 MAJOR = cellpose_models.installed_major()
@@ -161,7 +161,7 @@ def test_tile_size_and_workers_change_nothing_and_seams_are_flagged(network: Pat
 
 def test_cells_of_a_cell_model_are_paired_with_nuclei(network: Path, slide: Path, tmp_path: Path) -> None:
     table = analysed(recipe(network, cell_model=str(network)), slide, tmp_path)
-    from ifquant.slides.omezarr import read_labels
+    from ifquant.slides.zarr_reader import read_labels
 
     window = Window(0, 0, 420, 420)
     found, cells = (read_labels(tmp_path / "a" / "labels.ome.zarr", kind, window) for kind in ("nuclei", "cells"))
@@ -242,7 +242,7 @@ def test_a_run_without_its_model_stops_before_any_slide(slide: Path, tmp_path: P
 @pytest.mark.parametrize("found", ["nothing", "network"])
 def test_a_named_network_is_fetched_once(network: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str) -> None:
     """Offline the error says so; else the file lands in cellpose's folder, and cellpose itself downloads nothing."""
-    from ifquant.pipeline import models
+    from ifquant.pipeline import model_files
 
     name = "cpsam" if MAJOR == 4 else "cyto3"
     asked: list[str] = []
@@ -258,11 +258,11 @@ def test_a_named_network_is_fetched_once(network: Path, slide: Path, tmp_path: P
         with pytest.raises(MissingDependency, match=f"localhost:9.*cannot be downloaded.*put it at {tmp_path}"):
             ifquant.run(wanted, [slide], tmp_path / "out", execution=Execution(quiet=True))
         return
-    monkeypatch.setattr(models, "fetch", fetched)
+    monkeypatch.setattr(model_files, "fetch", fetched)
     for _ in range(2):
-        models.fetch_models(wanted.segmentation, lambda text: None)
+        model_files.fetch_models(wanted.segmentation, lambda text: None)
     assert asked == [cellpose_models.NAMED[MAJOR][name]]
-    assert models.models_used(wanted.segmentation)["model"]["file"] == name
+    assert model_files.models_used(wanted.segmentation)["model"]["file"] == name
 
 
 def test_the_command_line_takes_a_model(network: Path, slide: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import ifquant.cells.growth_kernel as growth_kernel
-import ifquant.recipes.recipe as recipe
-from ifquant.cells.cells import GROWTH_CLASSES, grow_cells, numbered_by_anchor, reach_px, segment_cells
+import ifquant.recipe.model as recipe
+from ifquant.cells.growth import GROWTH_CLASSES, grow_cells, numbered_by_anchor, reach_px, segment_cells
 from ifquant.errors import RequestError
 
 UM = 0.5  # um per px

@@ -17,15 +17,14 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 from test_decode import anchors, interior, random_windows
 
-from ifquant.base import filters
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.nuclei.classical import ClassicalSegmenter, make
+from ifquant.geometry import filters
+from ifquant.geometry.windows import Window
+from ifquant.nuclei.channel_levels import Levels, levels_of
+from ifquant.nuclei.classical import ClassicalSegmenter, make, refine
 from ifquant.nuclei.evaluation import evaluate
-from ifquant.nuclei.levels import Levels, levels_of
-from ifquant.nuclei.refine import refine
-from ifquant.nuclei.segment import segment_image
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.segmenter import segment_image
+from ifquant.recipe.model import Segmentation
 
 SMALL = Segmentation(nucleus_diameter_um=6, max_diameter_um=12, min_area_um2=4)
 

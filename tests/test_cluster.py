@@ -17,9 +17,9 @@ from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
 from ifquant.errors import RequestError, ResourceError
+from ifquant.execution import dask_cluster as dask
+from ifquant.execution.executors import Execution, run_tasks
 from ifquant.files.run_lock import RunLock
-from ifquant.pipeline import cluster as dask
-from ifquant.pipeline.execution import Execution, run_tasks
 
 RECIPE = recipe_for(PANELS["tgfb_il1b"])
 

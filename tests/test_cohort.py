@@ -16,8 +16,8 @@ from tissue import PANELS, Panel, recipe_for, simulated, write_slide
 import ifquant
 import ifquant.errors
 from ifquant import cli
+from ifquant.execution.executors import Execution
 from ifquant.files import storage
-from ifquant.pipeline.execution import Execution
 
 PANEL = PANELS["tgfb_il1b"]
 OTHER_NAMES = Panel({"DAPI": "Hoechst", "PanCK": "EpCAM", "CD11c": "CD11c", "TGFB1": "TGFB1", "IL1B": "IL1B"}, order=(4, 2, 1, 0, 3))

@@ -11,17 +11,15 @@ from cohort_results import not_testable, slide_effect
 from cohorts import patients
 from scipy import stats
 
-from ifquant.classes.gate_bootstrap import bootstrap_gate
-from ifquant.classes.gates import fit_gate
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Gate
-from ifquant.statistics.cohort import NO_PATIENTS, SECOND, CohortResult, analyze_cohort
-from ifquant.statistics.cohort_effect import cohort_effect
-from ifquant.statistics.cohort_parts import Member, Plan
-from ifquant.statistics.dose_response import dose_curve
-from ifquant.statistics.effect import DosePoint, SlideEffect, TestResult
-from ifquant.statistics.multiverse import Specification, combinations, summarized
-from ifquant.statistics.verdict import SHARED
+from ifquant.phenotypes.gate_bootstrap import bootstrap_gate
+from ifquant.phenotypes.gates import fit_gate
+from ifquant.recipe.model import Gate
+from ifquant.statistics.cohort.cohort_test import NO_PATIENTS, SECOND, CohortResult, analyze_cohort
+from ifquant.statistics.cohort.mean_effect import cohort_effect, dose_curve
+from ifquant.statistics.cohort.members import Member, Plan
+from ifquant.statistics.cohort.multiverse import Specification, combinations, summarized
+from ifquant.statistics.priming.slide_effect import SHARED, DosePoint, SlideEffect, TestResult
 
 
 def members(slides: list[SlideEffect], groups: int = 1) -> dict[str, Member]:

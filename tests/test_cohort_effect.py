@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ifquant.errors import RequestError
-from ifquant.statistics import sign_flip as sign_flip_module
-from ifquant.statistics.cohort_effect import cohort_effect, counts_text
-from ifquant.statistics.patients import PatientValue, SlideValue, combine_slides
-from ifquant.statistics.second_opinions import CellPairs, hartung_knapp, random_slope_model
-from ifquant.statistics.sign_flip import sign_flip, smallest_sign_flip_p
+from ifquant.statistics.cohort import sign_flip as sign_flip_module
+from ifquant.statistics.cohort.mean_effect import cohort_effect, counts_text
+from ifquant.statistics.cohort.patients import PatientValue, SlideValue, combine_slides
+from ifquant.statistics.cohort.second_opinions import CellPairs, hartung_knapp, random_slope_model
+from ifquant.statistics.cohort.sign_flip import sign_flip, smallest_sign_flip_p
 
 N_NULL = 400
 """Null cohorts per test; at 0.05 the 99.9 % binomial band of rejections is 1.8 to 9.3 %."""

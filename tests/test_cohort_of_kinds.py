@@ -14,8 +14,8 @@ from tissue import PANELS, Panel, recipe_for, simulated, write_slide
 
 import ifquant
 from ifquant.errors import RequestError
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.job import find_jobs
+from ifquant.execution.executors import Execution
+from ifquant.pipeline.slide_jobs import find_jobs
 
 PANEL = PANELS["tgfb_il1b"]
 ALIASED = Panel({"DAPI": "Hoechst", "PanCK": "EpCAM", "CD11c": "CD11c", "TGFB1": "TGFB1", "IL1B": "IL1B"}, order=(4, 2, 1, 0, 3))

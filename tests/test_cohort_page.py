@@ -15,16 +15,16 @@ from point_cohorts import RECIPE, write_cohort
 from test_priming import BACKGROUNDS, analysed, asked, recipe
 
 import ifquant
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports.limits import priming_limits
-from ifquant.reports.report_text import limits
-from ifquant.reports.review_report import review_html
-from ifquant.simulation.simulate_points import PointOptions, PointTissue, point_tissue
-from ifquant.statistics.primary import contacts, measured
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background
-from ifquant.statistics.slide_cells import SlideCells
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Recipe
+from ifquant.report.limits import priming_limits
+from ifquant.report.review_page import review_html
+from ifquant.report.run_sentences import limits
+from ifquant.simulation.point_tissue import PointOptions, PointTissue, point_tissue
+from ifquant.statistics.priming.primary_association import contacts, measured
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.question import Background
+from ifquant.statistics.priming.slide_cells import SlideCells
 
 QUICK = ("cohort.proximity_shifts=99", "cohort.multiverse=false", "gates.default.shared=true")
 

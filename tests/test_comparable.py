@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from tissue import PANELS, recipe_for
 
+from ifquant.commands.analyze import _refuse_other_recipe
+from ifquant.commands.analyze_members import plan_of
 from ifquant.errors import RequestError
 from ifquant.files import storage
-from ifquant.pipeline.analyze import _refuse_other_recipe
-from ifquant.pipeline.cohort_members import plan_of
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_io import canonical
-from ifquant.recipes.recipe_resolve import resolved
-from ifquant.statistics.cohort_parts import Member, Plan
-from ifquant.statistics.question import question_of
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Recipe
+from ifquant.recipe.recipe_file import canonical
+from ifquant.statistics.cohort.members import Member, Plan
+from ifquant.statistics.priming.question import question_of
 from ifquant.tables.cell_table import CellTable
 
 PRIMING = {"response": "IL1B", "ligand": "TGFB1"}

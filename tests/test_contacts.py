@@ -11,13 +11,13 @@ from scipy import ndimage
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base.pairs_table import PAIR_COLUMNS
-from ifquant.base.runs import runs_of
 from ifquant.cells.contacts import measure_contacts
+from ifquant.columns.pair_columns import PAIR_COLUMNS
+from ifquant.execution.executors import Execution
 from ifquant.files.table_files import column_metadata
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe import Priming
-from ifquant.spatial.proximity import touching_pairs
+from ifquant.geometry.runs import runs_of
+from ifquant.proximity.distances import touching_pairs
+from ifquant.recipe.model import Priming
 
 PX = 0.5
 

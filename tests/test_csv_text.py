@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifquant.files.csv_text import csv_text
+from ifquant.files.table_files import csv_text
 
 
 def as_pandas(table: pd.DataFrame) -> str:
@@ -49,7 +49,7 @@ def test_every_kind_of_column() -> None:
 
 
 def test_blocks_of_rows_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifquant.files.csv_text._ROWS", 7)
+    monkeypatch.setattr("ifquant.files.table_files._CSV_ROWS", 7)
     table = pd.DataFrame({"a": np.arange(23), "b": np.random.default_rng(0).random(23)})
     blocks = list(csv_text(table))
     assert len(blocks) == 5

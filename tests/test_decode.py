@@ -9,9 +9,9 @@ from scipy import ndimage as ndi
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.nuclei.decode import DecodeOptions, decode
+from ifquant.geometry.windows import Window
+from ifquant.nuclei.decoder import DecodeOptions, decode
 
 
 def relief_of(kind: str, seed: int, shape: tuple[int, int] = (420, 500)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

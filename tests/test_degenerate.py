@@ -12,9 +12,9 @@ from skimage.draw import disk
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base import table
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe_resolve import resolved
+from ifquant.columns import cell_columns
+from ifquant.execution.executors import Execution
+from ifquant.recipe.defaults import resolved
 
 PANEL = PANELS["tgfb_il1b"]
 SIZE = 260
@@ -67,7 +67,7 @@ def test_outputs_are_whole_and_typed(out: Path, name: str) -> None:
     wanted = {"cells.parquet", "cells.csv", "labels.ome.zarr", "overlay.png", "slide.json"}
     assert wanted <= {path.name for path in (out / name).iterdir()}
     found = cells(out, name)
-    columns = table.cell_columns(resolved(recipe_for(PANEL)))
+    columns = cell_columns.cell_columns(resolved(recipe_for(PANEL)))
     assert list(found.columns) == [column.name for column in columns]
     for column in columns:
         if column.dtype != "category":

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 import ifquant
-from ifquant.pipeline.execution import Execution
+from ifquant.execution.executors import Execution
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "example_images"

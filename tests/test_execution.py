@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ifquant.errors import RequestError
-from ifquant.pipeline.execution import Execution, SerialExecutor, executor, run_tasks
+from ifquant.execution.executors import Execution, SerialExecutor, executor, run_tasks
+from ifquant.pipeline.slide_measurement import worker_start
 
 
 def double(value: int) -> int:
@@ -21,7 +22,7 @@ def explode(value: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_task_runs_once(workers: int) -> None:
-    with executor(Execution(workers=workers)) as pool:
+    with executor(Execution(workers=workers), begin=worker_start) as pool:
         seen = list(run_tasks(pool, double, range(20), in_flight=4))
     assert sorted(seen) == [2 * i for i in range(20)]
 
@@ -72,7 +73,7 @@ def test_linear_algebra_uses_one_thread_while_something_runs() -> None:
     with threadpool_limits(2, "blas"):
         assert threads() == {2}
         for workers in (1, 2):
-            with executor(Execution(workers=workers)) as pool:
+            with executor(Execution(workers=workers), begin=worker_start) as pool:
                 assert threads() == {1}
                 assert pool.submit(len, "abc").result() == 3
             assert threads() == {2}

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ifquant.classes import bimodality
-from ifquant.classes.gates import evidence, fit_gate
-from ifquant.classes.valley import find_valley
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Gate
+from ifquant.phenotypes import mixture as bimodality
+from ifquant.phenotypes.gates import evidence, fit_gate
+from ifquant.phenotypes.valley import find_valley
+from ifquant.recipe.model import Gate
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ifquant.errors import RequestError
-from ifquant.statistics import groups as groups_module
-from ifquant.statistics.groups import compare_groups, compare_visits, permutation_p, smallest_permutation_p, why_not_comparable
-from ifquant.statistics.multiplicity import PRIMARY, Family, FamilyMethod, TestedP, adjust, adjusted
-from ifquant.statistics.patients import PatientValue, SlideValue
+from ifquant.statistics.cohort import group_comparison as groups_module
+from ifquant.statistics.cohort.group_comparison import (
+    compare_groups,
+    compare_visits,
+    permutation_p,
+    smallest_permutation_p,
+    why_not_comparable,
+)
+from ifquant.statistics.cohort.multiplicity import PRIMARY, Family, FamilyMethod, TestedP, adjust, adjusted
+from ifquant.statistics.cohort.patients import PatientValue, SlideValue
 
 
 def two(a: list[float] | np.ndarray, b: list[float] | np.ndarray) -> list[PatientValue]:
@@ -71,7 +77,7 @@ def test_one_patient_per_group_is_not_testable() -> None:
 
 def test_many_slides_of_one_patient_are_one() -> None:
     slides = [SlideValue(f"s{i}", "only", 0.1 * i, 0.1, 100, group="A") for i in range(20)]
-    from ifquant.statistics.patients import combine_slides
+    from ifquant.statistics.cohort.patients import combine_slides
 
     assert not compare_groups([*combine_slides(slides), *patients([0.3, 0.4, 0.5], "B")], "A", "B").testable
 

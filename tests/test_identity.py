@@ -16,13 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.names import alike, alike_warnings, loose_key, name_or_none
+from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.errors import IfquantError, RequestError, SlideError
 from ifquant.files.text_table import TableProblem, open_text_table
-from ifquant.recipes.table_mapping import TableMapping
-from ifquant.slides.samples import Sample, match_warnings, read_samples, rows_of, sheet_warnings
+from ifquant.names import alike, alike_warnings, loose_key, name_or_none
+from ifquant.recipe.table_mapping import TableMapping
+from ifquant.slides.sample_sheet import Sample, match_warnings, read_samples, rows_of, sheet_warnings
 from ifquant.slides.slide_names import loose_slide_key, slide_key
-from ifquant.tables.read_tables import read_cell_tables
 
 XY = {"format": "columns", "x": "x", "y": "y", "unit": "um"}
 AWKWARD = (

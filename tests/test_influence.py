@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 from test_priming import BACKGROUNDS, asked
 
-from ifquant.base.region import Region
-from ifquant.simulation.simulate_points import PointOptions, PointTissue, point_tissue
-from ifquant.statistics.adjusted import Association
-from ifquant.statistics.influence import leave_one_out, leverage
-from ifquant.statistics.primary import build_primary, contacts, measured
-from ifquant.statistics.slide_cells import SlideCells
-from ifquant.statistics.structure import orthonormal, residual
+from ifquant.geometry.region import Region
+from ifquant.simulation.point_tissue import PointOptions, PointTissue, point_tissue
+from ifquant.statistics.priming.adjusted_association import Association
+from ifquant.statistics.priming.influence import leave_one_out, leverage
+from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
+from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.structure import orthonormal, residual
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from outputs_compared import same_outputs
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
+from ifquant.execution.executors import Execution, SerialExecutor
+from ifquant.geometry.windows import Window
 from ifquant.nuclei.unet import HALO_PX
-from ifquant.pipeline import pipeline
-from ifquant.pipeline.execution import Execution, SerialExecutor
-from ifquant.pipeline.job import find_jobs
-from ifquant.pipeline.prepare import prepare
+from ifquant.pipeline import slide_measurement
+from ifquant.pipeline.slide_jobs import find_jobs
+from ifquant.pipeline.slide_preparation import prepare
 
 LATTICE_PX = 160
 PLACE = ("x_px", "y_px", "x_um", "y_um", "anchor_x_px", "anchor_y_px")
@@ -49,8 +49,8 @@ def test_unet_alone_in_processes_and_on_dask(slide: Path, tmp_path: Path) -> Non
 def test_a_crop_on_the_lattice_has_the_slides_cells(method: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given the slide's calibration; away from the crop's border, where pixels beyond it are missed."""
     if method == "unet":  # a lattice that fits into a small slide
-        make = pipeline.make_segmenter
-        monkeypatch.setattr(pipeline, "make_segmenter", lambda *a, **k: replace(make(*a, **k), core_px=LATTICE_PX))
+        make = slide_measurement.make_segmenter
+        monkeypatch.setattr(slide_measurement, "make_segmenter", lambda *a, **k: replace(make(*a, **k), core_px=LATTICE_PX))
     y0, x0 = LATTICE_PX, 0
     crop = Window(y0, x0, 720, 800)
     whole, _, calibration = measured(method, slide, tmp_path / "whole", None, None)
@@ -81,9 +81,9 @@ def measured(method: str, slide: Path, out: Path, crop: Window | None, calibrati
     execution = Execution(tile_size_px=400, crop=crop, quiet=True)
     recipe = recipe_for(PANELS["tgfb_il1b"], segmentation={"method": method})
     plan = prepare(job, recipe, out, execution).plan
-    found = pipeline.measure_slide(
+    found = slide_measurement.measure_slide(
         plan, work=out / "work", execution=execution, pool=SerialExecutor(), advance=lambda *_: None, calibration=calibration
     )
-    segmenter = pipeline._segmenter(plan, found.calibration, None)
-    shared = pipeline.SlidePlan(plan.ref, "", plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um)
+    segmenter = slide_measurement._segmenter(plan, found.calibration, None)
+    shared = slide_measurement.SlidePlan(plan.ref, "", plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um)
     return found.cells.table, shared.halo_px, found.calibration

@@ -92,10 +92,10 @@ def test_killed_while_a_gate_is_changed_never_measures_again(
     for changes in (9, 21):
         assert finish(start(request(slides, tmp_path, "shared.toml"), kill_at=changes))[0] == -signal.SIGKILL
     import ifquant
-    from ifquant.pipeline import prepare
-    from ifquant.pipeline.execution import Execution
+    from ifquant.execution.executors import Execution
+    from ifquant.pipeline import slide_preparation
 
-    monkeypatch.setattr(prepare, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     last = request(slides, tmp_path, "shared.toml")
     assert ifquant.run(last.recipe, last.images, tmp_path, execution=Execution(tile_size_px=160, quiet=True)).exit_code == 0
     same_outputs(tmp_path, whole_shared)
@@ -154,8 +154,8 @@ def test_a_part_the_disk_has_damaged_is_computed_again(slides: Path, whole: tupl
 
 def test_fresh_computes_everything_again(slides: Path, whole: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ifquant
+    from ifquant.execution.executors import Execution
     from ifquant.pipeline import tile
-    from ifquant.pipeline.execution import Execution
 
     process = start(request(slides, tmp_path))
     wait_for(lambda: tiles_done(tmp_path) >= 3, process)
@@ -173,8 +173,8 @@ def test_fresh_computes_everything_again(slides: Path, whole: tuple[Path, float]
 
 def test_another_version_recomputes(slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ifquant
-    from ifquant.base import provenance
-    from ifquant.pipeline.execution import Execution
+    from ifquant import provenance
+    from ifquant.execution.executors import Execution
 
     def run() -> str:
         result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [slides / "one.ome.tif"], tmp_path, execution=Execution(quiet=True))

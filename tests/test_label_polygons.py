@@ -10,8 +10,8 @@ import pytest
 import shapely
 from shapely.geometry import Point, Polygon, mapping
 
-from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
+from ifquant.geometry.windows import Window
 from ifquant.nuclei.label_polygons import of_geometries, read_polygons
 
 

@@ -11,12 +11,12 @@ import tifffile
 from numpy.typing import NDArray
 from test_decode import anchors, interior, random_windows
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError, UnreadableImage
+from ifquant.geometry.windows import Window
 from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
-from ifquant.nuclei.labels_input import make, pair_cells
-from ifquant.pipeline.labels_file import find_label_objects, read_label_image
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.label_segmenter import make, pair_cells
+from ifquant.pipeline.label_files import find_label_objects, read_label_image
+from ifquant.recipe.model import Segmentation
 
 OPTIONS = Segmentation(method="labels", nuclei="masks.tif")
 

@@ -12,8 +12,8 @@ import pytest
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base.tiles import Window
-from ifquant.pipeline.execution import Execution
+from ifquant.execution.executors import Execution
+from ifquant.geometry.windows import Window
 from ifquant.slides import tiff_writer
 
 PANEL = PANELS["tgfb_il1b"]

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops_table
 from skimage.morphology import convex_hull_image
 
-import ifquant.recipes.recipe as recipe
-from ifquant.cells.measure import measure_cells, reach_um
+import ifquant.recipe.model as recipe
+from ifquant.cells.measurement import measure_cells, reach_um
 from ifquant.cells.quantify import quantify
 from ifquant.errors import RequestError
 

@@ -7,16 +7,16 @@ import pytest
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ifquant.recipes.recipe import Recipe
-from ifquant.simulation.simulate_points import PointOptions, gaussian_field, point_tissue
-from ifquant.statistics.covariance import Kernels, ProjectedKernels
-from ifquant.statistics.exposure import neighbours, touching, within, without
-from ifquant.statistics.primary import Primary, build_primary, contacts, freed_of, measured, regression
-from ifquant.statistics.question import question_of
-from ifquant.statistics.shift_kernel import bucket_sources, shifted_exposure
-from ifquant.statistics.slide_cells import SlideCells
-from ifquant.statistics.structure import LocalLevels, normal_scores, orthonormal, residual, trend_basis
-from ifquant.statistics.surrogates import gaussian_surrogates
+from ifquant.recipe.model import Recipe
+from ifquant.simulation.point_tissue import PointOptions, gaussian_field, point_tissue
+from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
+from ifquant.statistics.priming.exposure import neighbours, touching, within, without
+from ifquant.statistics.priming.primary_association import Primary, build_primary, contacts, freed_of, measured, regression
+from ifquant.statistics.priming.question import question_of
+from ifquant.statistics.priming.random_shifts import bucket_sources, shifted_exposure
+from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.structure import LocalLevels, normal_scores, orthonormal, residual, trend_basis
+from ifquant.statistics.priming.surrogates import gaussian_surrogates
 
 
 def places(n: int, seed: int = 0, size: float = 600.0) -> tuple[np.ndarray, np.ndarray]:

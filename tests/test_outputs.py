@@ -11,23 +11,24 @@ import pytest
 import zarr
 from ome_zarr_models.v05 import Image, ImageLabel
 
-from ifquant.base import table
-from ifquant.base.runs import paint
-from ifquant.base.slide_table import slide_columns
-from ifquant.base.tiles import Window
+from ifquant.columns import cell_columns
+from ifquant.columns.slide_columns import slide_columns
 from ifquant.errors import RequestError
 from ifquant.files.table_files import column_metadata
-from ifquant.recipes.recipe import Recipe
-from ifquant.reports import outputs
-from ifquant.reports.result import SlideResult
-from ifquant.slides.samples import Sample
+from ifquant.geometry.runs import paint
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import Recipe
+from ifquant.report import overlay
+from ifquant.results import slide_outputs
+from ifquant.results.slide_result import SlideResult
+from ifquant.slides.sample_sheet import Sample
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[SlideResult, Path]:
     folder = tmp_path_factory.mktemp("slide")
     result = phantoms.written_result(folder, phantoms.tissue_of(260, seed=3))
-    outputs.write_slide(result, folder / "phantom")
+    slide_outputs.write_slide(result, folder / "phantom", overlay)
     return result, folder / "phantom"
 
 
@@ -50,16 +51,16 @@ def test_every_file_of_the_contract_is_there(written: tuple[SlideResult, Path]) 
         "overlay.png",
         "slide.json",
     ]
-    assert outputs.whole(folder, result.recipe)
+    assert slide_outputs.whole(folder, result.recipe)
 
 
 def test_cells_have_exactly_the_contract_columns_typed_and_documented(written: tuple[SlideResult, Path]) -> None:
     result, folder = written
-    columns = table.cell_columns(result.recipe)
+    columns = cell_columns.cell_columns(result.recipe)
     cells = pd.read_parquet(folder / "cells.parquet")
     assert list(cells.columns) == [column.name for column in columns]
     pd.testing.assert_frame_equal(cells, result.table)
-    assert column_metadata(folder / "cells.parquet") == table.parquet_metadata(columns)
+    assert column_metadata(folder / "cells.parquet") == cell_columns.parquet_metadata(columns)
     csv = pd.read_csv(folder / "cells.csv")
     np.testing.assert_array_equal(csv["x_um"], cells["x_um"])  # every digit is kept
 
@@ -92,7 +93,7 @@ def test_slide_json_says_what_the_results_are_made_of(written: tuple[SlideResult
     record = json.loads((folder / "slide.json").read_text(encoding="utf-8"))
     assert record["digests"] == result.digests
     assert record["orphan_px"] == 0
-    assert [gate["marker"] for gate in record["gates"]] == list(table.gated_markers(result.recipe))
+    assert [gate["marker"] for gate in record["gates"]] == list(cell_columns.gated_markers(result.recipe))
     assert set(record["summary"]) == {column.name for column in slide_columns(result.recipe)}
     assert record["summary"]["n_cells"] == len(result.table)
     assert record["margin"][0]["from_um"] == -100
@@ -100,7 +101,7 @@ def test_slide_json_says_what_the_results_are_made_of(written: tuple[SlideResult
 
 def test_the_same_result_gives_the_same_bytes(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
     result, folder = written
-    outputs.write_slide(result, tmp_path / "again")
+    slide_outputs.write_slide(result, tmp_path / "again", overlay)
     for name in ("cells.parquet", "cells.csv", "overlay.png", "detail.png", "slide.json"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -108,11 +109,11 @@ def test_the_same_result_gives_the_same_bytes(written: tuple[SlideResult, Path],
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, seed=2, **DEGENERATE[case]))
-    row = outputs.write_slide(result, tmp_path / case)
+    row = slide_outputs.write_slide(result, tmp_path / case, overlay)
     cells = pd.read_parquet(tmp_path / case / "cells.parquet")
     pd.testing.assert_frame_equal(cells, result.table, check_categorical=len(cells) > 0, check_dtype=len(cells) > 0)
-    assert [str(kind) for kind in cells.dtypes] == [column.dtype for column in table.cell_columns(result.recipe)]
-    assert outputs.whole(tmp_path / case, result.recipe)
+    assert [str(kind) for kind in cells.dtypes] == [column.dtype for column in cell_columns.cell_columns(result.recipe)]
+    assert slide_outputs.whole(tmp_path / case, result.recipe)
     assert row["n_cells"] == len(cells)
     assert row["n_tumor"] + row["n_myeloid"] + row["n_other"] == len(cells)
     if case != "no_tumor":
@@ -122,38 +123,38 @@ def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
 def test_without_phenotypes_there_is_no_proximity(tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"channels": [{"name": name} for name in phantoms.NAMES], "phenotypes": {"any": "TGFB1+"}})
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, kinds=()), recipe)
-    row = outputs.write_slide(result, tmp_path / "plain")
+    row = slide_outputs.write_slide(result, tmp_path / "plain", overlay)
     assert not [name for name in row if "nearest" in name]
 
 
 def test_a_damaged_output_is_noticed(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
     result, _ = written
     folder = tmp_path / "damaged"
-    outputs.write_slide(result, folder)
-    overlay = folder / "overlay.png"
-    content = overlay.read_bytes()
-    overlay.write_bytes(content[:-1] + b"x")
-    assert not outputs.whole(folder, result.recipe)
-    overlay.write_bytes(content)
-    assert outputs.whole(folder, result.recipe)
+    slide_outputs.write_slide(result, folder, overlay)
+    shown = folder / "overlay.png"
+    content = shown.read_bytes()
+    shown.write_bytes(content[:-1] + b"x")
+    assert not slide_outputs.whole(folder, result.recipe)
+    shown.write_bytes(content)
+    assert slide_outputs.whole(folder, result.recipe)
     next(path for path in (folder / "labels.ome.zarr" / "labels" / "cells" / "0" / "c").rglob("*") if path.is_file()).unlink()
-    assert not outputs.whole(folder, result.recipe)
+    assert not slide_outputs.whole(folder, result.recipe)
 
 
 def test_an_unfinished_slide_has_no_slide_json(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
     result, _ = written
     folder = tmp_path / "cut"
-    outputs.write_slide(result, folder)
+    slide_outputs.write_slide(result, folder, overlay)
     broken = dataclasses.replace(result, ref=dataclasses.replace(result.ref, paths=("missing.tif",)))
     with pytest.raises(OSError, match="missing"):
-        outputs.write_slide(broken, folder)
+        slide_outputs.write_slide(broken, folder, overlay)
     assert not (folder / "slide.json").exists()
 
 
 def test_a_table_that_is_not_the_contract_is_refused(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
     result, _ = written
     with pytest.raises(RequestError, match=r"table\.typed"):
-        outputs.write_slide(dataclasses.replace(result, table=result.table.drop(columns="x_um")), tmp_path)
+        slide_outputs.write_slide(dataclasses.replace(result, table=result.table.drop(columns="x_um")), tmp_path, overlay)
 
 
 def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path]) -> None:
@@ -163,7 +164,7 @@ def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path])
         {"slide": "phantom", "path": "in/phantom.tif", "status": "done", "error": None, "sample": sample},
         {"slide": "bad", "path": "in/bad.tif", "status": "failed", "error": "@no pixel size", "sample": None},
     ]
-    outputs.write_slides_csv(folder.parent, rows, result.recipe)
+    slide_outputs.write_slides_csv(folder.parent, rows, result.recipe)
     read = pd.read_csv(folder.parent / "slides.csv")
     columns = [column.name for column in slide_columns(result.recipe, ["patient", "group", "status", "batch"])]
     assert list(read.columns) == columns
@@ -176,7 +177,7 @@ def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path])
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u00a0=1"])
 def test_texts_that_spreadsheets_would_run_are_quoted(text: str) -> None:
-    safe = outputs.safe_for_spreadsheets(pd.DataFrame({text: [text], "n": [-1.5]}))
+    safe = slide_outputs.safe_for_spreadsheets(pd.DataFrame({text: [text], "n": [-1.5]}))
     assert safe.columns[0].startswith("'")
     assert safe.iloc[0, 0] == f"'{text}"
     assert safe["n"].tolist() == [-1.5]

@@ -8,13 +8,15 @@ import phantoms
 import pytest
 from PIL import Image
 
-from ifquant.base.runs import runs_of
-from ifquant.base.tiles import Window, cores
-from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports import lines, overlay, picture
-from ifquant.reports import stack as stacks
-from ifquant.reports.picture import View
-from ifquant.reports.stack import Stack
+from ifquant.geometry.runs import runs_of
+from ifquant.geometry.windows import Window, cores
+from ifquant.recipe.defaults import channel_colors, resolved
+from ifquant.report import overlay, picture
+from ifquant.report import overlay as overlay_lines
+from ifquant.report.picture import View
+from ifquant.results.slide_outputs import read_overview
+from ifquant.slides import overview as stacks
+from ifquant.slides.overview import Stack
 
 
 def small(**more: object) -> tuple[object, object]:
@@ -25,7 +27,7 @@ def small(**more: object) -> tuple[object, object]:
 @pytest.mark.parametrize("case", [{}, {"n_cells": 0}, {"n_cells": 1}, {"kinds": ("tumor",)}, {"kinds": ("other",)}])
 def test_pictures_of_any_slide_and_the_same_bytes_again(case: dict[str, object]) -> None:
     result, read = small(**case)
-    stack = overlay.read_overview(result, read)
+    stack = read_overview(result, read)
     first = overlay.overlay_png(result, stack)
     assert first == overlay.overlay_png(result, stack)
     image = Image.open(io.BytesIO(first))
@@ -40,15 +42,15 @@ def test_longest_side_is_the_recipes() -> None:
         result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": size}))
         view = picture.fit(Window(0, 0, 256, 256), result.recipe.picture.max_size_px, 3)
         assert view.shape == (size, size)
-        assert overlay.rendered(result, overlay.read_overview(result, phantoms.reader_of(tissue)), view).shape == (size, size, 3)
+        assert overlay.rendered(result, read_overview(result, phantoms.reader_of(tissue)), view).shape == (size, size, 3)
 
 
 def test_channel_colors_follow_role_order_and_recipe() -> None:
     recipe = phantoms.recipe_of(picture={"colors": {"IL1B": "cyan", "PanCK": "none"}})
-    colors = picture.channel_colors(recipe)
+    colors = channel_colors(recipe)
     assert colors["IL1B"] == "#00ffff"
     assert "PanCK" not in colors
-    default = picture.channel_colors(resolved(phantoms.recipe_of(names=("H", "CK", "M", "ligand", "response"))))
+    default = channel_colors(resolved(phantoms.recipe_of(names=("H", "CK", "M", "ligand", "response"))))
     red, green, blue = (picture.rgb(default[name]) for name in ("ligand", "response", "CK"))
     assert red[0] == max(red)
     assert green[1] == max(green)
@@ -121,7 +123,7 @@ def test_small_cells_are_filled() -> None:
     result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": 200}))
     view = picture.fit(Window(0, 0, 800, 800), 200, 3)
     bare = dataclasses.replace(result, cells=result.cells.take(np.zeros(0, int)), nuclei=result.nuclei, table=result.table.iloc[:0])
-    stack = overlay.read_overview(result, phantoms.reader_of(tissue))
+    stack = read_overview(result, phantoms.reader_of(tissue))
     changed = (overlay.rendered(result, stack, view) != overlay.rendered(bare, stack, view)).any(axis=2)
     tumor = result.table[result.table["phenotype"] == "tumor"]
     inside = changed[(tumor["y_px"] / 4).astype(int), (tumor["x_px"] / 4).astype(int)]
@@ -130,12 +132,12 @@ def test_small_cells_are_filled() -> None:
 
 def test_pair_lines_run_to_the_nearest_target_cell() -> None:
     result, _ = small()
-    pairs = lines.nearest_pairs(result.table, "myeloid", "tumor")
+    pairs = overlay_lines.nearest_pairs(result.table, "myeloid", "tumor")
     lengths = [np.hypot(*(pair[1] - pair[0])) * result.pixel_size_um for pair in pairs]
     wanted = result.table.loc[result.table["phenotype"] == "myeloid", "nearest_tumor_um"]
     np.testing.assert_allclose(lengths, wanted)
-    assert lines.nearest_pairs(result.table, "myeloid", "absent") == []
-    own = lines.nearest_pairs(result.table, "tumor", "tumor")
+    assert overlay_lines.nearest_pairs(result.table, "myeloid", "absent") == []
+    own = overlay_lines.nearest_pairs(result.table, "tumor", "tumor")
     assert all((pair[0] != pair[1]).any() for pair in own)
 
 
@@ -149,7 +151,7 @@ def test_detail_window_lies_in_the_image_where_cells_touch() -> None:
 
 def test_dashes_cover_half_of_an_outline() -> None:
     outline = np.array([[0, 0], [0, 100], [100, 100], [100, 0], [0, 0]], float)
-    dashes = lines.dashed(outline, 10)
+    dashes = overlay_lines.dashed(outline, 10)
     assert sum(np.hypot(*np.diff(dash, axis=0).T).sum() for dash in dashes) == pytest.approx(200)
 
 
@@ -158,5 +160,5 @@ def test_names_in_the_legend_may_be_anything() -> None:
     recipe = phantoms.recipe_of(names=names, phenotypes={"tumor": f'"{names[1]}"+'})
     tissue = phantoms.tissue_of(128, n_cells=5)
     result = phantoms.result_of(tissue, recipe)
-    assert isinstance(overlay.read_overview(result, phantoms.reader_of(tissue)), Stack)
-    assert overlay.overlay_png(result, overlay.read_overview(result, phantoms.reader_of(tissue)))
+    assert isinstance(read_overview(result, phantoms.reader_of(tissue)), Stack)
+    assert overlay.overlay_png(result, read_overview(result, phantoms.reader_of(tissue)))

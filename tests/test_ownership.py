@@ -18,21 +18,21 @@ from small_slides import write_small_slide
 from tissue import PANELS, simulated, write_slide
 
 import ifquant
+from ifquant.commands.analyze_tables import read_cell_tables
+from ifquant.commands.evaluate import evaluate_files
+from ifquant.commands.review_apply import apply_reviews
+from ifquant.commands.review_log import ReviewLog, log_path
+from ifquant.commands.review_subject import run_recipe
+from ifquant.commands.segment import segment_file
 from ifquant.errors import RequestError, SlideError
+from ifquant.execution.executors import Execution
 from ifquant.files import ownership
 from ifquant.files.table_files import slide_of, write_parquet
-from ifquant.pipeline.evaluate_files import evaluate_files
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.job import find_jobs
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_log import ReviewLog, log_path
-from ifquant.pipeline.review_subject import run_recipe
-from ifquant.pipeline.segment_file import segment_file
-from ifquant.reports.outputs import SLIDE_FILES
-from ifquant.simulation.simulate_files import simulate_slides
+from ifquant.pipeline.slide_jobs import find_jobs
+from ifquant.results.slide_outputs import SLIDE_FILES
+from ifquant.simulation.simulated_slides import simulate_slides
 from ifquant.slides import tiff_writer
 from ifquant.slides.slide_names import slide_name
-from ifquant.tables.read_tables import read_cell_tables
 
 QUIET = Execution(quiet=True)
 THEIRS = "what somebody wrote\n"

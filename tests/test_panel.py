@@ -3,7 +3,7 @@
 import pytest
 
 from ifquant.errors import SlideError
-from ifquant.recipes.recipe import Channel, Recipe
+from ifquant.recipe.model import Channel, Recipe
 from ifquant.slides.panel import find_panel
 
 RECIPE = Recipe(

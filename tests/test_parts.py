@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifquant.base.runs import anchors, paint, runs_of
-from ifquant.base.tiles import Window, cores
-from ifquant.cells.cells import numbered_by_anchor
+from ifquant.cells.growth import numbered_by_anchor
 from ifquant.errors import TileError
-from ifquant.pipeline import maps as stored
-from ifquant.pipeline.assembled import assemble
-from ifquant.pipeline.parts import TilePart
+from ifquant.geometry.runs import anchors, paint, runs_of
+from ifquant.geometry.windows import Window, cores
+from ifquant.pipeline import tile_parts as stored
+from ifquant.pipeline.slide_assembly import assemble
+from ifquant.pipeline.tile_parts import TilePart
 
 
 def test_maps_come_back_and_damage_is_noticed(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.flags import has_flag
-from ifquant.base.table import cell_columns, phenotype_names
-from ifquant.classes.classify import classify_cells, double_positive_counts, fit_gates, fit_shared_gates, gate_column, positivity
-from ifquant.classes.gates import FittedGate
-from ifquant.classes.phenotypes import assign, double_positives
+from ifquant.columns.cell_columns import cell_columns, phenotype_names
+from ifquant.columns.flags import has_flag
 from ifquant.errors import RecipeError, RequestError
-from ifquant.recipes.recipe_io import parse_recipe
-from ifquant.recipes.rules import AllOf, AnyOf, Marker, Rule, holds, markers, parse, text_of
+from ifquant.phenotypes.assignment import assign, double_positives
+from ifquant.phenotypes.classification import classify_cells, double_positive_counts, fit_gates, fit_shared_gates, gate_column, positivity
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.recipe.recipe_file import parse_recipe
+from ifquant.recipe.rules import AllOf, AnyOf, Marker, Rule, holds, markers, parse, text_of
 
 NAMES = ("PanCK", "CD11c", "HLA", "HLA-DR", "TGF-β1", "CD 3", "CK8/18", "not me", "and", "A+B")
 

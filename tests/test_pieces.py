@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from ifquant.nuclei.pieces import drop_small_and_number, fill_holes, largest_piece
+from ifquant.nuclei.connected_pieces import drop_small_and_number, fill_holes, largest_piece
 
 
 def random_labels(seed: int) -> NDArray[np.int32]:

@@ -15,9 +15,9 @@ import pytest
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base.tiles import Window
-from ifquant.pipeline import cohort
-from ifquant.pipeline.execution import Execution
+from ifquant.commands import run as cohort
+from ifquant.execution.executors import Execution
+from ifquant.geometry.windows import Window
 
 HEIGHT, WIDTH = 900, 1100
 
@@ -118,7 +118,7 @@ def test_the_order_of_completion_changes_no_bit(
 ) -> None:
     from contextlib import nullcontext
 
-    from ifquant.pipeline import execution
+    from ifquant.execution import executors as execution
 
     pool = Shuffled()
     real_wait = execution.wait
@@ -153,9 +153,9 @@ def test_a_crop_is_the_image_cut(image: np.ndarray, panel: str, slide: Path, tmp
 
 
 def test_a_second_run_reuses_everything(panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant.pipeline import pipeline
+    from ifquant.pipeline import slide_measurement
 
-    monkeypatch.setattr(pipeline, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(slide_measurement, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     before = {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()}
     result = ifquant.run(recipe_for(PANELS[panel]), [slide], whole[0], execution=Execution(quiet=True, tile_size_px=4096))
     assert result.slides[0].reused == "everything"
@@ -163,12 +163,12 @@ def test_a_second_run_reuses_everything(panel: str, slide: Path, whole: tuple[Pa
 
 
 def test_a_changed_gate_never_measures_again(panel: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant.pipeline import prepare
+    from ifquant.pipeline import slide_preparation
 
     run(slide, tmp_path / "a", panel)
     recipe = recipe_for(PANELS[panel], gates={"markers": {PANELS[panel].names["PanCK"]: {"method": "value", "value": 500.0}}})
     fresh = ifquant.run(recipe, [slide], tmp_path / "b", execution=Execution(quiet=True))
-    monkeypatch.setattr(prepare, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
     again = ifquant.run(recipe, [slide], tmp_path / "a", execution=Execution(quiet=True))
     assert (fresh.exit_code, again.exit_code) == (0, 0)
     assert again.slides[0].reused == "cells"
@@ -178,7 +178,7 @@ def test_a_changed_gate_never_measures_again(panel: str, slide: Path, tmp_path: 
 def test_unfinished_tiles_are_reused(
     panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifquant.pipeline import pipeline, tile
+    from ifquant.pipeline import slide_measurement, tile
 
     real, calls = tile.tile_part, []
 
@@ -197,7 +197,7 @@ def test_unfinished_tiles_are_reused(
     pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
     assert not done & set(calls)
     assert not list(tmp_path.rglob(".unfinished"))
-    assert pipeline.SCAN_BLOCK_PX
+    assert slide_measurement.SCAN_BLOCK_PX
 
 
 def test_a_bad_slide_does_not_stop_the_others(panel: str, slide: Path, tmp_path: Path) -> None:

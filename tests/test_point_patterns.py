@@ -11,10 +11,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
-from ifquant.base.region import Region
 from ifquant.errors import RequestError
-from ifquant.statistics import windows
-from ifquant.statistics.point_patterns import Curve, cross_g, cross_k, cross_k_inhomogeneous, cross_l, intensity_at
+from ifquant.geometry.region import Region
+from ifquant.statistics.patterns import region_measures
+from ifquant.statistics.patterns.point_patterns import Curve, cross_g, cross_k, cross_k_inhomogeneous, cross_l, intensity_at
 
 R = np.arange(501) / 20
 AT = {5: 100, 10: 200, 20: 400}
@@ -112,7 +112,7 @@ def test_a_region_with_notch_and_hole_has_spatstats_digits() -> None:
     )
     np.testing.assert_allclose(cross_g(sources, targets, NOTCHED, r).value[at], [0.07196969697, 0.4407220308, 0.7063790662], rtol=1e-9)
     head = [11.11111111, 7.777777778, 3.703703704, 14.81481481, 7.407407407, 9.375]
-    np.testing.assert_allclose(windows.border_distance_um(NOTCHED, sources)[:6], head, rtol=1e-9)
+    np.testing.assert_allclose(region_measures.border_distance_um(NOTCHED, sources)[:6], head, rtol=1e-9)
 
 
 def test_inhomogeneous_k_in_a_region_with_notch_and_hole_has_spatstats_digits() -> None:
@@ -185,14 +185,14 @@ def test_geometry_of_any_mask_equals_shapely(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = points_in(region, 8, rng)
     assert region.area_um2 == pytest.approx(shape.area, rel=1e-9)
-    distance = windows.border_distance_um(region, points)
+    distance = region_measures.border_distance_um(region, points)
     np.testing.assert_allclose(distance, [shape.boundary.distance(shapely.Point(p)) for p in points], atol=1e-6)
     shifts = rng.uniform(-40, 40, (8, 2))
     common = [shape.intersection(shapely.affinity.translate(shape, *s)).area for s in shifts]
-    np.testing.assert_allclose(windows.covariogram(region, 40.0).area_um2(*shifts.T), common, atol=1e-6)
+    np.testing.assert_allclose(region_measures.covariogram(region, 40.0).area_um2(*shifts.T), common, atol=1e-6)
     radii = np.array([1.0, 7.0, 30.0])
     discs = [[shape.intersection(shapely.Point(p).buffer(r, quad_segs=512)).area for r in radii] for p in points]
-    np.testing.assert_allclose(windows.disc_areas_um2(region, points, radii), discs, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(region_measures.disc_areas_um2(region, points, radii), discs, rtol=1e-4, atol=1e-3)
 
 
 def test_kernel_mass_equals_counting_on_a_fine_lattice() -> None:
@@ -201,13 +201,13 @@ def test_kernel_mass_equals_counting_on_a_fine_lattice() -> None:
     fine = (np.argwhere(np.kron(NOTCHED.mask, np.ones((40, 40)))) + 0.5)[:, ::-1] / 4
     for sd in (4.0, 15.0):
         mass = np.exp(-(cdist(points, fine) ** 2) / (2 * sd**2)).sum(axis=1) / 16 / (2 * np.pi * sd**2)
-        np.testing.assert_allclose(windows.gaussian_mass(NOTCHED, points, sd), mass, rtol=2e-3)
+        np.testing.assert_allclose(region_measures.gaussian_mass(NOTCHED, points, sd), mass, rtol=2e-3)
 
 
 def test_eroded_areas_of_a_mask_approach_the_polygons() -> None:
     for r in (0.0, 3.03, 8.07):
-        assert windows.eroded_area_um2(NOTCHED, np.array([r]))[0] == pytest.approx(OUTLINE.buffer(-r, quad_segs=64).area, rel=0.01)
-    np.testing.assert_allclose(windows.eroded_area_um2(RECTANGLE, R), np.maximum(100 - 2 * R, 0) ** 2)
+        assert region_measures.eroded_area_um2(NOTCHED, np.array([r]))[0] == pytest.approx(OUTLINE.buffer(-r, quad_segs=64).area, rel=0.01)
+    np.testing.assert_allclose(region_measures.eroded_area_um2(RECTANGLE, R), np.maximum(100 - 2 * R, 0) ** 2)
 
 
 # --- properties ------------------------------------------------------------------------------------------------------------------------
@@ -221,10 +221,10 @@ def test_every_correction_equals_the_definition_on_all_pairs(seed: int) -> None:
     a, b = points_in(region, int(rng.integers(1, 30)), rng), points_in(region, int(rng.integers(1, 60)), rng)
     r = np.sort(rng.uniform(0.5, 40, 9))
     distance, delta = cdist(a, b), b[None] - a[:, None]
-    border = windows.border_distance_um(region, a)
-    common = windows.covariogram(region, 40.0).area_um2(*np.clip(delta, -40, 40).reshape(-1, 2).T).reshape(distance.shape)
+    border = region_measures.border_distance_um(region, a)
+    common = region_measures.covariogram(region, 40.0).area_um2(*np.clip(delta, -40, 40).reshape(-1, 2).T).reshape(distance.shape)
     near = distance[..., None] <= r
-    area, seen = region.area_um2, windows.disc_areas_um2(region, a, r)
+    area, seen = region.area_um2, region_measures.disc_areas_um2(region, a, r)
     weights = np.divide(area, common, out=np.zeros_like(common), where=(common > 0) & (distance <= r[-1]))
     expected = {
         "none": area / (len(a) * len(b)) * near.sum(axis=(0, 1)),
@@ -273,7 +273,7 @@ def test_a_region_made_from_cells_holds_all_of_them_and_leaves_large_gaps_out() 
     rng = np.random.default_rng(3)
     cells = rng.random((6000, 2)) * 1000 + 5000
     cells = cells[np.hypot(*(cells - 5500).T) > 150]
-    region = windows.region_around(cells)
+    region = region_measures.region_around(cells)
     assert region.contains(*cells.T).all()
     assert region.area_um2 == pytest.approx(1e6 - np.pi * 150**2, rel=0.04)
     assert not region.contains(5500.0, 5500.0)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifquant.base.region import Region
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Priming, Recipe
-from ifquant.simulation.simulate_points import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
-from ifquant.statistics.adjusted import occupied_um2
-from ifquant.statistics.effect import SlideEffect
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import Background, Question, question_of
+from ifquant.geometry.region import Region
+from ifquant.recipe.model import Priming, Recipe
+from ifquant.simulation.point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
+from ifquant.statistics.priming.adjusted_association import occupied_um2
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.question import Background, Question, question_of
+from ifquant.statistics.priming.slide_effect import SlideEffect
 
 ROLES = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
 BACKGROUNDS = {name: Background(BACKGROUND, BACKGROUND_SD, "simulated") for name in CHANNELS}

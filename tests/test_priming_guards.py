@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from test_priming import analysed, asked, recipe
 
-from ifquant.simulation.simulate_points import AMPLITUDE, PointOptions, point_tissue
-from ifquant.statistics.adjusted import Adjusted, source_field
-from ifquant.statistics.describe import bleed_through
-from ifquant.statistics.effect import GuardRow, SlideEffect, TestResult
-from ifquant.statistics.guards import guard_rows
-from ifquant.statistics.primary import build_primary, contacts, measured, regression
-from ifquant.statistics.priming import analyse_slide
-from ifquant.statistics.question import question_of
-from ifquant.statistics.slide_cells import SlideCells
-from ifquant.statistics.structure import normal_scores
-from ifquant.statistics.verdict import verdict_of
+from ifquant.simulation.point_tissue import AMPLITUDE, PointOptions, point_tissue
+from ifquant.statistics.priming.adjusted_association import Adjusted, source_field
+from ifquant.statistics.priming.guards import guard_rows
+from ifquant.statistics.priming.primary_association import build_primary, contacts, measured, regression
+from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.question import question_of
+from ifquant.statistics.priming.secondary_measures import bleed_through
+from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.slide_effect import GuardRow, SlideEffect, TestResult, verdict_of
+from ifquant.statistics.priming.structure import normal_scores
 
 
 def guard(kind: str, z: float, p: float, name: str = "a guard") -> GuardRow:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ifquant.base.provenance import stage_digests
-from ifquant.recipes.recipe import Channel, Gate, Gates, Measure, Outputs, Picture, Priming, Recipe
+from ifquant.provenance import stage_digests
+from ifquant.recipe.model import Channel, Gate, Gates, Measure, Outputs, Picture, Priming, Recipe
 
 BASE = Recipe(channels=(Channel(name="DAPI", role="nucleus"), Channel(name="CK", role="tumor")))
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from ifquant.base.runs import CellRuns, runs_of
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.spatial.densities import densities, proximity_summary
-from ifquant.spatial.proximity import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
+from ifquant.geometry.runs import CellRuns, runs_of
+from ifquant.proximity.densities import densities, proximity_summary
+from ifquant.proximity.distances import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
 
 DATA = Path(os.environ.get("IFQUANT_DATA", "../shared/data"))
 NAMES = ["tumor", "myeloid", "other"]

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from ifquant.base.region import Region
 from ifquant.errors import RequestError
-from ifquant.statistics import label_kernels
-from ifquant.statistics.cohort_effect import cohort_effect
-from ifquant.statistics.enrichment import enrichment, expected_pairs, neighbours_of_pairs, neighbours_within
-from ifquant.statistics.envelopes import global_envelope
-from ifquant.statistics.patients import combine_slides
-from ifquant.statistics.point_patterns import cross_g, cross_l
-from ifquant.statistics.proximity_tests import labelling_test, shift_test
-from ifquant.statistics.slide_proximity import slide_proximity
+from ifquant.geometry.region import Region
+from ifquant.statistics.cohort.mean_effect import cohort_effect
+from ifquant.statistics.cohort.patients import combine_slides
+from ifquant.statistics.patterns import label_kernels
+from ifquant.statistics.patterns.enrichment import enrichment, expected_pairs, neighbours_of_pairs, neighbours_within
+from ifquant.statistics.patterns.envelopes import global_envelope
+from ifquant.statistics.patterns.point_patterns import cross_g, cross_l
+from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
+from ifquant.statistics.patterns.slide_proximity import slide_proximity
 
 _mask = np.ones((25, 25), np.bool_)
 _mask[8:14, 9:15] = _mask[20:, 21:] = False

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.table import cell_columns, gated_markers, proximity_pair
+from ifquant.columns.cell_columns import cell_columns, gated_markers, proximity_pair
 from ifquant.errors import RecipeError, RequestError
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_io import canonical, load_recipe, parse_recipe, recipe_schema, to_canonical_json
-from ifquant.recipes.recipe_resolve import COLORS, gated, resolved
+from ifquant.recipe.defaults import COLORS, gated, resolved
+from ifquant.recipe.model import Recipe
+from ifquant.recipe.recipe_file import canonical, load_recipe, parse_recipe, recipe_schema, to_canonical_json
 
 DESIGN = """
 [[channels]]

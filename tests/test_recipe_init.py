@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Channel, Recipe
-from ifquant.recipes.recipe_init import guess_roles, read_markers, recipe_template
-from ifquant.recipes.recipe_io import parse_recipe
-from ifquant.recipes.recipe_resolve import resolved
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Channel, Recipe
+from ifquant.recipe.recipe_file import parse_recipe
+from ifquant.recipe.template import guess_roles, read_markers, recipe_template
 
 PANEL = ["DAPI", "PanCK", "CD11c", "TGFB1", "IL1B"]
 

@@ -9,10 +9,11 @@ import numpy as np
 import phantoms
 import pytest
 
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_resolve import resolved
-from ifquant.reports import outputs, page, report, report_figures, report_text
-from ifquant.slides.samples import Sample
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Recipe
+from ifquant.report import overlay, page, run_figures, run_page, run_sentences
+from ifquant.results import slide_outputs
+from ifquant.slides.sample_sheet import Sample
 
 EVIL = "<script>alert(1)</script>"
 NAMES = ("DAPI", "Pan<b>CK", "CD11c'", "$TGF_{B}$", "IL1B&amp;")
@@ -49,7 +50,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, lis
         sample = Sample(name, patient=f"P-{EVIL}", group="g", columns={EVIL: EVIL})
         tissue = phantoms.tissue_of(300 if name == "a" else 96, seed=5, **case)
         result = phantoms.written_result(out, tissue, recipe, name, sample=sample, warnings=(f"warned {EVIL}",))
-        outputs.write_slide(result, out / name)
+        slide_outputs.write_slide(result, out / name, overlay)
         rows.append({"slide": name, "path": result.info.path, "status": "done", "error": None, "sample": sample})
     rows.append({"slide": "bad", "path": "x", "status": "failed", "error": f"no pixel size {EVIL}", "sample": None})
     return out, resolved(recipe), rows
@@ -57,7 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, lis
 
 @pytest.fixture(scope="module")
 def text(results: tuple[Path, Recipe, list[dict[str, Any]]]) -> str:
-    return report.write_report(*results).read_text(encoding="utf-8")
+    return run_page.write_report(*results).read_text(encoding="utf-8")
 
 
 def test_the_page_is_complete(text: str) -> None:
@@ -92,8 +93,8 @@ def test_names_are_escaped(text: str, tmp_path: Path) -> None:
     assert Page(text).text.count(EVIL) >= 12
     evil = recipe_of()
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, seed=5), evil, "evil")
-    outputs.write_slide(result, tmp_path / "evil")
-    page = Page(report.report_html(tmp_path, evil, [{"slide": "evil", "path": EVIL, "status": "done", "error": None, "sample": None}]))
+    slide_outputs.write_slide(result, tmp_path / "evil", overlay)
+    page = Page(run_page.report_html(tmp_path, evil, [{"slide": "evil", "path": EVIL, "status": "done", "error": None, "sample": None}]))
     assert not [tag for tag, _ in page.tags if False]
     for name in (*NAMES, "myeloid <i>"):
         assert name in page.text
@@ -102,21 +103,21 @@ def test_names_are_escaped(text: str, tmp_path: Path) -> None:
 def test_the_same_results_give_the_same_bytes(results: tuple[Path, Recipe, list[dict[str, Any]]]) -> None:
     out, recipe, rows = results
     some = [row for row in rows if row["slide"] in ("a", "bad")]
-    assert report.report_html(out, recipe, some) == report.report_html(out, recipe, some)
+    assert run_page.report_html(out, recipe, some) == run_page.report_html(out, recipe, some)
 
 
 def test_a_run_without_any_finished_slide_has_a_report(tmp_path: Path) -> None:
     rows = [{"slide": "bad", "path": "x", "status": "failed", "error": "broken", "sample": None}]
-    page = Page(report.write_report(tmp_path, resolved(phantoms.recipe_of()), rows).read_text(encoding="utf-8"))
+    page = Page(run_page.write_report(tmp_path, resolved(phantoms.recipe_of()), rows).read_text(encoding="utf-8"))
     assert "broken" in page.text
 
 
 def test_a_recipe_without_phenotypes_has_a_report(tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"channels": [{"name": name} for name in phantoms.NAMES]})
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(96, kinds=()), recipe, "plain")
-    outputs.write_slide(result, tmp_path / "plain")
+    slide_outputs.write_slide(result, tmp_path / "plain", overlay)
     rows = [{"slide": "plain", "path": "x", "status": "done", "error": None, "sample": None}]
-    assert "plain" in report.report_html(tmp_path, result.recipe, rows)
+    assert "plain" in run_page.report_html(tmp_path, result.recipe, rows)
 
 
 @pytest.mark.parametrize(
@@ -131,18 +132,18 @@ def test_a_recipe_without_phenotypes_has_a_report(tmp_path: Path) -> None:
 )
 def test_the_report_says_which_comparisons_need_shared_gates(gates: list[float | None], wanted: str) -> None:
     records = [{"gates": [{"marker": "IL1B", "value": v, "callable": v is not None, "scope": "slide"}]} for v in gates]
-    found = report_text.shared_gates(resolved(phantoms.recipe_of()), records)
+    found = run_sentences.shared_gates(resolved(phantoms.recipe_of()), records)
     assert [entry["marker"] for entry in found] == ["IL1B"]
     assert wanted in found[0]["text"]
 
 
 def test_figures_of_extreme_values_are_drawn() -> None:
     nothing, one = np.zeros(0), np.array([5.0])
-    assert report_figures.distances_figure(nothing, nothing, "a", "b", "#f0e442") == ""
-    assert report_figures.distances_figure(one, one, "a", "b", "#f0e442").startswith("data:image/svg+xml")
+    assert run_figures.distances_figure(nothing, nothing, "a", "b", "#f0e442") == ""
+    assert run_figures.distances_figure(one, one, "a", "b", "#f0e442").startswith("data:image/svg+xml")
     for values in (one, np.array([0.0, 0.0]), np.array([-3.0, 1e9]), np.array([np.nan, 7.0])):
-        assert report_figures.contact_figure({"M$": (values, nothing)}, {"M$": 2.0}, "#f0e442", ("x", "y"))
-    assert report_figures.contact_figure({"M": (nothing, np.array([np.nan]))}, {}, "#f0e442", ("x", "y")) == ""
+        assert run_figures.contact_figure({"M$": (values, nothing)}, {"M$": 2.0}, "#f0e442", ("x", "y"))
+    assert run_figures.contact_figure({"M": (nothing, np.array([np.nan]))}, {}, "#f0e442", ("x", "y")) == ""
 
 
 @pytest.mark.parametrize(

@@ -18,30 +18,30 @@ from reviewing import START, Clock, copied, recipe, run_slide, session_on, subje
 from typer.testing import CliRunner
 
 import ifquant
-from ifquant.base.flags import has_flag
-from ifquant.base.runs import paint
-from ifquant.base.tiles import Window
 from ifquant.cli import app
+from ifquant.columns.flags import has_flag
+from ifquant.commands.review_apply import apply_reviews
+from ifquant.commands.review_log import ReviewLog, log_path
+from ifquant.commands.review_measure import measurer
+from ifquant.commands.review_viewer import open_viewer
 from ifquant.errors import MissingDependency, RecipeError, RequestError, SlideError
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_log import ReviewLog, log_path
-from ifquant.pipeline.review_measure import measurer
-from ifquant.pipeline.review_viewer import open_viewer
-from ifquant.recipes.recipe_io import canonical, from_canonical
-from ifquant.recipes.recipe_resolve import resolved
+from ifquant.execution.executors import Execution
+from ifquant.geometry.runs import paint
+from ifquant.geometry.windows import Window
+from ifquant.proximity.distances import touching_pairs
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.recipe_file import canonical, from_canonical
 from ifquant.review.agreement import EXCLUDED, OUTLINE, judgements
-from ifquant.review.corrected import Corrected, Measure, apply_review, measured_columns
+from ifquant.review.corrected_results import Corrected, Measure, apply_review, measured_columns
 from ifquant.review.decisions import Decision
 from ifquant.review.log_lines import log_of
 from ifquant.review.outlines import polygon_of
-from ifquant.review.queue import QueueOptions, make_queue
-from ifquant.review.session import LEFT_OUT, ReviewSession
+from ifquant.review.review_queue import QueueOptions, make_queue
+from ifquant.review.review_session import LEFT_OUT, ReviewSession
 from ifquant.review.subject import Subject
 from ifquant.slides import tiff_writer
 from ifquant.slides.panel import find_panel
 from ifquant.slides.slide import SlideRef
-from ifquant.spatial.proximity import touching_pairs
 
 SIZE = (420, 480)
 
@@ -62,7 +62,7 @@ def subject(folder: Path) -> Subject:
 def measure(folder: Path, subject: Subject) -> Iterator[Measure]:
     """Measures edited cells on the slide, as `ifquant review --apply` does."""
     from ifquant.calibration.calibrate import Calibration
-    from ifquant.files.packing import unpacked
+    from ifquant.files.packed_arrays import unpacked
 
     record = json.loads((folder / "results" / "a" / "slide.json").read_text())
     calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
@@ -312,7 +312,7 @@ def test_what_fails_in_a_decision_fails_before_it_is_saved(subject: Subject, mon
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("ifquant.review.session.classify_cells", broken)
+        patch.setattr("ifquant.review.review_session.classify_cells", broken)
         with pytest.raises(ZeroDivisionError):
             session.change_gate("PanCK", 1e6)
     assert saved == []
@@ -575,7 +575,7 @@ def test_slides_without_a_log_keep_their_numbers_and_damage_is_named(folder: Pat
 
 
 def test_without_a_viewer_the_command_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant.pipeline import review_viewer
+    from ifquant.commands import review_viewer
 
     monkeypatch.setattr(review_viewer, "entry_points", lambda group: [])
     with pytest.raises(MissingDependency, match="pip install"):

@@ -12,20 +12,20 @@ from reviewing import Clock, copied, recipe, run_slide, subject_of
 from typer.testing import CliRunner
 
 import ifquant
-from ifquant.base.runs import paint
-from ifquant.base.tiles import Window
 from ifquant.cli import app
-from ifquant.pipeline.analyze_slide import SlideTask, analyze_slide
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
-from ifquant.pipeline.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect, with_leverage
-from ifquant.pipeline.review_log import ReviewLog
-from ifquant.pipeline.review_subject import run_recipe
-from ifquant.review.queue import QueueOptions, make_queue
-from ifquant.review.session import ReviewSession
+from ifquant.commands.analyze_slide import SlideTask, analyze_slide
+from ifquant.commands.review_apply import ReviewResult, apply_reviews
+from ifquant.commands.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect, with_leverage
+from ifquant.commands.review_log import ReviewLog
+from ifquant.commands.review_subject import run_recipe
+from ifquant.execution.executors import Execution
+from ifquant.geometry.runs import paint
+from ifquant.geometry.windows import Window
+from ifquant.results.result_tables import read_result
+from ifquant.review.review_queue import QueueOptions, make_queue
+from ifquant.review.review_session import ReviewSession
 from ifquant.slides import tiff_writer
-from ifquant.statistics.effect import SlideEffect
-from ifquant.tables.results import read_result
+from ifquant.statistics.priming.slide_effect import SlideEffect
 
 SIDE = 1200
 PRIMING = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199, "min_exposed": 30}
@@ -139,7 +139,7 @@ def test_contacts_of_edited_cells_are_what_a_run_on_these_outlines_measures(
     assert new & set(after["source_id"]), "and so does a half of the other"
     assert result.slides[0].before != result.slides[0].after
 
-    from ifquant.pipeline.reuse import runs_of_labels
+    from ifquant.results.reuse import runs_of_labels
 
     masks = {}
     for kind in ("nuclei", "cells"):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from reviewing import copied, run_slide, subject_of
 
-from ifquant.base.runs import CellRuns
-from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
-from ifquant.pipeline.stored_geometry import StoredGeometry
-from ifquant.review.geometry import HeldGeometry
-from ifquant.spatial.tumor_region import tumor_region_of_cells
+from ifquant.geometry.runs import CellRuns
+from ifquant.geometry.windows import Window
+from ifquant.proximity.tumor_region import tumor_region_of_cells
+from ifquant.results.stored_geometry import StoredGeometry
+from ifquant.review.slide_geometry import HeldGeometry
 
 SIZE = (300, 360)
 
@@ -51,7 +51,7 @@ def test_cells_that_reach_far_out_of_their_ellipse_are_read_whole(template: Path
 
 
 def test_the_tumor_region_from_pixels_is_that_from_outlines(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ifquant.pipeline import stored_geometry
+    from ifquant.results import stored_geometry
 
     subject = subject_of(template)
     tumor = (subject.table["phenotype"] == "tumor").to_numpy(np.bool_)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reviewing import START
 
+from ifquant.commands.review_log import ReviewLog, log_path, read_log, read_logs
 from ifquant.errors import RequestError, ResourceError
 from ifquant.files import storage
-from ifquant.pipeline.review_log import ReviewLog, log_path, read_log, read_logs
 from ifquant.review.decisions import Decision, Redo, Undo, decision_of
 from ifquant.review.history import History
 from ifquant.review.log_lines import log_of, read_lines
@@ -102,7 +102,7 @@ def test_a_line_that_was_edited_copied_or_taken_out_is_noticed() -> None:
 
 
 def test_two_processes_never_write_one_log(tmp_path: Path) -> None:
-    code = "import sys; from ifquant.pipeline.review_log import ReviewLog\nwith ReviewLog(sys.argv[1], sys.argv[2]): print('open')"
+    code = "import sys; from ifquant.commands.review_log import ReviewLog\nwith ReviewLog(sys.argv[1], sys.argv[2]): print('open')"
 
     def other(reviewer: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-c", code, str(tmp_path), reviewer], capture_output=True, text=True, check=False)
@@ -122,7 +122,7 @@ def test_two_processes_never_write_one_log(tmp_path: Path) -> None:
 def test_a_killed_process_loses_nothing_it_was_told_is_saved(tmp_path: Path) -> None:
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[2]); from test_review_log import decision\n"
-        "from ifquant.pipeline.review_log import ReviewLog\n"
+        "from ifquant.commands.review_log import ReviewLog\n"
         "log = ReviewLog(sys.argv[1], 'anna')\n"
         "for n in (1, 2, 3): log.append(decision(n))\n"
         "os._exit(9)"

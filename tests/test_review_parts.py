@@ -13,19 +13,19 @@ from scipy import ndimage
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
-from ifquant.base.runs import CellRuns, paint, runs_of
-from ifquant.base.table import typed
-from ifquant.base.tiles import Window
 from ifquant.calibration.tissue import TissueMask
-from ifquant.classes.gates import FittedGate
+from ifquant.columns.cell_columns import typed
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Priming, Recipe
-from ifquant.recipes.recipe_resolve import resolved
+from ifquant.geometry.runs import CellRuns, paint, runs_of
+from ifquant.geometry.windows import Window
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Priming, Recipe
 from ifquant.review.agreement import cohen_kappa, rate
 from ifquant.review.decisions import Source
-from ifquant.review.geometry import HeldGeometry
 from ifquant.review.outlines import Outlines, joined, parts_of_cut, polygon_of
-from ifquant.review.queue import QueueOptions, blind_names, blindable_markers, doubts, hidden_columns, make_queue
+from ifquant.review.review_queue import QueueOptions, blind_names, blindable_markers, doubts, hidden_columns, make_queue
+from ifquant.review.slide_geometry import HeldGeometry
 from ifquant.review.subject import Subject
 
 # ---- queue ------------------------------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ COLUMNS = {"PanCK": "PanCK_cytoplasm_mean", "CD11c": "CD11c_cell_mean", "IL1B": 
 
 def table_of(n: int, **columns: object) -> Subject:
     """A slide of `n` cells far from every gate (100), with these columns instead."""
-    from ifquant.base.table import cell_columns
+    from ifquant.columns.cell_columns import cell_columns
 
     values: dict[str, object] = {}
     for column in cell_columns(RECIPE):

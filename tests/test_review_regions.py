@@ -10,9 +10,9 @@ import pytest
 from reviewing import Clock, run_slide, subject_of
 from test_regions import box, feature
 
-from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
-from ifquant.pipeline.review_log import ReviewLog
-from ifquant.review.session import ReviewSession
+from ifquant.commands.review_apply import ReviewResult, apply_reviews
+from ifquant.commands.review_log import ReviewLog
+from ifquant.review.review_session import ReviewSession
 
 DRAWN = box(40, 60, 300, 260)
 HOLE = box(320, 20, 400, 120)

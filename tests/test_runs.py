@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.runs import CellRuns, anchors, concatenate, paint, runs_of
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.runs import CellRuns, anchors, concatenate, paint, runs_of
+from ifquant.geometry.windows import Window
 
 
 def random_labels(seed: int, shape: tuple[int, int] = (60, 70), n: int = 25) -> np.ndarray:

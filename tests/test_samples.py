@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from images import pixels
 
 from ifquant.errors import RequestError
-from ifquant.slides.samples import channel_names_of, read_samples
+from ifquant.slides.sample_sheet import channel_names_of, read_samples
 
 
 def sheet(folder: Path, text: str | bytes) -> Path:

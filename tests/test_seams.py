@@ -10,9 +10,9 @@ from nuclei_phantom import phantom
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from ifquant.base.tiles import Window, cores
+from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei.cellpose import whole_objects
-from ifquant.nuclei.seams import HOPS, WindowObjects, resolve
+from ifquant.nuclei.window_seams import HOPS, WindowObjects, resolve
 
 WHOLE = Window(0, 0, 40, 80)
 LEFT = Window(0, 0, 40, 40)

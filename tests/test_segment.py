@@ -15,14 +15,14 @@ from nuclei_phantom import phantom
 from numpy.typing import NDArray
 
 import ifquant
-from ifquant.base import registry
-from ifquant.base.tiles import Window
+from ifquant import registry
 from ifquant.errors import MissingDependency, RequestError, SlideError
+from ifquant.geometry.windows import Window
+from ifquant.nuclei.channel_levels import levels_of
 from ifquant.nuclei.evaluation import evaluate
-from ifquant.nuclei.levels import levels_of
-from ifquant.nuclei.scale import estimate_nucleus_diameter_px
-from ifquant.nuclei.segment import ScaleEstimated, Segmenter, make_segmenter, segment_nuclei
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.nucleus_size import estimate_nucleus_diameter_px
+from ifquant.nuclei.segmenter import ScaleEstimated, Segmenter, make_segmenter, segment_nuclei
+from ifquant.recipe.model import Segmentation
 
 METHODS = pytest.mark.parametrize("method", ["classical", "unet"])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
-from ifquant.simulation.simulate import (
+from ifquant.geometry.windows import Window
+from ifquant.simulation.tissue_window import (
     CHANNELS,
     CLASSES,
     SimulatedWindow,

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from ifquant.files.table_files import column_metadata
-from ifquant.simulation import simulate_files
-from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_field
-from ifquant.simulation.simulate_files import TRUTH_COLUMNS, simulate_slides, write_slide
+from ifquant.simulation import simulated_slides
+from ifquant.simulation.simulated_slides import TRUTH_COLUMNS, simulate_slides, write_slide
+from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_field
 from ifquant.slides.slide import SlideRef
 
 OPTIONS = SimulationOptions(size=(540, 610), seed=31)
@@ -23,7 +23,7 @@ OPTIONS = SimulationOptions(size=(540, 610), seed=31)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("simulated")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate_files, "RENDER_PX", 512)
+        patch.setattr(simulated_slides, "RENDER_PX", 512)
         write_slide(out, "slide", OPTIONS, pyramid=False)
     return out
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import ome_tiff, pixels
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, SlideError, UnreadableImage
+from ifquant.geometry.windows import Window
 from ifquant.slides.slide import (
     SlideRef,
     find_slides,

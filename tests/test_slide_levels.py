@@ -13,11 +13,11 @@ import tifffile
 import zarr
 from images import ome_zarr, pixels
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, UnreadableImage
-from ifquant.slides.omezarr import CHUNK_MANIFEST
+from ifquant.geometry.windows import Window
 from ifquant.slides.slide import SlideRef, inspect
 from ifquant.slides.tiff_writer import write_image
+from ifquant.slides.zarr_reader import CHUNK_MANIFEST
 
 SHAPE = (2, 151, 203)
 """Odd sizes: programs round levels up or down."""

@@ -13,12 +13,12 @@ import pytest
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.base.tiles import Window, cores
-from ifquant.nuclei.segment import make_segmenter
+from ifquant.execution.executors import Execution
+from ifquant.geometry.windows import Window, cores
+from ifquant.nuclei.segmenter import make_segmenter
 from ifquant.nuclei.unet import UNetSegmenter
-from ifquant.pipeline import pipeline
-from ifquant.pipeline.execution import Execution
-from ifquant.pipeline.plan import SlidePlan
+from ifquant.pipeline import slide_measurement
+from ifquant.pipeline.slide_plan import SlidePlan
 from ifquant.slides.slide import Slide
 
 HEIGHT, WIDTH = 1300, 1500
@@ -60,7 +60,7 @@ def small_lattice(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
         return dataclasses.replace(segmenter, core_px=256) if isinstance(segmenter, UNetSegmenter) else segmenter
 
     monkeypatch.setattr(UNetSegmenter, "cell_maps", noted)
-    monkeypatch.setattr(pipeline, "make_segmenter", smaller)
+    monkeypatch.setattr(slide_measurement, "make_segmenter", smaller)
     return made
 
 
@@ -82,7 +82,7 @@ def test_skipping_glass_changes_nothing_for_any_tiling(
     if method == "unet":
         assert 0 < len(looked_at) < len(cores((HEIGHT, WIDTH), 256))
     monkeypatch.setattr(SlidePlan, "needs_maps", lambda *_: True)
-    monkeypatch.setattr(type(pipeline.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window)
+    monkeypatch.setattr(type(slide_measurement.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window)
     table, other = run(slide, tmp_path / "nothing skipped", 600, method)
     pd.testing.assert_frame_equal(table, whole, check_exact=True)
     assert other["orphan_px"] == record["orphan_px"]
@@ -98,7 +98,7 @@ def test_glass_is_read_once(slide: Path, tmp_path: Path, monkeypatch: pytest.Mon
         return real(self, channels, window)
 
     monkeypatch.setattr(Slide, "read", noted)
-    monkeypatch.setattr(pipeline, "SCAN_BLOCK_PX", 256)
+    monkeypatch.setattr(slide_measurement, "SCAN_BLOCK_PX", 256)
     run(slide, tmp_path, 300, "classical")
     corner = Window(1285, 0, HEIGHT, 200)
     assert sum(window.intersection(corner).size_px > 0 for window in windows) == 1

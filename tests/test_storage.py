@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import pixels
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError, ResourceError, UnreadableImage
 from ifquant.files import storage
 from ifquant.files.run_lock import LOCK_NAME, RunLock
 from ifquant.files.table_files import column_metadata, write_csv, write_parquet
-from ifquant.slides.omezarr import CHUNK_MANIFEST, read_labels
+from ifquant.geometry.windows import Window
 from ifquant.slides.slide import SlideRef, inspect
 from ifquant.slides.tiff_writer import write_image, write_ome_tiff
+from ifquant.slides.zarr_reader import CHUNK_MANIFEST, read_labels
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 ROOT = Path(__file__).resolve().parents[1]

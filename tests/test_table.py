@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifquant.base import flags, slide_table, table
+from ifquant.columns import cell_columns, flags, slide_columns
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Recipe
+from ifquant.recipe.model import Recipe
 
 DOCS = Path(__file__).parent.parent / "docs" / "columns.md"
 
@@ -28,7 +28,7 @@ def recipe_of(**more: object) -> Recipe:
 
 
 def names(recipe: Recipe) -> list[str]:
-    return [column.name for column in table.cell_columns(recipe)]
+    return [column.name for column in cell_columns.cell_columns(recipe)]
 
 
 def test_contract_columns_in_canonical_order() -> None:
@@ -63,35 +63,40 @@ def test_optional_columns_follow_the_recipe() -> None:
 def test_a_marker_that_collides_is_refused() -> None:
     clash = Recipe.model_validate({"channels": [{"name": "A"}, {"name": "A"}]})
     with pytest.raises(RequestError, match="'A_nucleus_mean'"):
-        table.cell_columns(clash)
+        cell_columns.cell_columns(clash)
 
 
 def test_describe_and_order() -> None:
-    info = table.describe("TGF b_cell_mean_soma_corrected_p95", ["TGF b_cell_mean"], [])
+    info = cell_columns.describe("TGF b_cell_mean_soma_corrected_p95", ["TGF b_cell_mean"], [])
     assert info.unit == "file"
     assert "95th percentile of TGF b_cell_mean" in info.meaning
-    assert table.column_order(["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []) == ["cell_id", "x_um", "PanCK_positive", "mine"]
+    assert cell_columns.column_order(["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []) == [
+        "cell_id",
+        "x_um",
+        "PanCK_positive",
+        "mine",
+    ]
     with pytest.raises(RequestError, match="no column"):
-        table.describe("PanCK_cell_mode", ["PanCK"], [])
-    for column in table.cell_columns(recipe_of()):
+        cell_columns.describe("PanCK_cell_mode", ["PanCK"], [])
+    for column in cell_columns.cell_columns(recipe_of()):
         assert "<" not in column.name + column.meaning
         assert column.meaning.endswith(".")
 
 
 def test_empty_table_is_typed_and_wrong_columns_are_named() -> None:
     recipe = recipe_of()
-    empty = table.empty_table(recipe)
+    empty = cell_columns.empty_table(recipe)
     assert list(empty.columns) == names(recipe)
     assert len(empty) == 0
     assert empty["cell_id"].dtype == np.uint32
     assert empty["PanCK_positive"].dtype == pd.BooleanDtype()
     assert list(empty["phenotype"].cat.categories) == ["tumor", "myeloid", "other"]
     with pytest.raises(RequestError, match="missing columns \\['x_um'\\]"):
-        table.typed(empty.drop(columns="x_um"), recipe)
+        cell_columns.typed(empty.drop(columns="x_um"), recipe)
 
 
 def test_slide_columns_keep_sample_columns_apart() -> None:
-    found = [column.name for column in slide_table.slide_columns(recipe_of(), ["slide", "patient", "status"])]
+    found = [column.name for column in slide_columns.slide_columns(recipe_of(), ["slide", "patient", "status"])]
     assert found[:6] == ["slide", "path", "status", "error", "patient", "sample_status"]
     assert "fraction_tumor_within_50um" in found
     assert "median_nearest_tumor_um" in found
@@ -110,5 +115,5 @@ def test_flags_round_trip_and_refuse_unknown_names() -> None:
 
 def test_the_docs_page_is_current() -> None:
     if os.environ.get("IFQUANT_UPDATE"):
-        DOCS.write_text(slide_table.documentation(), encoding="utf-8")
-    assert DOCS.read_text(encoding="utf-8") == slide_table.documentation(), "run the tests with IFQUANT_UPDATE=1"
+        DOCS.write_text(slide_columns.documentation(), encoding="utf-8")
+    assert DOCS.read_text(encoding="utf-8") == slide_columns.documentation(), "run the tests with IFQUANT_UPDATE=1"

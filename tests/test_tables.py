@@ -17,13 +17,13 @@ from skimage import measure
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
+from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.errors import RequestError, SlideError
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.table_mapping import TableMapping
-from ifquant.slides.samples import Sample
-from ifquant.spatial.proximity import proximity
+from ifquant.execution.executors import Execution
+from ifquant.proximity.distances import proximity
+from ifquant.recipe.table_mapping import TableMapping
+from ifquant.slides.sample_sheet import Sample
 from ifquant.tables.cell_table import CellTable
-from ifquant.tables.read_tables import read_cell_tables
 
 XY = {"format": "columns", "x": "x", "y": "y", "unit": "um"}
 

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import ome_tiff, ome_zarr, pixels, rewrite_description
 
-from ifquant.base.tiles import Window
 from ifquant.errors import SlideError, UnreadableImage
+from ifquant.geometry.windows import Window
 from ifquant.slides.ome_xml import parse_ome
 from ifquant.slides.slide import SlideRef, inspect, require_usable
 
@@ -113,7 +113,7 @@ def test_planes_above_two_gigapixels(tmp_path: Path) -> None:
 
 
 def test_a_full_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifquant.slides.tiff.CACHE_TILED_BYTES", 3000)
+    monkeypatch.setattr("ifquant.slides.tiff_reader.CACHE_TILED_BYTES", 3000)
     image = pixels((2, 200, 200))
     path = ome_tiff(tmp_path / "a.ome.tif", image, tile=(32, 32), compression="zlib")
     with SlideRef((str(path),)).open() as slide:

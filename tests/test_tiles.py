@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifquant.base.tiles import Window, cores
 from ifquant.errors import RequestError
+from ifquant.geometry.windows import Window, cores
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(64, 400))

@@ -6,12 +6,12 @@ import shapely
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ifquant.base.runs import CellRuns, runs_of
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Proximity
-from ifquant.spatial.distance_field import _feet, _number_border, signed_distance
-from ifquant.spatial.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
+from ifquant.geometry.runs import CellRuns, runs_of
+from ifquant.geometry.signed_distance import _feet, _number_border, signed_distance
+from ifquant.proximity.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
+from ifquant.recipe.model import Proximity
 
 PIXEL = 0.5
 SHAPE = (1203, 1501)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifquant.base.tiles import Window, cores
 from ifquant.errors import MissingDependency, RequestError, SlideError
+from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei import unet
-from ifquant.nuclei.levels import Levels, levels_of
-from ifquant.nuclei.resample import RATIOS, nearest_ratio, source_range, to_image, to_working, working_shape
-from ifquant.nuclei.segment import ScaleEstimated, segment_image, segment_nuclei
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.channel_levels import Levels, levels_of
+from ifquant.nuclei.segmenter import ScaleEstimated, segment_image, segment_nuclei
+from ifquant.nuclei.working_scale import RATIOS, nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.recipe.model import Segmentation
 
 pytest.importorskip("onnxruntime")
 needs_model = pytest.mark.skipif(not unet.MODEL.exists(), reason="the network is not in this tree yet")

@@ -17,12 +17,12 @@ from point_cohorts import write_cohort
 from small_slides import write_small_slide
 
 import ifquant
-from ifquant.base import notes
-from ifquant.base.notes import Note, grave, gravest_first, mild
+from ifquant import notes
 from ifquant.errors import RequestError
-from ifquant.recipes.pixel_size import check_pixel_size, implausible
-from ifquant.recipes.table_mapping import TableMapping
-from ifquant.slides.samples import read_samples
+from ifquant.notes import Note, grave, gravest_first, mild
+from ifquant.recipe.pixel_size import check_pixel_size, implausible
+from ifquant.recipe.table_mapping import TableMapping
+from ifquant.slides.sample_sheet import read_samples
 from ifquant.slides.slide import SlideRef, inspect
 
 

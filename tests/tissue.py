@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ifquant.base.tiles import Window
-from ifquant.recipes.recipe import Recipe
-from ifquant.simulation.simulate import CHANNELS, SimulatedWindow, SimulationOptions, simulate_window
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import Recipe
+from ifquant.simulation.tissue_window import CHANNELS, SimulatedWindow, SimulationOptions, simulate_window
 from ifquant.slides import tiff_writer
 
 

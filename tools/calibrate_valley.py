@@ -13,8 +13,8 @@ import sys
 
 import numpy as np
 
-from ifquant.classes.bimodality import N_BINS
-from ifquant.classes.valley import CRITICAL_N, find_valley, rises
+from ifquant.phenotypes.mixture import N_BINS
+from ifquant.phenotypes.valley import CRITICAL_N, find_valley, rises
 
 
 def main(samples: int = 4000, seed: int = 0) -> None:

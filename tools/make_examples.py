@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from ifquant.files.storage import write_text
-from ifquant.simulation.simulate import SimulationOptions
-from ifquant.simulation.simulate_files import write_slide
+from ifquant.simulation.simulated_slides import write_slide
+from ifquant.simulation.tissue_window import SimulationOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "example_images"
 SIDE_PX = 640

@@ -15,8 +15,8 @@ import pandas as pd
 import tifffile
 
 import ifquant
-from ifquant.base.tiles import Window
-from ifquant.slides.omezarr import read_labels
+from ifquant.geometry.windows import Window
+from ifquant.slides.zarr_reader import read_labels
 
 EXAMPLES = Path(__file__).parents[1] / "example_images"
 KEPT = ("cell_id", "x_um", "y_um", "area_um2", "nucleus_area_um2", "phenotype", "nearest_tumor_um", "nearest_tumor_border_um")

@@ -27,8 +27,8 @@ from nuclei import score
 from nuclei.banks import MORE, read_source
 from nuclei.data import median_diameter, read_dsb
 
-from ifquant.nuclei import segment, unet
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei import segmenter, unet
+from ifquant.recipe.model import Segmentation
 
 DSB, TISSUE = "nuclei_dsb2018", "simulated_tissue"
 SOURCES = (DSB, *MORE, TISSUE)
@@ -49,8 +49,8 @@ def labelled_images(data: Path, source: str, part: str, work: Path) -> list[Labe
 
 def simulated_tissue(work: Path, seeds: tuple[int, ...] = (1, 2), side: int = 2048) -> list[Labelled]:
     """Make the simulated tissue that the accuracy benchmark uses (seeds that training never uses)."""
-    from ifquant.base.tiles import Window
-    from ifquant.simulation.simulate import SimulationOptions, simulate_window
+    from ifquant.geometry.windows import Window
+    from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
 
     images: list[Labelled] = []
     for seed in seeds:
@@ -80,7 +80,7 @@ def use_model(model: Path) -> None:
     """Let `segment_nuclei` of this process run another network."""
     ensure_card(model)
     make = unet.make
-    segment.segmenter_factory = lambda _: lambda options, **rest: make(options, **rest, model=model)
+    segmenter.segmenter_factory = lambda _: lambda options, **rest: make(options, **rest, model=model)
 
 
 def summary(counts: list[NDArray[np.int64]]) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def score_source(images: list[Labelled], scales: list[str]) -> dict[str, Any]:
         chosen = Segmentation(**MEASURED_BOUNDS) if scale == "measured" else None
         start = time.process_time()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", segment.ScaleEstimated)
+            warnings.simplefilter("ignore", segmenter.ScaleEstimated)
             labels = [
-                segment.segment_nuclei(image, pixel_size_um=size, options=chosen)
+                segmenter.segment_nuclei(image, pixel_size_um=size, options=chosen)
                 for (_, image, *_), size in zip(images, sizes, strict=True)
             ]
         seconds = time.process_time() - start
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the scores here (JSON)")
     options = parser.parse_args()
     use_model(options.model)
-    segment.segment_nuclei(np.eye(64, dtype=np.uint16), pixel_size_um=0.5)  # the network is read, the decoder compiled
+    segmenter.segment_nuclei(np.eye(64, dtype=np.uint16), pixel_size_um=0.5)  # the network is read, the decoder compiled
     results = {}
     for source in options.sources:
         images = labelled_images(options.data, source, options.part, options.model.parent)

@@ -24,12 +24,12 @@ from nuclei.banks import MORE, read_source
 from nuclei.data import Picture, median_diameter, read_dsb
 
 from ifquant.nuclei import unet
-from ifquant.nuclei.decode import decode
-from ifquant.nuclei.levels import levels_of
-from ifquant.nuclei.resample import nearest_ratio, to_image, to_working, working_shape
-from ifquant.nuclei.scale import estimate_nucleus_diameter_px
-from ifquant.nuclei.segment import _SMALLEST as SMALLEST
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.channel_levels import levels_of
+from ifquant.nuclei.decoder import decode
+from ifquant.nuclei.nucleus_size import estimate_nucleus_diameter_px
+from ifquant.nuclei.segmenter import _SMALLEST as SMALLEST
+from ifquant.nuclei.working_scale import nearest_ratio, to_image, to_working, working_shape
+from ifquant.recipe.model import Segmentation
 
 GRID: dict[str, tuple[float, ...]] = {
     "cap": (70, 85, 100, 110, 120, 135, 150, 180),

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window, cores
 from ifquant.calibration import stain
 from ifquant.calibration.histogram import HistogramPart, SlideHistogram, grid_step_px, merge, scan_block
 from ifquant.calibration.tissue import TissueMask, find_tissue
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import TissueOptions
+from ifquant.geometry.windows import Window, cores
+from ifquant.recipe.model import TissueOptions
 
 __all__ = [
     "Calibration",

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.windows import Window
 
 _KEYS = 65536
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ifquant.base import grids
-from ifquant.base.tiles import Window
 from ifquant.calibration import stain
 from ifquant.calibration.histogram import SlideHistogram, grid_shape
-from ifquant.recipes.recipe import TissueOptions
+from ifquant.geometry import coarse_masks
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import TissueOptions
 
 _GLASS_SDS = 6.0  # a block is stained when one channel exceeds the glass level by this many sd of glass blocks
 _GLASS_RANGE = 0.02  # ... and by this share of the channel's range, so that haze beside bright tissue stays glass
@@ -133,12 +133,12 @@ def _detect(means: NDArray[np.float64], step_um: float, options: TissueOptions) 
     if not stained.any():
         return None, "whole image (no stained area found)"
     min_cells = options.min_area_um2 / step_um**2
-    mask = grids.without_small(grids.closed(stained, options.close_um / 2 / step_um), min_cells)
-    mask = grids.filled_small(mask, min_cells)
+    mask = coarse_masks.without_small(coarse_masks.closed(stained, options.close_um / 2 / step_um), min_cells)
+    mask = coarse_masks.filled_small(mask, min_cells)
     glass = 1 - float(mask.mean())
     if not mask.any() or glass < 0.01:
         return None, "whole image (no glass found)"
-    interior = grids.eroded(mask, options.close_um / step_um)
+    interior = coarse_masks.eroded(mask, options.close_um / step_um)
     dark_inside = 1 - float(stained[interior].mean()) if interior.any() else 1.0
     if dark_inside > _MAX_DARK_INSIDE:
         return None, f"whole image (glass not separable: {dark_inside:.0%} of the area between stained blocks is as dark)"

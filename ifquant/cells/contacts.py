@@ -12,20 +12,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy.typing import NDArray
 
-from ifquant.base.pairs_table import typed_pairs
-from ifquant.base.runs import CellRuns, paint
-from ifquant.base.tiles import Window, cores
-from ifquant.cells import contact_kernels as kernels
-from ifquant.recipes.recipe import Priming
+from ifquant.columns.pair_columns import typed_pairs
+from ifquant.geometry.runs import CellRuns, paint
+from ifquant.geometry.windows import Window, cores
+from ifquant.recipe.model import Priming
 
 Ids = NDArray[np.int64]
 Read = Callable[[Window], NDArray[Any]]
 
+NUCLEUS, CYTOPLASM, WHOLE, MEMBRANE = range(4)
+"""Which pixels of a cell count."""
+RESPONDER, SOURCE = 1, 2
+MANY = 16
+"""More responders than this are never within reach of one pixel."""
 WINDOW_PX = 1024
 """Side of the windows, whatever the run's tile size: sums of float images are then added in one order."""
-PLACES = {"nucleus": kernels.NUCLEUS, "cytoplasm": kernels.CYTOPLASM, "membrane": kernels.MEMBRANE}
+PLACES = {"nucleus": NUCLEUS, "cytoplasm": CYTOPLASM, "membrane": MEMBRANE}
 
 
 def measure_contacts(
@@ -69,15 +74,13 @@ def measure_contacts(
     ordered = rows[by_source]
     first = np.searchsorted(ordered[:, 1], np.arange(n + 2) - 1).astype(np.int64)  # by label = row + 1
     role = np.zeros(n + 1, np.uint8)
-    role[1:][responder], role[1:][source] = kernels.RESPONDER, kernels.SOURCE
+    role[1:][responder], role[1:][source] = RESPONDER, SOURCE
     role[1:][~np.isin(np.arange(n), rows)] = 0  # cells without such a contact are not looked at
     edge, away, eroded = (disc(um / pixel_size_um) for um in (membrane_um, options.away_um, options.erode_um))
     halo = int(max(np.abs(each).max(initial=1) for each in (edge, away, eroded)))
-    places = np.array(
-        [PLACES.get(p or "cell", kernels.WHOLE) for p in (options.response_compartment, options.ligand_compartment)], np.int64
-    )
-    if places[0] == kernels.MEMBRANE:
-        places[0] = kernels.WHOLE  # nothing of a membrane is left after erosion
+    places = np.array([PLACES.get(p or "cell", WHOLE) for p in (options.response_compartment, options.ligand_compartment)], np.int64)
+    if places[0] == MEMBRANE:
+        places[0] = WHOLE  # nothing of a membrane is left after erosion
     sums, counts = np.zeros(len(ordered)), np.zeros(len(ordered), np.int64)
     per_cell, per_cell_px = np.zeros((n + 1, 2)), np.zeros((n + 1, 2), np.int64)
     boxes = cells.bounding_boxes
@@ -96,7 +99,7 @@ def measure_contacts(
         ligand, response = image[0].astype(np.float64), image[1].astype(np.float64)
         inside = core.slices_in(window)
         rectangle = np.array([inside[0].start, inside[1].start, inside[0].stop, inside[1].stop], np.int64)
-        kernels.contact_sums(
+        contact_sums(
             label, inner, ligand, response, np.isfinite(ligand) & np.isfinite(response), rectangle, role, first, ordered[:, 0] + 1,
             places, edge, away, eroded, sums, counts, per_cell, per_cell_px,
         )  # fmt: skip
@@ -142,3 +145,76 @@ def _table(ordered: Ids, sums: NDArray[np.float64], counts: Ids, per_cell: NDArr
             "own_ligand_eroded_sum": per_cell[responder, 1],
         }
     )
+
+
+@njit(cache=True)
+def _counts(cells, nuclei, y, x, place, near_edge):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether a pixel belongs to the compartment `place` of its cell."""
+    if place == NUCLEUS:
+        return nuclei[y, x] == cells[y, x]
+    if place == CYTOPLASM:
+        return nuclei[y, x] != cells[y, x]
+    return place == WHOLE or near_edge
+
+
+@njit(cache=True)
+def _meets(cells, y, x, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether another label (or background) lies at one of the offsets; outside the window there is no border."""
+    own = cells[y, x]
+    for k in range(len(dy)):
+        v, u = y + dy[k], x + dx[k]
+        if 0 <= v < cells.shape[0] and 0 <= u < cells.shape[1] and cells[v, u] != own:
+            return True
+    return False
+
+
+@njit(cache=True)
+def contact_sums(  # type: ignore[no-untyped-def]  # pragma: no cover
+    cells, nuclei, ligand, response, finite, core, role, first, touching, places, edge, away, eroded, sums, counts, per_cell, per_cell_px
+):
+    """Add the pixels of the core rectangle (y0, x0, y1, x1, in the window) to the sums.
+
+    Pairs of source `s` are ``first[s] : first[s + 1]``, their responders in `touching`. `sums`, `counts` (pairs): ligand shared with the
+    responder. `per_cell`, `per_cell_px` (cells + 1, 3): sources: ligand in all, ligand away from every responder; responders: response
+    and ligand in the eroded mask. `edge`, `away`, `eroded` are discs as (2, n) offsets.
+    """
+    near = np.empty(MANY, np.int64)
+    for y in range(core[0], core[2]):
+        for x in range(core[1], core[3]):
+            label = cells[y, x]
+            if label == 0 or role[label] == 0 or not finite[y, x]:
+                continue
+            if role[label] == RESPONDER:
+                if _counts(cells, nuclei, y, x, places[0], True) and not _meets(cells, y, x, eroded[0], eroded[1]):
+                    per_cell[label, 0] += response[y, x]
+                    per_cell[label, 1] += ligand[y, x]
+                    per_cell_px[label, 0] += 1
+                continue
+            if first[label] == first[label + 1]:
+                continue
+            if not _counts(cells, nuclei, y, x, places[1], places[1] == MEMBRANE and _meets(cells, y, x, edge[0], edge[1])):
+                continue
+            found = 0
+            for k in range(away.shape[1]):
+                v, u = y + away[0, k], x + away[1, k]
+                if v < 0 or u < 0 or v >= cells.shape[0] or u >= cells.shape[1]:
+                    continue
+                other = cells[v, u]
+                if other == 0 or role[other] != RESPONDER:
+                    continue
+                known = False
+                for m in range(found):
+                    known = known or near[m] == other
+                if not known and found < MANY:
+                    near[found] = other
+                    found += 1
+            per_cell[label, 0] += ligand[y, x]
+            per_cell_px[label, 0] += 1
+            if found == 0:
+                per_cell[label, 1] += ligand[y, x]
+                per_cell_px[label, 1] += 1
+            for m in range(found):
+                for k in range(first[label], first[label + 1]):
+                    if touching[k] == near[m]:
+                        sums[k] += ligand[y, x]
+                        counts[k] += 1

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.cells import measure_kernels as kernels
-from ifquant.cells.measure import Wanted, measure_cells
+from ifquant.cells import measurement_kernels as kernels
+from ifquant.cells.measurement import Wanted, measure_cells
 from ifquant.errors import RequestError
-from ifquant.recipes import recipe
-from ifquant.recipes.pixel_size import check_pixel_size
+from ifquant.recipe import model
+from ifquant.recipe.pixel_size import check_pixel_size
 
 
 def quantify(
@@ -24,7 +24,7 @@ def quantify(
     channels: Sequence[str],
     pixel_size_um: float,
     statistics: Wanted | None = None,
-    options: recipe.Measure | None = None,
+    options: model.Measure | None = None,
     saturation: Sequence[float | None] | None = None,
     solidity: bool = True,
 ) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def quantify(
         labels_wanted=wanted,
         names=channels,
         pixel_size_um=pixel_size_um,
-        options=recipe.Measure() if options is None else options,
+        options=model.Measure() if options is None else options,
         saturation=saturation,
         statistics=statistics,
         solidity=solidity,

@@ -3,7 +3,7 @@
 Cellpose tiles its input, averages the tiles, and its transformer looks at a whole tile at once; then its dynamics follow flows for hundreds
 of steps. So an object depends on the whole window cellpose is given, with no useful bound. The windows are therefore fixed: cells of a
 lattice of 1024 px anchored at the image's first pixel, grown by an overlap, clipped at the image's border. Each window's objects follow
-from image and lattice alone, whatever the tile size and the workers; `ifquant.nuclei.seams` has the rule for objects at the seams.
+from image and lattice alone, whatever the tile size and the workers; `ifquant.nuclei.window_seams` has the rule for objects at the seams.
 The image is normalised by the levels of the whole slide, never by those of a window.
 """
 
@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.windows import Window
 from ifquant.nuclei import cellpose_package as package
 from ifquant.nuclei.cellpose_models import ModelFile, model_files
+from ifquant.nuclei.channel_levels import ChannelLevels
+from ifquant.nuclei.connected_pieces import drop_small_and_number, largest_piece
 from ifquant.nuclei.lattice import LatticeMaps
-from ifquant.nuclei.levels import ChannelLevels
-from ifquant.nuclei.pieces import drop_small_and_number, largest_piece
-from ifquant.nuclei.seams import HOPS, WindowObjects, resolve
-from ifquant.recipes.recipe import Segmentation
+from ifquant.nuclei.window_seams import HOPS, WindowObjects, resolve
+from ifquant.recipe.model import Segmentation
 
 CORE_PX = 1024
 """Side of a lattice cell in px: four of Cellpose-SAM's tiles, so that the overlap costs about half as much again."""

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ifquant.errors import MissingDependency, RequestError
-from ifquant.recipes.recipe import Segmentation
-from ifquant.recipes.rules import nearest
+from ifquant.recipe.model import Segmentation
+from ifquant.recipe.rules import nearest
 
 _CP4 = "https://huggingface.co/mouseland/cellpose-sam/resolve/main/"
 _CP3 = "https://www.cellpose.org/models/"

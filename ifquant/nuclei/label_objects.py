@@ -17,8 +17,8 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ifquant.base.runs import anchors
 from ifquant.errors import RequestError, SlideError
+from ifquant.geometry.runs import anchors
 
 Ints = NDArray[np.int64]
 

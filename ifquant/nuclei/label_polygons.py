@@ -19,8 +19,8 @@ from shapely.errors import GEOSException
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
+from ifquant.geometry.windows import Window
 
 
 @dataclass(frozen=True, eq=False)

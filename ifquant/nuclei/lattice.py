@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window
+from ifquant.geometry.windows import Window
 
 
 @dataclass(frozen=True)

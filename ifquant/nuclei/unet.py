@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base import filters
-from ifquant.base.tiles import Window
 from ifquant.errors import MissingDependency, RequestError
-from ifquant.nuclei import map_kernels as kernels
-from ifquant.nuclei.decode import DecodeOptions, decode
-from ifquant.nuclei.levels import ChannelLevels
-from ifquant.nuclei.resample import nearest_ratio, source_range, to_image, to_working, working_shape
-from ifquant.recipes.recipe import Segmentation
+from ifquant.geometry import filters
+from ifquant.geometry.windows import Window
+from ifquant.nuclei import unet_kernels as kernels
+from ifquant.nuclei.channel_levels import ChannelLevels
+from ifquant.nuclei.decoder import DecodeOptions, decode
+from ifquant.nuclei.working_scale import nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.recipe.model import Segmentation
 
 WORKING_UM = 0.5
 """Pixel size the network works at (um)."""

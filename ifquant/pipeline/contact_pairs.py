@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.base.runs import CellRuns
-from ifquant.base.table import phenotype_names
-from ifquant.base.tiles import Window
 from ifquant.cells.contacts import measure_contacts
-from ifquant.recipes.recipe import Recipe
+from ifquant.columns.cell_columns import phenotype_names
+from ifquant.geometry.runs import CellRuns
+from ifquant.geometry.windows import Window
+from ifquant.proximity.distances import touching_pairs
+from ifquant.recipe.model import Recipe
 from ifquant.slides.panel import Panel
-from ifquant.spatial.proximity import touching_pairs
 
 ReadChannels = Callable[[Sequence[int], Window], NDArray[Any]]
 

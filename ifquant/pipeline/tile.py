@@ -14,30 +14,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
-from ifquant.base.runs import CellRuns, anchors, bounds, runs_of
-from ifquant.base.tiles import Window
 from ifquant.calibration.calibrate import Calibration
-from ifquant.cells import cells as cell_model
-from ifquant.cells import measure
+from ifquant.cells import growth as cell_model
+from ifquant.cells import measurement
+from ifquant.columns.flags import MEASURED_FLAGS, SATURATED_FRACTION, encode_flags
 from ifquant.errors import TileError
-from ifquant.nuclei.labels_input import pair_cells
+from ifquant.geometry.runs import CellRuns, anchors, bounds, runs_of
+from ifquant.geometry.windows import Window
+from ifquant.nuclei.label_segmenter import pair_cells
 from ifquant.nuclei.lattice import LatticeMaps
-from ifquant.nuclei.segment import Segmenter, find_objects, overlap_px
-from ifquant.pipeline import maps
-from ifquant.pipeline.parts import TilePart, load_part, save_part
-from ifquant.pipeline.plan import MapTask, SlidePlan, TileTask, load_calibration, open_slide
-from ifquant.recipes.recipe import Recipe
+from ifquant.nuclei.segmenter import Segmenter, find_objects, overlap_px
+from ifquant.pipeline import tile_parts
+from ifquant.pipeline.slide_plan import MapTask, SlidePlan, TileTask, load_calibration, open_slide
+from ifquant.pipeline.tile_parts import TilePart, load_part, save_part
+from ifquant.recipe.model import Recipe
 from ifquant.slides.panel import Panel
 
 
 def compute_maps(task: MapTask) -> Window:
     """Compute and keep a segmenter's maps of one lattice cell (`task.core`)."""
     plan = task.plan
-    path = maps.path_of(Path(plan.work), task.core, task.kind)
+    path = tile_parts.path_of(Path(plan.work), task.core, task.kind)
     if load_part(path) is None:
         read = _nucleus_reader(plan) if task.kind == "maps" else _cell_reader(plan)
-        maps.save(path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape))
+        tile_parts.save(path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape))
     return task.core
 
 
@@ -124,7 +124,7 @@ def measured_rows(
     by: Calibration,
 ) -> dict[str, NDArray[Any]]:
     """Measure cells of a window as every tile does (and a review, after it edited outlines); with the flags that measuring gives."""
-    table = measure.measure_cells(
+    table = measurement.measure_cells(
         image,
         nuclei,
         cells,
@@ -237,6 +237,6 @@ def _lattice_maps(plan: SlidePlan, kind: str, segmenter: Segmenter, calibration:
         step_px=segmenter.lattice_px or 1,
         overlap_px=overlap_px(segmenter),
         image_shape=plan.image_shape,
-        load=lambda cell: maps.load(maps.path_of(work, cell, kind)),
+        load=lambda cell: tile_parts.load(tile_parts.path_of(work, cell, kind)),
         needed=lambda cell: plan.needs_maps(kind, cell, tissue),
     )

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from ifquant.base.table import phenotype_names
-from ifquant.review.apply import standing
+from ifquant.columns.cell_columns import phenotype_names
 from ifquant.review.decisions import Decision, ExcludeCell, Geometry, NotTouching, cells_of
+from ifquant.review.standing import standing
 from ifquant.review.subject import Subject
 
 EXCLUDED = "excluded"

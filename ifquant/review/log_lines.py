@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ifquant.base.provenance import digest
 from ifquant.errors import RequestError
+from ifquant.provenance import digest
 from ifquant.review.decisions import Decision, decision_of
 
 FIRST = ""

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from shapely.ops import split as cut
 
-from ifquant.base.runs import CellRuns, concatenate, paint, runs_of
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.runs import CellRuns, concatenate, paint, runs_of
+from ifquant.geometry.windows import Window
 from ifquant.nuclei.label_polygons import of_geometries
 from ifquant.review.decisions import Polygon
-from ifquant.review.geometry import Geometry, Labels, centroid_of, first_px
+from ifquant.review.slide_geometry import Geometry, Labels, centroid_of, first_px
 
 _EIGHT = np.ones((3, 3), np.bool_)
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.base.table import proximity_pair
 from ifquant.calibration.tissue import TissueMask
-from ifquant.classes.gates import FittedGate
+from ifquant.columns.cell_columns import proximity_pair
 from ifquant.errors import RequestError
-from ifquant.recipes.recipe import Recipe
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.proximity.tumor_region import TumorRegion
+from ifquant.recipe.model import Recipe
 from ifquant.review.decisions import CellRef, Source
-from ifquant.review.geometry import Geometry
-from ifquant.spatial.tumor_region import TumorRegion
+from ifquant.review.slide_geometry import Geometry
 
 
 @dataclass(frozen=True, eq=False)

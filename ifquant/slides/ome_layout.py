@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ifquant.base.notes import mild
-from ifquant.slides.image import Damaged, Unfit
+from ifquant.notes import mild
+from ifquant.slides.image_reader import Damaged, Unfit
 from ifquant.slides.ome_xml import Ome, OmeImage
 from ifquant.slides.tiff_page import Layout, Page, Plane, contradiction, print_resolution
 

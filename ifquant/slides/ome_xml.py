@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from ifquant.slides.image import Damaged, Unfit, length_um
+from ifquant.slides.image_reader import Damaged, Unfit, length_um
 
 MAX_XML_CHARS = 64 << 20
 _DTYPES = {

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 
 from ifquant.errors import SlideError
-from ifquant.recipes.recipe import Channel, Recipe
+from ifquant.recipe.model import Channel, Recipe
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
-from ifquant.recipes.pixel_size import check_pixel_size
-from ifquant.slides.image import Array, Damaged, ImageReader, Unfit
+from ifquant.geometry.windows import Window
+from ifquant.recipe.pixel_size import check_pixel_size
+from ifquant.slides.image_reader import Array, Damaged, ImageReader, Unfit
 from ifquant.slides.slide_info import SlideInfo, describe
 from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
 
@@ -290,7 +290,7 @@ def _require_file(path: str) -> None:
 
 def _open_reader(path: str) -> ImageReader:
     if os.path.isdir(path):
-        from ifquant.slides.omezarr import OmeZarrReader, is_zarr
+        from ifquant.slides.zarr_reader import OmeZarrReader, is_zarr
 
         if not is_zarr(path):
             raise UnreadableImage(f"{path}: it is a folder but no OME-Zarr image; list a folder of one-channel TIFFs in the sample sheet")
@@ -299,7 +299,7 @@ def _open_reader(path: str) -> ImageReader:
     vendor = VENDOR_FORMATS.get(Path(path).suffix.lower())
     if vendor:
         raise UnreadableImage(f"{path}: {vendor} is not read; convert it with bioformats2raw to OME-Zarr, or export OME-TIFF")
-    from ifquant.slides.tiff import TiffReader, is_tiff
+    from ifquant.slides.tiff_reader import TiffReader, is_tiff
 
     if not is_tiff(path):
         raise UnreadableImage(f"{path}: it is not an image ifquant reads (TIFF, OME-TIFF, QPTIFF, OME-Zarr); export it as OME-TIFF")

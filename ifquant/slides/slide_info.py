@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ifquant.base.notes import grave, mild
-from ifquant.base.tiles import Window
 from ifquant.errors import SlideError
-from ifquant.recipes.pixel_size import implausible
-from ifquant.slides.image import ImageFacts
+from ifquant.geometry.windows import Window
+from ifquant.notes import grave, mild
+from ifquant.recipe.pixel_size import implausible
+from ifquant.slides.image_reader import ImageFacts
 
 if TYPE_CHECKING:
     from ifquant.slides.slide import SlideRef

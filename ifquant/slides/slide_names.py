@@ -8,8 +8,8 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from ifquant.base.names import loose_key
 from ifquant.errors import RequestError
+from ifquant.names import loose_key
 
 _ZARR = (".ome.zarr", ".zarr")
 IMAGE_SUFFIXES = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ifquant.base.notes import grave, mild
-from ifquant.recipes.pixel_size import PIXEL_SIZE_UM, implausible
-from ifquant.slides.image import length_um
+from ifquant.notes import grave, mild
+from ifquant.recipe.pixel_size import PIXEL_SIZE_UM, implausible
+from ifquant.slides.image_reader import length_um
 
 UNKNOWN_DPI = (72.0, 96.0)
 """Resolutions that programs write when they know none."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.notes import mild
-from ifquant.slides.image import MAX_SEGMENT_BYTES, Damaged, Unfit
+from ifquant.notes import mild
+from ifquant.slides.image_reader import MAX_SEGMENT_BYTES, Damaged, Unfit
 from ifquant.slides.tiff_page import Page
 
 _LOSSY = {

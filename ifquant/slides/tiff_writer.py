@@ -14,10 +14,10 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.files import storage
-from ifquant.slides.image import Array
+from ifquant.geometry.windows import Window
+from ifquant.slides.image_reader import Array
 
 TILE_PX = 512
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
@@ -223,7 +223,7 @@ def _assemble(path: Any, spool: _Spool, n_channels: int, sizes: Sequence[tuple[i
 
 def _verify(path: str, n_channels: int, sizes: Sequence[tuple[int, int]]) -> None:
     """Read the directories back: a short file must not get its final name."""
-    from ifquant.slides.tiff import TiffReader
+    from ifquant.slides.tiff_reader import TiffReader
 
     reader = TiffReader(path)
     facts = reader.facts

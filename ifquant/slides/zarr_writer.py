@@ -6,6 +6,7 @@ chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
 from ifquant.files import storage
-from ifquant.slides.image import Array
-from ifquant.slides.omezarr import CHUNK_MANIFEST
+from ifquant.geometry.windows import Window
+from ifquant.slides.image_reader import Array
+from ifquant.slides.zarr_reader import CHUNK_MANIFEST
 
 CHUNK_PX = 1024
 _TOP_PX = 1024  # pyramids end when the longest side is at most this
@@ -67,7 +70,7 @@ class LabelPyramidWriter:
         self._folder = storage.atomic_folder(self._final)
 
     def __enter__(self) -> LabelPyramidWriter:
-        from ifquant.slides.zarr_store import RecordingStore  # zarr takes most of a second to load: only who writes pays
+        pass  # zarr takes most of a second to load: only who writes pays
 
         self._store = RecordingStore(self._folder.__enter__())
         self._arrays: dict[str, int] = {}
@@ -218,3 +221,25 @@ def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict
             {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]} for k, scale in enumerate(scales)
         ],
     }
+
+
+class RecordingStore(LocalStore):  # type: ignore[misc]  # zarr is untyped for us
+    """A local store that writes through `storage` and lists the keys it wrote."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.written: list[str] = []
+        self._guard = threading.Lock()
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        self.set_sync(key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Write one key, replacing it if it exists (zarr writes a group's metadata twice)."""
+        path = self.root / key
+        storage.make_folder(path.parent)
+        if path.exists():
+            storage.remove(path)
+        storage.write_new_file(path, value.to_bytes())
+        with self._guard:
+            self.written.append(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ifquant.base.region import Region
+from ifquant.geometry.region import Region
 
 
 @dataclass(frozen=True, eq=False)

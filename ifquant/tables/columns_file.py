@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ifquant.base.names import MISSING_NAMES
 from ifquant.errors import SlideError
 from ifquant.files.text_table import TableProblem, TextTable, open_text_table
+from ifquant.names import MISSING_NAMES
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 _NO_NUMBER = ("", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL", "None", "#DIV/0!", "∞", "-∞", "inf", "-inf")

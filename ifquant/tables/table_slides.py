@@ -8,7 +8,7 @@ import pandas as pd
 
 from ifquant.errors import RequestError
 from ifquant.tables.columns_file import SUFFIXES, ColumnsFile
-from ifquant.tables.layout import Layout
+from ifquant.tables.table_layout import Layout
 
 JOINT = "_"
 """Between the names of several columns that together name a slide."""

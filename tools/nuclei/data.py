@@ -258,8 +258,8 @@ class Crops(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]])
 
 def tissue_field(number: int, size: int = 512) -> Picture:
     """Make field `number` of ifquant's own simulator: from the default tissue to dim nuclei in bright, textured tissue."""
-    from ifquant.simulation.simulate import simulate_field
-    from ifquant.simulation.simulate_options import SimulationOptions
+    from ifquant.simulation.options import SimulationOptions
+    from ifquant.simulation.tissue_window import simulate_field
 
     rng = np.random.default_rng([number, 20261123])
     options = SimulationOptions(size=(size, size), seed=10_000 + number)

@@ -18,10 +18,10 @@ import numpy as np
 import psutil
 
 import ifquant
-from ifquant.base.tiles import Window
-from ifquant.pipeline.execution import Execution
-from ifquant.recipes.recipe import Recipe
-from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_window
+from ifquant.execution.executors import Execution
+from ifquant.geometry.windows import Window
+from ifquant.recipe.model import Recipe
+from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
 from ifquant.slides import tiff_writer
 
 TILE_PX = 2048

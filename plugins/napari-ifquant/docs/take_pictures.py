@@ -17,7 +17,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from ifquant.pipeline.review_apply import apply_reviews
+from ifquant.commands.review_apply import apply_reviews
 from napari_ifquant.gates_widget import GatesWidget
 from napari_ifquant.launch import open_review
 

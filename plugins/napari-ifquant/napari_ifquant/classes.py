@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window
-from ifquant.reports.picture import rgb
+from ifquant.geometry.windows import Window
+from ifquant.report.picture import rgb
 from napari_ifquant.lazy import Array, Lazy, tiled
 
 OUTLINE_FROM_PX = 6.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ifquant.base.runs import runs_of
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.runs import runs_of
+from ifquant.geometry.windows import Window
 from ifquant.review.decisions import Polygon, check_outline
 from ifquant.review.outlines import polygon_of
 

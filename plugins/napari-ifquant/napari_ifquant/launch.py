@@ -10,9 +10,9 @@ from typing import Any
 import napari
 import numpy as np
 
-from ifquant.base.runs import runs_of
+from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import RequestError
-from ifquant.pipeline.review_subject import finished_slides
+from ifquant.geometry.runs import runs_of
 from napari_ifquant.review_widget import ReviewWidget
 
 

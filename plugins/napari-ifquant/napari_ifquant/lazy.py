@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window
+from ifquant.geometry.windows import Window
 
 Array = NDArray[Any]
 TILE_PX = 512

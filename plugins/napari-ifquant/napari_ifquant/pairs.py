@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.review.session import ReviewSession
-from ifquant.spatial.proximity import count_touching, nearest_border_px, touching_pairs
+from ifquant.proximity.distances import count_touching, nearest_border_px, touching_pairs
+from ifquant.review.review_session import ReviewSession
 
 REACH_UM = 60.0
 """Centers further away than this are not offered as neighbors."""
@@ -54,7 +54,7 @@ def _other(session: ReviewSession, cell_id: int) -> str | None:
 
 def _gaps_px(session: ReviewSession, cell_id: int, others: list[int]) -> NDArray[np.float64]:
     """Gap between the outlines of a cell and of each other one, in px, by the package's own measure."""
-    from ifquant.base.runs import concatenate
+    from ifquant.geometry.runs import concatenate
 
     outlines = session.standing.outlines
     own = outlines.of(cell_id)[1]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ifquant.base.tiles import Window
 from ifquant.errors import IfquantError
-from ifquant.reports.stack import block_means, displayed
+from ifquant.geometry.windows import Window
+from ifquant.slides.overview import block_means, displayed
 from ifquant.slides.slide import Slide, SlideRef
 from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
 

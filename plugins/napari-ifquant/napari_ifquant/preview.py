@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ifquant.base.tiles import Window
 from ifquant.errors import RequestError
+from ifquant.geometry.windows import Window
 from ifquant.slides.slide import SlideRef
 from napari_ifquant.layers import spatial
 from napari_ifquant.result import SlideView

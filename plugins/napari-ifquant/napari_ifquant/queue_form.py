@@ -6,11 +6,11 @@ from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QSpinBox, QWidget
 
-from ifquant.base.flags import FLAGS
-from ifquant.base.table import phenotype_names
+from ifquant.columns.cell_columns import phenotype_names
+from ifquant.columns.flags import FLAGS
+from ifquant.commands.review_effect import LEVERAGE
 from ifquant.errors import RequestError
-from ifquant.pipeline.review_effect import LEVERAGE
-from ifquant.review.queue import QueueOptions, blindable_markers
+from ifquant.review.review_queue import QueueOptions, blindable_markers
 from ifquant.review.subject import Subject
 
 ORDERS = (("uncertain first", "uncertain"), ("random (for error rates)", "random"), ("by a column", "table"))

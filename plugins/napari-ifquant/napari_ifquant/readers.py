@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifquant.pipeline.review_subject import finished_slides
+from ifquant.commands.review_subject import finished_slides
 from ifquant.slides.slide import SlideRef, inspect
 from napari_ifquant.layers import Layer
 from napari_ifquant.result import is_slide_result, layers_of, open_result

@@ -13,18 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.base.tiles import Window
+from ifquant.commands.review_effect import leverage_column, with_leverage
+from ifquant.commands.review_subject import load_subject, run_recipe
 from ifquant.errors import IfquantError, SlideError
 from ifquant.files import storage
-from ifquant.pipeline.review_effect import leverage_column, with_leverage
-from ifquant.pipeline.review_subject import load_subject, run_recipe
-from ifquant.recipes.recipe import Recipe
-from ifquant.reports.lines import dashed, nearest_pairs
-from ifquant.reports.picture import CONTEXT, GAMMA, channel_colors, phenotype_colors
-from ifquant.reports.stack import step_for
+from ifquant.geometry.windows import Window
+from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
+from ifquant.recipe.defaults import channel_colors
+from ifquant.recipe.model import Recipe
+from ifquant.report.overlay import dashed, nearest_pairs
+from ifquant.report.picture import CONTEXT, GAMMA, phenotype_colors
 from ifquant.review.subject import Subject
+from ifquant.slides.overview import step_for
 from ifquant.slides.panel import find_panel
-from ifquant.spatial.tumor_region import TumorRegion, tumor_region_of_cells
 from napari_ifquant import pixels
 from napari_ifquant.classes import Coloring, LabelPyramid, outline_levels
 from napari_ifquant.layers import NAME, SPARE_COLOR, TAG, Layer, channel_layer, spatial

@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from ifquant.pipeline.review_apply import ReviewResult, apply_reviews
+from ifquant.commands.review_apply import ReviewResult, apply_reviews
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.collector import collector_paused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ifquant.cli import main
-from ifquant.pipeline import progress
+from ifquant.execution import progress
 
 HEARTBEAT_S = 0.5
 

@@ -12,8 +12,8 @@ from typing import Any
 from qtpy.QtCore import QProcess, Signal
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
-from ifquant.pipeline.review_subject import finished_slides
 from ifquant.slides.slide import SlideRef
 from napari_ifquant.preview import PREVIEW, gates_in_words, preview_layer, view_window
 from napari_ifquant.result import layers_of, open_result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ifquant.base.tiles import Window
-from ifquant.simulation.simulate import CHANNELS, SimulationOptions, simulate_window
+from ifquant.geometry.windows import Window
+from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
 from napari_ifquant.layers import Layer, channel_layer, spatial
 from napari_ifquant.slide_layers import guessed_colors
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.review.outlines import polygon_of
-from ifquant.review.queue import hidden_columns
-from ifquant.review.session import ReviewSession
+from ifquant.review.review_queue import hidden_columns
+from ifquant.review.review_session import ReviewSession
 from napari_ifquant.layers import NAME, TAG
 from napari_ifquant.result import LINE_PX, SlideView, features_of, layers_of, point_colors
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
-from ifquant.pipeline.review_subject import finished_slides
-from ifquant.review.queue import blind_names
+from ifquant.review.review_queue import blind_names
 from napari_ifquant.queue_form import QueueForm
 from napari_ifquant.result import SlideView
 

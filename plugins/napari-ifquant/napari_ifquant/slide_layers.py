@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import ValidationError
 
-from ifquant.base.tiles import Window
-from ifquant.recipes.recipe import Recipe
-from ifquant.recipes.recipe_init import guess_roles
-from ifquant.reports.picture import GAMMA, channel_colors
+from ifquant.geometry.windows import Window
+from ifquant.recipe.defaults import channel_colors
+from ifquant.recipe.model import Recipe
+from ifquant.recipe.template import guess_roles
+from ifquant.report.picture import GAMMA
 from ifquant.slides.slide import Slide, SlideRef
 from napari_ifquant.layers import SPARE_COLOR, Layer, channel_layer
 from napari_ifquant.pixels import OpenSlide

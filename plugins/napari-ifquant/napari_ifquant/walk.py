@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakMethod, WeakValueDictionary
 
-from ifquant.base.table import phenotype_names
+from ifquant.columns.cell_columns import phenotype_names
+from ifquant.commands.review_log import ReviewLog
 from ifquant.errors import IfquantError, SlideError
-from ifquant.pipeline.review_log import ReviewLog
-from ifquant.review.queue import Queue, QueueOptions, make_queue
-from ifquant.review.session import ReviewSession
+from ifquant.review.review_queue import Queue, QueueOptions, make_queue
+from ifquant.review.review_session import ReviewSession
 from napari_ifquant.drawing import Drawing
 from napari_ifquant.guard import action, told
 from napari_ifquant.pairs import Neighbour, neighbours

@@ -16,9 +16,9 @@ from log_model import EDITS, Line, LogModel, WalkModel
 from reviewing import Clock
 from screens import dock_of
 
-from ifquant.pipeline.review_log import read_log
-from ifquant.pipeline.review_subject import load_subject, run_recipe
-from ifquant.review.session import ReviewSession
+from ifquant.commands.review_log import read_log
+from ifquant.commands.review_subject import load_subject, run_recipe
+from ifquant.review.review_session import ReviewSession
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.desk import Desk

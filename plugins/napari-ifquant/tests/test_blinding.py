@@ -20,7 +20,7 @@ def sheeted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reviewing import PANELS, recipe, simulated, write_slide
 
     import ifquant
-    from ifquant.pipeline.execution import Execution
+    from ifquant.execution.executors import Execution
 
     folder = tmp_path_factory.mktemp("sheet")
     slide = write_slide(folder / f"{SLIDE}.ome.tif", simulated(260, 260, seed=11).image, PANELS["tgfb_il1b"])

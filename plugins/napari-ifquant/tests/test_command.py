@@ -16,7 +16,7 @@ def test_the_command_opens_a_review_and_ends_with_its_window(results: Path, view
     from typer.testing import CliRunner
 
     from ifquant.cli import app
-    from ifquant.pipeline.review_log import ReviewLog, read_log
+    from ifquant.commands.review_log import ReviewLog, read_log
     from napari_ifquant.desk import desk_of
 
     seen: list[Any] = []

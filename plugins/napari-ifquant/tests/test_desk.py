@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 
+from ifquant.commands.review_apply import apply_reviews
+from ifquant.commands.review_log import read_log
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import storage
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_log import read_log
-from ifquant.review.queue import QueueOptions
+from ifquant.review.review_queue import QueueOptions
 from napari_ifquant import describe
 from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.pairs import neighbours

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from screens import dock_of, key
 
+from ifquant.commands.review_log import ReviewLog, read_log
 from ifquant.errors import RequestError
-from ifquant.pipeline.review_log import ReviewLog, read_log
 
 TITLE, MENU = "Review cells (ifquant)", "napari-ifquant.review"
 
@@ -172,7 +172,7 @@ def test_another_process_may_go_on(results: Path, viewers: list[Any]) -> None:
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
     reviewer = widget.choice.reviewer.text()
-    code = "import sys; from ifquant.pipeline.review_log import ReviewLog; ReviewLog(*sys.argv[1:]).close()"
+    code = "import sys; from ifquant.commands.review_log import ReviewLog; ReviewLog(*sys.argv[1:]).close()"
 
     def other() -> int:
         return subprocess.run([sys.executable, "-c", code, str(results / "a"), reviewer], capture_output=True).returncode

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from screens import dock_of, key, press_on
 
+from ifquant.commands.review_log import read_log
 from ifquant.errors import ResourceError
-from ifquant.pipeline.review_log import read_log
 from napari_ifquant.pairs import neighbours
 
 FOCI = ("canvas", "dock", "floating")

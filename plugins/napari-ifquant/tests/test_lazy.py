@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifquant.base.tiles import Window
+from ifquant.geometry.windows import Window
 from napari_ifquant.classes import Coloring, borders, outline_levels
 from napari_ifquant.lazy import TILE_PX, Lazy, TileCache, halved, pyramid, tiled
 

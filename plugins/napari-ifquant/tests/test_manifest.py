@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from npe2 import PluginManifest
 
-from ifquant.pipeline.review_viewer import GROUP
+from ifquant.commands.review_viewer import GROUP
 
 MANIFEST = Path(__file__).parents[1] / "napari_ifquant" / "napari.yaml"
 

@@ -27,9 +27,9 @@ def primed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_excluding_those_who_carry_the_effect_changes_the_tested_number(primed: Path, tmp_path: Path, viewers: list[Any]) -> None:
-    from ifquant.pipeline.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect
-    from ifquant.pipeline.review_log import read_log
-    from ifquant.pipeline.review_subject import run_recipe
+    from ifquant.commands.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect
+    from ifquant.commands.review_log import read_log
+    from ifquant.commands.review_subject import run_recipe
     from napari_ifquant.launch import open_review
 
     results = Path(shutil.copytree(primed, tmp_path / "results"))

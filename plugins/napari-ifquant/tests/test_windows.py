@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from screens import colorful, key, outlined, press_on, shot, wait, words_on_screen
 
-from ifquant.pipeline.review_apply import apply_reviews
-from ifquant.pipeline.review_log import read_log
+from ifquant.commands.review_apply import apply_reviews
+from ifquant.commands.review_log import read_log
 
 RECIPE = """
 [[channels]]

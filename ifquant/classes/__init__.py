@@ -1,1 +1,0 @@
-"""Gates, phenotype rules, positivity. Pure."""

@@ -1,0 +1,1 @@
+"""Every column and flag of our tables, declared once: name, unit, meaning, type."""

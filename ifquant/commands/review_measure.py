@@ -1,0 +1,84 @@
+"""Corrected cells measured on the pixels: edited ones by the function that every tile of a run uses, and all contacts anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.calibration.calibrate import Calibration
+from ifquant.cells.measurement import reach_um
+from ifquant.geometry.windows import Window
+from ifquant.pipeline.contact_pairs import contact_pairs
+from ifquant.pipeline.tile import measured_rows
+from ifquant.recipe.model import Recipe
+from ifquant.review.corrected_results import Corrected, Measure
+from ifquant.review.outlines import Outlines
+from ifquant.slides.panel import Panel
+from ifquant.slides.slide import Slide
+
+BLOCK_PX = 1024
+"""Edited cells are measured together when their boxes begin in the same block of this size."""
+
+
+def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibration, pixel_size_um: float) -> Measure:
+    """Make the function that `apply_review` measures edited cells with."""
+    shape = slide.info.shape[1], slide.info.shape[2]
+    halo_px = int(np.ceil(reach_um(recipe.measure) / pixel_size_um)) + 1
+
+    def measure(ids: NDArray[np.int64], outlines: Outlines) -> Mapping[str, NDArray[Any]]:
+        blocks: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for k, cell_id in enumerate(ids):
+            box = outlines.box(int(cell_id))
+            blocks[box.y0 // BLOCK_PX, box.x0 // BLOCK_PX].append(k)
+        columns: dict[str, NDArray[Any]] = {}
+        for members in blocks.values():
+            boxes = [outlines.box(int(ids[k])) for k in members]
+            around = Window(min(b.y0 for b in boxes), min(b.x0 for b in boxes), max(b.y1 for b in boxes), max(b.x1 for b in boxes))
+            window = around.grown(halo_px, shape)
+            nuclei, cells = outlines.painted(window)
+            names = np.unique(cells)
+            local = [np.searchsorted(names, labels).astype(np.int32) for labels in (nuclei, cells)]
+            wanted = np.searchsorted(names, ids[members]).astype(np.int32)
+            if names[0] != 0:  # no background in the window
+                local, wanted = [labels + np.int32(1) for labels in local], wanted + np.int32(1)
+                local[0][nuclei == 0] = 0
+            rows = measured_rows(
+                slide.read(panel.indices, window), local[0], local[1], wanted, window,
+                panel=panel, recipe=recipe, pixel_size_um=pixel_size_um, by=calibration,
+            )  # fmt: skip
+            for name, values in rows.items():
+                columns.setdefault(name, np.zeros(len(ids), values.dtype))[members] = values
+        return columns
+
+    return measure
+
+
+def corrected_pairs(corrected: Corrected, slide: Slide, panel: Panel, recipe: Recipe, pixel_size_um: float) -> pd.DataFrame | None:
+    """Measure the contacts of corrected cells as a run does; None without [priming].
+
+    Contacts that reviewers deny are left out. Both cells still lie close: the light of one may reach the other, so the denied responder
+    still counts where pixels are kept clear of every responder.
+    """
+    pairs = contact_pairs(
+        recipe,
+        panel,
+        slide.read,
+        np.asarray(corrected.table["phenotype"].cat.codes, np.int64),
+        corrected.nuclei,
+        corrected.cells,
+        image_shape=(slide.info.shape[1], slide.info.shape[2]),
+        pixel_size_um=pixel_size_um,
+    )
+    if pairs is None:
+        return None
+    ids = corrected.table["cell_id"].to_numpy(np.uint32)
+    for name in ("responder_id", "source_id"):
+        pairs[name] = ids[pairs[name].to_numpy(np.int64) - 1]
+    denied = {frozenset(pair) for pair in corrected.apart}
+    together = [frozenset(pair) not in denied for pair in zip(pairs["responder_id"].tolist(), pairs["source_id"].tolist(), strict=True)]
+    return pairs[np.array(together, np.bool_)].reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""Who does the work: this process, worker processes, a Dask cluster; and progress."""

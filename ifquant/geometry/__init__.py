@@ -1,0 +1,1 @@
+"""Windows, runs, regions, coarse masks, points and distances: shapes without stains. Pure."""

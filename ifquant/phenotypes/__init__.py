@@ -1,0 +1,1 @@
+"""Gates, positivity, phenotypes. Pure."""

@@ -1,0 +1,236 @@
+"""The table stage: measured cells > gates > phenotypes > proximity > one `SlideResult`. Runs on whole tables, in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.columns import cell_columns
+from ifquant.columns.flags import encode_flags
+from ifquant.errors import RequestError, SlideError
+from ifquant.geometry.runs import CellRuns
+from ifquant.notes import grave, gravest_first
+from ifquant.phenotypes.classification import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.pipeline.contact_pairs import contact_pairs
+from ifquant.pipeline.slide_jobs import SlideJob
+from ifquant.pipeline.slide_measurement import Measured
+from ifquant.pipeline.slide_plan import open_slide
+from ifquant.pipeline.slide_preparation import Prepared
+from ifquant.provenance import digest
+from ifquant.proximity import distances
+from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells, tumor_region_of_mask
+from ifquant.recipe.model import Recipe
+from ifquant.results.measured_cells import MeasuredCells
+from ifquant.results.slide_result import SlideResult
+from ifquant.slides.regions import Regions
+from ifquant.slides.slide_names import slide_key
+
+Columns = Mapping[str, NDArray[Any]]
+
+MANY_SATURATED = 0.01
+"""Fraction of saturated tissue pixels from which a channel is warned about: its brightest cells cannot be compared any more."""
+
+
+class Cohort:
+    """What slides must know of each other: gates shared by all, and the cells of control slides."""
+
+    def __init__(self, recipe: Recipe, names: Sequence[str]) -> None:
+        """Prepare for the slides of these names.
+
+        Raises
+        ------
+        RequestError
+            If a control slide is not one of them.
+        """
+        self._recipe = recipe
+        gates = {marker: recipe.gate(marker) for marker in cell_columns.gated_markers(recipe)}
+        self._control = {marker: gate.control_slide for marker, gate in gates.items() if gate.method == "control" and gate.control_slide}
+        for marker, control in self._control.items():
+            fitting = [name for name in names if name == control] or [name for name in names if slide_key(name) == slide_key(control)]
+            if len(fitting) != 1:
+                known = ", ".join(names)
+                raise RequestError(f"gates.markers.{marker}: the control slide {control!r} is not among the slides of this run ({known}).")
+            self._control[marker] = fitting[0]
+        self._columns = {marker: gate_column(recipe, marker) for marker in {*shared_markers(recipe), *self._control}}
+        self._slides: dict[str, dict[str, NDArray[Any]]] = {}
+        self._shared: dict[str, FittedGate] = {}
+
+    @property
+    def needs_all_slides(self) -> bool:
+        """Whether no slide can be finished before every slide is measured."""
+        return bool(self._columns)
+
+    def add(self, name: str, cells: Columns) -> None:
+        """Keep what other slides need of this one."""
+        self._slides[name] = {column: np.asarray(cells.get(column, np.zeros(0))) for column in self._columns.values()}
+
+    def close(self) -> None:
+        """Fit the shared gates; all slides have been added."""
+        if any(slide not in self._slides for slide in self._control.values()):
+            return  # the control slide failed: no slide gets gates, and each says why
+        if shared_markers(self._recipe) and self._slides:
+            self._shared = fit_shared_gates(self._slides, self._recipe, controls=self._controls(None, None))
+
+    def digest(self) -> str:
+        """Digest of all that other slides contribute to a slide."""
+        controls = {m: [float(v) for v in self._slides[s][self._columns[m]]] for m, s in self._control.items() if s in self._slides}
+        return digest({"shared": {m: asdict(g) for m, g in self._shared.items()}, "controls": controls})
+
+    def gates(self, cells: Columns, regions: Regions | None) -> dict[str, FittedGate]:
+        """Fit the gates of one slide.
+
+        Raises
+        ------
+        SlideError
+            If the control slide of a gate could not be measured.
+        """
+        for marker, slide in self._control.items():
+            if slide not in self._slides:
+                raise SlideError(f"the gate of {marker} needs the control slide {slide!r}, which failed; mend that first, then run again.")
+        return fit_gates(cells, self._recipe, controls=self._controls(cells, regions), shared=self._shared)
+
+    def _controls(self, cells: Columns | None, regions: Regions | None) -> dict[str, NDArray[Any]]:
+        controls = {marker: self._slides[slide][self._columns[marker]] for marker, slide in self._control.items()}
+        for marker in cell_columns.gated_markers(self._recipe):
+            gate = self._recipe.gate(marker)
+            if cells is None or gate.method != "control" or marker in controls:
+                continue
+            if regions is None:
+                raise SlideError(
+                    f"the gate of {marker} needs the region {gate.control_region!r}, but the slide has no regions file (GeoJSON)."
+                )
+            inside = regions.contains("control", cells["y_px"], cells["x_px"], gate.control_region)
+            controls[marker] = cells[gate_column(self._recipe, marker)][inside]
+        return controls
+
+
+def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: Cohort, digests: Mapping[str, str]) -> SlideResult:
+    """Classify the cells of one slide, place them among each other, and gather everything the outputs need.
+
+    Raises
+    ------
+    SlideError
+        If a gate needs a control region the slide does not have.
+    """
+    recipe, plan = prepared.recipe, prepared.plan
+    found = _analysed(prepared, measured)
+    cells, nuclei, outlines = _columns(prepared, found), found.nuclei, found.cells
+    n = len(outlines)
+    cells["flags"] = cells["flags"] | encode_flags(
+        n, {"outside_tissue": ~measured.calibration.tissue.contains(cells["y_px"], cells["x_px"])}
+    )
+    gates = cohort.gates(cells, prepared.regions)
+    classes = classify_cells(cells, recipe, gates)
+    names = cell_columns.phenotype_names(recipe)
+    codes = np.array([names.index(str(p)) for p in pd.Categorical(classes["phenotype"]).categories], np.int64)[
+        pd.Categorical(classes["phenotype"]).codes
+    ]
+    near = distances.proximity(
+        cells["x_um"],
+        cells["y_um"],
+        codes,
+        names,
+        outlines,
+        radii_um=recipe.proximity.radii_um,
+        pixel_size_um=plan.pixel_size_um,
+        tissue=measured.calibration.tissue,
+        of=cell_columns.proximity_phenotypes(recipe),
+    )
+    found.scratch.let_go()
+    region = _tumor_region(prepared, outlines, codes, names)
+    depth = region.signed_distance_um(cells["x_um"], cells["y_um"]) if region is not None else np.full(n, np.nan)
+    values = {**cells, **classes, **near, "phenotype": codes, "tumor_region_distance_um": depth, "cell_id": np.arange(1, n + 1)}
+    wanted = {column.name for column in cell_columns.cell_columns(recipe)}
+    return SlideResult(
+        name=job.name,
+        ref=plan.ref,
+        info=prepared.info,
+        panel=prepared.panel,
+        recipe=recipe,
+        calibration=measured.calibration,
+        table=cell_columns.typed({name: column for name, column in values.items() if name in wanted}, recipe),
+        nuclei=nuclei,
+        cells=outlines,
+        gates=tuple(gates.values()),
+        sample=job.sample,
+        tumor_region=region,
+        orphan_px=measured.cells.orphan_px,
+        regions=None if job.regions is None else str(job.regions),
+        warnings=tuple(_warnings(prepared, measured, gates, n)),
+        pairs=contact_pairs(
+            recipe,
+            plan.panel,
+            lambda channels, window: open_slide(plan.ref).read(channels, window),
+            codes,
+            nuclei,
+            outlines,
+            image_shape=plan.image_shape,
+            pixel_size_um=plan.pixel_size_um,
+        ),
+        overview=measured.overview,
+        digests=digests,
+        scratch=found.scratch,
+    )
+
+
+def _analysed(prepared: Prepared, measured: Measured) -> MeasuredCells:
+    """Cells whose centroid lies in the regions to analyse."""
+    cells, drawn = measured.cells, prepared.regions
+    if drawn is None or not cells.table:
+        return cells
+    keep = ~drawn.contains("exclude", cells.table["y_px"], cells.table["x_px"])
+    if drawn.include is not None:
+        keep &= drawn.contains("include", cells.table["y_px"], cells.table["x_px"])
+    return cells.take(np.flatnonzero(keep), prepared.folder)
+
+
+def _columns(prepared: Prepared, found: MeasuredCells) -> dict[str, NDArray[Any]]:
+    """Measured columns; typed also when there is no cell."""
+    if found.table:
+        return dict(found.table)
+    kinds = {column.name: column.dtype for column in cell_columns.cell_columns(prepared.recipe)}
+    return {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
+
+
+def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]) -> TumorRegion | None:
+    plan = prepared.plan
+    drawn = prepared.regions
+    if drawn is not None and drawn.tumor is not None:
+        step = max(1, round(2.0 / plan.pixel_size_um))
+        mask = drawn.mask("tumor", plan.image_shape, step)
+        return tumor_region_of_mask(mask, step_px=step, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um)
+    target = cell_columns.proximity_pair(plan.recipe)[1]
+    if target is None:
+        return None
+    return tumor_region_of_cells(
+        outlines,
+        of=codes == names.index(target),
+        image_shape=plan.image_shape,
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.proximity,
+    )
+
+
+def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
+    """Sentences for people, the gravest first."""
+    said = [*prepared.info.warnings, *measured.warnings]
+    said += list(prepared.regions.notes) if prepared.regions is not None else []
+    if n_cells == 0:
+        said.append(grave("No cells were found; see the thresholds of the nucleus channel and the tissue mask."))
+    for channel in measured.calibration.channels:
+        if channel.saturated_fraction > MANY_SATURATED:
+            said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
+        if channel.nonfinite_fraction > 0:
+            said.append(grave(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out."))
+        if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
+            said.append(grave(f"{channel.name} shows no stain above its background ({channel.threshold_origin})."))
+    for gate in gates.values():
+        if gate.warning:
+            said.append(grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}")
+    return gravest_first(said)

@@ -1,0 +1,1 @@
+"""Distances, contacts, the tumor region, densities. Pure."""

@@ -1,1 +1,0 @@
-"""The recipe: each parameter declared once, read, checked, overridden, resolved; rules of phenotypes; the template of `ifquant init`."""

@@ -1,1 +1,0 @@
-"""The output contract on disk: tables, labels, overlay, HTML report."""

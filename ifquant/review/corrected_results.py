@@ -1,0 +1,275 @@
+"""The corrected results: what holds of the decisions (`standing`) put into table, gates, outlines and tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from ifquant.calibration.tissue import TissueMask
+from ifquant.columns import cell_columns as table
+from ifquant.columns.flags import encode_flags, flag_value, measured_flags
+from ifquant.errors import RequestError
+from ifquant.geometry.runs import CellRuns
+from ifquant.phenotypes.assignment import Assignment
+from ifquant.phenotypes.classification import classify_cells, growth_mismatch
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.proximity.distances import proximity, touching_pairs
+from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
+from ifquant.recipe.model import Recipe
+from ifquant.review.decisions import ChangeGate, Decision, ExcludeCell
+from ifquant.review.outlines import Outlines
+from ifquant.review.standing import Outcome, Standing, standing
+from ifquant.review.subject import Subject
+
+Measure = Callable[[NDArray[np.int64], Outlines], Mapping[str, NDArray[Any]]]
+"""Measures cells by id in edited outlines: columns of `measured_columns`, but growth class, source label and id."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """A slide's results after review.
+
+    Attributes
+    ----------
+    table
+        The contract's columns; ``cell_id`` ascends, with gaps where cells were left out or replaced, new cells from n + 1.
+    gates, nuclei, cells, tissue, tumor_region
+        As in the original results; object `i` is row `i`.
+    outcomes
+        One per decision.
+    apart
+        Pairs of cells that reviewers say do not touch (`cell_id`).
+    """
+
+    table: pd.DataFrame
+    gates: tuple[FittedGate, ...]
+    nuclei: CellRuns
+    cells: CellRuns
+    tissue: TissueMask
+    tumor_region: TumorRegion | None
+    outcomes: tuple[Outcome, ...]
+    apart: tuple[tuple[int, int], ...] = ()
+
+
+def apply_review(
+    subject: Subject,
+    logs: Mapping[str, Sequence[Decision]],
+    *,
+    measure: Measure | None = None,
+    reviewer: str | None = None,
+) -> Corrected:
+    """Apply the logs of reviewers to a slide's results. Nothing given is changed.
+
+    Parameters
+    ----------
+    subject
+        The results, with outlines.
+    logs
+        Reviewer > decisions in the order of the log.
+    measure
+        Measures edited cells; None: edits of outlines are refused, line by line.
+    reviewer
+        Follow only this one.
+
+    Raises
+    ------
+    RequestError
+        If the outlines were not loaded, or `reviewer` has no log.
+    """
+    holds = standing(subject, logs, reviewer=reviewer, geometry=measure is not None)
+    ids, nuclei, cells = holds.outlines.finished()
+    columns = _measured(subject, holds.outlines, ids, measure)
+    inside = in_regions(holds, columns["x_px"], columns["y_px"])
+    excluded = np.array([i for i, verdict in holds.verdicts.items() if isinstance(verdict, ExcludeCell)], np.int64)
+    kept = np.flatnonzero(~inside & ~np.isin(ids, excluded))
+    ids, nuclei, cells = ids[kept], nuclei.take(kept), cells.take(kept)
+    columns = {name: column[kept] for name, column in columns.items()}
+    tissue = _tissue(subject.tissue, holds)
+    gates = gates_after(subject.gates, holds.gates)
+    classes = classified(subject.recipe, columns, gates, ids, holds, tissue)
+    near, region = _neighbours(subject, columns, classes["phenotype"], nuclei, cells, tissue)
+    _take_apart(near, holds.apart, ids, cells, classes["phenotype"], subject)
+    values = {**columns, **classes, **near, "cell_id": ids}
+    wanted = {column.name for column in table.cell_columns(subject.recipe)}
+    final = table.typed({name: column for name, column in values.items() if name in wanted}, subject.recipe)
+    return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
+
+
+def measured_columns(recipe: Recipe) -> tuple[str, ...]:
+    """Columns that no gate, phenotype or neighbour decides."""
+    groups = ("place", "shape", "shape of the nucleus", "intensity")
+    more = ("source_label", "growth_class", "flags")
+    columns = table.cell_columns(recipe)
+    return tuple(c.name for c in columns if c.name in more or (c.group in groups and c.name != "tumor_region_distance_um"))
+
+
+def gates_after(gates: Sequence[FittedGate], changes: Mapping[str, ChangeGate]) -> tuple[FittedGate, ...]:
+    """Gates of a slide with the reviewers' put in."""
+    out = []
+    for gate in gates:
+        change = changes.get(gate.marker)
+        if change is not None:
+            when = change.time_utc.strftime("%Y-%m-%d")
+            before = "not callable" if gate.value is None else f"{gate.value:.6g}"
+            gate = replace(
+                gate,
+                value=change.new,
+                callable=change.new is not None,
+                origin=f"set by {change.reviewer} on {when} (before review: {before})",
+                positive_fraction=None,
+                warning=None if change.new is not None else f"{gate.marker}: set not callable by {change.reviewer}",
+            )
+        out.append(gate)
+    return tuple(out)
+
+
+def classified(
+    recipe: Recipe,
+    columns: Mapping[str, NDArray[Any]],
+    gates: Sequence[FittedGate],
+    ids: NDArray[np.int64],
+    holds: Standing,
+    tissue: TissueMask,
+) -> dict[str, Any]:
+    """Positivity by the gates, phenotypes by the rules and then by the verdicts, and flags."""
+    classes = classify_cells(columns, recipe, {gate.marker: gate for gate in gates})
+    names = table.phenotype_names(recipe)
+    codes = np.array(classes["phenotype_code"], np.int16)
+    judged = {i: v.new for i, v in holds.verdicts.items() if not isinstance(v, ExcludeCell)}
+    rows = np.flatnonzero(np.isin(ids, list(judged)))
+    codes[rows] = [names.index(judged[int(i)]) for i in ids[rows]]
+    flags = np.asarray(classes["flags"], np.uint32)
+    settled = np.zeros(len(ids), np.bool_)
+    settled[rows] = True
+    doubt = np.uint32(flag_value("several_phenotypes") | flag_value("phenotype_uncertain"))
+    flags = np.where(settled, flags & ~doubt, flags)
+    uncertain = (flags & np.uint32(flag_value("phenotype_uncertain"))) != 0
+    mismatch = growth_mismatch(np.asarray(columns["growth_class"]), Assignment(names, codes, settled, uncertain), recipe)
+    flags &= ~np.uint32(flag_value("growth_mismatch"))
+    flags |= encode_flags(
+        len(ids),
+        {
+            "growth_mismatch": mismatch,
+            "outside_tissue": ~tissue.contains(columns["y_px"], columns["x_px"]),
+            "reviewed": np.isin(ids, list(holds.reviewed)),
+        },
+    )
+    return {**classes, "phenotype": codes.astype(np.int64), "flags": flags}
+
+
+def _measured(subject: Subject, outlines: Outlines, ids: NDArray[np.int64], measure: Measure | None) -> dict[str, NDArray[Any]]:
+    """Measured columns of the cells `ids`: from the table, and anew for those that an edit made or lies near."""
+    names = measured_columns(subject.recipe)
+    parents = np.array([outlines.parents.get(int(i), int(i)) for i in ids], np.int64)
+    rows = np.searchsorted(subject.ids, parents)
+    columns: dict[str, NDArray[Any]] = {}
+    for name in names:
+        column = subject.table[name]
+        values = column.cat.codes.to_numpy() if name == "growth_class" else column.to_numpy()
+        columns[name] = values[rows].copy()
+    columns["growth_class"] = columns["growth_class"].astype(np.uint8)
+    columns["flags"] = measured_flags(columns["flags"])
+    if outlines.changed:
+        if measure is None:
+            raise RequestError("outlines were edited but nothing can measure them; this is a bug of the caller.")
+        again = np.intersect1d(outlines.near_changes(_reach_px(subject)), ids)
+        at = np.searchsorted(ids, again)
+        split = np.uint32(flag_value("split_source_label"))
+        kept_flag = columns["flags"][at] & split  # a fact about the mask, not about pixels
+        fresh = measure(again, outlines)
+        for name in set(names) - {"growth_class", "source_label"}:
+            columns[name][at] = fresh[name]
+        columns["flags"][at] |= kept_flag
+    return columns
+
+
+def _reach_px(subject: Subject) -> int:
+    options = subject.recipe.measure
+    return int(np.ceil(max(options.membrane_um, options.soma_clear_um) / subject.pixel_size_um)) + 1
+
+
+def in_regions(holds: Standing, x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether points lie in an area that is left out."""
+    inside = np.zeros(len(x_px), np.bool_)
+    for region, (dy, dx) in holds.regions:
+        inside |= shapely.contains_xy(shapely.Polygon(region.new), x_px - dx, y_px - dy)
+    return inside
+
+
+def _tissue(tissue: TissueMask, holds: Standing) -> TissueMask:
+    """Tissue less the areas left out: grid cells whose part inside the image has its center in one."""
+    if not holds.regions:
+        return tissue
+    step = tissue.step_px
+    y, x = (
+        (np.arange(n) * step + np.minimum((np.arange(n) + 1) * step, size)) / 2
+        for n, size in zip(tissue.mask.shape, tissue.image_shape, strict=True)
+    )
+    mask = tissue.mask.copy()
+    for region, (dy, dx) in holds.regions:
+        mask &= ~shapely.contains_xy(shapely.Polygon(region.new), x[None, :] - dx, y[:, None] - dy)
+    return replace(tissue, mask=mask, origin=f"{tissue.origin}, less regions excluded by review")
+
+
+def _neighbours(
+    subject: Subject, columns: Mapping[str, NDArray[Any]], codes: NDArray[np.int64], nuclei: CellRuns, cells: CellRuns, tissue: TissueMask
+) -> tuple[dict[str, NDArray[Any]], TumorRegion | None]:
+    recipe = subject.recipe
+    names = table.phenotype_names(recipe)
+    near: dict[str, NDArray[Any]] = dict(
+        proximity(
+            columns["x_um"],
+            columns["y_um"],
+            codes,
+            names,
+            cells,
+            radii_um=recipe.proximity.radii_um,
+            pixel_size_um=subject.pixel_size_um,
+            tissue=tissue,
+            of=table.proximity_phenotypes(recipe),
+        )
+    )
+    region = subject.drawn_region
+    target = subject.pair[1]
+    if region is None and target is not None:
+        tumor = cells.take(np.flatnonzero(codes == names.index(target)))
+        region = tumor_region_of_cells(
+            tumor, image_shape=subject.image_shape, pixel_size_um=subject.pixel_size_um, options=recipe.proximity
+        )
+    depth = region.signed_distance_um(columns["x_um"], columns["y_um"]) if region is not None else np.full(len(codes), np.nan)
+    return {**near, "tumor_region_distance_um": depth}, region
+
+
+def _take_apart(
+    near: dict[str, NDArray[Any]],
+    apart: Sequence[tuple[int, int]],
+    ids: NDArray[np.int64],
+    cells: CellRuns,
+    codes: NDArray[np.int64],
+    subject: Subject,
+) -> None:
+    """Take contacts that reviewers deny out of the proximity columns, in place.
+
+    Such a pair counts as one pixel apart: the smallest gap there is, since how wide it is in truth nobody measured.
+    """
+    names = table.phenotype_names(subject.recipe)
+    here = {int(i): row for row, i in enumerate(ids)}
+    pairs = [(here[i], here[j]) for i, j in apart if i in here and j in here]
+    if not pairs:
+        return
+    touching = set(zip(*(part.tolist() for part in touching_pairs(cells)), strict=True))
+    for i, j in pairs:
+        if (min(i, j), max(i, j)) not in touching:
+            continue
+        for cell, other in ((i, j), (j, i)):
+            name = names[codes[other]]
+            if f"n_touching_{name}" in near:
+                near[f"n_touching_{name}"][cell] -= 1
+                if near[f"n_touching_{name}"][cell] == 0:
+                    near[f"nearest_{name}_border_um"][cell] = subject.pixel_size_um

@@ -1,0 +1,165 @@
+"""Simulated slides on disk: OME-TIFF, true labels and true cells, streamed window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ifquant.errors import RequestError
+from ifquant.files.ownership import refuse_foreign
+from ifquant.files.storage import PathLike, make_folder
+from ifquant.files.table_files import write_csv, write_parquet
+from ifquant.geometry.windows import Window, cores
+from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, add_shapes, label_sums, simulate_window
+from ifquant.slides.tiff_writer import write_ome_tiff
+
+RENDER_PX = 1024
+"""Side of the windows that are rendered one after the other (px, a multiple of the TIFF's tiles)."""
+BITS = 12
+
+TRUTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "id": {"unit": "", "meaning": "label of the cell and of its nucleus"},
+    "class": {"unit": "", "meaning": "tumor, myeloid, lymphocyte or stroma"},
+    "nucleus_x_um": {"unit": "um", "meaning": "center of the nucleus' outline, from the left edge of the slide"},
+    "nucleus_y_um": {"unit": "um", "meaning": "center of the nucleus' outline, from the top edge of the slide"},
+    "tgfb1_level": {"unit": "counts", "meaning": "light of the fully stained membrane, before blur"},
+    "il1b_level": {"unit": "counts", "meaning": "light of the fully stained cytoplasm, before blur"},
+    "tgfb1_z": {"unit": "sd", "meaning": "standardised logarithm of tgfb1_level (tumor cells)"},
+    "il1b_z": {"unit": "sd", "meaning": "standardised logarithm of il1b_level (myeloid cells), the effect of the neighbours included"},
+    "exposure": {
+        "unit": "sd",
+        "meaning": "mean tgfb1_z of the at most 5 nearest tumor cells within 30 um (nucleus centers; myeloid cells)",
+    },
+    "x_um": {"unit": "um", "meaning": "centroid of the cell, from the left edge of the slide"},
+    "y_um": {"unit": "um", "meaning": "centroid of the cell, from the top edge of the slide"},
+    "area_um2": {"unit": "um2", "meaning": "area of the cell on the slide"},
+    "nucleus_area_um2": {"unit": "um2", "meaning": "area of the nucleus on the slide"},
+}
+"""Unit and meaning of the columns of a truth table."""
+
+
+class _Labels:
+    """Label images kept compressed until all cells are known, then renumbered 1..n."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Window, bytes]] = []
+
+    def keep(self, window: Window, labels: NDArray[np.int32]) -> None:
+        self._parts.append((window, bytes(imagecodecs.zstd_encode(labels.tobytes(), level=3))))
+
+    def blocks(self, ids: NDArray[np.int32]) -> Iterator[tuple[Window, NDArray[np.uint32]]]:
+        """Yield the blocks, each label replaced by its rank among the sorted `ids`, or by 0 where it is not among them."""
+        for window, data in self._parts:
+            labels = np.frombuffer(imagecodecs.zstd_decode(data), np.int32).reshape(window.shape)
+            rank = np.searchsorted(ids, labels)
+            known = ids[np.minimum(rank, len(ids) - 1)] == labels if len(ids) else np.zeros(labels.shape, bool)
+            yield window, np.where(known, rank + 1, 0).astype(np.uint32)[None]
+
+
+def write_slide(
+    folder: PathLike, name: str, options: SimulationOptions, *, compression: str = "zlib", pyramid: bool = True, truth: bool = True
+) -> Path:
+    """Render a slide to `<name>.ome.tif`, `<name>_nuclei.tif`, `<name>_cells.tif`, `<name>_truth.parquet` and `<name>_truth.csv`.
+
+    Parameters
+    ----------
+    folder : path
+        Made when missing.
+    name : str
+        Start of the file names.
+    options : SimulationOptions
+        The slide. A slide of any size takes the memory of one window of 1024 x 1024 px and of its compressed labels.
+    compression : str
+        zlib, zstd or none.
+    pyramid : bool
+        Also write reduced levels.
+    truth : bool
+        False writes the image alone.
+
+    Returns
+    -------
+    Path
+        The image's path. The labels number the cells 1..n, like `id` in the table.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"{folder}: a file; simulated slides need a folder (-o)")
+    for ending in (".ome.tif", *(("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv") if truth else ())):
+        refuse_foreign(folder / f"{name}{ending}")
+    make_folder(folder)
+    nuclei, cells = _Labels(), _Labels()
+    tables: list[pd.DataFrame] = []
+    sums: list[pd.DataFrame] = []
+
+    def render() -> Iterator[tuple[Window, NDArray[np.uint16]]]:
+        for window in cores(options.size, RENDER_PX):
+            part = simulate_window(options, window)
+            nuclei.keep(window, part.nuclei)
+            cells.keep(window, part.cells)
+            tables.append(part.table)
+            sums.append(label_sums(part))
+            yield window, part.image
+
+    common: dict[str, Any] = {"pixel_size_um": options.pixel_size_um, "compression": compression, "pyramid": pyramid}
+    path = folder / f"{name}.ome.tif"
+    write_ome_tiff(path, render(), shape=(len(CHANNELS), *options.size), dtype="uint16", names=CHANNELS, significant_bits=BITS, **common)
+    if not truth:
+        return path
+    table = pd.concat(tables).drop_duplicates("id").sort_values("id", ignore_index=True)
+    table = add_shapes(table, sums, options.pixel_size_um)
+    table = table[table["nucleus_area_um2"] > 0].reset_index(drop=True)
+    ids = table["id"].to_numpy(np.int32)
+    table = table.assign(id=np.arange(1, len(table) + 1, dtype=np.uint32))
+    common |= {"shape": (1, *options.size), "dtype": "uint32", "labels": True}
+    write_ome_tiff(folder / f"{name}_nuclei.tif", nuclei.blocks(ids), names=["nuclei"], **common)
+    write_ome_tiff(folder / f"{name}_cells.tif", cells.blocks(ids), names=["cells"], **common)
+    write_parquet(table, folder / f"{name}_truth.parquet", TRUTH_COLUMNS)
+    write_csv(table.round(6), folder / f"{name}_truth.csv")
+    return path
+
+
+def simulate_slides(
+    out: PathLike,
+    *,
+    n: int = 1,
+    size: int | tuple[int, int] = 2048,
+    seed: int = 0,
+    effect: float = 0.0,
+    options: SimulationOptions | None = None,
+    compression: str = "zlib",
+) -> Iterator[Path]:
+    """Write `n` simulated slides with their truth into a folder, one after the other.
+
+    Parameters
+    ----------
+    out : path
+        Folder of the slides.
+    n : int
+        Number of slides.
+    size : int or tuple of int
+        Side in px, or height and width.
+    seed : int
+        Seed of the first slide; the others take the next ones.
+    effect : float
+        True effect of neighbouring TGFb on IL1b.
+    options : SimulationOptions, optional
+        Everything else; size, seed and effect given here win over its own.
+    compression : str
+        zlib, zstd or none.
+
+    Yields
+    ------
+    Path
+        Each slide's image, when it is complete.
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    for number in range(n):
+        slide = replace(options or SimulationOptions(), size=shape, seed=seed + number, effect=effect)
+        yield write_slide(out, f"simulated_{seed + number:04d}", slide, compression=compression)

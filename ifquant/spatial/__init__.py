@@ -1,1 +1,0 @@
-"""Distances, contacts, tumor region, densities. Pure."""

@@ -1,0 +1,1 @@
+"""From slides to patients, and from patients to the answer."""
