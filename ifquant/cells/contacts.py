@@ -52,7 +52,7 @@ def measure_contacts(
     Parameters
     ----------
     pairs
-        Touching cells (i, j) as rows, each pair once (`proximity.touching_pairs`).
+        Touching cells (i, j) as rows, each pair once (`touching_pairs`).
     responder, source : bool (n,)
         Which cells are which.
     nuclei, cells
@@ -66,7 +66,7 @@ def measure_contacts(
 
     Returns
     -------
-    One row per contact, sorted by (responder_id, source_id), with the columns of `pairs_table`; ids are rows + 1.
+    One row per contact, sorted by (responder_id, source_id), with the columns of `pair_columns`; ids are rows + 1.
     """
     rows = _directed(pairs, responder, source)
     n = len(responder)

@@ -1,4 +1,4 @@
-"""Every column of cells.parquet: name, unit, meaning and type, declared once (slides.csv: slide_table.py).
+"""Every column of cells.parquet: name, unit, meaning and type, declared once (slides.csv: slide_columns.py).
 
 The Parquet metadata, the glossary of the report and docs/columns.md are generated from the patterns below. A pattern's placeholders
 (``<marker>``, ``<gated marker>`` = one with a gate, ``<phenotype>``, ``<r>``) are filled with the recipe's own names, so a marker may hold
@@ -23,7 +23,7 @@ STATISTICS: tuple[str, ...] = get_args(Statistic)
 OTHER = "other"
 """Phenotype of a cell no rule fits."""
 GROWTH_CLASSES = (OTHER, "tumor", "myeloid")
-"""What may have shaped a cell (cells.py); the codes are positions here."""
+"""What may have shaped a cell (cells/growth.py); the codes are positions here."""
 
 COMPARTMENT_TEXT = {
     "nucleus": "the nucleus",

@@ -1,4 +1,4 @@
-"""Every column of slides.csv, declared once like those of cells.parquet (table.py), and the docs page of both."""
+"""Every column of slides.csv, declared once like those of cells.parquet (cell_columns.py), and the docs page of both."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def documentation() -> str:
         generic = {"Statistic": "Statistic", "where": "the compartment"}
         return head + [f"| `{p.name}` | {p.unit} | {p.dtype} | {p.filled(**generic).meaning} |" for p in patterns]
 
-    lines = ["# Columns", "", "Generated from `table.py`, `slide_table.py` and `flags.py` of `ifquant/base/`; do not edit.", ""]
+    lines = ["# Columns", "", "Generated from `cell_columns.py`, `slide_columns.py` and `flags.py` of `ifquant/columns/`; do not edit.", ""]
     lines += ["`file` = the unit of the image file's values. Names use markers and phenotypes exactly as the recipe writes them.", ""]
     lines += ["## cells.parquet, cells.csv", "", *rows(CELL_PATTERNS), ""]
     lines += ["Compartments:", "", *(f"- `{name}`: {COMPARTMENT_TEXT[name]}" for name in COMPARTMENTS), ""]

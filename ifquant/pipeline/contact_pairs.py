@@ -31,7 +31,7 @@ def contact_pairs(
     image_shape: tuple[int, int],
     pixel_size_um: float,
 ) -> pd.DataFrame | None:
-    """Measure every contact of a responder with a source: the columns of `pairs_table`, ids are rows + 1. None without [priming].
+    """Measure every contact of a responder with a source: the columns of `pair_columns`, ids are rows + 1. None without [priming].
 
     Parameters
     ----------

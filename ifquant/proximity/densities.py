@@ -29,7 +29,7 @@ def proximity_summary(
     Parameters
     ----------
     columns
-        What `proximity.proximity` returned (or the cell table).
+        What `proximity` returned (or the cell table).
     is_from : bool (n,)
         The cells looked from.
     to

@@ -1,4 +1,4 @@
-"""Compiled kernels of proximity.py: border gaps between objects, discs over the tissue mask.
+"""Compiled kernels of distances.py: border gaps between objects, discs over the tissue mask.
 
 A pixel is the closed square of its row and column. The gap between two objects is the smallest distance between their squares; squared
 and in px it is an integer, so that gaps are exact. Boxes of objects are kept in a packed tree (8 boxes per node, in Morton order): a query

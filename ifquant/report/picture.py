@@ -1,6 +1,6 @@
 """Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale, outlines as ink.
 
-Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack` (stack.py). A `View` maps a window of the image to a
+Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack` (slides/overview.py). A `View` maps a window of the image to a
 picture of any scale.
 """
 

@@ -312,7 +312,7 @@ def write_slides_csv(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recip
 
 
 def slides_table(out: Path, rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> pd.DataFrame:
-    """Make the table of `write_slides_csv`, typed as `slide_table` declares."""
+    """Make the table of `write_slides_csv`, typed as `slide_columns` declares."""
     samples = list(dict.fromkeys(name for row in rows for name in sample_columns(row.get("sample"))))
     columns = slide_columns(recipe, samples)
     renamed = sample_names(recipe, samples)

@@ -30,7 +30,7 @@ class SlideResult:
     name
         Folder of the slide in the results.
     table
-        Exactly the columns of `table.cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row + 1 (`table.typed`).
+        Exactly the columns of `cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row + 1 (`typed`).
     nuclei, cells
         Geometry; object `i` is the cell of row `i`.
     gates
@@ -42,7 +42,7 @@ class SlideResult:
     warnings
         Sentences for people.
     pairs
-        Contacts of responders with sources (`pairs_table`), where the recipe has [priming].
+        Contacts of responders with sources (`pair_columns`), where the recipe has [priming].
     overview
         The whole slide for display, where the pass that calibrated it has made it.
     digests

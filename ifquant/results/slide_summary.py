@@ -17,7 +17,7 @@ from ifquant.proximity.tumor_region import margin_bands
 
 
 def summary_row(result: SlideResult) -> dict[str, Any]:
-    """Row of slides.csv of a finished slide: the columns of `slide_table.slide_columns`, None where there is nothing to say."""
+    """Row of slides.csv of a finished slide: the columns of `slide_columns`, None where there is nothing to say."""
     recipe, table, calibration = result.recipe, result.table, result.calibration
     mm2_per_px = result.pixel_size_um**2 / 1e6
     tissue_mm2 = calibration.tissue.area_px() * mm2_per_px

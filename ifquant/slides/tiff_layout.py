@@ -1,6 +1,6 @@
 """Which page of a TIFF holds which plane: OME, ImageJ, QPTIFF and plain files reduced to one table of planes.
 
-Pure: works on `Page` records that tiff.py made from the file's directories, never on pixels.
+Pure: works on `Page` records that tiff_reader.py made from the file's directories, never on pixels.
 """
 
 from __future__ import annotations

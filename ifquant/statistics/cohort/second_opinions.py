@@ -1,4 +1,4 @@
-"""Second opinions on a cohort's effect: a random-effects meta-analysis and a mixed model. The primary test is in `cohort_effect`.
+"""Second opinions on a cohort's effect: a random-effects meta-analysis and a mixed model. The primary test is in `mean_effect`.
 
 Both weigh patients by how well each is known, which the primary test does not. Both use Student's t with patients - 1 degrees of freedom:
 normal quantiles make them reject a true null too often in small cohorts.

@@ -1,4 +1,4 @@
-"""Compiled kernels of windows.py: exact distances and areas against a union of grid rectangles. Coordinates are relative to its corner."""
+"""Compiled kernels of region_measures.py: exact distances and areas against a union of grid rectangles. Coordinates are relative to its corner."""
 
 from __future__ import annotations
 
