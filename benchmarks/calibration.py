@@ -1,10 +1,11 @@
-"""How often the tests of one slide reject when nothing is there, how often their intervals hold the truth, and what effects they find.
+"""How often the tests of one slide reject when nothing is there, how often their intervals hold the
+truth, and what effects they find.
 
-    python benchmarks/calibration.py --out calibration.jsonl            # 1,000 data sets per null, about 0.35 CPU seconds each
+    python benchmarks/calibration.py --out calibration.jsonl  # 1,000 data sets per null
     python benchmarks/calibration.py --out calibration.jsonl --table    --csv docs/calibration
 
-Point-level tissue with known truth (`ifquant.simulation.point_tissue`). Data sets are seeded by scenario and number, so that a run
-that was interrupted goes on where it stopped.
+Point-level tissue with known truth (`ifquant.simulation.point_tissue`). Data sets are seeded by
+scenario and number, so that a run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from scipy import stats
 
 from ifquant.geometry.region import Region
 from ifquant.recipe.model import Priming, Recipe
-from ifquant.simulation.point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, PointOptions, PointTissue, point_tissue
+from ifquant.simulation.point_tissue import (
+    BACKGROUND,
+    BACKGROUND_SD,
+    CHANNELS,
+    PointOptions,
+    PointTissue,
+    point_tissue,
+)
 from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import Background, Question, question_of
@@ -48,7 +56,9 @@ NULLS = {
 HARD = {
     "short multiplicative field (25 um)": PointOptions(multiplicative=0.35, artefact_range_um=25.0),
     "short autofluorescence (20 um)": PointOptions(autofluorescence=0.3, artefact_range_um=20.0),
-    "the same, with an empty channel": PointOptions(autofluorescence=0.3, artefact_range_um=20.0, background_channel=True),
+    "the same, with an empty channel": PointOptions(
+        autofluorescence=0.3, artefact_range_um=20.0, background_channel=True
+    ),
     "autofluorescence, no bystanders": PointOptions(autofluorescence=0.3, tumor_share=0.99),
     "own ligand raised by the same niche": PointOptions(niche=0.6, activation=0.5),
 }
@@ -75,22 +85,52 @@ def question(empty: bool) -> tuple[Question, Priming]:
 BACKGROUNDS = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}
 
 
-def analysed(options: PointOptions, name: str, number: int, guards: bool, foreign: bool = False) -> dict[str, object]:
-    """Draw and analyse data set `number` of a scenario; `foreign`: as another program's table, with centroids and whole cells only."""
+def analysed(
+    options: PointOptions, name: str, number: int, guards: bool, foreign: bool = False
+) -> dict[str, object]:
+    """Draw and analyse data set `number` of a scenario; `foreign`: as another program's table, with
+    centroids and whole cells only.
+    """
     seed = (zlib.crc32(name.encode()), number)
     tissue = point_tissue(options, seed)
     asked, priming = question(options.background_channel)
-    cells, known = tissue.cells, {"tissue": region_of(tissue), "pairs": tissue.pairs, "backgrounds": BACKGROUNDS}
+    cells, known = (
+        tissue.cells,
+        {"tissue": region_of(tissue), "pairs": tissue.pairs, "backgrounds": BACKGROUNDS},
+    )
     if foreign:
         cells, known = cells.drop(columns="tumor_region_distance_um"), {}
     started = time.process_time()
-    effect = analyse_slide(cells, slide=f"{name} {number}", question=asked, options=priming, with_guards=guards, **known)
-    row: dict[str, object] = {"scenario": name, "number": number, "cpu_s": round(time.process_time() - started, 3)}
-    row |= {"z": effect.z, "se": effect.se_z, "n_effective": effect.n_effective, "n": effect.n_exposed, "verdict": effect.verdict}
+    effect = analyse_slide(
+        cells,
+        slide=f"{name} {number}",
+        question=asked,
+        options=priming,
+        with_guards=guards,
+        **known,
+    )
+    row: dict[str, object] = {
+        "scenario": name,
+        "number": number,
+        "cpu_s": round(time.process_time() - started, 3),
+    }
+    row |= {
+        "z": effect.z,
+        "se": effect.se_z,
+        "n_effective": effect.n_effective,
+        "n": effect.n_exposed,
+        "verdict": effect.verdict,
+    }
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
-    row |= {"slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope(tissue.cells, tissue.pairs, options.beta)}
+    row |= {
+        "slope": effect.slope,
+        "slope_se": effect.slope_se,
+        "true_slope": true_slope(tissue.cells, tissue.pairs, options.beta),
+    }
     if options.beta:
-        row["true_z"] = true_z(replace(options, multiplicative=0.0, autofluorescence=0.0, spill=0.0, bleed=0.0), seed)
+        row["true_z"] = true_z(
+            replace(options, multiplicative=0.0, autofluorescence=0.0, spill=0.0, bleed=0.0), seed
+        )
     row["guards"] = [[g.name, g.kind, g.z, g.se, g.p] for g in effect.guards]
     return row | {"naive": naive_p(tissue.cells, tissue.pairs)}
 
@@ -100,7 +140,9 @@ def region_of(tissue: PointTissue) -> Region:
 
 
 def true_z(clean: PointOptions, seed: tuple[int, int]) -> float:
-    """Give the effect that the same cells show without any artefact: their ligand and response are drawn before these."""
+    """Give the effect that the same cells show without any artefact: their ligand and response are
+    drawn before these.
+    """
     tissue = point_tissue(clean, seed)
     asked, priming = question(clean.background_channel)
     data = SlideCells.of(tissue.cells, asked, BACKGROUNDS)
@@ -112,14 +154,18 @@ def true_z(clean: PointOptions, seed: tuple[int, int]) -> float:
 def true_slope(cells, pairs, beta: float) -> float:  # type: ignore[no-untyped-def]
     """Give the rise of response that was put in, in standard deviations of the cells drawn."""
     rows, where = np.unique(pairs["responder_id"].to_numpy() - 1, return_inverse=True)
-    exposure = np.bincount(where, cells["true_ligand"].to_numpy()[pairs["source_id"].to_numpy() - 1]) / np.bincount(where)
+    exposure = np.bincount(
+        where, cells["true_ligand"].to_numpy()[pairs["source_id"].to_numpy() - 1]
+    ) / np.bincount(where)
     return float(beta * exposure.std() / cells["true_response"].to_numpy()[rows].std())
 
 
 def naive_p(cells, pairs) -> float:  # type: ignore[no-untyped-def]
     """Correlate over cells, log intensities, nothing held constant, and give the p-value."""
     ligand = np.log(np.maximum(cells["TGFB1_membrane_mean"].to_numpy() - BACKGROUND, BACKGROUND_SD))
-    response = np.log(np.maximum(cells["IL1B_cytoplasm_mean"].to_numpy() - BACKGROUND, BACKGROUND_SD))
+    response = np.log(
+        np.maximum(cells["IL1B_cytoplasm_mean"].to_numpy() - BACKGROUND, BACKGROUND_SD)
+    )
     rows, where = np.unique(pairs["responder_id"].to_numpy() - 1, return_inverse=True)
     exposure = np.bincount(where, ligand[pairs["source_id"].to_numpy() - 1]) / np.bincount(where)
     return float(stats.pearsonr(exposure, response[rows]).pvalue)
@@ -131,43 +177,79 @@ def tested(rows: Rows, name: str) -> Rows:
 
 def null_table(rows: Rows, title: str = "points_nulls") -> Table:
     """Rejection, coverage of 0 and spread of z, scenario by scenario."""
-    head = ["scenario", "sets", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se", "consistent with priming"]
+    head = [
+        "scenario",
+        "sets",
+        "not testable",
+        *TESTS,
+        "coverage of 0",
+        "mean z",
+        "sd of z",
+        "mean se",
+        "consistent with priming",
+    ]
     lines = []
     for name in (*NULLS, *HARD):
         every, own = [row for row in rows if row["scenario"] == name], tested(rows, name)
         if own:
-            z, se, size = (np.array([row[key] for row in own]) for key in ("z", "se", "n_effective"))
+            z, se, size = (
+                np.array([row[key] for row in own]) for key in ("z", "se", "n_effective")
+            )
             covered = np.abs(z) <= stats.t.ppf(0.975, size - 2) * se
-            said = Rate(sum(row["verdict"] == "consistent with priming" for row in every), len(every))
+            said = Rate(
+                sum(row["verdict"] == "consistent with priming" for row in every), len(every)
+            )
             rates = [Rate(sum(row[test] <= 0.05 for row in own), len(own)) for test in TESTS]
-            spread = [Number(z.mean(), "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
+            spread = [
+                Number(z.mean(), "+.4f"),
+                Number(z.std(), ".4f"),
+                Number(math.sqrt((se**2).mean()), ".4f"),
+            ]
             share = Number(1 - len(own) / len(every), ".1%")
-            lines.append([name, len(every), share, *rates, Rate(int(covered.sum()), len(own)), *spread, said])
+            lines.append(
+                [name, len(every), share, *rates, Rate(int(covered.sum()), len(own)), *spread, said]
+            )
     return Table(title, head, lines)
 
 
 def guard_tables(rows: Rows) -> list[Table]:
-    """Rejection of the p that each guard prints: every number, and a page-sized table of the rates alone."""
+    """Rejection of the p that each guard prints: every number, and a page-sized table of the rates
+    alone.
+    """
     lines = []
     rates: dict[str, dict[str, Rate]] = {}
     for name in (*NULLS, *HARD):
-        own = [guard for row in tested(rows, name) for guard in row["guards"] if guard[4] is not None]
+        own = [
+            guard for row in tested(rows, name) for guard in row["guards"] if guard[4] is not None
+        ]
         for guard in dict.fromkeys(g[0] for g in own):
             z, se, p = (np.array([g[k] for g in own if g[0] == guard]) for k in (2, 3, 4))
             rate = Rate(int((p <= 0.05).sum()), len(p))
             rates.setdefault(guard, {})[name] = rate
-            spread = [Number(z.mean(), "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
+            spread = [
+                Number(z.mean(), "+.4f"),
+                Number(z.std(), ".4f"),
+                Number(math.sqrt((se**2).mean()), ".4f"),
+            ]
             lines.append([name, guard, rate, *spread])
     names = [name for name in NULLS if any(name in own for own in rates.values())]
-    short = [[guard, *(_rate_alone(own.get(name)) for name in names)] for guard, own in rates.items()]
+    short = [
+        [guard, *(_rate_alone(own.get(name)) for name in names)] for guard, own in rates.items()
+    ]
     return [
-        Table("points_guards", ["scenario", "guard", "rejected", "mean z", "sd of z", "mean se"], lines),
+        Table(
+            "points_guards",
+            ["scenario", "guard", "rejected", "mean z", "sd of z", "mean se"],
+            lines,
+        ),
         Table("", ["guard", *names], short),
     ]
 
 
 def _rate_alone(rate: Rate | None) -> str:
-    """Show a rate without its interval; bold where the interval lies above 0.05, a dash where too few sets could be tested."""
+    """Show a rate without its interval; bold where the interval lies above 0.05, a dash where too
+    few sets could be tested.
+    """
     if rate is None or rate.n < 300:
         return "-"
     return f"**{rate.value:.3f}**" if rate.interval[0] > 0.05 else f"{rate.value:.3f}"
@@ -175,22 +257,56 @@ def _rate_alone(rate: Rate | None) -> str:
 
 def effect_table(rows: Rows) -> Table:
     """Power, coverage of the mean effect, and the slope against the one that was put in."""
-    head = ["effect (beta)", "sets", "power (shift)", "consistent with priming", "mean z", "true z", "coverage of it", "mean se / sd of z"]
+    head = [
+        "effect (beta)",
+        "sets",
+        "power (shift)",
+        "consistent with priming",
+        "mean z",
+        "true z",
+        "coverage of it",
+        "mean se / sd of z",
+    ]
     lines = []
     for name in EFFECTS:
         own = tested(rows, name)
         if own:
             z, se, size, slope, slope_se, truth, true = (
-                np.array([row[key] for row in own]) for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope", "true_z")
+                np.array([row[key] for row in own])
+                for key in ("z", "se", "n_effective", "slope", "slope_se", "true_slope", "true_z")
             )
             t = stats.t.ppf(0.975, size - 2)
             said = [Rate(sum(row["shift"] <= 0.05 for row in own), len(own))]
-            said += [Rate(sum(row["verdict"] == "consistent with priming" for row in own), len(own))]
-            held = [Rate(int((np.abs(a - b) <= t * c).sum()), len(own)) for a, b, c in ((z, true.mean(), se), (slope, truth, slope_se))]
-            means = [Mean(x.mean(), 2.58 * x.std() / math.sqrt(len(own)), "+.3f") for x in (z, slope)]
-            about_z = [means[0], Number(true.mean(), "+.3f"), held[0], Number(math.sqrt((se**2).mean()) / z.std(), ".3f")]
-            lines.append([name.removeprefix("effect "), len(own), *said, *about_z, means[1], Number(truth.mean(), "+.3f"), held[1]])
-    return Table("points_effects", [*head, "slope", "slope put in", "coverage of it (slope)"], lines)
+            said += [
+                Rate(sum(row["verdict"] == "consistent with priming" for row in own), len(own))
+            ]
+            held = [
+                Rate(int((np.abs(a - b) <= t * c).sum()), len(own))
+                for a, b, c in ((z, true.mean(), se), (slope, truth, slope_se))
+            ]
+            means = [
+                Mean(x.mean(), 2.58 * x.std() / math.sqrt(len(own)), "+.3f") for x in (z, slope)
+            ]
+            about_z = [
+                means[0],
+                Number(true.mean(), "+.3f"),
+                held[0],
+                Number(math.sqrt((se**2).mean()) / z.std(), ".3f"),
+            ]
+            lines.append(
+                [
+                    name.removeprefix("effect "),
+                    len(own),
+                    *said,
+                    *about_z,
+                    means[1],
+                    Number(truth.mean(), "+.3f"),
+                    held[1],
+                ]
+            )
+    return Table(
+        "points_effects", [*head, "slope", "slope put in", "coverage of it (slope)"], lines
+    )
 
 
 def main() -> None:
@@ -199,30 +315,55 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--effect-sets", type=int, default=400)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
-    parser.add_argument("--foreign", action="store_true", help="the nulls as tables of another program, without guards")
-    parser.add_argument("--table", action="store_true", help="draw nothing, make the tables of docs/statistics.md from what is there")
+    parser.add_argument(
+        "--foreign",
+        action="store_true",
+        help="the nulls as tables of another program, without guards",
+    )
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="draw nothing, make the tables of docs/statistics.md from what is there",
+    )
     parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    rows = (
+        [json.loads(line) for line in options.out.read_text().splitlines()]
+        if options.out.exists()
+        else []
+    )
     if not options.table:
         done = {(row["scenario"], row["number"]) for row in rows}
         wanted = options.scenario or list(NULLS if options.foreign else SCENARIOS)
-        numbers = dict.fromkeys((*NULLS, *HARD), options.sets) | dict.fromkeys(EFFECTS, options.effect_sets)
+        numbers = dict.fromkeys((*NULLS, *HARD), options.sets) | dict.fromkeys(
+            EFFECTS, options.effect_sets
+        )
         numbers[SMALL] = options.sets * 3 // 2  # a third of them is not testable
         most = {name: numbers[name] for name in wanted}
         with options.out.open("a") as file:
-            for start in range(0, max(most.values()), 50):  # all scenarios grow together, so that an interrupted run is of use
+            for start in range(
+                0, max(most.values()), 50
+            ):  # all scenarios grow together, so that an interrupted run is of use
                 for name in wanted:
                     for number in range(start, min(start + 50, most[name])):
                         if (name, number) not in done:
-                            row = analysed(SCENARIOS[name], name, number, not options.foreign, options.foreign)
+                            row = analysed(
+                                SCENARIOS[name], name, number, not options.foreign, options.foreign
+                            )
                             rows.append(row)
                             file.write(json.dumps(row) + "\n")
                     file.flush()
-    tables = [null_table(rows, "foreign_nulls")] if options.foreign else [null_table(rows), *guard_tables(rows), effect_table(rows)]
+    tables = (
+        [null_table(rows, "foreign_nulls")]
+        if options.foreign
+        else [null_table(rows), *guard_tables(rows), effect_table(rows)]
+    )
     for table in tables:
         table.show(options.csv)
-    print(f"{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per analysis (shared machine)")
+    print(
+        f"{len(rows)} data sets, {np.mean([row['cpu_s'] for row in rows]):.3f} CPU seconds per"
+        " analysis (shared machine)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The same through pixels: tissues segmented once, ligand and response redrawn, photographed and measured many times each.
+"""The same through pixels: tissues segmented once, ligand and response redrawn, photographed and
+measured many times each.
 
-    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 34 --draws 30 --effect-draws 8]
+    python benchmarks/calibration_pixels.py --out pixels.jsonl [--tissues 34 --draws 30
+    --effect-draws 8]
 
-Everything between truth and p-value is in it: optics, light that crosses contacts, camera, bleed-through, segmentation errors, wrong
-phenotypes, the calibrated background, contacts measured at their pixels. Intervals are over tissues (t): the draws of a tissue share its
-cells.
+Everything between truth and p-value is in it: optics, light that crosses contacts, camera,
+bleed-through, segmentation errors, wrong phenotypes, the calibrated background, contacts measured
+at their pixels. Intervals are over tissues (t): the draws of a tissue share its cells.
 """
 
 from __future__ import annotations
@@ -28,7 +30,12 @@ from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.slide_cells import SlideCells
 from ifquant.statistics.priming.structure import normal_scores
 
-SCENARIOS = {"range 20 um": (20.0, 0.0), "range 50 um": (50.0, 0.0), "range 150 um": (150.0, 0.0), "effect 0.5": (50.0, 0.5)}
+SCENARIOS = {
+    "range 20 um": (20.0, 0.0),
+    "range 50 um": (50.0, 0.0),
+    "range 150 um": (150.0, 0.0),
+    "effect 0.5": (50.0, 0.5),
+}
 Row = dict[str, Any]
 Rows = list[Row]
 TESTS = ("naive", "shift", "clifford_dutilleul", "surrogate")
@@ -40,15 +47,34 @@ def analysed(tissue: FixedTissue, name: str, number: int) -> dict[str, object]:
     cells, pairs, true_slope = tissue.redrawn(*SCENARIOS[name], number)
     drawn = time.process_time()
     effect = analyse_slide(
-        cells, slide=f"{tissue.options.seed} {name} {number}", question=tissue.question, options=tissue.asked, tissue=tissue.region,
-        pairs=pairs, backgrounds=tissue.backgrounds,
-    )  # fmt: skip
+        cells,
+        slide=f"{tissue.options.seed} {name} {number}",
+        question=tissue.question,
+        options=tissue.asked,
+        tissue=tissue.region,
+        pairs=pairs,
+        backgrounds=tissue.backgrounds,
+    )
     spent = time.process_time() - drawn
     row: dict[str, object] = {"scenario": name, "tissue": tissue.options.seed, "number": number}
-    row |= {"verdict": effect.verdict, "reason": effect.reason, "z": effect.z, "se": effect.se_z, "n": effect.n_exposed}
-    row |= {"n_effective": effect.n_effective, "slope": effect.slope, "slope_se": effect.slope_se, "true_slope": true_slope}
+    row |= {
+        "verdict": effect.verdict,
+        "reason": effect.reason,
+        "z": effect.z,
+        "se": effect.se_z,
+        "n": effect.n_exposed,
+    }
+    row |= {
+        "n_effective": effect.n_effective,
+        "slope": effect.slope,
+        "slope_se": effect.slope_se,
+        "true_slope": true_slope,
+    }
     row |= {test: effect.tests[test].p if test in effect.tests else None for test in TESTS[1:]}
-    row |= {"naive": naive_p(tissue, cells, pairs), "guards": {g.name: [g.z, g.se, g.p] for g in effect.guards}}
+    row |= {
+        "naive": naive_p(tissue, cells, pairs),
+        "guards": {g.name: [g.z, g.se, g.p] for g in effect.guards},
+    }
     return row | {"draw_s": drawn - started, "analysis_s": spent}
 
 
@@ -62,8 +88,19 @@ def naive_p(tissue: FixedTissue, cells, pairs) -> float:  # type: ignore[no-unty
 
 
 def table(rows: Rows) -> Table:
-    """Rejection, coverage, spread of z, and the slope against the one that was put in; intervals over tissues."""
-    head = ["scenario", "tissues x draws", "not testable", *TESTS, "coverage of 0", "mean z", "sd of z", "mean se"]
+    """Rejection, coverage, spread of z, and the slope against the one that was put in; intervals
+    over tissues.
+    """
+    head = [
+        "scenario",
+        "tissues x draws",
+        "not testable",
+        *TESTS,
+        "coverage of 0",
+        "mean z",
+        "sd of z",
+        "mean se",
+    ]
     lines = []
     for name in SCENARIOS:
         every = [row for row in rows if row["scenario"] == name]
@@ -71,16 +108,37 @@ def table(rows: Rows) -> Table:
         if own:
             tissues = sorted({row["tissue"] for row in every})
 
-            def over(value: Callable[[Row], float], shown: str = ".3f", own: Rows = own, tissues: list[int] = tissues) -> Mean:
-                return of_clusters([[value(row) for row in own if row["tissue"] == tissue] for tissue in tissues], shown)
+            def over(
+                value: Callable[[Row], float],
+                shown: str = ".3f",
+                own: Rows = own,
+                tissues: list[int] = tissues,
+            ) -> Mean:
+                return of_clusters(
+                    [[value(row) for row in own if row["tissue"] == tissue] for tissue in tissues],
+                    shown,
+                )
 
             size = f"{len(tissues)} x {len(every) / len(tissues):.0f}"
             cells: list[object] = [name, size, Number(1 - len(own) / len(every), ".1%")]
             cells += [over(lambda row, test=test: row[test] <= 0.05) for test in TESTS]
-            cells += [over(lambda row: abs(row["z"]) <= stats.t.ppf(0.975, row["n_effective"] - 2) * row["se"])]
+            cells += [
+                over(
+                    lambda row: (
+                        abs(row["z"]) <= stats.t.ppf(0.975, row["n_effective"] - 2) * row["se"]
+                    )
+                )
+            ]
             z, se = (np.array([row[key] for row in own]) for key in ("z", "se"))
-            cells += [over(lambda row: row["z"], "+.4f"), Number(z.std(), ".4f"), Number(math.sqrt((se**2).mean()), ".4f")]
-            cells += [over(lambda row: row["slope"], "+.3f"), over(lambda row: row["true_slope"], "+.3f")]
+            cells += [
+                over(lambda row: row["z"], "+.4f"),
+                Number(z.std(), ".4f"),
+                Number(math.sqrt((se**2).mean()), ".4f"),
+            ]
+            cells += [
+                over(lambda row: row["slope"], "+.3f"),
+                over(lambda row: row["true_slope"], "+.3f"),
+            ]
             lines.append([*cells, over(lambda row: row["verdict"] == "consistent with priming")])
     return Table("pixels", [*head, "slope", "slope put in", "consistent with priming"], lines)
 
@@ -97,7 +155,14 @@ def guard_table(rows: Rows) -> Table:
                 by.setdefault(row["tissue"], []).append((p <= 0.05, z))
         if by:
             rejected, effect = ([[pair[k] for pair in own] for own in by.values()] for k in (0, 1))
-            lines.append([name, sum(map(len, by.values())), of_clusters(rejected), of_clusters(effect, "+.4f")])
+            lines.append(
+                [
+                    name,
+                    sum(map(len, by.values())),
+                    of_clusters(rejected),
+                    of_clusters(effect, "+.4f"),
+                ]
+            )
     return Table("pixels_guards", ["guard", "sets", "rejected", "mean z"], lines)
 
 
@@ -108,16 +173,30 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--effect-draws", type=int, default=8)
     parser.add_argument("--method", default="classical")
-    parser.add_argument("--table", action="store_true", help="draw nothing, make the tables from what is there")
+    parser.add_argument(
+        "--table", action="store_true", help="draw nothing, make the tables from what is there"
+    )
     parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    rows = (
+        [json.loads(line) for line in options.out.read_text().splitlines()]
+        if options.out.exists()
+        else []
+    )
     done = {(row["scenario"], row["tissue"], row["number"]) for row in rows}
-    most = {name: options.effect_draws if beta else options.draws for name, (_, beta) in SCENARIOS.items()}
+    most = {
+        name: options.effect_draws if beta else options.draws
+        for name, (_, beta) in SCENARIOS.items()
+    }
     if not options.table:
         with options.out.open("a") as file:
             for seed in range(100, 100 + options.tissues):
-                wanted = [(name, k) for k in range(max(most.values())) for name in SCENARIOS if k < most[name]]
+                wanted = [
+                    (name, k)
+                    for k in range(max(most.values()))
+                    for name in SCENARIOS
+                    if k < most[name]
+                ]
                 wanted = [(name, k) for name, k in wanted if (name, seed, k) not in done]
                 if not wanted:
                     continue

@@ -2,7 +2,8 @@
 
 The sheet holds their pixels, so it stays out of the repository.
 
-Run `python benchmarks/nuclei_contact_sheet.py --data ../shared/data --out sheet.png [--method unet]`.
+Run `python benchmarks/nuclei_contact_sheet.py --data ../shared/data --out sheet.png [--method
+unet]`.
 """
 
 from __future__ import annotations
@@ -51,15 +52,23 @@ def main() -> None:
             labels = segment_nuclei(image, pixel_size_um=size, method=options.method)
         part = (slice(y, y + SIDE_PX), slice(x, x + SIDE_PX))
         low, high = np.percentile(image, [1, 99.7])
-        gray = (np.clip((image[part] - low) / max(high - low, 1e-6), 0, 1) ** 0.7 * 255).astype(np.uint8)
+        gray = (np.clip((image[part] - low) / max(high - low, 1e-6), 0, 1) ** 0.7 * 255).astype(
+            np.uint8
+        )
         bare = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
         bare[: gray.shape[0], : gray.shape[1]] = gray[..., None]
         drawn = bare.copy()
-        drawn[: gray.shape[0], : gray.shape[1]][find_boundaries(labels[part], mode="inner")] = (255, 200, 0)
+        drawn[: gray.shape[0], : gray.shape[1]][find_boundaries(labels[part], mode="inner")] = (
+            255,
+            200,
+            0,
+        )
         rows[2 * (k // 4)].append(bare)
         rows[2 * (k // 4) + 1].append(drawn)
         print(name, labels.max(), "nuclei", flush=True)
-    options.out.write_bytes(imagecodecs.png_encode(np.concatenate([np.concatenate(row, 1) for row in rows], 0)))
+    options.out.write_bytes(
+        imagecodecs.png_encode(np.concatenate([np.concatenate(row, 1) for row in rows], 0))
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""ifquant beside mcquant, scikit-image, nyxus, cp_measure and squidpy: the same arrays, the same run, answers compared.
+"""ifquant beside mcquant, scikit-image, nyxus, cp_measure and squidpy: the same arrays, the same
+run, answers compared.
 
     python benchmarks/peers.py --envs peers/ [--size 4096] [--cost 2048 4096 8192]
 
-Makes the cases, makes an environment for each tool that has none yet in `--envs` (a virtual environment and pip), runs every job in a
-process of its own with one thread per library, compares the answers, and writes docs/peers.json, docs/peers.md and the figures beside it.
-A tool that could not be installed or run is listed as missing with its reason; every ratio is between figures of this run.
-`--redraw` writes page and figures again from docs/peers.json.
+Makes the cases, makes an environment for each tool that has none yet in `--envs` (a virtual
+environment and pip), runs every job in a process of its own with one thread per library, compares
+the answers, and writes docs/peers.json, docs/peers.md and the figures beside it. A tool that could
+not be installed or run is listed as missing with its reason; every ratio is between figures of this
+run. `--redraw` writes page and figures again from docs/peers.json.
 
-CPU seconds (user + system, with child processes) are what to compare; memory is the peak of the job's process tree, arrays included.
+CPU seconds (user + system, with child processes) are what to compare; memory is the peak of the
+job's process tree, arrays included.
 """
 
 from __future__ import annotations
@@ -41,8 +44,11 @@ PACKAGES = {
     "cp_measure": ["cp_measure==0.3.0"],
     "squidpy": ["squidpy==1.8.2"],
 }
-"""What is installed for each tool; mcquant is not in the registry (MCQUANT_SOURCE: a copy of its repository)."""
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+"""What is installed for each tool; mcquant is not in the registry (MCQUANT_SOURCE: a copy of its
+repository)."""
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 TIMEOUT_S = 3600
 
 
@@ -61,22 +67,47 @@ QUANTIFICATION = (
     Row("ifquant_solidity", "ifquant", "the same with solidity"),
     Row("skimage_lean", "scikit-image", "mean, median, sum, shape", "ifquant_lean"),
     Row("skimage_solidity", "scikit-image", "the same with solidity", "ifquant_solidity"),
-    Row("mcquant", "mcquant", "mean, shape with solidity (its default; files in and out)", "ifquant_solidity"),
-    Row("mcquant_full", "mcquant", "mean, median, sum, shape with solidity (files in and out)", "ifquant_solidity"),
+    Row(
+        "mcquant",
+        "mcquant",
+        "mean, shape with solidity (its default; files in and out)",
+        "ifquant_solidity",
+    ),
+    Row(
+        "mcquant_full",
+        "mcquant",
+        "mean, median, sum, shape with solidity (files in and out)",
+        "ifquant_solidity",
+    ),
     Row("nyxus", "nyxus", "mean, median, sum, shape", "ifquant_lean"),
-    Row("cp_measure", "cp_measure", "its intensity group (19 features) and size-shape group", "ifquant_solidity"),
+    Row(
+        "cp_measure",
+        "cp_measure",
+        "its intensity group (19 features) and size-shape group",
+        "ifquant_solidity",
+    ),
     Row("squidpy", "squidpy", "mean, shape (experimental; no median, no sum)", "ifquant_lean"),
 )
 NEAREST = (
     Row("ifquant_nearest", "ifquant", "nearest tumor cell of every cell"),
     Row("scipy_nearest", "scipy cKDTree", "the same", "ifquant_nearest"),
-    Row("squidpy_neighbours", "squidpy", "graph of the nearest neighbour of every cell", "ifquant_nearest"),
+    Row(
+        "squidpy_neighbours",
+        "squidpy",
+        "graph of the nearest neighbour of every cell",
+        "ifquant_nearest",
+    ),
     Row("ifquant_counts", "ifquant", "tumor cells within 10, 20, 50, 100 um of every cell"),
     Row("scipy_counts", "scipy cKDTree", "the same", "ifquant_counts"),
 )
 PERMUTATIONS = (
     Row("ifquant_permutations", "ifquant", "neighbours within 20 um, 1000 label permutations"),
-    Row("squidpy_permutations", "squidpy", "the same (spatial_neighbors, nhood_enrichment)", "ifquant_permutations"),
+    Row(
+        "squidpy_permutations",
+        "squidpy",
+        "the same (spatial_neighbors, nhood_enrichment)",
+        "ifquant_permutations",
+    ),
 )
 
 
@@ -102,7 +133,12 @@ def _imports(python: Path, module: str) -> bool:
 
 
 def _pip(python: Path, tool: str) -> bool:
-    return subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES[tool]], capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", *PACKAGES[tool]], capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 def run_job(row: Row, folder: Path, envs: Path, answers: Path) -> dict[str, Any]:
@@ -116,14 +152,22 @@ def run_job(row: Row, folder: Path, envs: Path, answers: Path) -> dict[str, Any]
         environment["PYTHONPATH"] = str(ROOT)
     command = [python, ROOT / "benchmarks" / "peer_jobs.py", row.job, folder, answers]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen([*map(str, command)], env=environment, stdout=out, stderr=err, cwd=folder)
+        process = subprocess.Popen(
+            [*map(str, command)], env=environment, stdout=out, stderr=err, cwd=folder
+        )
         peak = _watch(process)
         out.seek(0)
         err.seek(0)
         if process.returncode:
             said = err.read().strip().splitlines()
-            return {"missing": f"it ended with code {process.returncode}: {said[-1] if said else 'no message'}"}
-        line = next(line for line in reversed(out.read().splitlines()) if line.startswith('{"cpu_s"'))
+            return {
+                "missing": (
+                    f"it ended with code {process.returncode}: {said[-1] if said else 'no message'}"
+                )
+            }
+        line = next(
+            line for line in reversed(out.read().splitlines()) if line.startswith('{"cpu_s"')
+        )
     return {**json.loads(line), "peak_mb": peak}
 
 
@@ -147,8 +191,12 @@ def _watch(process: subprocess.Popen[bytes]) -> float:
 # ---- cases ----
 
 
-def quantification_case(size: int, folder: Path, known: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-    """Crowded cells of 2048 px or `size`, repeated to `size` with labels numbered on; as .npy and as TIFF."""
+def quantification_case(
+    size: int, folder: Path, known: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Crowded cells of 2048 px or `size`, repeated to `size` with labels numbered on; as .npy and
+    as TIFF.
+    """
     base = known if known is not None else tissue(min(size, 2048))
     times = size // base["cells"].shape[0]
     n = int(base["cells"].max())
@@ -163,7 +211,11 @@ def quantification_case(size: int, folder: Path, known: dict[str, np.ndarray] | 
     folder.mkdir()
     for name, array in made.items():
         np.save(folder / f"{name}.npy", array)
-        tifffile.imwrite(folder / f"{name}.tif", array if name == "image" else array.astype(np.uint32), bigtiff=True)
+        tifffile.imwrite(
+            folder / f"{name}.tif",
+            array if name == "image" else array.astype(np.uint32),
+            bigtiff=True,
+        )
     return base
 
 
@@ -172,12 +224,16 @@ def spatial_case(n: int, folder: Path) -> None:
     rng = np.random.default_rng(0)
     side = int(np.ceil(np.sqrt(n)))
     row, column = np.divmod(np.arange(n), side)
-    points = np.stack((column * 14.0 + (row % 2) * 7, row * 14.0), axis=1) + rng.uniform(-2, 2, (n, 2))
+    points = np.stack((column * 14.0 + (row % 2) * 7, row * 14.0), axis=1) + rng.uniform(
+        -2, 2, (n, 2)
+    )
     nest = np.sin(points[:, 0] / 200) + np.sin(points[:, 1] / 150) > 0
     draw = rng.random(n)
     folder.mkdir()
     np.save(folder / "points.npy", points)
-    np.save(folder / "codes.npy", np.where(nest, np.where(draw < 0.9, 0, 1), np.where(draw < 0.3, 1, 2)))
+    np.save(
+        folder / "codes.npy", np.where(nest, np.where(draw < 0.9, 0, 1), np.where(draw < 0.3, 1, 2))
+    )
 
 
 # ---- agreement ----
@@ -212,14 +268,22 @@ def run_group(rows: tuple[Row, ...], folder: Path, envs: Path) -> list[dict[str,
             found["differences"] = agreement(folder / f"{row.like}.npz", folder / f"{row.job}.npz")
         by_job[row.job] = found
         results.append(found)
-        print(" ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in found.items()), flush=True)
+        print(
+            " ".join(
+                f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in found.items()
+            ),
+            flush=True,
+        )
     return results
 
 
 # ---- all of it ----
 
 
-def cost(sizes: list[int], envs: Path, root: Path, base: dict[str, np.ndarray] | None) -> list[dict[str, Any]]:
+def cost(
+    sizes: list[int], envs: Path, root: Path, base: dict[str, np.ndarray] | None
+) -> list[dict[str, Any]]:
     """Run ifquant at every size, scikit-image up to 4096 px."""
     results = []
     for size in sizes:
@@ -233,14 +297,39 @@ def cost(sizes: list[int], envs: Path, root: Path, base: dict[str, np.ndarray] |
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=4096, help="side of the quantification case, px (a multiple of 2048, or less)")
-    parser.add_argument("--cost", type=int, nargs="*", default=[], help="sides for cost against size, px")
-    parser.add_argument("--cells", type=int, nargs=2, default=[1_000_000, 100_000], help="cells in space; cells permuted")
-    parser.add_argument("--envs", type=Path, default=ROOT / "peers", help="folder of the tools' environments")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where peers.json, peers.md and figures/ go")
-    parser.add_argument("--note", default="the machine did nothing else.", help="what else the machine did, for the page")
-    parser.add_argument("--redraw", action="store_true", help="only page and figures, from peers.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=4096,
+        help="side of the quantification case, px (a multiple of 2048, or less)",
+    )
+    parser.add_argument(
+        "--cost", type=int, nargs="*", default=[], help="sides for cost against size, px"
+    )
+    parser.add_argument(
+        "--cells",
+        type=int,
+        nargs=2,
+        default=[1_000_000, 100_000],
+        help="cells in space; cells permuted",
+    )
+    parser.add_argument(
+        "--envs", type=Path, default=ROOT / "peers", help="folder of the tools' environments"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="where peers.json, peers.md and figures/ go"
+    )
+    parser.add_argument(
+        "--note",
+        default="the machine did nothing else.",
+        help="what else the machine did, for the page",
+    )
+    parser.add_argument(
+        "--redraw", action="store_true", help="only page and figures, from peers.json"
+    )
     options = parser.parse_args()
     stored = options.out / "peers.json"
     if not options.redraw:
@@ -251,17 +340,32 @@ def main() -> None:
             spatial_case(options.cells[0], root / "nearest")
             spatial_case(options.cells[1], root / "permuted")
             record = {
-                "command": " ".join(["python benchmarks/peers.py", f"--size {options.size}", "--cost", *map(str, options.cost)]),
+                "command": " ".join(
+                    [
+                        "python benchmarks/peers.py",
+                        f"--size {options.size}",
+                        "--cost",
+                        *map(str, options.cost),
+                    ]
+                ),
                 "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-                "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+                "machine": (
+                    f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python"
+                    f" {platform.python_version()}"
+                ),
                 "note": options.note,
                 "size": options.size,
                 "cells": n,
                 "n_nearest": options.cells[0],
                 "n_permuted": options.cells[1],
                 "quantification": run_group(QUANTIFICATION, root / "quantification", options.envs),
-                "spatial": run_group(NEAREST, root / "nearest", options.envs) + run_group(PERMUTATIONS, root / "permuted", options.envs),
-                "cost": cost(options.cost, options.envs, root, base if options.size >= 2048 else None),
+                "spatial": (
+                    run_group(NEAREST, root / "nearest", options.envs)
+                    + run_group(PERMUTATIONS, root / "permuted", options.envs)
+                ),
+                "cost": cost(
+                    options.cost, options.envs, root, base if options.size >= 2048 else None
+                ),
             }
         stored.write_text(json.dumps(record, indent=1) + "\n")
     record = json.loads(stored.read_text())

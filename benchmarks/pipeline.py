@@ -1,11 +1,14 @@
-"""CPU seconds and memory of `ifquant run`, stage by stage, on a simulated slide, beside scikit-image on the same pixels and labels.
+"""CPU seconds and memory of `ifquant run`, stage by stage, on a simulated slide, beside
+scikit-image on the same pixels and labels.
 
-    python benchmarks/pipeline.py --size 4096 [--method classical] [--tile-size 2048] [--no-scikit-image]
+    python benchmarks/pipeline.py --size 4096 [--method classical] [--tile-size 2048]
+    [--no-scikit-image]
 
-Stages are timed by wrapping the functions the pipeline calls; nested stages are subtracted from those around them. The peak is that of
-the whole process tree. Kernels are compiled before (a run on a small slide), files are in the page cache. What a run costs whatever the
-slide is timed apart: a process of its own on a slide of 64 x 64 px. At the end `regionprops_table` measures what `ifquant.quantify` does,
-on the label images that this run wrote.
+Stages are timed by wrapping the functions the pipeline calls; nested stages are subtracted from
+those around them. The peak is that of the whole process tree. Kernels are compiled before (a run on
+a small slide), files are in the page cache. What a run costs whatever the slide is timed apart: a
+process of its own on a slide of 64 x 64 px. At the end `regionprops_table` measures what
+`ifquant.quantify` does, on the label images that this run wrote.
 """
 
 from __future__ import annotations
@@ -115,14 +118,29 @@ def peak_memory() -> Iterator[dict[str, float]]:
 
 
 def fixed_cost(folder: Path, method: str) -> float:
-    """CPU seconds of a process that runs a slide of 64 x 64 px: start-up, report, the least pictures."""
+    """CPU seconds of a process that runs a slide of 64 x 64 px: start-up, report, the least
+    pictures.
+    """
     slide = next(iter(simulate_slides(folder, n=1, size=64, seed=3)))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import pipeline; pipeline.run_alone(*sys.argv[2:])"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import pipeline;"
+        " pipeline.run_alone(*sys.argv[2:])"
+    )
     before = os.times()
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), method, str(slide), str(folder / "out")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(Path(__file__).parent),
+        method,
+        str(slide),
+        str(folder / "out"),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
 
 
 def run_alone(method: str, slide: str, out: str) -> None:
@@ -132,26 +150,40 @@ def run_alone(method: str, slide: str, out: str) -> None:
 
 
 def beside_scikit_image(slide: Path, folder: Path) -> None:
-    """Time `ifquant.quantify` and `regionprops_table` on the pixels and the labels of a finished slide, and compare their answers."""
+    """Time `ifquant.quantify` and `regionprops_table` on the pixels and the labels of a finished
+    slide, and compare their answers.
+    """
     with SlideRef((str(slide),)).open() as opened:
         whole = Window(0, 0, *opened.info.shape[1:])
         image = opened.read(range(len(quantification.NAMES)), whole)
-    labels = {kind: read_labels(folder / "labels.ome.zarr", kind, whole).astype(np.int32) for kind in ("nuclei", "cells")}
+    labels = {
+        kind: read_labels(folder / "labels.ome.zarr", kind, whole).astype(np.int32)
+        for kind in ("nuclei", "cells")
+    }
     data = {"image": image, **labels}
     wanted = dict.fromkeys(quantification.BOTH, ("mean", "median", "sum"))
     small = {kind: np.ascontiguousarray(array[..., :300, :300]) for kind, array in data.items()}
     answers = {}
     for name, job in (
-        ("ifquant.quantify", lambda data: quantification.ours(data, statistics=wanted, solidity=False)),
+        (
+            "ifquant.quantify",
+            lambda data: quantification.ours(data, statistics=wanted, solidity=False),
+        ),
         ("scikit-image regionprops_table", lambda data: quantification.skimage(data, False)),
     ):
         job(small)
         started = time.process_time()
         answers[name] = job(data)
-        print(f"  {name:<32}{time.process_time() - started:8.2f} CPU s  (nuclei + cells: mean, median, sum, shape)", flush=True)
+        print(
+            f"  {name:<32}{time.process_time() - started:8.2f} CPU s  (nuclei + cells: mean,"
+            " median, sum, shape)",
+            flush=True,
+        )
     ours, (_, theirs) = answers.values()
     for c, name in enumerate(quantification.NAMES):
-        np.testing.assert_allclose(ours[f"{name}_cell_mean"], theirs[f"intensity_mean-{c}"], rtol=1e-6)
+        np.testing.assert_allclose(
+            ours[f"{name}_cell_mean"], theirs[f"intensity_mean-{c}"], rtol=1e-6
+        )
         np.testing.assert_array_equal(ours[f"{name}_cell_median"], theirs[f"median-{c}"])
     print("  their means (to 1e-6) and medians of all cells agree")
 
@@ -168,38 +200,64 @@ def recipe_for(method: str) -> Recipe:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--method", default="classical")
     parser.add_argument("--tile-size", type=int, default=Execution().tile_size_px)
-    parser.add_argument("--no-scikit-image", action="store_true", help="leave out the comparison, which takes a minute")
-    parser.add_argument("--slide", type=Path, help="use this slide (five channels as simulated) instead of simulating one")
+    parser.add_argument(
+        "--no-scikit-image",
+        action="store_true",
+        help="leave out the comparison, which takes a minute",
+    )
+    parser.add_argument(
+        "--slide",
+        type=Path,
+        help="use this slide (five channels as simulated) instead of simulating one",
+    )
     options = parser.parse_args()
     one_thread_per_library()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         small = next(iter(simulate_slides(root / "small", n=1, size=512, seed=1)))
-        slide = options.slide or next(iter(simulate_slides(root / "slide", n=1, size=options.size, seed=7)))
+        slide = options.slide or next(
+            iter(simulate_slides(root / "slide", n=1, size=options.size, seed=7))
+        )
         recipe = recipe_for(options.method)
         ifquant.run(recipe, [small], root / "warm", execution=Execution(quiet=True))
         clock = Clock()
         install(clock)
         with peak_memory() as peak:
             started, wall = time.process_time(), time.perf_counter()
-            result = ifquant.run(recipe, [slide], root / "out", execution=Execution(quiet=True, tile_size_px=options.tile_size))
+            result = ifquant.run(
+                recipe,
+                [slide],
+                root / "out",
+                execution=Execution(quiet=True, tile_size_px=options.tile_size),
+            )
             total, wall = time.process_time() - started, time.perf_counter() - wall
         assert result.exit_code == 0, result.summary_lines()
         import pandas as pd
 
         n = int(pd.read_csv(root / "out" / "slides.csv")["n_cells"].iloc[0])
         print(f"{slide.name}: {n} cells, method {options.method}, tiles of {options.tile_size} px")
-        for stage, seconds in [*clock.seconds.items(), ("everything else", total - sum(clock.seconds.values()))]:
+        for stage, seconds in [
+            *clock.seconds.items(),
+            ("everything else", total - sum(clock.seconds.values())),
+        ]:
             print(f"  {stage:<28}{seconds:8.2f} CPU s")
         fixed = fixed_cost(root / "tiny", options.method)
-        print(f"  {'ifquant run':<28}{total:8.2f} CPU s, {wall:.1f} s wall, peak {peak['mb']:.0f} MB")
-        print(f"  of which on a slide of 64 x 64 px, with the start of the process: {fixed:.2f} CPU s")
+        print(
+            f"  {'ifquant run':<28}{total:8.2f} CPU s, {wall:.1f} s wall, peak {peak['mb']:.0f} MB"
+        )
+        print(
+            f"  of which on a slide of 64 x 64 px, with the start of the process: {fixed:.2f} CPU s"
+        )
         if not options.no_scikit_image:
-            beside_scikit_image(slide, next(path.parent for path in (root / "out").glob("*/slide.json")))
+            beside_scikit_image(
+                slide, next(path.parent for path in (root / "out").glob("*/slide.json"))
+            )
 
 
 if __name__ == "__main__":

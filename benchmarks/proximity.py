@@ -1,7 +1,8 @@
-"""CPU seconds of the proximity columns for 100,000 and 1,000,000 cells: ``python benchmarks/proximity.py [n ...]``.
+"""CPU seconds of the proximity columns for 100,000 and 1,000,000 cells: ``python
+benchmarks/proximity.py [n ...]``.
 
-Discs of 25 to 33 px on a jittered lattice of 28 px pitch at 0.5 um/px (5,000 cells per mm2, many touch; overlaps do not matter here);
-half of them tumor, in nests.
+Discs of 25 to 33 px on a jittered lattice of 28 px pitch at 0.5 um/px (5,000 cells per mm2, many
+touch; overlaps do not matter here); half of them tumor, in nests.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ import numpy as np
 
 from ifquant.calibration.tissue import TissueMask
 from ifquant.geometry.runs import CellRuns
-from ifquant.proximity.distances import count_within, nearest_border_px, nearest_of, proximity, tissue_within, touching_pairs
+from ifquant.proximity.distances import (
+    count_within,
+    nearest_border_px,
+    nearest_of,
+    proximity,
+    tissue_within,
+    touching_pairs,
+)
 
 PIXEL_UM = 0.5
 
@@ -33,7 +41,9 @@ def cells(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, CellRuns, tupl
     radius = np.repeat(heights, counts)
     half = np.sqrt(np.maximum((radius + 0.5) ** 2 - dy**2, 1)).astype(np.int64)
     y, x = np.repeat(cy, counts) + dy, np.repeat(cx, counts)
-    runs = CellRuns(offsets, y.astype(np.int32), (x - half).astype(np.int32), (x + half).astype(np.int32))
+    runs = CellRuns(
+        offsets, y.astype(np.int32), (x - half).astype(np.int32), (x + half).astype(np.int32)
+    )
     shape = (int(cy.max()) + 60, int(cx.max()) + 60)
     nest = np.sin(cx / 400) + np.sin(cy / 300) > 0
     draw = rng.random(n)
@@ -60,9 +70,16 @@ def main() -> None:
         tissue_within(points, radii, tissue, PIXEL_UM)
         marks.append(("tissue within 10, 20, 50, 100 um", time.process_time()))
         proximity(
-            points[:, 0], points[:, 1], code, ["tumor", "myeloid", "other"], runs,
-            radii_um=radii.tolist(), pixel_size_um=PIXEL_UM, tissue=tissue, of=["tumor", "myeloid"],
-        )  # fmt: skip
+            points[:, 0],
+            points[:, 1],
+            code,
+            ["tumor", "myeloid", "other"],
+            runs,
+            radii_um=radii.tolist(),
+            pixel_size_um=PIXEL_UM,
+            tissue=tissue,
+            of=["tumor", "myeloid"],
+        )
         marks.append(("all columns, tumor and myeloid", time.process_time()))
         if size != 2_000:
             print(f"{size:,} cells, {len(pairs[0]):,} contacts, {len(runs.y):,} runs")

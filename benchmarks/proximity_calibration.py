@@ -1,9 +1,12 @@
-"""How often the proximity tests reject a true null at 0.05: ``python benchmarks/proximity_calibration.py [data sets] [shipped]``.
+"""How often the proximity tests reject a true null at 0.05: ``python
+benchmarks/proximity_calibration.py [data sets] [shipped]``.
 
-1 mm2 of tissue with a hole and a corner missing; 60 source and 120 target cells (and 60 others), 15 distances up to 60 um, 99 permutations,
-119 shifts. Scenarios whose null is false for a test are listed to show what the test then answers. Controls that must fail, and the
-scenario in which every null is false, get at most 200 data sets. Three scenarios are tested again by what every run calls, at its defaults
-("as shipped"); with the word shipped only these, other rows are kept. Writes docs/proximity_calibration.csv.
+1 mm2 of tissue with a hole and a corner missing; 60 source and 120 target cells (and 60 others), 15
+distances up to 60 um, 99 permutations, 119 shifts. Scenarios whose null is false for a test are
+listed to show what the test then answers. Controls that must fail, and the scenario in which every
+null is false, get at most 200 data sets. Three scenarios are tested again by what every run calls,
+at its defaults ("as shipped"); with the word shipped only these, other rows are kept. Writes
+docs/proximity_calibration.csv.
 """
 
 from __future__ import annotations
@@ -35,9 +38,13 @@ R = np.linspace(4, 60, 15)
 KINDS = np.repeat([0, 1, 2], [60, 120, 60])
 Draw = Callable[[np.random.Generator], np.ndarray]
 ILLUSTRATIONS = 200
-"""Data sets for what is no error rate: controls that must fail, and a scenario in which every null is false."""
+"""Data sets for what is no error rate: controls that must fail, and a scenario in which every null
+is false."""
 SHIPPED_NULLS: int = CohortOptions.model_fields["proximity_shifts"].default
-SHIPPED = f"as shipped: {len(RADII_UM)} distances to {RADII_UM[-1]:g} um, {SHIPPED_NULLS} shifts and labellings"
+SHIPPED = (
+    f"as shipped: {len(RADII_UM)} distances to {RADII_UM[-1]:g} um, {SHIPPED_NULLS} shifts and"
+    " labellings"
+)
 OUT = Path(__file__).parents[1] / "docs" / "proximity_calibration.csv"
 
 
@@ -72,21 +79,34 @@ def crowded(rng: np.random.Generator, n: int = 3500, apart_um: float = 9.0) -> n
 
 
 def overlapping(rng: np.random.Generator, seed: int) -> dict[str, bool]:
-    """Test crowded cells whose kinds are given at random, with and without (the control that fails) setting small distances aside."""
+    """Test crowded cells whose kinds are given at random, with and without (the control that fails)
+    setting small distances aside.
+    """
     kind, cells = rng.permutation(np.repeat([0, 1, 2], [400, 1500, 1600])), crowded(rng)
     found = {}
-    ways = [("", 20.0), (", small distances not set aside (control that must fail)", 0.0)][: 2 if seed < ILLUSTRATIONS else 1]
+    ways = [("", 20.0), (", small distances not set aside (control that must fail)", 0.0)][
+        : 2 if seed < ILLUSTRATIONS else 1
+    ]
     for statistic in ("L", "G"):
         for words, beyond_um in ways:
             p = shift_test(
-                cells[kind == 0], cells[kind == 1], TISSUE, R, statistic=statistic, beyond_um=beyond_um, n_shifts=119, seed=seed
+                cells[kind == 0],
+                cells[kind == 1],
+                TISSUE,
+                R,
+                statistic=statistic,
+                beyond_um=beyond_um,
+                n_shifts=119,
+                seed=seed,
             ).p  # type: ignore[arg-type]
             found[f"shift {statistic}{words}"] = p is not None and p <= 0.05
     return found
 
 
 def compartments(rng: np.random.Generator) -> np.ndarray:
-    """Draw sources and targets independent of each other, but both four times denser on the left half."""
+    """Draw sources and targets independent of each other, but both four times denser on the left
+    half.
+    """
     drawn = uniform(rng, 2000)
     kept = drawn[rng.random(len(drawn)) < np.where(drawn[:, 0] < 500, 1.0, 0.25)][:180]
     return np.vstack((kept[rng.permutation(180)], uniform(rng, 60)))
@@ -100,7 +120,11 @@ SCENARIOS: dict[str, Draw] = {
     "each kind in its own clusters, 50 per mm2": lambda rng: independent(rng, 50),
     "both kinds in the same half of the tissue": compartments,
 }
-AS_SHIPPED = ("uniform, kinds at random", "clusters, kinds at random within them", "each kind in its own clusters, 25 per mm2")
+AS_SHIPPED = (
+    "uniform, kinds at random",
+    "clusters, kinds at random within them",
+    "each kind in its own clusters, 25 per mm2",
+)
 FALSE_NULLS = {  # scenario > tests whose null it does not meet
     "clusters, kinds at random within them": {"shift"},
     "each kind in its own clusters, 10 per mm2": {"labelling", "enrichment"},
@@ -114,12 +138,23 @@ def tested(cells: np.ndarray, seed: int) -> dict[str, bool]:
     source, target = cells[KINDS == 0], cells[KINDS == 1]
     found: dict[str, float | None] = {}
     for statistic in ("L", "G"):
-        found[f"shift {statistic}"] = shift_test(source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed).p  # type: ignore[arg-type]
+        found[f"shift {statistic}"] = shift_test(
+            source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed
+        ).p  # type: ignore[arg-type]
         found[f"labelling {statistic}"] = labelling_test(
-            cells, KINDS == 0, KINDS == 1, TISSUE, R, statistic=statistic, n_permutations=99, seed=seed
+            cells,
+            KINDS == 0,
+            KINDS == 1,
+            TISSUE,
+            R,
+            statistic=statistic,
+            n_permutations=99,
+            seed=seed,
         ).p  # type: ignore[arg-type]
     found["enrichment (within 25 um)"] = float(
-        enrichment(KINDS, "abc", neighbours_within(cells, 25.0), n_permutations=99, seed=seed).p[0, 1]
+        enrichment(KINDS, "abc", neighbours_within(cells, 25.0), n_permutations=99, seed=seed).p[
+            0, 1
+        ]
     )
     return {name: p is not None and p <= 0.05 for name, p in found.items()}
 
@@ -127,21 +162,39 @@ def tested(cells: np.ndarray, seed: int) -> dict[str, bool]:
 def tested_as_shipped(cells: np.ndarray, seed: int) -> dict[str, bool | None]:
     """Test as every run does, with its defaults; None where it says "not testable"."""
     found = slide_proximity(
-        *cells.T, KINDS, ["source", "target", "other"], TISSUE, source="source", target="target", r_um=RADII_UM, neighbour_um=NEIGHBOUR_UM,
-        n_null=SHIPPED_NULLS, seed=seed,
-    )  # fmt: skip
-    p = {f"{kind} {name}": test.p for kind in ("shift", "labelling") for name, test in getattr(found, kind).items()}
+        *cells.T,
+        KINDS,
+        ["source", "target", "other"],
+        TISSUE,
+        source="source",
+        target="target",
+        r_um=RADII_UM,
+        neighbour_um=NEIGHBOUR_UM,
+        n_null=SHIPPED_NULLS,
+        seed=seed,
+    )
+    p = {
+        f"{kind} {name}": test.p
+        for kind in ("shift", "labelling")
+        for name, test in getattr(found, kind).items()
+    }
     assert found.neighbours is not None
     p[f"enrichment (within {NEIGHBOUR_UM:g} um)"] = float(found.neighbours.p[0, 1])
     return {name: None if value is None else value <= 0.05 for name, value in p.items()}
 
 
 def pointwise(rng: np.random.Generator) -> dict[str, bool]:
-    """Test L of uniform cells against a pointwise band (the control that fails) and the global envelope of the same curves."""
-    curves = np.array([cross_l(uniform(rng, 60), uniform(rng, 120), TISSUE, R).value for _ in range(100)])
+    """Test L of uniform cells against a pointwise band (the control that fails) and the global
+    envelope of the same curves.
+    """
+    curves = np.array(
+        [cross_l(uniform(rng, 60), uniform(rng, 120), TISSUE, R).value for _ in range(100)]
+    )
     low, high = np.quantile(curves[1:], [0.025, 0.975], axis=0)
     return {
-        "pointwise band of L (control that must fail)": bool(((curves[0] < low) | (curves[0] > high)).any()),
+        "pointwise band of L (control that must fail)": bool(
+            ((curves[0] < low) | (curves[0] > high)).any()
+        ),
         "global envelope of the same curves": global_envelope(curves[0], curves[1:]).p <= 0.05,
     }
 
@@ -161,20 +214,38 @@ def main() -> None:
     for scenario, draw in () if only_shipped else SCENARIOS.items():
         false = FALSE_NULLS.get(scenario, set())
         most = min(n, ILLUSTRATIONS) if {"shift", "labelling", "enrichment"} <= false else n
-        add(scenario, pd.DataFrame([tested(draw(np.random.default_rng([seed, len(scenario)])), seed) for seed in range(most)]), false)
+        add(
+            scenario,
+            pd.DataFrame(
+                [
+                    tested(draw(np.random.default_rng([seed, len(scenario)])), seed)
+                    for seed in range(most)
+                ]
+            ),
+            false,
+        )
     if not only_shipped:
         crowd = [overlapping(np.random.default_rng([seed, 98]), seed) for seed in range(n)]
         add("3,500 crowded cells per mm2, kinds at random", pd.DataFrame(crowd))
-        control = [pointwise(np.random.default_rng([seed, 99])) for seed in range(min(n, ILLUSTRATIONS))]
+        control = [
+            pointwise(np.random.default_rng([seed, 99])) for seed in range(min(n, ILLUSTRATIONS))
+        ]
         add("uniform, kinds at random", pd.DataFrame(control))
     for scenario in AS_SHIPPED:
-        draws = (SCENARIOS[scenario](np.random.default_rng([seed, len(scenario)])) for seed in range(n))
+        draws = (
+            SCENARIOS[scenario](np.random.default_rng([seed, len(scenario)])) for seed in range(n)
+        )
         results = pd.DataFrame([tested_as_shipped(cells, seed) for seed, cells in enumerate(draws)])
         add(f"{scenario} ({SHIPPED})", results, FALSE_NULLS.get(scenario))
-    table = pd.DataFrame(rows, columns=["scenario", "test", "null", "data_sets", "rejected", "low_99", "high_99"]).round(4)
+    table = pd.DataFrame(
+        rows, columns=["scenario", "test", "null", "data_sets", "rejected", "low_99", "high_99"]
+    ).round(4)
     if only_shipped:
         kept = pd.read_csv(OUT, dtype={"null": str})
-        table = pd.concat((kept[~kept["scenario"].str.contains("(as shipped", regex=False)], table), ignore_index=True)
+        table = pd.concat(
+            (kept[~kept["scenario"].str.contains("(as shipped", regex=False)], table),
+            ignore_index=True,
+        )
     table_files.write_csv(table, OUT)
     print(table.to_string(index=False), f"\n{time.process_time():.0f} CPU s")
 

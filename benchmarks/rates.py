@@ -1,4 +1,6 @@
-"""Tables of rates and means with their intervals: Markdown for the docs, CSV with every number in a column of its own."""
+"""Tables of rates and means with their intervals: Markdown for the docs, CSV with every number in a
+column of its own.
+"""
 
 from __future__ import annotations
 
@@ -69,10 +71,15 @@ class Table(NamedTuple):
 
     def markdown(self) -> str:
         """Show it as in the docs."""
-        return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [self.head, ["---"] * len(self.head), *self.rows])
+        return "\n".join(
+            f"| {' | '.join(map(str, row))} |"
+            for row in [self.head, ["---"] * len(self.head), *self.rows]
+        )
 
     def frame(self) -> pd.DataFrame:
-        """Give it with the bounds of intervals, and the sets behind a rate, in columns of their own."""
+        """Give it with the bounds of intervals, and the sets behind a rate, in columns of their
+        own.
+        """
         return pd.DataFrame([_spread(self.head, row) for row in self.rows])
 
     def show(self, folder: Path | None) -> None:
@@ -84,11 +91,17 @@ class Table(NamedTuple):
 
 
 def of_clusters(values: Sequence[Sequence[float]], shown: str = ".3f") -> Mean:
-    """Mean over clusters (tissues) and half its 99 % interval, Student's t over the clusters' means."""
+    """Mean over clusters (tissues) and half its 99 % interval, Student's t over the clusters'
+    means.
+    """
     means = np.array([np.mean(own) for own in values if len(own)])
     if len(means) < 2:
         return Mean(float(means.mean()), math.nan, shown)
-    return Mean(float(means.mean()), float(stats.t.ppf(0.995, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means))), shown)
+    return Mean(
+        float(means.mean()),
+        float(stats.t.ppf(0.995, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means))),
+        shown,
+    )
 
 
 def _spread(head: Sequence[str], row: Sequence[object]) -> dict[str, object]:
@@ -96,7 +109,11 @@ def _spread(head: Sequence[str], row: Sequence[object]) -> dict[str, object]:
     for name, cell in zip(head, row, strict=True):
         if isinstance(cell, Rate | Mean):
             low, high = cell.interval
-            out |= {name: round(cell.value, 5), f"{name}, low 99 %": round(low, 5), f"{name}, high 99 %": round(high, 5)}
+            out |= {
+                name: round(cell.value, 5),
+                f"{name}, low 99 %": round(low, 5),
+                f"{name}, high 99 %": round(high, 5),
+            }
             out |= {f"{name}, of": cell.n} if isinstance(cell, Rate) else {}
         else:
             out[name] = round(cell.value, 5) if isinstance(cell, Number) else cell

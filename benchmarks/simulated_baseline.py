@@ -1,7 +1,8 @@
 """How hard simulated tissue is: a plain scikit-image threshold + watershed against the true nuclei.
 
-Run `python -m benchmarks.simulated_baseline [seeds]`. Otsu's threshold on DAPI smoothed by 1 px, objects below 40 px removed, watershed on
-the smoothed distance transform, peaks 5 px apart. Expected on default slides: AP 0.80 to 0.88 at IoU 0.5, at most 0.75 at IoU 0.7.
+Run `python -m benchmarks.simulated_baseline [seeds]`. Otsu's threshold on DAPI smoothed by 1 px,
+objects below 40 px removed, watershed on the smoothed distance transform, peaks 5 px apart.
+Expected on default slides: AP 0.80 to 0.88 at IoU 0.5, at most 0.75 at IoU 0.7.
 """
 
 from __future__ import annotations
@@ -35,8 +36,14 @@ def threshold_and_watershed(dapi: NDArray[np.uint16]) -> NDArray[np.int32]:
     return np.asarray(watershed(-distance, markers, mask=mask), np.int32)
 
 
-def average_precision(predicted: NDArray[np.int32], truth: NDArray[np.int32], thresholds: tuple[float, ...] = (0.5, 0.7)) -> list[float]:
-    """TP / (TP + FP + FN) of objects at each IoU threshold (at least 0.5, so that matches are unique)."""
+def average_precision(
+    predicted: NDArray[np.int32],
+    truth: NDArray[np.int32],
+    thresholds: tuple[float, ...] = (0.5, 0.7),
+) -> list[float]:
+    """TP / (TP + FP + FN) of objects at each IoU threshold (at least 0.5, so that matches are
+    unique).
+    """
     p, t = (np.unique(labels, return_inverse=True)[1].ravel() for labels in (predicted, truth))
     both = coo_matrix((np.ones(p.size, np.int64), (p, t))).tocsr()[1:, 1:].tocoo()
     areas_p, areas_t = np.bincount(p)[1:], np.bincount(t)[1:]

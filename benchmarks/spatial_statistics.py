@@ -1,7 +1,8 @@
-"""CPU seconds of the proximity statistics for 100,000 and 1,000,000 cells: ``python benchmarks/spatial_statistics.py [n ...]``.
+"""CPU seconds of the proximity statistics for 100,000 and 1,000,000 cells: ``python
+benchmarks/spatial_statistics.py [n ...]``.
 
-5,000 cells per mm2 in a square of tissue on a grid of 8 um with round holes; half of the cells tumor, in nests, a tenth myeloid.
-The first, small run only compiles.
+5,000 cells per mm2 in a square of tissue on a grid of 8 um with round holes; half of the cells
+tumor, in nests, a tenth myeloid. The first, small run only compiles.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ def tissue(n: int, rng: np.random.Generator) -> tuple[Region, np.ndarray, np.nda
     nest = np.sin(cells[:, 0] / 150) + np.sin(cells[:, 1] / 120) > 0
     draw = rng.random(len(cells))
     other = rng.integers(2, 6, len(cells))
-    code = np.where(nest, np.where(draw < 0.85, 0, np.where(draw < 0.93, 1, other)), np.where(draw < 0.12, 1, other))
+    code = np.where(
+        nest,
+        np.where(draw < 0.85, 0, np.where(draw < 0.93, 1, other)),
+        np.where(draw < 0.12, 1, other),
+    )
     return region, cells, code
 
 
@@ -69,7 +74,10 @@ def main() -> None:
         mark("random shift of L, 499 shifts (at most 20,000 sources)")
         if size != 3_000:
             per_cell = neighbours.n_pairs * 2 / len(cells)
-            print(f"{size:,} cells ({len(myeloid):,} myeloid, {len(tumor):,} tumor, {per_cell:.1f} neighbours per cell)")
+            print(
+                f"{size:,} cells ({len(myeloid):,} myeloid, {len(tumor):,} tumor, {per_cell:.1f}"
+                " neighbours per cell)"
+            )
             for (_, before), (name, after) in itertools.pairwise(marks):
                 print(f"  {name:68s} {after - before:7.2f} CPU s")
 

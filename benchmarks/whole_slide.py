@@ -2,12 +2,13 @@
 
     python benchmarks/whole_slide.py --size 16384 --tissue 0.7
     python benchmarks/whole_slide.py --size 65536 --tissue 0.02 --method classical
-    python benchmarks/whole_slide.py --size 40960 --repeat 4096 --method classical        # 16 GB of pixels, two million cells
+    python benchmarks/whole_slide.py --size 40960 --repeat 4096 --method classical  # 16 GB
 
-The slide is simulated window by window (glass is constant) and written as a compressed OME-TIFF; it is kept with ``--slide``. The run is
-a process of its own, as a user starts it; the resident memory of its process tree is sampled ten times a second (pages that processes
-share count for each). ``<out>.csv`` gets the samples, ``<out>.png`` the plot, beside what the run may need: 2 GB per worker and 200 bytes
-per cell.
+The slide is simulated window by window (glass is constant) and written as a compressed OME-TIFF; it
+is kept with ``--slide``. The run is a process of its own, as a user starts it; the resident memory
+of its process tree is sampled ten times a second (pages that processes share count for each).
+``<out>.csv`` gets the samples, ``<out>.png`` the plot, beside what the run may need: 2 GB per
+worker and 200 bytes per cell.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ STAGES = ("calibrate", "maps", "tiles", "table and outputs")
 
 
 def on_tissue(size: int, share: float) -> np.ndarray:
-    """Which blocks (n, n) are tissue: one ellipse in the middle, or below a tenth islands of 2 x 2 blocks spread over the slide."""
+    """Which blocks (n, n) are tissue: one ellipse in the middle, or below a tenth islands of 2 x 2
+    blocks spread over the slide.
+    """
     n = -(-size // BLOCK_PX)
     y, x = (np.mgrid[:n, :n] + 0.5) / n - 0.5
     if share >= 0.1:
@@ -84,25 +87,38 @@ def on_tissue(size: int, share: float) -> np.ndarray:
 
 
 def write_slide(path: Path, size: int, share: float, seed: int, repeat: int | None = None) -> float:
-    """Write the slide, unless it is there; returns the share of its area that is tissue. With `repeat` (px) the same tissue comes again."""
+    """Write the slide, unless it is there; returns the share of its area that is tissue. With
+    `repeat` (px) the same tissue comes again.
+    """
     mask = on_tissue(size, share)
     side = repeat or size
     options = SimulationOptions(size=(side, side), seed=seed)
 
     @lru_cache(maxsize=None if repeat else 1)
     def tissue(y: int, x: int) -> np.ndarray:
-        return simulate_window(options, Window(y, x, min(y + BLOCK_PX, side), min(x + BLOCK_PX, side))).image
+        return simulate_window(
+            options, Window(y, x, min(y + BLOCK_PX, side), min(x + BLOCK_PX, side))
+        ).image
 
     def blocks() -> Iterator[tuple[Window, np.ndarray]]:
         for block in cores((size, size), BLOCK_PX):
             if mask[block.y0 // BLOCK_PX, block.x0 // BLOCK_PX]:
-                yield block, tissue(block.y0 % side, block.x0 % side)[:, : block.shape[0], : block.shape[1]]
+                yield (
+                    block,
+                    tissue(block.y0 % side, block.x0 % side)[:, : block.shape[0], : block.shape[1]],
+                )
             else:
                 yield block, np.full((len(CHANNELS), *block.shape), GLASS, np.uint16)
 
     if not path.exists():
         how = {"dtype": "uint16", "names": CHANNELS, "significant_bits": BITS, "pyramid": False}
-        write_ome_tiff(path, blocks(), shape=(len(CHANNELS), size, size), pixel_size_um=options.pixel_size_um, **how)
+        write_ome_tiff(
+            path,
+            blocks(),
+            shape=(len(CHANNELS), size, size),
+            pixel_size_um=options.pixel_size_um,
+            **how,
+        )
     return float(mask.mean())
 
 
@@ -113,11 +129,19 @@ def stage_of(out: Path) -> str:
         return STAGES[3]
     if "tiles" in parts:
         return STAGES[2]
-    return STAGES[1] if "maps" in parts or list(out.glob("*/.unfinished/*/calibration.npz")) else STAGES[0]
+    return (
+        STAGES[1]
+        if "maps" in parts or list(out.glob("*/.unfinished/*/calibration.npz"))
+        else STAGES[0]
+    )
 
 
-def measured(command: list[str], out: Path) -> tuple[list[tuple[float, float, str]], dict[str, float]]:
-    """Run a command; time (s), memory of the process tree (MB) and stage ten times a second, and what it took in all."""
+def measured(
+    command: list[str], out: Path
+) -> tuple[list[tuple[float, float, str]], dict[str, float]]:
+    """Run a command; time (s), memory of the process tree (MB) and stage ten times a second, and
+    what it took in all.
+    """
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     running = subprocess.Popen(command)
     samples, last_look, stage = [], 0.0, STAGES[0]
@@ -137,7 +161,11 @@ def measured(command: list[str], out: Path) -> tuple[list[tuple[float, float, st
         raise SystemExit(f"the run ended with exit code {running.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return samples, {"cpu_s": cpu, "wall_s": time.perf_counter() - started, "peak_mb": max(mb for _, mb, _ in samples)}
+    return samples, {
+        "cpu_s": cpu,
+        "wall_s": time.perf_counter() - started,
+        "peak_mb": max(mb for _, mb, _ in samples),
+    }
 
 
 def write_samples(path: Path, samples: list[tuple[float, float, str]]) -> None:
@@ -152,13 +180,29 @@ def draw(samples: list[tuple[float, float, str]], limit_mb: float, title: str, p
     """Draw memory against time, colored by stage, with the limit."""
     time_s, memory = np.array([s[0] for s in samples]), np.array([s[1] for s in samples])
     stages = np.array([s[2] for s in samples])
-    with plt.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 160}):
+    with plt.rc_context(
+        {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 160}
+    ):
         figure, axis = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
         for stage, color in zip(STAGES, ("#999999", "#0072B2", "#009E73", "#D55E00"), strict=True):
             if (stages == stage).any():
-                axis.fill_between(time_s, 0, np.where(stages == stage, memory, np.nan), color=color, alpha=0.75, lw=0, label=stage)
+                axis.fill_between(
+                    time_s,
+                    0,
+                    np.where(stages == stage, memory, np.nan),
+                    color=color,
+                    alpha=0.75,
+                    lw=0,
+                    label=stage,
+                )
         axis.axhline(limit_mb, color="#22262e", ls="--", lw=0.8)
-        axis.annotate(f"{limit_mb:,.0f} MB", (0, limit_mb), xytext=(2, 2), textcoords="offset points", fontsize=7)
+        axis.annotate(
+            f"{limit_mb:,.0f} MB",
+            (0, limit_mb),
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=7,
+        )
         axis.set(xlabel="seconds", ylabel="memory of the process tree, MB", xlim=(0, time_s[-1]))
         axis.set_ylim(0, 1.15 * max(limit_mb, memory.max()))
         axis.set_title(title, loc="left", fontweight="bold", fontsize=9)
@@ -168,15 +212,34 @@ def draw(samples: list[tuple[float, float, str]], limit_mb: float, title: str, p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=16384)
-    parser.add_argument("--tissue", type=float, default=1.0, help="share of the area that is tissue")
+    parser.add_argument(
+        "--tissue", type=float, default=1.0, help="share of the area that is tissue"
+    )
     parser.add_argument("--method", default="unet")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--no-mask", action="store_true", help="tissue.enabled = false: glass is computed like tissue")
-    parser.add_argument("--repeat", type=int, help="simulate only this many px a side, a multiple of 1024, and repeat them")
-    parser.add_argument("--slide", type=Path, help="make the slide here and keep it; used as it is when it exists")
-    parser.add_argument("--out", type=Path, default=Path("memory"), help="start of the names of the table and the plot")
+    parser.add_argument(
+        "--no-mask",
+        action="store_true",
+        help="tissue.enabled = false: glass is computed like tissue",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        help="simulate only this many px a side, a multiple of 1024, and repeat them",
+    )
+    parser.add_argument(
+        "--slide", type=Path, help="make the slide here and keep it; used as it is when it exists"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("memory"),
+        help="start of the names of the table and the plot",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -184,28 +247,54 @@ def main() -> None:
         started = time.process_time()
         share = write_slide(slide, options.size, options.tissue, seed=7, repeat=options.repeat)
         print(
-            f"{slide.name}: {options.size} x {options.size} x 5 px, {share:.1%} tissue, {slide.stat().st_size / 1e9:.2f} GB on disk",
+            f"{slide.name}: {options.size} x {options.size} x 5 px, {share:.1%} tissue,"
+            f" {slide.stat().st_size / 1e9:.2f} GB on disk",
             flush=True,
         )
         print(f"  making it took {time.process_time() - started:.0f} CPU s", flush=True)
         recipe = root / "recipe.toml"
-        recipe.write_text(RECIPE.format(method=options.method, tissue=str(not options.no_mask).lower()))
+        recipe.write_text(
+            RECIPE.format(method=options.method, tissue=str(not options.no_mask).lower())
+        )
         code = "from ifquant.cli import main; main()"
-        command = [sys.executable, "-c", code, "run", "-q", "-r", str(recipe), str(slide), "-o", str(root / "out")]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "run",
+            "-q",
+            "-r",
+            str(recipe),
+            str(slide),
+            "-o",
+            str(root / "out"),
+        ]
         samples, total = measured([*command, "--workers", str(options.workers)], root / "out")
         cells = int(pd.read_csv(root / "out" / "slides.csv")["n_cells"].iloc[0])
-        tissue = json.loads(next((root / "out").glob("*/slide.json")).read_text())["calibration"]["tissue"]["fraction"]
+        tissue = json.loads(next((root / "out").glob("*/slide.json")).read_text())["calibration"][
+            "tissue"
+        ]["fraction"]
     limit = (options.workers * BYTES_PER_WORKER + cells * BYTES_PER_CELL) / 1e6
-    print(f"  {cells:,} cells, tissue mask {tissue:.1%}, method {options.method}, {options.workers} worker(s)")
-    print(f"  {total['cpu_s']:.1f} CPU s, {total['wall_s']:.0f} s wall, peak {total['peak_mb']:,.0f} MB (aimed at: {limit:,.0f} MB)")
+    print(
+        f"  {cells:,} cells, tissue mask {tissue:.1%}, method {options.method}, {options.workers}"
+        " worker(s)"
+    )
+    print(
+        f"  {total['cpu_s']:.1f} CPU s, {total['wall_s']:.0f} s wall, peak {total['peak_mb']:,.0f}"
+        f" MB (aimed at: {limit:,.0f} MB)"
+    )
     for stage in STAGES:
         here = [(at, mb) for at, mb, name in samples if name == stage]
         if here:
-            print(f"    {stage:<20} {here[-1][0] - here[0][0]:7.0f} s wall, peak {max(mb for _, mb in here):7,.0f} MB")
+            print(
+                f"    {stage:<20} {here[-1][0] - here[0][0]:7.0f} s wall, peak"
+                f" {max(mb for _, mb in here):7,.0f} MB"
+            )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_samples(options.out.with_suffix(".csv"), samples)
     title = (
-        f"{options.size:,} x {options.size:,} x 5 px, {share:.0%} tissue, {cells:,} cells, {options.method}, {options.workers} worker(s)"
+        f"{options.size:,} x {options.size:,} x 5 px, {share:.0%} tissue, {cells:,} cells,"
+        f" {options.method}, {options.workers} worker(s)"
     )
     draw(samples, limit, title, options.out.with_suffix(".png"))
 

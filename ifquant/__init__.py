@@ -1,6 +1,7 @@
 """Ask stained slides whether myeloid cells that touch TGFb-bearing tumor cells make IL1b.
 
-The public functions load on first use, so that ``import ifquant`` stays light (no torch, napari, matplotlib, onnxruntime or distributed).
+The public functions load on first use, so that ``import ifquant`` stays light (no torch, napari,
+matplotlib, onnxruntime or distributed).
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from ifquant.nuclei.segmenter import segment_nuclei
     from ifquant.results.read_cells import read_cells
 
-__all__ = ["__version__", "analyze", "evaluate", "quantify", "read_cells", "run", "segment_cells", "segment_nuclei"]
+__all__ = [
+    "__version__",
+    "analyze",
+    "evaluate",
+    "quantify",
+    "read_cells",
+    "run",
+    "segment_cells",
+    "segment_nuclei",
+]
 
 _HOME = {
     "run": "ifquant.commands.run",
@@ -35,4 +45,6 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'ifquant' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'ifquant' has no attribute {name!r}; public names: {', '.join(__all__)}"
+    )

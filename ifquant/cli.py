@@ -1,6 +1,8 @@
-"""The command line. It only turns words into calls: every command is one call of the package plus how its answer is shown.
+"""The command line. It only turns words into calls: every command is one call of the package plus
+how its answer is shown.
 
-Exit codes: 0 all done; 1 a bug of ours; 2 the request is wrong; 3 some or all slides failed; 4 resources ran out; 130 and 143 interrupted.
+Exit codes: 0 all done; 1 a bug of ours; 2 the request is wrong; 3 some or all slides failed; 4
+resources ran out; 130 and 143 interrupted.
 """
 
 from __future__ import annotations
@@ -30,13 +32,26 @@ app = typer.Typer(
 )
 
 Images = Annotated[list[str], typer.Argument(help="Slides, folders or globs", show_default=False)]
-PixelSize = Annotated[float | None, typer.Option("--pixel-size", help="Pixel size in um, for files that do not record it", min=0.001)]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size", help="Pixel size in um, for files that do not record it", min=0.001
+    ),
+]
 
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 where there is any warning; everything is written all the same")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Exit with 3 where there is any warning; everything is written all the same",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False,
+) -> None:
     if version:
         typer.echo(f"ifquant {__version__}")
         raise typer.Exit
@@ -44,15 +59,24 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def init(
-    image: Annotated[str | None, typer.Argument(help="A slide of the cohort", show_default=False)] = None,
-    markers: Annotated[Path | None, typer.Option("--markers", help="MCMICRO/nf-core marker file, instead of a slide")] = None,
+    image: Annotated[
+        str | None, typer.Argument(help="A slide of the cohort", show_default=False)
+    ] = None,
+    markers: Annotated[
+        Path | None,
+        typer.Option("--markers", help="MCMICRO/nf-core marker file, instead of a slide"),
+    ] = None,
     pixel_size: PixelSize = None,
 ) -> None:
-    """Print a commented recipe with this slide's channels and a guess of each role, to be confirmed by you."""
+    """Print a commented recipe with this slide's channels and a guess of each role, to be confirmed
+    by you.
+    """
     from ifquant.recipe.template import read_markers, recipe_template
 
     if (image is None) == (markers is None):
-        raise RequestError("give either a slide or --markers FILE: ifquant init slide.ome.tif > recipe.toml")
+        raise RequestError(
+            "give either a slide or --markers FILE: ifquant init slide.ome.tif > recipe.toml"
+        )
     if markers is not None:
         typer.echo(recipe_template(read_markers(markers), source=markers.name), nl=False)
         return
@@ -66,14 +90,25 @@ def init(
 
 @app.command()
 def inspect(images: Images, pixel_size: PixelSize = None) -> None:
-    """Show shape, channels, pixel size, pyramid and problems of slides - before spending an hour."""
+    """Show shape, channels, pixel size, pyramid and problems of slides - before spending an
+    hour.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from ifquant.slides import slide
 
     table = Table(show_lines=True)
-    for column in ("slide", "format", "C x Y x X", "type", "channels", "um/px", "levels", "problems"):
+    for column in (
+        "slide",
+        "format",
+        "C x Y x X",
+        "type",
+        "channels",
+        "um/px",
+        "levels",
+        "problems",
+    ):
         table.add_column(column, overflow="fold")
     troubled = 0
     for path in slide.find_slides(images):
@@ -83,25 +118,56 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
         if info.format == "unreadable":
             table.add_row(name, "-", "-", "-", "-", "-", "-", "\n".join(problems))
             continue
-        size = "?" if info.pixel_size_um is None else f"{info.pixel_size_um:.4g} ({info.pixel_size_origin})"
+        size = (
+            "?"
+            if info.pixel_size_um is None
+            else f"{info.pixel_size_um:.4g} ({info.pixel_size_origin})"
+        )
         shape = " x ".join(map(str, info.shape))
         notes = [*problems, *info.warnings]
-        table.add_row(name, info.format, shape, info.dtype, ", ".join(info.channels), size, str(info.levels), "\n".join(notes) or "none")
+        table.add_row(
+            name,
+            info.format,
+            shape,
+            info.dtype,
+            ", ".join(info.channels),
+            size,
+            str(info.levels),
+            "\n".join(notes) or "none",
+        )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     raise typer.Exit(3 if troubled else 0)
 
 
 @app.command()
 def run(
-    images: Annotated[list[str] | None, typer.Argument(help="Slides, folders or globs", show_default=False)] = None,
-    recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe (TOML)")] = Path("recipe.toml"),
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results")] = Path("results"),
-    samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet: slide, path, patient, group, ...")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")] = None,
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Slides, folders or globs", show_default=False)
+    ] = None,
+    recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe (TOML)")] = Path(
+        "recipe.toml"
+    ),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results")] = Path(
+        "results"
+    ),
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", help="Sample sheet: slide, path, patient, group, ..."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Local processes")] = 1,
-    tile_size: Annotated[int, typer.Option("--tile-size", help="Side of a tile in px; changes no result")] = 2048,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Address of a Dask scheduler")] = None,
-    crop: Annotated[str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Only this region of every slide, in px")] = None,
+    tile_size: Annotated[
+        int, typer.Option("--tile-size", help="Side of a tile in px; changes no result")
+    ] = 2048,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="X,Y,W,H", help="Only this region of every slide, in px"),
+    ] = None,
     pixel_size: PixelSize = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute everything")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
@@ -126,19 +192,42 @@ def run(
 
 @app.command()
 def analyze(
-    sources: Annotated[list[Path], typer.Argument(help="Folders of results, or cell tables of another program", show_default=False)],
-    recipe: Annotated[Path | None, typer.Option("-r", "--recipe", help="The recipe, with [priming]; default: that of the results")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the analysis")] = Path("analysis"),
-    samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet: slide, patient, group, ...")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Local processes; changes no result")] = 1,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of results, or cell tables of another program", show_default=False
+        ),
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "-r", "--recipe", help="The recipe, with [priming]; default: that of the results"
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the analysis")] = Path(
+        "analysis"
+    ),
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="Sample sheet: slide, patient, group, ...")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Local processes; changes no result")
+    ] = 1,
     strict: Strict = False,
 ) -> None:
     """Ask the question of [priming] of a cohort: slides, patients, guards, report."""
     from ifquant.commands.analyze import analyze as analyze_cohort
 
     result = analyze_cohort(
-        sources, recipe, out, samples=samples, overrides=tuple(overrides or ()), execution=Execution(workers, quiet=True)
+        sources,
+        recipe,
+        out,
+        samples=samples,
+        overrides=tuple(overrides or ()),
+        execution=Execution(workers, quiet=True),
     )
     for line in result.summary_lines():
         typer.echo(line, err=True)
@@ -150,12 +239,26 @@ def segment(
     image: Annotated[str, typer.Argument(help="A slide", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Label image (OME-TIFF)")],
     channel: Annotated[
-        str | None, typer.Option("--channel", help="Nucleus channel: name or index; default: guessed from the names")
+        str | None,
+        typer.Option(
+            "--channel", help="Nucleus channel: name or index; default: guessed from the names"
+        ),
     ] = None,
-    cells: Annotated[bool, typer.Option("--cells", help="Cells instead of nuclei, grown along all other channels")] = False,
-    method: Annotated[str | None, typer.Option("--method", help="Segmentation method; default: the recipe's default")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Network for --method cellpose: absolute path, or a name")] = None,
-    allow_download: Annotated[bool, typer.Option("--allow-download", help="A network given by name may be downloaded")] = False,
+    cells: Annotated[
+        bool,
+        typer.Option("--cells", help="Cells instead of nuclei, grown along all other channels"),
+    ] = False,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="Segmentation method; default: the recipe's default"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Network for --method cellpose: absolute path, or a name"),
+    ] = None,
+    allow_download: Annotated[
+        bool, typer.Option("--allow-download", help="A network given by name may be downloaded")
+    ] = False,
     pixel_size: PixelSize = None,
 ) -> None:
     """Segment nuclei (or cells) of one slide, without a recipe."""
@@ -180,8 +283,12 @@ def segment(
 def evaluate(
     predicted: Annotated[Path, typer.Argument(help="Label image", show_default=False)],
     truth: Annotated[Path, typer.Argument(help="Label image of the truth", show_default=False)],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the table as CSV")] = None,
-    picture: Annotated[Path | None, typer.Option("--picture", help="Also draw hits, misses and splits (PNG)")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Also write the table as CSV")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Also draw hits, misses and splits (PNG)")
+    ] = None,
 ) -> None:
     """AP, F1, precision, recall, PQ, splits and merges over IoU thresholds."""
     from ifquant.commands.evaluate import evaluate_files
@@ -196,7 +303,9 @@ def simulate(
     n: Annotated[int, typer.Option("-n", help="Number of slides", min=1)] = 1,
     size: Annotated[int, typer.Option("--size", help="Side in px", min=128)] = 2048,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first slide", min=0)] = 0,
-    effect: Annotated[float, typer.Option("--effect", help="True effect of neighbouring TGFb on IL1b")] = 0.0,
+    effect: Annotated[
+        float, typer.Option("--effect", help="True effect of neighbouring TGFb on IL1b")
+    ] = 0.0,
 ) -> None:
     """Make tissue with known truth: OME-TIFFs, label images and cell tables."""
     from ifquant.simulation.simulated_slides import simulate_slides
@@ -208,22 +317,41 @@ def simulate(
 @app.command()
 def review(
     results: Annotated[Path, typer.Argument(help="Folder of the results", show_default=False)],
-    slide: Annotated[str | None, typer.Argument(help="One slide; default: all", show_default=False)] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Apply the review logs, without a viewer")] = False,
-    reviewer: Annotated[str | None, typer.Option("--reviewer", help="Follow only this reviewer; default: all, where they agree")] = None,
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of the images, if they were moved since the run")] = None,
+    slide: Annotated[
+        str | None, typer.Argument(help="One slide; default: all", show_default=False)
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Apply the review logs, without a viewer")
+    ] = False,
+    reviewer: Annotated[
+        str | None,
+        typer.Option(
+            "--reviewer", help="Follow only this reviewer; default: all, where they agree"
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the images, if they were moved since the run"),
+    ] = None,
 ) -> None:
-    """Open results for review; with --apply, write corrected results and a report of before and after."""
+    """Open results for review; with --apply, write corrected results and a report of before and
+    after.
+    """
     if not apply:
         if reviewer is not None or images is not None:
-            raise RequestError("--reviewer and --images go with --apply; in the viewer, say who you are and where the images are there")
+            raise RequestError(
+                "--reviewer and --images go with --apply; in the viewer, say who you are and where"
+                " the images are there"
+            )
         from ifquant.commands.review_viewer import open_viewer
 
         open_viewer(results, slide)
         return
     from ifquant.commands.review_apply import apply_reviews
 
-    result = apply_reviews(results, [slide] if slide is not None else [], reviewer=reviewer, images=images)
+    result = apply_reviews(
+        results, [slide] if slide is not None else [], reviewer=reviewer, images=images
+    )
     for line in result.summary_lines():
         typer.echo(line, err=True)
     raise typer.Exit(result.exit_code)
@@ -249,7 +377,10 @@ def _window(text: str | None) -> Window | None:
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
-        raise RequestError(f"--crop is {text!r}; expected four integers X,Y,W,H in px, e.g. --crop 2000,1000,1024,1024") from None
+        raise RequestError(
+            f"--crop is {text!r}; expected four integers X,Y,W,H in px, e.g. --crop"
+            " 2000,1000,1024,1024"
+        ) from None
     if min(x, y) < 0 or min(width, height) < 1:
         raise RequestError(f"--crop is {text!r}; X and Y must be at least 0, W and H at least 1")
     return Window(y, x, y + height, x + width)
@@ -260,14 +391,20 @@ def _terminated(signum: int, frame: Any) -> NoReturn:
 
 
 def _interrupted() -> NoReturn:
-    typer.echo("ifquant: interrupted. Finished slides and tiles are kept; the same command goes on from here.", err=True)
+    typer.echo(
+        "ifquant: interrupted. Finished slides and tiles are kept; the same command goes on from"
+        " here.",
+        err=True,
+    )
     sys.exit(INTERRUPTED)
 
 
 def main() -> None:
     """Run the command line and map every outcome to the documented exit code."""
     signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # shells start background jobs with SIGINT ignored
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of an interrupt

@@ -1,7 +1,9 @@
-"""Every error ifquant raises on purpose. Each message says what was found, what was expected and what to do.
+"""Every error ifquant raises on purpose. Each message says what was found, what was expected and
+what to do.
 
-Each class also inherits the builtin it stands for, so that callers who know nothing of ifquant can catch it. `exit_code` is what
-`ifquant run` ends with when the error stops the whole run; an error about one slide's content never does (design, section 1).
+Each class also inherits the builtin it stands for, so that callers who know nothing of ifquant can
+catch it. `exit_code` is what `ifquant run` ends with when the error stops the whole run; an error
+about one slide's content never does (design, section 1).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ class RecipeError(RequestError):
 
 
 class SlideError(IfquantError, ValueError):
-    """One slide's content cannot be used as it is (no pixel size, RGB, duplicated channels, ...); other slides go on."""
+    """One slide's content cannot be used as it is (no pixel size, RGB, duplicated channels, ...);
+    other slides go on.
+    """
 
     exit_code = 3
 

@@ -1,4 +1,6 @@
-"""Names of patients, slides, groups, phenotypes and cells: text exactly as written, or missing; and which of them are easily confused."""
+"""Names of patients, slides, groups, phenotypes and cells: text exactly as written, or missing; and
+which of them are easily confused.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
 def name_or_none(text: str | None) -> str | None:
-    """Return a name as written, less blanks around it; None where nothing is named (empty, ``NA``, ``N/A``, ``nan``, ...)."""
+    """Return a name as written, less blanks around it; None where nothing is named (empty, ``NA``,
+    ``N/A``, ``nan``, ...).
+    """
     if text is None:
         return None
     name = text.strip()
@@ -21,16 +25,24 @@ def name_or_none(text: str | None) -> str | None:
 
 
 def loose_key(name: str) -> str:
-    """Return what two spellings of a name share: no case, blanks, invisible signs, leading zeros (``P 01``, ``p1``; ``007``, ``7.0``)."""
-    apart = re.sub(r"(?<=\d)\s+(?=\d)", "|", unicodedata.normalize("NFKC", name).casefold())  # 1 12 is not 11 2
+    """Return what two spellings of a name share: no case, blanks, invisible signs, leading zeros
+    (``P 01``, ``p1``; ``007``, ``7.0``).
+    """
+    apart = re.sub(
+        r"(?<=\d)\s+(?=\d)", "|", unicodedata.normalize("NFKC", name).casefold()
+    )  # 1 12 is not 11 2
     plain = "".join(apart.split()).lstrip("'")
-    plain = _ZEROS.sub("", "".join(letter for letter in plain if unicodedata.category(letter) != "Cf"))
+    plain = _ZEROS.sub(
+        "", "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
+    )
     whole = _WHOLE.fullmatch(plain)
     return (whole[1] if whole else plain).removeprefix("+") or plain
 
 
 def alike(names: Iterable[str], *keys: Callable[[str], str]) -> list[tuple[str, ...]]:
-    """Return sets of different names that share a key (default: `loose_key`), each in order of appearance."""
+    """Return sets of different names that share a key (default: `loose_key`), each in order of
+    appearance.
+    """
     every, sets = list(dict.fromkeys(names)), []
     for key in keys or (loose_key,):
         found: dict[str, list[str]] = {}
@@ -41,9 +53,12 @@ def alike(names: Iterable[str], *keys: Callable[[str], str]) -> list[tuple[str, 
 
 
 def alike_warnings(kind: str, names: Iterable[str], *keys: Callable[[str], str]) -> list[str]:
-    """Say which names of a kind (patient, slide, ...) differ so little that they may mean one thing; they count as different."""
+    """Say which names of a kind (patient, slide, ...) differ so little that they may mean one
+    thing; they count as different.
+    """
     return [
-        f"{kind} names {', '.join(map(repr, same[:4]))}{', ...' if len(same) > 4 else ''} differ only in case, blanks, zeros or suffix; "
-        f"they count as {len(same)} different ones: if they are one, write them alike"
+        f"{kind} names {', '.join(map(repr, same[:4]))}{', ...' if len(same) > 4 else ''} differ"
+        f" only in case, blanks, zeros or suffix; they count as {len(same)} different ones: if they"
+        " are one, write them alike"
         for same in alike(names, *keys)
     ]

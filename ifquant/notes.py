@@ -1,4 +1,6 @@
-"""What people must know about a slide, in sentences that know how grave they are. Graver ones come first wherever they are listed."""
+"""What people must know about a slide, in sentences that know how grave they are. Graver ones come
+first wherever they are listed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ GRAVE, PLAIN, MILD = 2, 1, 0
 
 
 class Note(str):
-    """A sentence for people; `level` is `GRAVE` (numbers may be wrong or missing), `PLAIN` or `MILD` (a fact to keep in mind)."""
+    """A sentence for people; `level` is `GRAVE` (numbers may be wrong or missing), `PLAIN` or
+    `MILD` (a fact to keep in mind).
+    """
 
     level: int = PLAIN
 
@@ -31,12 +35,17 @@ def mild(text: str) -> Note:
 
 
 def gravest_first(notes: Iterable[str]) -> list[str]:
-    """Sort sentences by how grave they are, else in the order given; each once. Text of unknown level counts as plain."""
+    """Sort sentences by how grave they are, else in the order given; each once. Text of unknown
+    level counts as plain.
+    """
     return sorted(dict.fromkeys(notes), key=lambda note: -getattr(note, "level", PLAIN))
 
 
-def summary(notes: Mapping[str, Sequence[str]], general: Sequence[str] = (), *, most: int = 20) -> list[str]:
-    """Say how many warnings there are, all that concern no single slide, and the gravest of each slide.
+def summary(
+    notes: Mapping[str, Sequence[str]], general: Sequence[str] = (), *, most: int = 20
+) -> list[str]:
+    """Say how many warnings there are, all that concern no single slide, and the gravest of each
+    slide.
 
     Parameters
     ----------
@@ -54,10 +63,14 @@ def summary(notes: Mapping[str, Sequence[str]], general: Sequence[str] = (), *, 
     same: dict[str, list[str]] = {}
     for slide, own in told.items():
         same.setdefault(own[0], []).append(slide)
-    lines = [f"{total} warning{'s' if total > 1 else ''}{'; the gravest of each slide' if told else ''}:"]
+    lines = [
+        f"{total} warning{'s' if total > 1 else ''}{'; the gravest of each slide' if told else ''}:"
+    ]
     lines += [f"  {text}" for text in general]
     firsts = {own[0]: own[0] for own in told.values()}
-    for text, names in sorted(same.items(), key=lambda one: -getattr(firsts[one[0]], "level", PLAIN))[:most]:
+    for text, names in sorted(
+        same.items(), key=lambda one: -getattr(firsts[one[0]], "level", PLAIN)
+    )[:most]:
         who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         further = sum(len(told[name]) - 1 for name in names)
         lines.append(f"  {who}: {text}" + (f" (and {further} more)" if further else ""))

@@ -1,7 +1,8 @@
 """Names of the replaceable parts and where their factories live, loaded only when asked for.
 
-A third-party package adds a segmenter by an entry point in the group ``ifquant.segmenters`` that names its factory,
-``factory(options, *, pixel_size_um, calibration) -> Segmenter``; nothing in ifquant changes.
+A third-party package adds a segmenter by an entry point in the group ``ifquant.segmenters`` that
+names its factory, ``factory(options, *, pixel_size_um, calibration) -> Segmenter``; nothing in
+ifquant changes.
 """
 
 from __future__ import annotations
@@ -23,15 +24,24 @@ SEGMENTERS = {
 """Segmentation methods that ship with ifquant: name > ``module:factory``."""
 
 CELL_SEGMENTERS = {"cellpose": "ifquant.nuclei.cellpose:make_cells"}
-"""Methods that can also find whole cells, in the same form; the factory returns None where the recipe does not ask for it."""
+"""Methods that can also find whole cells, in the same form; the factory returns None where the
+recipe does not ask for it."""
 
 MODEL_FILES = {"cellpose": "ifquant.nuclei.cellpose_models:model_files"}
-"""Methods whose model files the user chooses: name > ``module:function``, options > `ModelFile` values."""
+"""Methods whose model files the user chooses: name > ``module:function``, options > `ModelFile`
+values."""
 
 
 def segmenter_names() -> tuple[str, ...]:
     """Names of all segmentation methods, those of installed plugins last."""
-    return (*SEGMENTERS, *sorted(point.name for point in entry_points(group="ifquant.segmenters") if point.name not in SEGMENTERS))
+    return (
+        *SEGMENTERS,
+        *sorted(
+            point.name
+            for point in entry_points(group="ifquant.segmenters")
+            if point.name not in SEGMENTERS
+        ),
+    )
 
 
 def segmenter_factory(name: str) -> Callable[..., Any]:
@@ -52,11 +62,16 @@ def segmenter_factory(name: str) -> Callable[..., Any]:
             known = segmenter_names()
             near = get_close_matches(name, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise RequestError(f'found segmentation method "{name}"; expected one of {", ".join(known)}{hint}')
+            raise RequestError(
+                f'found segmentation method "{name}"; expected one of {", ".join(known)}{hint}'
+            )
         try:
             factory = next(iter(points)).load()
         except ImportError as error:
-            raise MissingDependency(f'the plugin of segmentation method "{name}" cannot be loaded: {error}. Reinstall it.') from error
+            raise MissingDependency(
+                f'the plugin of segmentation method "{name}" cannot be loaded: {error}.'
+                " Reinstall it."
+            ) from error
     assert callable(factory)
     return factory
 
@@ -78,5 +93,6 @@ def _load(place: str, name: str) -> Callable[..., Any]:
         return found
     except ImportError as error:
         raise MissingDependency(
-            f'the segmentation method "{name}" cannot be loaded: {error}. Install what it names, or choose another method.'
+            f'the segmentation method "{name}" cannot be loaded: {error}. Install what it names, or'
+            " choose another method."
         ) from error

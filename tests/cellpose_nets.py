@@ -1,4 +1,6 @@
-"""Small networks for the installed cellpose, trained at test time by its own training loop on simulated nuclei."""
+"""Small networks for the installed cellpose, trained at test time by its own training loop on
+simulated nuclei.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def nuclei(seed: int, side: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]
 
 
 def train_network(folder: Path, name: str = "network") -> Path:
-    """Train a network of the installed version's kind and return its file: a real CP4 or CP3 file, saved by cellpose."""
+    """Train a network of the installed version's kind and return its file: a real CP4 or CP3 file,
+    saved by cellpose.
+    """
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")
         return _train_sam(folder, name) if installed_major() == 4 else _train_unet(folder, name)
@@ -41,8 +45,12 @@ def _data(n: int, planes: int, side: int = 256) -> tuple[list[NDArray[Any]], lis
     return images, labels
 
 
-def sam_network(depth: int = 1, width: int = 64, heads: int = 1, out: int = 64, whole: tuple[int, ...] = ()) -> Any:
-    """Cellpose's own CPSAM with a smaller transformer of segment_anything in it (304 million parameters otherwise)."""
+def sam_network(
+    depth: int = 1, width: int = 64, heads: int = 1, out: int = 64, whole: tuple[int, ...] = ()
+) -> Any:
+    """Cellpose's own CPSAM with a smaller transformer of segment_anything in it (304 million
+    parameters otherwise).
+    """
     import torch
 
     models = import_cellpose()
@@ -100,7 +108,9 @@ def _train_unet(folder: Path, name: str) -> Path:
     import torch
 
     torch.manual_seed(0)
-    model = import_cellpose().CellposeModel(gpu=False, pretrained_model=False, nchan=2, diam_mean=DIAMETER_PX)
+    model = import_cellpose().CellposeModel(
+        gpu=False, pretrained_model=False, nchan=2, diam_mean=DIAMETER_PX
+    )
     model.net.mkldnn = False
     for layer in model.net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):

@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of shared test data (IFQUANT_DATA, default ../shared/data); skips without it, fails without it under CI=true."""
+    """Folder of shared test data (IFQUANT_DATA, default ../shared/data); skips without it, fails
+    without it under CI=true.
+    """
     folder = Path(os.environ.get("IFQUANT_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         reason = f"no test data in {folder}; set IFQUANT_DATA to a copy of shared/data"
@@ -38,6 +40,10 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under CI=true a skipped test hides a missing part: it counts as a failure."""
-    if os.environ.get("CI", "").lower() == "true" and _skipped and not hasattr(session.config, "workerinput"):
+    if (
+        os.environ.get("CI", "").lower() == "true"
+        and _skipped
+        and not hasattr(session.config, "workerinput")
+    ):
         print(f"\nCI=true: skipped tests count as failures: {', '.join(sorted(set(_skipped)))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -15,7 +15,9 @@ PATIENCE_S = 120
 
 
 class Cluster:
-    """A scheduler and its workers, each a process of its own; workers have another working folder than the test."""
+    """A scheduler and its workers, each a process of its own; workers have another working folder
+    than the test.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -23,7 +25,14 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.file = folder / "scheduler.json"
         self.scheduler = self._start(
-            "dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", self.file
+            "dask_scheduler",
+            "--port",
+            "0",
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+            "--scheduler-file",
+            self.file,
         )
         until = time.monotonic() + PATIENCE_S
         while not self.file.exists() and time.monotonic() < until:
@@ -36,9 +45,20 @@ class Cluster:
         return str(json.loads(self.file.read_text())["address"])
 
     def add_worker(self, *, threads: int = 1, python_path: Path = ROOT) -> subprocess.Popen[bytes]:
-        """Start a worker that imports ifquant from `python_path`, and wait until the scheduler knows it."""
+        """Start a worker that imports ifquant from `python_path`, and wait until the scheduler
+        knows it.
+        """
         before = self.count()
-        words = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--local-directory", self.folder)
+        words = (
+            "--nthreads",
+            str(threads),
+            "--no-nanny",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+            "--local-directory",
+            self.folder,
+        )
         worker = self._start("dask_worker", self.address, *words, python_path=python_path)
         self.workers.append(worker)
         until = time.monotonic() + PATIENCE_S
@@ -53,13 +73,18 @@ class Cluster:
         with Client(self.address, set_as_default=False) as client:
             return len(client.ncores())
 
-    def _start(self, module: str, *words: object, python_path: Path = ROOT) -> subprocess.Popen[bytes]:
+    def _start(
+        self, module: str, *words: object, python_path: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHONPATH": str(python_path)}
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.{module}", *map(str, words)],
-                cwd=self.folder, env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
         self.processes.append(process)
         return process
 

@@ -1,4 +1,6 @@
-"""Scenes whose outputs must not change when the code is only moved: tools/golden.py compares them between revisions."""
+"""Scenes whose outputs must not change when the code is only moved: tools/golden.py compares them
+between revisions.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def inputs(scene: str, out: str) -> None:
     elif scene == "cohort":
         rows = ["slide,path,patient,group"]
         for seed in range(4):
-            write_slide(place / f"s{seed}.ome.tif", simulated(900, 900, seed=40 + seed, effect=0.8).image, PANELS["tgfb_il1b"])
+            write_slide(
+                place / f"s{seed}.ome.tif",
+                simulated(900, 900, seed=40 + seed, effect=0.8).image,
+                PANELS["tgfb_il1b"],
+            )
             rows.append(f"s{seed},s{seed}.ome.tif,P{seed},{'ab'[seed % 2]}")
         (place / "samples.csv").write_text("\n".join(rows) + "\n")
     elif scene == "foreign":
@@ -39,7 +45,13 @@ def inputs(scene: str, out: str) -> None:
 
 def outputs(scene: str, out: str) -> None:
     """Make the outputs of a scene."""
-    {"examples": examples, "panels": panels, "cohort": cohort, "foreign": foreign, "review": review}[scene](Path(out))
+    {
+        "examples": examples,
+        "panels": panels,
+        "cohort": cohort,
+        "foreign": foreign,
+        "review": review,
+    }[scene](Path(out))
 
 
 def run(recipe: Any, images: list[Path], out: Path, **more: Any) -> None:
@@ -51,15 +63,26 @@ def run(recipe: Any, images: list[Path], out: Path, **more: Any) -> None:
 
 
 def keep_labels(folder: Path) -> None:
-    """Write the label images of a slide as raw bytes, which do not depend on how a store packs them."""
+    """Write the label images of a slide as raw bytes, which do not depend on how a store packs
+    them.
+    """
     for kind in ("nuclei", "cells"):
-        labels: Any = zarr.open_array(str(folder / "labels.ome.zarr" / "labels" / kind / "0"), mode="r")
-        (folder / f"{kind}.labels.bin").write_bytes(repr(labels.shape).encode() + labels[...].tobytes())
+        labels: Any = zarr.open_array(
+            str(folder / "labels.ome.zarr" / "labels" / kind / "0"), mode="r"
+        )
+        (folder / f"{kind}.labels.bin").write_bytes(
+            repr(labels.shape).encode() + labels[...].tobytes()
+        )
 
 
 def examples(out: Path) -> None:
     """What `make example` does."""
-    run(Path("example_images/recipe.toml"), [], out / "results", samples=Path("example_images/samples.csv"))
+    run(
+        Path("example_images/recipe.toml"),
+        [],
+        out / "results",
+        samples=Path("example_images/samples.csv"),
+    )
 
 
 def panels(out: Path) -> None:
@@ -72,21 +95,33 @@ def cohort(out: Path) -> None:
     """Four slides of four patients with [priming], and the question asked of them."""
     asked = recipe(priming=PRIMING)
     run(asked, [], out / "results", samples=out / "inputs" / "samples.csv")
-    ifquant.analyze(out / "results", asked, out / "analysis", samples=out / "inputs" / "samples.csv", execution=QUIET)
+    ifquant.analyze(
+        out / "results",
+        asked,
+        out / "analysis",
+        samples=out / "inputs" / "samples.csv",
+        execution=QUIET,
+    )
 
 
 def foreign(out: Path) -> None:
     """A cohort of another program's table."""
-    table, asked, sheet = (out / "inputs" / name for name in ("cells.csv", "recipe.toml", "samples.csv"))
+    table, asked, sheet = (
+        out / "inputs" / name for name in ("cells.csv", "recipe.toml", "samples.csv")
+    )
     ifquant.analyze(table, asked, out / "analysis", samples=sheet, execution=QUIET)
 
 
 def touching(results: Path) -> list[tuple[int, int]]:
     """Pairs of neighbors in the label image, in raster order."""
-    labels: Any = zarr.open_array(str(results / "a" / "labels.ome.zarr" / "labels" / "cells" / "0"), mode="r")
+    labels: Any = zarr.open_array(
+        str(results / "a" / "labels.ome.zarr" / "labels" / "cells" / "0"), mode="r"
+    )
     left, right = labels[...][:, :-1], labels[...][:, 1:]
     meet = (left != right) & (left > 0) & (right > 0)
-    return list(dict.fromkeys((int(a), int(b)) for a, b in zip(left[meet], right[meet], strict=True)))
+    return list(
+        dict.fromkeys((int(a), int(b)) for a, b in zip(left[meet], right[meet], strict=True))
+    )
 
 
 def review(out: Path) -> None:

@@ -1,4 +1,6 @@
-"""Real `ifquant run` processes, killed at chosen or random moments and started again. Shared with benchmarks/kill_resume.py."""
+"""Real `ifquant run` processes, killed at chosen or random moments and started again. Shared with
+benchmarks/kill_resume.py.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def count_down(operation, path):
 storage.before_mutation = count_down
 cli.main()
 """
-"""`ifquant` that kills itself before its n-th change to the disk: moments that a clock rarely hits."""
+"""`ifquant` that kills itself before its n-th change to the disk: moments that a clock rarely
+hits."""
 
 
 @dataclass
@@ -47,16 +50,34 @@ class Request:
     @property
     def words(self) -> list[str]:
         options = ["--tile-size", self.tile_size, "--workers", self.workers, "-q"]
-        return [str(word) for word in ("run", "-r", self.recipe, "-o", self.out, *options, *self.more, *self.images)]
+        return [
+            str(word)
+            for word in (
+                "run",
+                "-r",
+                self.recipe,
+                "-o",
+                self.out,
+                *options,
+                *self.more,
+                *self.images,
+            )
+        ]
 
 
 def start(request: Request, *, kill_at: int | None = None) -> subprocess.Popen[str]:
-    """Start a run as the leader of its own process group; with `kill_at` it kills itself before that change to the disk."""
+    """Start a run as the leader of its own process group; with `kill_at` it kills itself before
+    that change to the disk.
+    """
     program = ["-m", "ifquant.cli"] if kill_at is None else ["-c", KILL_AT, str(kill_at)]
     return subprocess.Popen(
         [sys.executable, *program, *request.words],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -77,8 +98,12 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def tiles_done(out: Path, slide: str = "*") -> int:
-    """How many tiles are finished; a file still being written has a name that begins with a dot (and a glob's * takes it)."""
-    return sum(not path.name.startswith(".") for path in out.glob(f"{slide}/.unfinished/*/tiles/*.npz"))
+    """How many tiles are finished; a file still being written has a name that begins with a dot
+    (and a glob's * takes it).
+    """
+    return sum(
+        not path.name.startswith(".") for path in out.glob(f"{slide}/.unfinished/*/tiles/*.npz")
+    )
 
 
 def slides_done(out: Path) -> int:
@@ -116,17 +141,27 @@ class Moment:
 
 
 def killed_until_done(
-    request: Request, whole: Path, how: str, rng: random.Random, *, kills: int, lasts_s: float, changes: int
+    request: Request,
+    whole: Path,
+    how: str,
+    rng: random.Random,
+    *,
+    kills: int,
+    lasts_s: float,
+    changes: int,
 ) -> list[Moment]:
-    """Kill one request's run again and again, let the last run finish, and compare with the uninterrupted run.
+    """Kill one request's run again and again, let the last run finish, and compare with the
+    uninterrupted run.
 
     Parameters
     ----------
     how
-        ``self``: before a random change to the disk; ``group``: SIGKILL to the run and its workers; ``parent``: to the run alone, its
-        workers must end themselves; ``worker``: to one worker, the run must go on by itself; ``interrupt``: SIGINT to all, as Ctrl-C.
+        ``self``: before a random change to the disk; ``group``: SIGKILL to the run and its workers;
+        ``parent``: to the run alone, its workers must end themselves; ``worker``: to one worker,
+        the run must go on by itself; ``interrupt``: SIGINT to all, as Ctrl-C.
     lasts_s, changes
-        How long an uninterrupted run takes, and how many changes to the disk it makes: the range of random moments.
+        How long an uninterrupted run takes, and how many changes to the disk it makes: the range of
+        random moments.
 
     Raises
     ------

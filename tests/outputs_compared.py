@@ -8,11 +8,14 @@ from pathlib import Path
 
 def files_of(folder: Path) -> dict[str, Path]:
     """Relative path > file, of everything in a folder."""
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def same_outputs(one: Path, other: Path) -> None:
-    """Both hold the same files with the same bytes, nothing else; run.json may differ in how the run was executed.
+    """Both hold the same files with the same bytes, nothing else; run.json may differ in how the
+    run was executed.
 
     That is its block `execution` and the tile cores, which follow from the tile size.
     """

@@ -1,4 +1,6 @@
-"""Cohorts of point tissues as a table of another program would hold them, with recipe and sample sheet, for tests of ifquant analyze."""
+"""Cohorts of point tissues as a table of another program would hold them, with recipe and sample
+sheet, for tests of ifquant analyze.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,32 @@ tumor_region_distance_um = "tumor_region_distance_um"
 """
 
 
-def write_cohort(folder: Path, *, beta: float, n: int = 7, size_um: float = 640.0, slides: int = 1, seed: int = 0) -> Path:
-    """Write cells.csv, samples.csv and recipe.toml; `slides` per patient. Groups alternate, visits are pre and post."""
+def write_cohort(
+    folder: Path, *, beta: float, n: int = 7, size_um: float = 640.0, slides: int = 1, seed: int = 0
+) -> Path:
+    """Write cells.csv, samples.csv and recipe.toml; `slides` per patient. Groups alternate, visits
+    are pre and post.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tables, sheet = [], []
     for patient in range(n):
         for k in range(slides):
             name = f"S{patient + 1:02d}{'ab'[k]}"
-            cells = point_tissue(PointOptions(size_um=(size_um, size_um), beta=beta), (seed, patient, k)).cells
+            cells = point_tissue(
+                PointOptions(size_um=(size_um, size_um), beta=beta), (seed, patient, k)
+            ).cells
             tables.append(cells.assign(slide=name).round(3))
-            sheet.append((name, f"P{patient + 1:02d}", "treated" if patient % 2 else "control", ("pre", "post")[k]))
+            sheet.append(
+                (
+                    name,
+                    f"P{patient + 1:02d}",
+                    "treated" if patient % 2 else "control",
+                    ("pre", "post")[k],
+                )
+            )
     pd.concat(tables).to_csv(folder / "cells.csv", index=False)
-    pd.DataFrame(sheet, columns=["slide", "patient", "group", "visit"]).to_csv(folder / "samples.csv", index=False)
+    pd.DataFrame(sheet, columns=["slide", "patient", "group", "visit"]).to_csv(
+        folder / "samples.csv", index=False
+    )
     (folder / "recipe.toml").write_text(RECIPE, "utf-8")
     return folder

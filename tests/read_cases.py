@@ -1,6 +1,8 @@
-"""Child process of test_reader_cases: reads the files named on stdin under a memory limit, prints one JSON line per file.
+"""Child process of test_reader_cases: reads the files named on stdin under a memory limit, prints
+one JSON line per file.
 
-Per file: what `inspect` says, a hash of all pixels read in odd windows, and a hash of what tifffile decodes page by page.
+Per file: what `inspect` says, a hash of all pixels read in odd windows, and a hash of what tifffile
+decodes page by page.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def ours(path: str) -> str:
         for y0 in range(0, height, 211):
             for x0 in range(0, width, 307):
                 window = Window(y0, x0, min(y0 + 211, height), min(x0 + 307, width))
-                out[(slice(None), *window.slices_in(Window(0, 0, height, width)))] = slide.read(range(n), window)
+                out[(slice(None), *window.slices_in(Window(0, 0, height, width)))] = slide.read(
+                    range(n), window
+                )
         return sha(out)
 
 
@@ -75,7 +79,13 @@ def case(path: str) -> dict[str, object]:
     signal.setitimer(signal.ITIMER_REAL, 20)
     try:
         info, problems = inspect(SlideRef((path,)))
-        result |= {"format": info.format, "shape": info.shape, "dtype": info.dtype, "problems": problems, "warnings": info.warnings}
+        result |= {
+            "format": info.format,
+            "shape": info.shape,
+            "dtype": info.dtype,
+            "problems": problems,
+            "warnings": info.warnings,
+        }
         if info.format != "unreadable":
             try:
                 result["ours"] = ours(path)

@@ -1,4 +1,6 @@
-"""A small slide through a run, to be reviewed: made once per session, copied where a test writes."""
+"""A small slide through a run, to be reviewed: made once per session, copied where a test
+writes.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,29 @@ class Clock:
 
 
 def recipe(**more: Any) -> Recipe:
-    gates = {"markers": {marker: {"method": "value", "value": value} for marker, value in GATES.items()}}
+    gates = {
+        "markers": {marker: {"method": "value", "value": value} for marker, value in GATES.items()}
+    }
     return recipe_for(PANELS["tgfb_il1b"], gates=gates, **more)
 
 
-def run_slide(folder: Path, seed: int = 11, name: str = "a", size: tuple[int, int] = (420, 480), effect: float = 0.0, **more: Any) -> Path:
+def run_slide(
+    folder: Path,
+    seed: int = 11,
+    name: str = "a",
+    size: tuple[int, int] = (420, 480),
+    effect: float = 0.0,
+    **more: Any,
+) -> Path:
     """Write and run one slide; returns the folder of the results."""
-    slide = write_slide(folder / f"{name}.ome.tif", simulated(*size, seed=seed, effect=effect).image, PANELS["tgfb_il1b"])
-    result = ifquant.run(recipe(**more), [slide], folder / "results", execution=Execution(quiet=True))
+    slide = write_slide(
+        folder / f"{name}.ome.tif",
+        simulated(*size, seed=seed, effect=effect).image,
+        PANELS["tgfb_il1b"],
+    )
+    result = ifquant.run(
+        recipe(**more), [slide], folder / "results", execution=Execution(quiet=True)
+    )
     assert result.exit_code == 0, result.summary_lines()
     return folder / "results"
 

@@ -1,4 +1,6 @@
-"""Table and outlines of a slide live in a file without a name: they are arrays like any other, and take no memory of their own."""
+"""Table and outlines of a slide live in a file without a name: they are arrays like any other, and
+take no memory of their own.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from ifquant.results.measured_cells import MeasuredCells
 
 
 def test_arrays_keep_what_is_written_and_leave_no_file(tmp_path: Path) -> None:
-    made = scratch(tmp_path, {"a": (1000, np.float64), "b": (7, np.uint8), "none": (0, np.int32), "c": (5000, np.int32)})
+    made = scratch(
+        tmp_path,
+        {"a": (1000, np.float64), "b": (7, np.uint8), "none": (0, np.int32), "c": (5000, np.int32)},
+    )
     assert {name: (len(array), array.dtype) for name, array in made.arrays.items()} == {
         "a": (1000, np.float64),
         "b": (7, np.uint8),
@@ -28,7 +33,9 @@ def test_arrays_keep_what_is_written_and_leave_no_file(tmp_path: Path) -> None:
         "c": (5000, np.int32),
     }
     assert not any(array.any() for array in made.arrays.values())
-    expected = {name: np.arange(len(array)).astype(array.dtype) for name, array in made.arrays.items()}
+    expected = {
+        name: np.arange(len(array)).astype(array.dtype) for name, array in made.arrays.items()
+    }
     for name, array in made.arrays.items():
         array[:] = expected[name]
     made.let_go()
@@ -39,7 +46,9 @@ def test_arrays_keep_what_is_written_and_leave_no_file(tmp_path: Path) -> None:
     assert scratch(tmp_path, {"none": (0, np.int32)}).file is None
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -49,7 +58,9 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_the_system_cannot_reserve_room_zeros_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_cannot_reserve_room_zeros_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(storage, "ZEROS", 1 << 12)
     made = scratch(tmp_path, {"a": (3001, np.float64)})
@@ -63,9 +74,19 @@ def test_where_the_system_cannot_reserve_room_zeros_are_written(tmp_path: Path, 
 def test_cells_taken_are_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifquant.pipeline.measured_cells._BLOCK", 3)
     rng = np.random.default_rng(1)
-    labels = np.kron(rng.permutation(60).reshape(6, 10) + 1, np.ones((4, 5), np.int32)).astype(np.int32)
-    runs = {"nuclei": runs_of(labels[::2], np.arange(1, 61)), "cells": runs_of(labels, np.arange(1, 61))}
-    whole = MeasuredCells.room(tmp_path, {"area": np.float64, "kind": np.uint8}, {kind: np.diff(r.offsets) for kind, r in runs.items()}, 5)
+    labels = np.kron(rng.permutation(60).reshape(6, 10) + 1, np.ones((4, 5), np.int32)).astype(
+        np.int32
+    )
+    runs = {
+        "nuclei": runs_of(labels[::2], np.arange(1, 61)),
+        "cells": runs_of(labels, np.arange(1, 61)),
+    }
+    whole = MeasuredCells.room(
+        tmp_path,
+        {"area": np.float64, "kind": np.uint8},
+        {kind: np.diff(r.offsets) for kind, r in runs.items()},
+        5,
+    )
     for kind, found in (("nuclei", whole.nuclei), ("cells", whole.cells)):
         np.testing.assert_array_equal(found.offsets, runs[kind].offsets)
         found.y[:], found.x0[:], found.x1[:] = runs[kind].y, runs[kind].x0, runs[kind].x1
@@ -99,7 +120,8 @@ class Parts:
         y = np.arange(N, dtype=np.int32) * PARTS + k
         table = {"anchor_y_px": y, "anchor_x_px": y} | {f"c{i}": y * (i + 0.5) for i in range(70)}
         offsets = np.arange(N + 1) * 20
-        runs = CellRuns(offsets, np.repeat(y, 20), np.tile(np.arange(20, dtype=np.int32), N), np.tile(np.arange(1, 21, dtype=np.int32), N))
+        x0 = np.tile(np.arange(20, dtype=np.int32), N)
+        runs = CellRuns(offsets, np.repeat(y, 20), x0, x0 + 1)
         return TilePart(Window(0, 0, 1, 1), table, runs, runs, 1)
 
 own = psutil.Process()
@@ -112,8 +134,15 @@ print((own.memory_info().rss - before) / (N * PARTS))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes the memory when it needs it; nothing can be measured")
+@pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="Windows takes the memory when it needs it; nothing can be measured",
+)
 def test_the_table_takes_no_memory_of_its_own(tmp_path: Path) -> None:
-    """A hundred tiles of a slide: what the parent holds per cell once they are put together (aimed at: 200 bytes, issue 4)."""
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True)
+    """A hundred tiles of a slide: what the parent holds per cell once they are put together (aimed
+    at: 200 bytes, issue 4).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert float(done.stdout) < 60

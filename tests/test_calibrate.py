@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ifquant.calibration import stain
-from ifquant.calibration.calibrate import Calibration, calibrate, calibrate_array, find_tissue, merge, needs_second_pass, scan_block
+from ifquant.calibration.calibrate import (
+    Calibration,
+    calibrate,
+    calibrate_array,
+    find_tissue,
+    merge,
+    needs_second_pass,
+    scan_block,
+)
 from ifquant.calibration.histogram import HistogramPart, SlideHistogram, grid_step_px, key_values
 from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
@@ -22,18 +30,30 @@ DATA = Path(os.environ.get("IFQUANT_DATA", "../shared/data"))
 SIDE = 400
 
 
-def stained_image(fraction: float, *, level: float = 100, offset: float = 100, noise: float = 5, amplitude: float = 1000, seed: int = 0):
+def stained_image(
+    fraction: float,
+    *,
+    level: float = 100,
+    offset: float = 100,
+    noise: float = 5,
+    amplitude: float = 1000,
+    seed: int = 0,
+):
     """Blurred stain of varying strength on shot and read noise; also the true mask."""
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 10)
     mask = field > np.quantile(field, 1 - fraction) if fraction else np.zeros((SIDE, SIDE), bool)
-    strength = np.kron(np.exp(0.5 * rng.standard_normal((SIDE // 16, SIDE // 16))), np.ones((16, 16)))
+    strength = np.kron(
+        np.exp(0.5 * rng.standard_normal((SIDE // 16, SIDE // 16))), np.ones((16, 16))
+    )
     image = level + ndimage.gaussian_filter(mask * strength * amplitude, 1.5)
     noisy = rng.poisson(image) + offset + noise * rng.standard_normal((SIDE, SIDE))
     return np.clip(np.rint(noisy), 0, 65535).astype(np.uint16), mask
 
 
-def parts_of(image: np.ndarray, block: int, step: int, mask: np.ndarray | None = None) -> list[HistogramPart]:
+def parts_of(
+    image: np.ndarray, block: int, step: int, mask: np.ndarray | None = None
+) -> list[HistogramPart]:
     _, height, width = image.shape
     parts = []
     for y in range(0, height, block):
@@ -45,7 +65,10 @@ def parts_of(image: np.ndarray, block: int, step: int, mask: np.ndarray | None =
 
 def same(a: SlideHistogram, b: SlideHistogram) -> bool:
     fields = ("counts", "means", "maxima", "at_maximum", "nonfinite")
-    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in fields) and (a.kind, a.step_px) == (b.kind, b.step_px)
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in fields) and (
+        a.kind,
+        a.step_px,
+    ) == (b.kind, b.step_px)
 
 
 @settings(max_examples=20, deadline=None)
@@ -75,8 +98,12 @@ def test_any_blocks_in_any_order_give_the_same_bits(
 def test_float_keys_keep_order_and_precision() -> None:
     values = key_values()
     assert np.all(np.diff(values) >= 0)
-    numbers = np.array([-3.4e38, -1000.0, -1.0, -0.1, -1e-30, 0.0, 1e-30, 0.1, 1.0, 777.7, 3.4e38], np.float32)
-    part = merge([scan_block(numbers.reshape(1, 1, -1), Window(0, 0, 1, len(numbers)), 4)], (1, len(numbers)))
+    numbers = np.array(
+        [-3.4e38, -1000.0, -1.0, -0.1, -1e-30, 0.0, 1e-30, 0.1, 1.0, 777.7, 3.4e38], np.float32
+    )
+    part = merge(
+        [scan_block(numbers.reshape(1, 1, -1), Window(0, 0, 1, len(numbers)), 4)], (1, len(numbers))
+    )
     found = np.repeat(part.values, part.counts[0])
     np.testing.assert_allclose(found, numbers, rtol=0.005, atol=1e-35)
 
@@ -101,15 +128,23 @@ def test_quantiles_are_numpys_inverted_cdf() -> None:
     image = rng.gamma(2, 200, (1, 50, 60)).astype(np.uint16)
     histogram = merge(parts_of(image, 16, 8), (50, 60))
     for q in (0.0, 0.01, 0.31, 0.5, 0.998, 1.0):
-        assert stain.quantile(histogram.values, histogram.counts[0], q) == np.quantile(image, q, method="inverted_cdf")
-    channel = calibrate_array(image, ["a"], pixel_size_um=1.0, options=TissueOptions(enabled=False)).channels[0]
+        assert stain.quantile(histogram.values, histogram.counts[0], q) == np.quantile(
+            image, q, method="inverted_cdf"
+        )
+    channel = calibrate_array(
+        image, ["a"], pixel_size_um=1.0, options=TissueOptions(enabled=False)
+    ).channels[0]
     assert channel.low == np.quantile(image, 0.01, method="inverted_cdf")
     assert channel.high == np.quantile(image, 0.998, method="inverted_cdf")
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.05, 0.4, 0.9, 0.94])
-@pytest.mark.parametrize("options", [{}, {"amplitude": 250}, {"amplitude": 20_000}, {"level": 2000, "amplitude": 5000}])
-def test_threshold_finds_the_stain_from_1_to_94_percent(fraction: float, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"amplitude": 250}, {"amplitude": 20_000}, {"level": 2000, "amplitude": 5000}]
+)
+def test_threshold_finds_the_stain_from_1_to_94_percent(
+    fraction: float, options: dict[str, float]
+) -> None:
     image, mask = stained_image(fraction, **options)
     channel = calibrate_array(image[None], ["a"], pixel_size_um=0.5).channels[0]
     assert channel.stained
@@ -156,7 +191,9 @@ def test_clipped_background_and_constant_channels() -> None:
     noiseless = calibrate_array(ideal[None], ["a"], pixel_size_um=0.5).channels[0]
     assert np.array_equal(ideal > noiseless.threshold, mask)
     for value in (0, 255):
-        constant = calibrate_array(np.full((1, 40, 40), value, np.uint8), ["a"], pixel_size_um=0.5).channels[0]
+        constant = calibrate_array(
+            np.full((1, 40, 40), value, np.uint8), ["a"], pixel_size_um=0.5
+        ).channels[0]
         assert not constant.stained
         assert constant.threshold > value
         assert constant.display[1] > constant.display[0]
@@ -166,7 +203,9 @@ def test_saturation_from_the_file_a_pile_up_or_the_type() -> None:
     image, _ = stained_image(0.3, amplitude=3000)
 
     def saturation(pixels: np.ndarray, max_value: int | None = None) -> tuple[float | None, float]:
-        channel = calibrate_array(pixels[None], ["a"], pixel_size_um=0.5, max_value=max_value).channels[0]
+        channel = calibrate_array(
+            pixels[None], ["a"], pixel_size_um=0.5, max_value=max_value
+        ).channels[0]
         return channel.saturation, channel.saturated_fraction
 
     assert saturation(image) == (65535.0, 0.0)
@@ -176,10 +215,15 @@ def test_saturation_from_the_file_a_pile_up_or_the_type() -> None:
     assert saturation(piled, 4095) == (4095.0, np.mean(image >= 4095))
     assert saturation(np.minimum(image // 4, 255).astype(np.uint8))[0] == 255.0
     assert saturation(image.astype(np.float32)) == (None, 0.0)
-    assert saturation(np.minimum(image / 7, 100).astype(np.float32)) == (100.0, np.mean(image / 7 >= 100))
+    assert saturation(np.minimum(image / 7, 100).astype(np.float32)) == (
+        100.0,
+        np.mean(image / 7 >= 100),
+    )
 
 
-def nuclei_field(shape: tuple[int, int], per_mm2: float, seed: int, amplitude: float = 800) -> np.ndarray:
+def nuclei_field(
+    shape: tuple[int, int], per_mm2: float, seed: int, amplitude: float = 800
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     points = np.zeros(shape)
     n = int(per_mm2 * shape[0] * shape[1] * 0.25e-6)
@@ -192,7 +236,9 @@ def test_a_field_full_of_tissue_has_no_glass() -> None:
     rng = np.random.default_rng(0)
     for seed, per_mm2 in enumerate((6000, 2500, 1200)):
         dapi = nuclei_field(shape, per_mm2, seed)
-        panck = np.where(np.arange(800) < 300, 900.0, 0.0) * np.ones((800, 1))  # a tumor half and a dim stroma
+        panck = np.where(np.arange(800) < 300, 900.0, 0.0) * np.ones(
+            (800, 1)
+        )  # a tumor half and a dim stroma
         image = rng.poisson(np.stack([dapi + 150, panck + 120])).astype(np.uint16)
         tissue = calibrate_array(image, ["DAPI", "PanCK"], pixel_size_um=0.5).tissue
         assert tissue.fraction == 1.0, (per_mm2, tissue.origin)
@@ -207,7 +253,11 @@ def test_glass_is_found_beside_tissue(glass: float, auto: float) -> None:
     rng = np.random.default_rng(1)
     light = 1 + 0.1 * (yy / shape[0] - 0.5)
     dapi = (nuclei_field(shape, 4000, 3) + auto) * true + glass
-    marker = (ndimage.gaussian_filter(rng.standard_normal(shape), 8) > 0) * true * 500 + auto * true + glass
+    marker = (
+        (ndimage.gaussian_filter(rng.standard_normal(shape), 8) > 0) * true * 500
+        + auto * true
+        + glass
+    )
     image = rng.poisson(np.stack([dapi, marker]) * light).astype(np.uint16)
     image[:, 900:906, 900:906] = 3000  # debris
     calibration = calibrate_array(image, ["DAPI", "CK"], pixel_size_um=0.5)
@@ -219,9 +269,14 @@ def test_glass_is_found_beside_tissue(glass: float, auto: float) -> None:
     assert tissue.area_px() == found.sum()
     inside = calibration["CK"]
     assert inside.low == np.quantile(image[1][found], 0.01, method="inverted_cdf")
-    assert find_tissue(
-        merge(parts_of(image, 160, 16), shape), pixel_size_um=0.5, options=TissueOptions(enabled=False)
-    ).fraction == 1.0  # fmt: skip
+    assert (
+        find_tissue(
+            merge(parts_of(image, 160, 16), shape),
+            pixel_size_um=0.5,
+            options=TissueOptions(enabled=False),
+        ).fraction
+        == 1.0
+    )
 
 
 def test_second_pass_counts_tissue_pixels_exactly_for_any_blocks() -> None:
@@ -232,7 +287,9 @@ def test_second_pass_counts_tissue_pixels_exactly_for_any_blocks() -> None:
     for block in (8, 40, 1000):
         histogram = merge(parts_of(image, block, 8, mask), (130, 170))
         for channel in range(2):
-            assert np.array_equal(histogram.counts[channel], np.bincount(image[channel][pixels], minlength=65536))
+            assert np.array_equal(
+                histogram.counts[channel], np.bincount(image[channel][pixels], minlength=65536)
+            )
 
 
 def test_tissue_mask_geometry() -> None:
@@ -240,15 +297,25 @@ def test_tissue_mask_geometry() -> None:
     mask = rng.random((4, 5)) < 0.5
     tissue = TissueMask(mask, 8, (29, 37), "test")
     full = tissue.pixels(Window(0, 0, 29, 37))
-    for window in (Window(0, 0, 29, 37), Window(3, 5, 17, 36), Window(8, 8, 16, 16), Window(28, 36, 29, 37)):
+    for window in (
+        Window(0, 0, 29, 37),
+        Window(3, 5, 17, 36),
+        Window(8, 8, 16, 16),
+        Window(28, 36, 29, 37),
+    ):
         assert tissue.area_px(window) == full[window.y0 : window.y1, window.x0 : window.x1].sum()
         assert tissue.any(window) or not full[window.y0 : window.y1, window.x0 : window.x1].any()
     y, x = rng.random(200) * 40 - 5, rng.random(200) * 50 - 5
     inside = (y >= 0) & (x >= 0) & (y < 32) & (x < 40)
-    expected = inside & mask[np.where(inside, y // 8, 0).astype(int), np.where(inside, x // 8, 0).astype(int)]
+    expected = (
+        inside
+        & mask[np.where(inside, y // 8, 0).astype(int), np.where(inside, x // 8, 0).astype(int)]
+    )
     assert np.array_equal(tissue.contains(y, x), expected)
     restricted = find_tissue(
-        merge(parts_of(rng.integers(0, 9, (1, 29, 37)).astype(np.uint8), 8, 8), (29, 37)), pixel_size_um=1.0, restrict=mask
+        merge(parts_of(rng.integers(0, 9, (1, 29, 37)).astype(np.uint8), 8, 8), (29, 37)),
+        pixel_size_um=1.0,
+        restrict=mask,
     )
     assert np.array_equal(restricted.mask, mask)
     assert "regions" in restricted.origin
@@ -265,13 +332,19 @@ def test_tiny_images_and_every_type(shape: tuple[int, int], dtype: str) -> None:
 
 def test_calibration_survives_npz_exactly(tmp_path: Path) -> None:
     image, _ = stained_image(0.2)
-    calibration = calibrate_array(np.stack([image, image // 7]), ["PanCK", "TGFβ 1"], pixel_size_um=0.5)
+    calibration = calibrate_array(
+        np.stack([image, image // 7]), ["PanCK", "TGFβ 1"], pixel_size_um=0.5
+    )
     np.savez(tmp_path / "calibration.npz", **calibration.to_arrays())
     with np.load(tmp_path / "calibration.npz", allow_pickle=False) as arrays:
         back = Calibration.from_arrays(arrays)
     assert back.channels == calibration.channels
     assert np.array_equal(back.tissue.mask, calibration.tissue.mask)
-    assert (back.tissue.step_px, back.tissue.image_shape, back.tissue.origin) == (16, (SIDE, SIDE), calibration.tissue.origin)
+    assert (back.tissue.step_px, back.tissue.image_shape, back.tissue.origin) == (
+        16,
+        (SIDE, SIDE),
+        calibration.tissue.origin,
+    )
     assert json.dumps(back.to_dict()) == json.dumps(calibration.to_dict())
     with pytest.raises(KeyError, match="PanCK, TGFβ 1"):
         back["CD8"]
@@ -300,7 +373,10 @@ def test_wrong_requests_are_named() -> None:
 
 def test_real_tissue_masks_are_sane() -> None:
     tifffile = pytest.importorskip("tifffile")
-    breast, core = DATA / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif", DATA / "examples" / "small_vectra.qptiff"
+    breast, core = (
+        DATA / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif",
+        DATA / "examples" / "small_vectra.qptiff",
+    )
     if not breast.exists() or not core.exists():
         pytest.skip(f"{DATA} is not there (shared data)")
     image = tifffile.imread(breast, series=0)

@@ -1,4 +1,6 @@
-"""The cell model: phantoms with answers worked out by hand, invariants, and independence of the window."""
+"""The cell model: phantoms with answers worked out by hand, invariants, and independence of the
+window.
+"""
 
 import numpy as np
 import pytest
@@ -8,19 +10,42 @@ from scipy import ndimage
 
 import ifquant.cells.growth_kernel as growth_kernel
 import ifquant.recipe.model as recipe
-from ifquant.cells.growth import GROWTH_CLASSES, grow_cells, numbered_by_anchor, reach_px, segment_cells
+from ifquant.cells.growth import (
+    GROWTH_CLASSES,
+    grow_cells,
+    numbered_by_anchor,
+    reach_px,
+    segment_cells,
+)
 from ifquant.errors import RequestError
 
 UM = 0.5  # um per px
-STAIN = 1000  # stained pixels; thresholds are half of it, so that smoothing leaves straight edges where they are
+# stained pixels; thresholds are half of it, so that smoothing leaves straight edges where they are
+STAIN = 1000
 EIGHT = np.ones((3, 3), bool)
-OPTIONS = recipe.Cells(other_um=2.5, tumor_um=8, myeloid_soma_um=3, myeloid_process_um=15, intrusion_um=1, ring_um=2)
+OPTIONS = recipe.Cells(
+    other_um=2.5, tumor_um=8, myeloid_soma_um=3, myeloid_process_um=15, intrusion_um=1, ring_um=2
+)
 
 
-def grown(nuclei, tumor=None, myeloid=None, options=OPTIONS, pixel_size_um=UM, thresholds=(STAIN / 2, STAIN / 2)):
+def grown(
+    nuclei,
+    tumor=None,
+    myeloid=None,
+    options=OPTIONS,
+    pixel_size_um=UM,
+    thresholds=(STAIN / 2, STAIN / 2),
+):
     blank = np.zeros(nuclei.shape, np.uint16)
     markers = np.stack([blank if tumor is None else tumor, blank if myeloid is None else myeloid])
-    return grow_cells(nuclei, markers, roles=["tumor", "myeloid"], thresholds=thresholds, pixel_size_um=pixel_size_um, options=options)
+    return grow_cells(
+        nuclei,
+        markers,
+        roles=["tumor", "myeloid"],
+        thresholds=thresholds,
+        pixel_size_um=pixel_size_um,
+        options=options,
+    )
 
 
 def square(shape, *centers, half=2):
@@ -39,7 +64,9 @@ def stained(shape, *boxes, value=STAIN):
 
 
 def path_length(nuclei):
-    """Length in tenths of px of the shortest path of straight (10) and diagonal (14) steps from any nucleus pixel."""
+    """Length in tenths of px of the shortest path of straight (10) and diagonal (14) steps from any
+    nucleus pixel.
+    """
     y, x = np.mgrid[: nuclei.shape[0], : nuclei.shape[1]]
     best = np.full(nuclei.shape, 10**6)
     for ny, nx in np.argwhere(nuclei):
@@ -55,18 +82,25 @@ def test_unstained_nucleus_is_dilated_by_other_um():
     np.testing.assert_array_equal(result.labels, path_length(nuclei) <= 50)  # 2.5 um = 5 px
     true = ndimage.distance_transform_edt(nuclei == 0)
     assert true[result.labels > 0].max() <= 5
-    assert true[result.labels == 0].min() > 4.5  # an octagon is within half a pixel of the disc here
+    assert (
+        true[result.labels == 0].min() > 4.5
+    )  # an octagon is within half a pixel of the disc here
     assert result.growth_class.tolist() == [0, 0]
     assert not result.orphan_mask.any()
 
 
 def test_two_tumor_cells_meet_in_the_middle_and_ties_go_to_the_smaller_label():
     shape = (41, 60)
-    for gap, middle in ((10, 27), (11, 28)):  # free columns between nuclei; last column of the left cell in their rows
+    for gap, middle in (
+        (10, 27),
+        (11, 28),
+    ):  # free columns between nuclei; last column of the left cell in their rows
         nuclei = square(shape, (20, 20), (20, 20 + 5 + gap))
         result = grown(nuclei, tumor=np.full(shape, STAIN, np.uint16))
         assert result.growth_class.tolist() == [0, 1, 1]
-        assert (result.labels[20, : middle + 1] == 1).sum() == middle - (18 - 16) + 1  # 16 px to the left, up to the middle
+        assert (result.labels[20, : middle + 1] == 1).sum() == middle - (
+            18 - 16
+        ) + 1  # 16 px to the left, up to the middle
         assert result.labels[20, middle] == 1
         assert result.labels[20, middle + 1] == 2
 
@@ -76,11 +110,15 @@ def test_tumor_cell_stops_at_the_edge_of_its_stain():
     nuclei = square(shape, (30, 30))
     result = grown(nuclei, tumor=stained(shape, (0, 60, 0, 40)))
     rows = slice(28, 33)
-    assert (result.labels[rows, :40] > 0).sum(1).tolist() == [40 - 28 + 16] * 5  # 8 um = 16 px to the left
+    assert (result.labels[rows, :40] > 0).sum(1).tolist() == [
+        40 - 28 + 16
+    ] * 5  # 8 um = 16 px to the left
     assert not result.labels[:, 40:].any()
     # an unstained gap closer than other_um is entered up to other_um
     result = grown(nuclei, tumor=stained(shape, (0, 60, 0, 35)))
-    assert 34 <= np.flatnonzero(result.labels[30])[-1] <= 32 + 5  # less the cost of crossing the edge
+    assert (
+        34 <= np.flatnonzero(result.labels[30])[-1] <= 32 + 5
+    )  # less the cost of crossing the edge
 
 
 def test_other_cells_enter_tumor_stain_only_so_far():
@@ -88,11 +126,17 @@ def test_other_cells_enter_tumor_stain_only_so_far():
     nuclei = square(shape, (25, 20))
     options = OPTIONS.model_copy(update={"other_um": 5.0})
     for intrusion, deep in ((0.0, 0), (0.5, 0), (1.0, 1), (5.0, 7), (9.0, 7)):
-        # 3 free px, then stain from column 26: 10 px in all; each step inside costs other_um / intrusion_um steps
-        result = grown(nuclei, tumor=stained(shape, (0, 50, 26, 60)), options=options.model_copy(update={"intrusion_um": intrusion}))
+        # 3 free px, then stain from column 26: 10 px in all; each step inside costs other_um /
+        # intrusion_um steps
+        result = grown(
+            nuclei,
+            tumor=stained(shape, (0, 50, 26, 60)),
+            options=options.model_copy(update={"intrusion_um": intrusion}),
+        )
         assert result.growth_class[1] == 0
         assert (result.labels[25, 26:] > 0).sum() == deep
-    # a lymphocyte inside a nest is surrounded by stain: 1 um of its own; its nucleus is in a hole of the stain
+    # a lymphocyte inside a nest is surrounded by stain: 1 um of its own; its nucleus is in a hole
+    # of the stain
     tumor = np.full(shape, STAIN, np.uint16)
     tumor[19:32, 14:27] = 0
     result = grown(nuclei, tumor=tumor)
@@ -103,7 +147,11 @@ def test_other_cells_enter_tumor_stain_only_so_far():
 def test_myeloid_cell_has_a_soma_and_connected_processes():
     shape = (121, 121)
     nuclei = square(shape, (60, 60))
-    arms = [(54, 67, 54, 67), (57, 64, 5, 60), (60, 116, 57, 64)]  # stained soma, an arm to the left, one down
+    arms = [
+        (54, 67, 54, 67),
+        (57, 64, 5, 60),
+        (60, 116, 57, 64),
+    ]  # stained soma, an arm to the left, one down
     island = (57, 64, 80, 95)
     myeloid = stained(shape, *arms, island)
     result = grown(nuclei, myeloid=myeloid)
@@ -111,7 +159,9 @@ def test_myeloid_cell_has_a_soma_and_connected_processes():
     cell = result.labels == 1
     assert np.flatnonzero(cell[60])[0] == 58 - 36  # soma 3 um + process 15 um = 36 px
     assert np.flatnonzero(cell[:, 60])[-1] == 62 + 36
-    assert np.flatnonzero(cell[60])[-1] == 68  # stain ends at 66, but the soma is 6 px all around the nucleus
+    assert (
+        np.flatnonzero(cell[60])[-1] == 68
+    )  # stain ends at 66, but the soma is 6 px all around the nucleus
     assert cell[60 - 2 - 6, 60]
     assert not cell[60 - 2 - 7, 60]
     _, pieces = ndimage.label(cell, EIGHT)
@@ -137,10 +187,14 @@ def test_processes_are_not_cut_by_neighbours():
 def test_myeloid_stain_without_a_nucleus_is_area_unless_a_cell_covers_it():
     shape = (60, 60)
     nuclei = square(shape, (30, 30))
-    myeloid = stained(shape, (25, 36, 34, 50))  # 2 px right of the nucleus (columns 28-32), not half of its ring
+    myeloid = stained(
+        shape, (25, 36, 34, 50)
+    )  # 2 px right of the nucleus (columns 28-32), not half of its ring
     result = grown(nuclei, myeloid=myeloid)
     assert result.growth_class[1] == 0
-    assert np.flatnonzero(result.labels[30])[-1] == 32 + 5  # takes what nobody claims, like unstained tissue
+    assert (
+        np.flatnonzero(result.labels[30])[-1] == 32 + 5
+    )  # takes what nobody claims, like unstained tissue
     np.testing.assert_array_equal(np.flatnonzero(result.orphan_mask[30]), np.arange(38, 50))
 
 
@@ -153,7 +207,9 @@ def test_the_stronger_stain_relative_to_its_threshold_owns_an_overlap():
         myeloid = stained(shape, soma, arm, value=strength)
         result = grown(nuclei, tumor, myeloid)
         assert [GROWTH_CLASSES[k] for k in result.growth_class[1:]] == ["myeloid", "tumor"]
-        assert (result.labels[40, 54:58] == (owner if owner == 1 else 0)).all() or (result.labels[40, 57] == owner)
+        assert (result.labels[40, 54:58] == (owner if owner == 1 else 0)).all() or (
+            result.labels[40, 57] == owner
+        )
 
 
 def test_walled_in_nucleus_is_judged_on_itself():
@@ -169,12 +225,19 @@ def scene(seed, shape=(150, 170), n=60):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     field = np.zeros(shape, np.int32)
-    for cy, cx, r in zip(rng.uniform(0, shape[0], n), rng.uniform(0, shape[1], n), rng.uniform(1.5, 4.5, n), strict=True):
+    for cy, cx, r in zip(
+        rng.uniform(0, shape[0], n),
+        rng.uniform(0, shape[1], n),
+        rng.uniform(1.5, 4.5, n),
+        strict=True,
+    ):
         disc = np.hypot(y - cy, x - cx) <= r
         if not ndimage.binary_dilation(disc, EIGHT)[field > 0].any() or rng.random() < 0.3:
             field[disc & (field == 0)] = field.max() + 1
     pieces = np.zeros(shape, np.int32)
-    for label in range(1, field.max() + 1):  # an overlap may have cut a nucleus in two: number pieces
+    for label in range(
+        1, field.max() + 1
+    ):  # an overlap may have cut a nucleus in two: number pieces
         found, count = ndimage.label(field == label, EIGHT)
         pieces[found > 0] = found[found > 0] + pieces.max()
         assert count > 0 or not (field == label).any()
@@ -184,7 +247,15 @@ def scene(seed, shape=(150, 170), n=60):
 
 
 ROLES, THRESHOLDS = ("tumor", "myeloid", "marker"), (400.0, 600.0, 100.0)
-SMALL = recipe.Cells(other_um=2, tumor_um=4, myeloid_soma_um=2, myeloid_process_um=5, intrusion_um=1, ring_um=2, min_stained_fraction=0.4)
+SMALL = recipe.Cells(
+    other_um=2,
+    tumor_um=4,
+    myeloid_soma_um=2,
+    myeloid_process_um=5,
+    intrusion_um=1,
+    ring_um=2,
+    min_stained_fraction=0.4,
+)
 
 
 def test_neighbourhood_does_not_depend_on_the_window_given_enough_halo():
@@ -236,17 +307,33 @@ def test_blocks_do_not_show(monkeypatch):
 
 def test_only_roles_matter_not_names_or_order_of_channels():
     nuclei, markers = scene(3)
-    first = grow_cells(nuclei, markers, roles=ROLES, thresholds=THRESHOLDS, pixel_size_um=1.0, options=SMALL)
+    first = grow_cells(
+        nuclei, markers, roles=ROLES, thresholds=THRESHOLDS, pixel_size_um=1.0, options=SMALL
+    )
     for order in ([2, 0, 1], [1, 2, 0]):
         changed = markers[order].copy()
-        changed[order.index(2)] = np.random.default_rng(9).integers(0, 60000, nuclei.shape)  # ligand, response: no influence
+        changed[order.index(2)] = np.random.default_rng(9).integers(
+            0, 60000, nuclei.shape
+        )  # ligand, response: no influence
         again = grow_cells(
-            nuclei, changed, roles=[ROLES[i] for i in order], thresholds=[THRESHOLDS[i] for i in order], pixel_size_um=1.0, options=SMALL
+            nuclei,
+            changed,
+            roles=[ROLES[i] for i in order],
+            thresholds=[THRESHOLDS[i] for i in order],
+            pixel_size_um=1.0,
+            options=SMALL,
         )
         np.testing.assert_array_equal(first.labels, again.labels)
         np.testing.assert_array_equal(first.growth_class, again.growth_class)
         np.testing.assert_array_equal(first.orphan_mask, again.orphan_mask)
-    as_float = grow_cells(nuclei, markers.astype(np.float32), roles=ROLES, thresholds=THRESHOLDS, pixel_size_um=1.0, options=SMALL)
+    as_float = grow_cells(
+        nuclei,
+        markers.astype(np.float32),
+        roles=ROLES,
+        thresholds=THRESHOLDS,
+        pixel_size_um=1.0,
+        options=SMALL,
+    )
     np.testing.assert_array_equal(first.labels, as_float.labels)
 
 
@@ -254,22 +341,48 @@ def test_only_roles_matter_not_names_or_order_of_channels():
 @given(st.integers(0, 10_000), st.floats(0.25, 2.0), st.floats(0, 3), st.floats(0.1, 1))
 def test_invariants(seed, pixel_size_um, intrusion_um, fraction):
     nuclei, markers = scene(seed, (70, 80), 25)
-    options = recipe.Cells(other_um=2, tumor_um=4, myeloid_process_um=6, intrusion_um=intrusion_um, min_stained_fraction=fraction)
-    result = grow_cells(nuclei, markers, roles=ROLES, thresholds=THRESHOLDS, pixel_size_um=pixel_size_um, options=options)
+    options = recipe.Cells(
+        other_um=2,
+        tumor_um=4,
+        myeloid_process_um=6,
+        intrusion_um=intrusion_um,
+        min_stained_fraction=fraction,
+    )
+    result = grow_cells(
+        nuclei,
+        markers,
+        roles=ROLES,
+        thresholds=THRESHOLDS,
+        pixel_size_um=pixel_size_um,
+        options=options,
+    )
     labels, n = result.labels, int(nuclei.max())
-    assert (labels[nuclei > 0] == nuclei[nuclei > 0]).all()  # every cell contains its nucleus and no other
+    assert (
+        labels[nuclei > 0] == nuclei[nuclei > 0]
+    ).all()  # every cell contains its nucleus and no other
     assert result.growth_class.shape == (n + 1,)
     assert not (result.orphan_mask & (labels > 0)).any()
     for label in range(1, n + 1):
         assert ndimage.label(labels == label, EIGHT)[1] == 1
-        away = ndimage.distance_transform_edt(nuclei != label)[labels == label].max() * pixel_size_um
-        assert away <= {0: 2, 1: 4, 2: 9}[result.growth_class[label]] * 1.011  # 14 / 10 is 1 % short of the diagonal
+        away = (
+            ndimage.distance_transform_edt(nuclei != label)[labels == label].max() * pixel_size_um
+        )
+        assert (
+            away <= {0: 2, 1: 4, 2: 9}[result.growth_class[label]] * 1.011
+        )  # 14 / 10 is 1 % short of the diagonal
 
 
 def test_no_stain_no_threshold_no_nuclei():
     nuclei, markers = scene(4)
     plain = grown(nuclei)
-    same = grow_cells(nuclei, markers, roles=ROLES, thresholds=[None, None, None], pixel_size_um=UM, options=OPTIONS)
+    same = grow_cells(
+        nuclei,
+        markers,
+        roles=ROLES,
+        thresholds=[None, None, None],
+        pixel_size_um=UM,
+        options=OPTIONS,
+    )
     np.testing.assert_array_equal(plain.labels, same.labels)
     empty = grown(np.zeros((20, 30), np.int32), myeloid=stained((20, 30), (0, 20, 0, 10)))
     assert not empty.labels.any()
@@ -284,7 +397,12 @@ def test_pixels_that_are_not_finite_are_unstained():
     tumor[:, ::2] = np.inf
     markers = np.stack([tumor, np.zeros(shape, np.float32)])
     result = grow_cells(
-        square(shape, (20, 20)), markers, roles=["tumor", "myeloid"], thresholds=[1.0, 1.0], pixel_size_um=UM, options=OPTIONS
+        square(shape, (20, 20)),
+        markers,
+        roles=["tumor", "myeloid"],
+        thresholds=[1.0, 1.0],
+        pixel_size_um=UM,
+        options=OPTIONS,
     )
     assert result.growth_class[1] == 0
 
@@ -311,7 +429,14 @@ def test_wrong_requests_say_what_is_wrong():
     nuclei = square((20, 20), (10, 10))
     markers = np.zeros((1, 20, 20))
     with pytest.raises(RequestError, match="one of each per channel"):
-        grow_cells(nuclei, markers, roles=["tumor", "myeloid"], thresholds=[1.0], pixel_size_um=1, options=OPTIONS)
+        grow_cells(
+            nuclei,
+            markers,
+            roles=["tumor", "myeloid"],
+            thresholds=[1.0],
+            pixel_size_um=1,
+            options=OPTIONS,
+        )
     with pytest.raises(RequestError, match="same Y, X"):
         segment_cells(nuclei, markers[:, 1:], pixel_size_um=1)
     with pytest.raises(RequestError, match="integer labels"):

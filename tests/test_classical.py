@@ -29,7 +29,9 @@ from ifquant.recipe.model import Segmentation
 SMALL = Segmentation(nucleus_diameter_um=6, max_diameter_um=12, min_area_um2=4)
 
 
-def segmenter_for(image: NDArray[np.generic], options: Segmentation = SMALL, pixel_size_um: float = 0.5) -> ClassicalSegmenter:
+def segmenter_for(
+    image: NDArray[np.generic], options: Segmentation = SMALL, pixel_size_um: float = 0.5
+) -> ClassicalSegmenter:
     return make(options, pixel_size_um=pixel_size_um, calibration=levels_of(image))
 
 
@@ -56,7 +58,8 @@ def test_a_window_gives_the_whole_images_labels(dtype: type[np.generic]) -> None
 
 
 @pytest.mark.parametrize(
-    ("diameter", "crowding", "ap50", "ap70"), [(14, 0.35, 0.9, 0.8), (14, 0.6, 0.8, 0.65), (30, 0.5, 0.85, 0.75), (8, 0.4, 0.75, 0.55)]
+    ("diameter", "crowding", "ap50", "ap70"),
+    [(14, 0.35, 0.9, 0.8), (14, 0.6, 0.8, 0.65), (30, 0.5, 0.85, 0.75), (8, 0.4, 0.75, 0.55)],
 )
 def test_finds_crowded_nuclei(diameter: float, crowding: float, ap50: float, ap70: float) -> None:
     found = []
@@ -88,7 +91,14 @@ def test_sensitivity_finds_dimmer_nuclei() -> None:
     image, _ = phantom(4, crowding=0.2)
     half = image.shape[1] // 2
     image[:, half:] = (image[:, half:] - 60) // 6 + 60
-    counts = [int(segment_image(segmenter_for(image, SMALL.model_copy(update={"sensitivity": s})), image).max()) for s in (0.5, 1.0, 3.0)]
+    counts = [
+        int(
+            segment_image(
+                segmenter_for(image, SMALL.model_copy(update={"sensitivity": s})), image
+            ).max()
+        )
+        for s in (0.5, 1.0, 3.0)
+    ]
     assert counts[0] < counts[1] <= counts[2]
 
 
@@ -148,11 +158,22 @@ def test_outlines_at_a_fraction_of_each_objects_own_brightness() -> None:
 
 
 def test_real_nuclei_in_windows_and_the_control(data_dir: Path) -> None:
-    """Four fields of DSB2018 side by side: the decoder is exact in every window, a watershed on the same maps is not."""
+    """Four fields of DSB2018 side by side: the decoder is exact in every window, a watershed on the
+    same maps is not.
+    """
     folder = data_dir / "nuclei_dsb2018"
     with open(folder / "manifest.csv", newline="") as file:
-        fields = [row["id"] for row in csv.DictReader(file) if row["split"] == "train" and (row["h"], row["w"]) == ("520", "696")]
-    image = np.block([[tifffile.imread(folder / "images" / f"{fields[2 * i + j]}.tif") for j in range(2)] for i in range(2)])
+        fields = [
+            row["id"]
+            for row in csv.DictReader(file)
+            if row["split"] == "train" and (row["h"], row["w"]) == ("520", "696")
+        ]
+    image = np.block(
+        [
+            [tifffile.imread(folder / "images" / f"{fields[2 * i + j]}.tif") for j in range(2)]
+            for i in range(2)
+        ]
+    )
     options = Segmentation(nucleus_diameter_um=8, max_diameter_um=14, min_area_um2=4)
     segmenter = segmenter_for(image, options, 8 / 16)
 
@@ -162,7 +183,9 @@ def test_real_nuclei_in_windows_and_the_control(data_dir: Path) -> None:
     def flood(window: Window) -> NDArray[np.int64]:
         foreground, relief, _ = segmenter.maps(read(window))
         seeds = label((relief == ndi.maximum_filter(relief, 9)) & (foreground > 0))
-        return anchors(watershed(-relief, seeds, mask=foreground > 0).astype(np.int32), window.y0, window.x0)
+        return anchors(
+            watershed(-relief, seeds, mask=foreground > 0).astype(np.int32), window.y0, window.x0
+        )
 
     everything = Window(0, 0, *image.shape)
     whole, flooded = anchors(segment_image(segmenter, image)), flood(everything)
@@ -173,5 +196,7 @@ def test_real_nuclei_in_windows_and_the_control(data_dir: Path) -> None:
         global_view = (slice(inner.y0, inner.y1), slice(inner.x0, inner.x1))
         got = anchors(segmenter.nuclei(read, None, window, image.shape), window.y0, window.x0)
         np.testing.assert_array_equal(got[inner.slices_in(window)], whole[global_view])
-        differing += int(not np.array_equal(flood(window)[inner.slices_in(window)], flooded[global_view]))
+        differing += int(
+            not np.array_equal(flood(window)[inner.slices_in(window)], flooded[global_view])
+        )
     assert differing > 0

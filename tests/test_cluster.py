@@ -1,4 +1,6 @@
-"""A run on a real Dask cluster: the same bits as alone, also when a worker is killed; unfit workers are refused with their reason."""
+"""A run on a real Dask cluster: the same bits as alone, also when a worker is killed; unfit workers
+are refused with their reason.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, slides: Path) -> Path:
     """Results of one process."""
     out = tmp_path_factory.mktemp("alone")
     with contextlib.chdir(slides):
-        assert ifquant.run(RECIPE, ["a.ome.tif"], out, execution=Execution(quiet=True)).exit_code == 0
+        assert (
+            ifquant.run(RECIPE, ["a.ome.tif"], out, execution=Execution(quiet=True)).exit_code == 0
+        )
     return out
 
 
@@ -86,13 +90,19 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     """This version of ifquant with one changed line."""
-    shutil.copytree(ROOT / "ifquant", tmp_path / "other" / "ifquant", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "ifquant",
+        tmp_path / "other" / "ifquant",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     with (tmp_path / "other" / "ifquant" / "errors.py").open("a") as file:
         file.write("# changed\n")
     return tmp_path / "other"
 
 
-def test_unfit_workers_are_named_with_their_reasons(scheduler: Cluster, old: Path, other: Path, tmp_path: Path) -> None:
+def test_unfit_workers_are_named_with_their_reasons(
+    scheduler: Cluster, old: Path, other: Path, tmp_path: Path
+) -> None:
     scheduler.add_worker(python_path=old)
     scheduler.add_worker(python_path=other)
     scheduler.add_worker(threads=2)
@@ -112,9 +122,14 @@ def test_unfit_workers_are_named_with_their_reasons(scheduler: Cluster, old: Pat
     assert not list(out.iterdir())
 
 
-def test_a_worker_that_joins_later_is_checked_too(scheduler: Cluster, old: Path, other: Path, tmp_path: Path) -> None:
+def test_a_worker_that_joins_later_is_checked_too(
+    scheduler: Cluster, old: Path, other: Path, tmp_path: Path
+) -> None:
     good = scheduler.add_worker()
-    with RunLock(tmp_path / "out"), dask.cluster_workers(scheduler.address, out=tmp_path / "out") as pool:
+    with (
+        RunLock(tmp_path / "out"),
+        dask.cluster_workers(scheduler.address, out=tmp_path / "out") as pool,
+    ):
         assert sorted(run_tasks(pool, abs, [-1, -2], in_flight=2)) == [1, 2]
         empty = scheduler.add_worker(python_path=old)
         assert len(list(run_tasks(pool, time.sleep, [0.05] * 40, in_flight=20))) == 40
@@ -143,7 +158,10 @@ def test_a_lost_scheduler_exits_4(scheduler: Cluster, slides: Path, tmp_path: Pa
 
 def test_no_scheduler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "CONNECT_S", 1)
-    with pytest.raises(RequestError, match="no Dask scheduler answers at tcp"), dask.cluster_workers("tcp://127.0.0.1:9"):
+    with (
+        pytest.raises(RequestError, match="no Dask scheduler answers at tcp"),
+        dask.cluster_workers("tcp://127.0.0.1:9"),
+    ):
         pass
 
 
@@ -157,7 +175,9 @@ def test_a_worker_checks_what_it_sees(tmp_path: Path) -> None:
         assert not [path for path in out.iterdir() if path.name != ".ifquant.lock"]
         slide.write_bytes(b"123")
         assert "is another file (3 bytes instead of 2)" in dask.lacking(needs)[0]
-        versions = tuple((name, "0.0" if name == "numpy" else version) for name, version in needs.versions)
+        versions = tuple(
+            (name, "0.0" if name == "numpy" else version) for name, version in needs.versions
+        )
         assert "numpy" in dask.lacking(dask.replace(needs, versions=versions))[0]
     assert "is another folder" in dask.lacking(needs)[0]
     shutil.rmtree(out)

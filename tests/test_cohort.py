@@ -1,4 +1,6 @@
-"""Several slides at once: sheets, aliases, regions, gates shared or taken from controls, a full disk."""
+"""Several slides at once: sheets, aliases, regions, gates shared or taken from controls, a full
+disk.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from ifquant.execution.executors import Execution
 from ifquant.files import storage
 
 PANEL = PANELS["tgfb_il1b"]
-OTHER_NAMES = Panel({"DAPI": "Hoechst", "PanCK": "EpCAM", "CD11c": "CD11c", "TGFB1": "TGFB1", "IL1B": "IL1B"}, order=(4, 2, 1, 0, 3))
+OTHER_NAMES = Panel(
+    {"DAPI": "Hoechst", "PanCK": "EpCAM", "CD11c": "CD11c", "TGFB1": "TGFB1", "IL1B": "IL1B"},
+    order=(4, 2, 1, 0, 3),
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +35,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = simulated(360, 400, seed=21).image
     write_slide(root / "one.ome.tif", image, PANEL)
     write_slide(root / "two.ome.tif", np.ascontiguousarray(image[:, ::-1]), OTHER_NAMES)
-    (root / "samples.csv").write_text("slide;path;patient;group;note\none;one.ome.tif;P1;a;first\ntwo;two.ome.tif;P2;b;plain\n")
+    (root / "samples.csv").write_text(
+        "slide;path;patient;group;note\none;one.ome.tif;P1;a;first\ntwo;two.ome.tif;P2;b;plain\n"
+    )
     return root
 
 
 def recipe(**more: Any) -> Any:
     made = recipe_for(PANEL, **more)
     aliases = {"DAPI": ("Hoechst",), "PanCK": ("EpCAM",)}
-    return made.model_copy(update={"channels": tuple(c.model_copy(update={"aliases": aliases.get(c.name, ())}) for c in made.channels)})
+    return made.model_copy(
+        update={
+            "channels": tuple(
+                c.model_copy(update={"aliases": aliases.get(c.name, ())}) for c in made.channels
+            )
+        }
+    )
 
 
 def run(folder: Path, out: Path, **more: Any) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    result = ifquant.run(recipe(**more), [], out, samples=folder / "samples.csv", execution=Execution(quiet=True))
+    result = ifquant.run(
+        recipe(**more), [], out, samples=folder / "samples.csv", execution=Execution(quiet=True)
+    )
     assert result.exit_code == 0, result.summary_lines()
     records = {s.name: json.loads((out / s.name / "slide.json").read_text()) for s in result.slides}
     return pd.read_csv(out / "slides.csv").set_index("slide"), records
@@ -58,7 +73,9 @@ def test_names_orders_and_sample_columns(folder: Path, tmp_path: Path) -> None:
     one, two = (pd.read_parquet(tmp_path / name / "cells.parquet") for name in ("one", "two"))
     assert list(one.columns) == list(two.columns)
     assert abs(len(one) - len(two)) <= 0.03 * len(one)  # the mirrored image
-    assert abs(one["PanCK_cytoplasm_mean"].median() / two["PanCK_cytoplasm_mean"].median() - 1) < 0.03
+    assert (
+        abs(one["PanCK_cytoplasm_mean"].median() / two["PanCK_cytoplasm_mean"].median() - 1) < 0.03
+    )
 
 
 def test_a_shared_gate_is_one_for_all_slides(folder: Path, tmp_path: Path) -> None:
@@ -87,13 +104,25 @@ def test_a_control_slide_gives_its_quantile(folder: Path, tmp_path: Path) -> Non
 def test_a_control_slide_must_be_there(folder: Path, tmp_path: Path) -> None:
     gates = {"markers": {"IL1B": {"method": "control", "control_slide": "three"}}}
     with pytest.raises(ifquant.errors.RequestError, match="'three' is not among"):
-        ifquant.run(recipe(gates=gates), [], tmp_path, samples=folder / "samples.csv", execution=Execution(quiet=True))
+        ifquant.run(
+            recipe(gates=gates),
+            [],
+            tmp_path,
+            samples=folder / "samples.csv",
+            execution=Execution(quiet=True),
+        )
 
 
-def square(name: str, x0: float, y0: float, x1: float, y1: float, label: str = "") -> dict[str, Any]:
+def square(
+    name: str, x0: float, y0: float, x1: float, y1: float, label: str = ""
+) -> dict[str, Any]:
     ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
     properties = {"objectType": "annotation", "classification": {"name": name}, "name": label}
-    return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": properties}
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": properties,
+    }
 
 
 def test_regions_decide_what_is_analysed(folder: Path, tmp_path: Path) -> None:
@@ -104,9 +133,21 @@ def test_regions_decide_what_is_analysed(folder: Path, tmp_path: Path) -> None:
         square("tumor", 200, 50, 300, 200),
         square("control", 300, 100, 400, 250, "glass"),
     ]
-    (tmp_path / "one.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    gates = {"min_cells": 10, "markers": {"IL1B": {"method": "control", "control_region": "glass", "control_quantile": 0.8}}}
-    result = ifquant.run(recipe(gates=gates), [tmp_path / "one.ome.tif"], tmp_path / "out", execution=Execution(quiet=True))
+    (tmp_path / "one.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
+    gates = {
+        "min_cells": 10,
+        "markers": {
+            "IL1B": {"method": "control", "control_region": "glass", "control_quantile": 0.8}
+        },
+    }
+    result = ifquant.run(
+        recipe(gates=gates),
+        [tmp_path / "one.ome.tif"],
+        tmp_path / "out",
+        execution=Execution(quiet=True),
+    )
     assert result.exit_code == 0, result.summary_lines()
     cells = pd.read_parquet(tmp_path / "out" / "one" / "cells.parquet")
     row = pd.read_csv(tmp_path / "out" / "slides.csv").iloc[0]
@@ -121,7 +162,9 @@ def test_regions_decide_what_is_analysed(folder: Path, tmp_path: Path) -> None:
     assert row["gate_IL1B"] == pytest.approx(np.nanquantile(control, 0.8), rel=1e-6)
 
 
-def test_a_full_disk_exits_4_and_keeps_what_was_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_exits_4_and_keeps_what_was_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, left = storage.before_mutation, [25]
 
     def full(operation: str, path: str) -> None:
@@ -130,8 +173,18 @@ def test_a_full_disk_exits_4_and_keeps_what_was_whole(folder: Path, tmp_path: Pa
             raise OSError(errno.ENOSPC, "No space left on device")
         real(operation, path)
 
-    (tmp_path / "recipe.toml").write_text('[[channels]]\nname = "DAPI"\nrole = "nucleus"\n[segmentation]\nmethod = "classical"\n')
-    words = ["run", "-r", str(tmp_path / "recipe.toml"), str(folder / "one.ome.tif"), "-o", str(tmp_path / "out"), "-q"]
+    (tmp_path / "recipe.toml").write_text(
+        '[[channels]]\nname = "DAPI"\nrole = "nucleus"\n[segmentation]\nmethod = "classical"\n'
+    )
+    words = [
+        "run",
+        "-r",
+        str(tmp_path / "recipe.toml"),
+        str(folder / "one.ome.tif"),
+        "-o",
+        str(tmp_path / "out"),
+        "-q",
+    ]
     monkeypatch.setattr(sys, "argv", ["ifquant", *words])
     monkeypatch.setattr(storage, "before_mutation", full)
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,6 @@
-"""From slides to the cohort's answer: who takes part, guards, verdicts, families, dose-response, multiverse."""
+"""From slides to the cohort's answer: who takes part, guards, verdicts, families, dose-response,
+multiverse.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ def members(slides: list[SlideEffect], groups: int = 1) -> dict[str, Member]:
     return {s.slide: Member(s.slide, f"P{i}", f"G{i % groups}") for i, s in enumerate(slides)}
 
 
-def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, seed: int = 0) -> CohortResult:
+def cohort_of(
+    mean: float, n: int = 8, shares: dict[str, float] | None = None, seed: int = 0
+) -> CohortResult:
     rng = np.random.default_rng(seed)
-    slides = [slide_effect(f"s{i}", mean + 0.05 * rng.standard_normal(), rng, shares) for i in range(n)]
+    slides = [
+        slide_effect(f"s{i}", mean + 0.05 * rng.standard_normal(), rng, shares) for i in range(n)
+    ]
     return analyze_cohort(slides, members(slides))
 
 
-# ---- verdicts --------------------------------------------------------------------------------------------------------------------------
+# ---- verdicts ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -41,15 +47,50 @@ def cohort_of(mean: float, n: int = 8, shares: dict[str, float] | None = None, s
         (0.3, {}, "consistent with priming", "no negative control responds as well"),
         (0.0, {}, "no evidence", "would have been found with 80 % power"),
         (-0.3, {}, "opposite direction", "more ligand goes with less response"),
-        (0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", "negative control DAPI gives"),
-        (-0.3, {"negative control DAPI": 0.9}, "not specific (a negative control responds as well)", ""),
+        (
+            0.3,
+            {"negative control DAPI": 0.9},
+            "not specific (a negative control responds as well)",
+            "negative control DAPI gives",
+        ),
+        (
+            -0.3,
+            {"negative control DAPI": 0.9},
+            "not specific (a negative control responds as well)",
+            "",
+        ),
         (0.3, {"negative control DAPI": 0.2}, "consistent with priming", ""),
-        (0.3, {"negative control DAPI": -0.9}, "not specific (a negative control responds as well)", ""),
-        (0.3, {"response measured inside": 0.0}, "explained by spill-over", "response measured inside leaves"),
+        (
+            0.3,
+            {"negative control DAPI": -0.9},
+            "not specific (a negative control responds as well)",
+            "",
+        ),
+        (
+            0.3,
+            {"response measured inside": 0.0},
+            "explained by spill-over",
+            "response measured inside leaves",
+        ),
         (0.3, {"response measured inside": 0.7}, "consistent with priming", ""),
-        (0.3, {"without touching pairs": 0.0}, "consistent with priming", ""),  # a sensitivity: contact may be needed
-        (0.3, {"roles swapped": 2.0}, "consistent with priming", ""),  # another question: shown, decides nothing
-        (0.3, {"negative control DAPI": 1.0, "response measured inside": 0.0}, "not specific (a negative control responds as well)", ""),
+        (
+            0.3,
+            {"without touching pairs": 0.0},
+            "consistent with priming",
+            "",
+        ),  # a sensitivity: contact may be needed
+        (
+            0.3,
+            {"roles swapped": 2.0},
+            "consistent with priming",
+            "",
+        ),  # another question: shown, decides nothing
+        (
+            0.3,
+            {"negative control DAPI": 1.0, "response measured inside": 0.0},
+            "not specific (a negative control responds as well)",
+            "",
+        ),
     ],
 )
 def test_verdicts(mean: float, shares: dict[str, float], verdict: str, says: str) -> None:
@@ -63,15 +104,24 @@ def test_verdicts(mean: float, shares: dict[str, float], verdict: str, says: str
     ("mean", "shares", "flagged"),
     [
         (0.3, {}, False),
-        (0.3, {"negative control DAPI": 0.25}, True),  # too little for the verdict, enough to doubt p
+        (
+            0.3,
+            {"negative control DAPI": 0.25},
+            True,
+        ),  # too little for the verdict, enough to doubt p
         (0.3, {"negative control DAPI": 0.9}, True),
         (-0.3, {"negative control DAPI": 0.5}, True),
         (0.3, {"without touching pairs": 1.0}, False),  # a sensitivity, no control
     ],
 )
-def test_p_is_flagged_where_a_control_goes_with_the_response(mean: float, shares: dict[str, float], flagged: bool) -> None:
+def test_p_is_flagged_where_a_control_goes_with_the_response(
+    mean: float, shares: dict[str, float], flagged: bool
+) -> None:
     reason = cohort_of(mean, shares=shares).test("priming effect").reason
-    assert (reason is not None and reason.startswith("flagged: negative control DAPI goes with the response as well (")) == flagged
+    assert (
+        reason is not None
+        and reason.startswith("flagged: negative control DAPI goes with the response as well (")
+    ) == flagged
     few = cohort_of(mean, n=3, shares=shares).test("priming effect").reason
     assert few is not None
     assert "flagged" not in few  # no p, nothing to flag
@@ -80,7 +130,12 @@ def test_p_is_flagged_where_a_control_goes_with_the_response(mean: float, shares
 def test_an_effect_at_the_shared_border_alone_is_spill_over() -> None:
     found = cohort_of(0.0)
     at_border = [
-        dataclasses.replace(s, guards=tuple(dataclasses.replace(g, z=0.3 + s.z) if g.name == SHARED else g for g in s.guards))
+        dataclasses.replace(
+            s,
+            guards=tuple(
+                dataclasses.replace(g, z=0.3 + s.z) if g.name == SHARED else g for g in s.guards
+            ),
+        )
         for s in found.slides
     ]
     verdict = analyze_cohort(at_border, dict(found.members))
@@ -91,9 +146,15 @@ def test_an_effect_at_the_shared_border_alone_is_spill_over() -> None:
 def test_few_patients_are_not_testable_whatever_their_slides() -> None:
     rng = np.random.default_rng(0)
     slides = [slide_effect(f"s{i}", 0.6, rng, se=0.02) for i in range(40)]
-    found = analyze_cohort(slides, {s.slide: Member(s.slide, f"P{i % 5}") for i, s in enumerate(slides)})
+    found = analyze_cohort(
+        slides, {s.slide: Member(s.slide, f"P{i % 5}") for i, s in enumerate(slides)}
+    )
     assert found.verdict == "not testable"
-    assert found.reason == "not testable: 5 patients: the smallest two-sided sign-flip p is 0.0625: it cannot reach 0.05"
+    assert (
+        found.reason
+        == "not testable: 5 patients: the smallest two-sided sign-flip p is 0.0625: it cannot reach"
+        " 0.05"
+    )
     assert (found.effect.n_patients, found.effect.n_slides) == (5, 40)
     alone = analyze_cohort(slides, {s.slide: Member(s.slide, "P") for s in slides})
     assert (alone.verdict, alone.effect.p, alone.tests[0].p) == ("not testable", None, None)
@@ -119,7 +180,10 @@ def test_slides_that_cannot_be_tested_are_listed_and_left_out() -> None:
     with pytest.raises(RequestError, match="given twice"):
         analyze_cohort([*slides, slides[0]], known)
     nothing = analyze_cohort([not_testable("bad")], known)
-    assert (nothing.verdict, nothing.reason) == ("not testable", "not testable: no patient has a slide that can be tested")
+    assert (nothing.verdict, nothing.reason) == (
+        "not testable",
+        "not testable: no patient has a slide that can be tested",
+    )
     empty = analyze_cohort([], {})
     assert (empty.verdict, empty.dose, empty.guards) == ("not testable", (), ())
 
@@ -127,27 +191,49 @@ def test_slides_that_cannot_be_tested_are_listed_and_left_out() -> None:
 def test_guards_are_combined_over_patients() -> None:
     found = cohort_of(0.3)
     by_name = {guard.name: guard for guard in found.guards}
-    rows = [next(row for row in slide.guards if row.name == "without touching pairs").z for slide in found.slides]
+    rows = [
+        next(row for row in slide.guards if row.name == "without touching pairs").z
+        for slide in found.slides
+    ]
     assert by_name["without touching pairs"].effect.estimate == pytest.approx(np.mean(rows))
     assert by_name["without touching pairs"].effect.p == cohort_effect(patients(np.array(rows))).p
-    asked_on_half = [dataclasses.replace(s, guards=s.guards[:2] if i % 2 else s.guards) for i, s in enumerate(found.slides)]
+    asked_on_half = [
+        dataclasses.replace(s, guards=s.guards[:2] if i % 2 else s.guards)
+        for i, s in enumerate(found.slides)
+    ]
     some = analyze_cohort(asked_on_half, dict(found.members))
     assert {g.name: g.effect.n_patients for g in some.guards}["negative control DAPI"] == 4
     halves = {g.name: g.beside.estimate for g in some.guards if g.beside is not None}
-    assert halves["negative control DAPI"] == pytest.approx(np.mean([s.z for s in found.slides[::2]]))
+    assert halves["negative control DAPI"] == pytest.approx(
+        np.mean([s.z for s in found.slides[::2]])
+    )
     assert (some.verdict, some.headline) == (
         "consistent with priming",
-        "consistent with priming (no negative control was available; spill-over between touching cells cannot be excluded here)",
+        (
+            "consistent with priming (no negative control was available; spill-over between"
+            " touching cells cannot be excluded here)"
+        ),
     )
-    none = [dataclasses.replace(s, guards=(dataclasses.replace(s.guards[4], z=None, se=None),)) for s in found.slides]
-    assert "Not available in enough patients: negative control DAPI" in analyze_cohort(none, dict(found.members)).reason
+    none = [
+        dataclasses.replace(s, guards=(dataclasses.replace(s.guards[4], z=None, se=None),))
+        for s in found.slides
+    ]
+    assert (
+        "Not available in enough patients: negative control DAPI"
+        in analyze_cohort(none, dict(found.members)).reason
+    )
 
 
 def test_a_control_too_few_patients_have_lets_nothing_pass() -> None:
-    """A control as large as the effect, but in 5 of 8 patients, cannot tell; that stands in the verdict's own line."""
+    """A control as large as the effect, but in 5 of 8 patients, cannot tell; that stands in the
+    verdict's own line.
+    """
     found = cohort_of(0.3, shares={"negative control DAPI": 1.0, "negative control PanCK": 1.0})
     assert found.verdict == "not specific (a negative control responds as well)"
-    slides = [dataclasses.replace(s, guards=s.guards[:4]) if i >= 5 else s for i, s in enumerate(found.slides)]
+    slides = [
+        dataclasses.replace(s, guards=s.guards[:4]) if i >= 5 else s
+        for i, s in enumerate(found.slides)
+    ]
     some = analyze_cohort(slides, dict(found.members))
     assert some.headline == "consistent with priming (no negative control was available)"
     assert "no negative control responds as well" not in some.reason
@@ -156,17 +242,29 @@ def test_a_control_too_few_patients_have_lets_nothing_pass() -> None:
 def test_no_p_stands_beside_not_testable() -> None:
     found = cohort_of(0.3, n=3)
     assert found.verdict == "not testable"
-    assert (found.effect.p, found.effect.p_t, [one.p for one in found.opinions]) == (None, None, [None, None])
-    assert all(one.estimate is not None and "not testable: 3 patients" in (one.note or "") for one in found.opinions)
+    assert (found.effect.p, found.effect.p_t, [one.p for one in found.opinions]) == (
+        None,
+        None,
+        [None, None],
+    )
+    assert all(
+        one.estimate is not None and "not testable: 3 patients" in (one.note or "")
+        for one in found.opinions
+    )
     assert all(test.p is None for test in found.tests)
 
 
 def test_slides_their_own_test_cannot_judge_enter_no_cohort() -> None:
     found = cohort_of(0.3)
     shifts = TestResult(None, "not testable: only 31 usable shifts", 31)
-    unjudged = dataclasses.replace(found.slides[0], verdict="not testable", reason=shifts.reason, tests={"shift": shifts})
+    unjudged = dataclasses.replace(
+        found.slides[0], verdict="not testable", reason=shifts.reason, tests={"shift": shifts}
+    )
     some = analyze_cohort([unjudged, *found.slides[1:]], dict(found.members))
-    assert (some.excluded, some.effect.n_patients) == ({"s0": "not testable: only 31 usable shifts"}, 7)
+    assert (some.excluded, some.effect.n_patients) == (
+        {"s0": "not testable: only 31 usable shifts"},
+        7,
+    )
 
 
 def test_the_flag_stands_with_every_p_of_the_effect() -> None:
@@ -183,11 +281,24 @@ def test_groups_whose_controls_differ_are_flagged() -> None:
     """Stain of one group differs: the effect does, and so does a control."""
     rng = np.random.default_rng(4)
     slides = [
-        slide_effect(f"s{i}", 0.1 + 0.4 * (i % 2) + 0.05 * rng.standard_normal(), rng, {"negative control DAPI": 1.0}) for i in range(16)
+        slide_effect(
+            f"s{i}",
+            0.1 + 0.4 * (i % 2) + 0.05 * rng.standard_normal(),
+            rng,
+            {"negative control DAPI": 1.0},
+        )
+        for i in range(16)
     ]
     (named,) = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),))).comparisons
-    assert (named.comparison.note or "").startswith("flagged: negative control DAPI differs as well (p = 0.0")
-    honest = [dataclasses.replace(s, guards=tuple(dataclasses.replace(g, z=0.01 * k) for k, g in enumerate(s.guards))) for s in slides]
+    assert (named.comparison.note or "").startswith(
+        "flagged: negative control DAPI differs as well (p = 0.0"
+    )
+    honest = [
+        dataclasses.replace(
+            s, guards=tuple(dataclasses.replace(g, z=0.01 * k) for k, g in enumerate(s.guards))
+        )
+        for s in slides
+    ]
     (named,) = analyze_cohort(honest, members(slides, 2), Plan((("G0", "G1"),))).comparisons
     assert (named.comparison.note, (named.comparison.p or 1) < 0.01) == (None, True)
 
@@ -202,10 +313,18 @@ def test_families_of_a_cohort() -> None:
     assert family["priming effect: G1 against G0"] == "comparisons of the effect"
     assert family["touching: G1 against G0"] == "other measures, groups and visits"
     assert family["roles swapped"] == "guards and sensitivities"
-    assert found.test("priming effect").adjusted == found.test("priming effect").p == found.effect.p  # groups cost the main test nothing
-    assert all(test.p is None or (test.n_patients >= 1 and (test.smallest_p > 0) != (test.family == SECOND)) for test in found.tests)
+    assert (
+        found.test("priming effect").adjusted == found.test("priming effect").p == found.effect.p
+    )  # groups cost the main test nothing
+    assert all(
+        test.p is None
+        or (test.n_patients >= 1 and (test.smallest_p > 0) != (test.family == SECOND))
+        for test in found.tests
+    )
     assert family["t-test of patients"] == "second opinions, none decides"
-    refused = analyze_cohort(slides, members(slides, 2), Plan((("G0", "G1"),), refused="refused: gates"), measures)
+    refused = analyze_cohort(
+        slides, members(slides, 2), Plan((("G0", "G1"),), refused="refused: gates"), measures
+    )
     assert [c.comparison.p for c in refused.comparisons] == [None, None]
     assert refused.test("touching: G1 against G0").reason == "refused: gates"
     assert refused.effect.p == found.effect.p  # the cohort's own effect compares no slides
@@ -215,7 +334,11 @@ def test_families_of_a_cohort() -> None:
 
 def test_visits_are_paired() -> None:
     rng = np.random.default_rng(0)
-    slides = [slide_effect(f"{v}{i}", 0.1 * i + (0.2 if v == "post" else 0), rng) for v in ("pre", "post") for i in range(8)]
+    slides = [
+        slide_effect(f"{v}{i}", 0.1 * i + (0.2 if v == "post" else 0), rng)
+        for v in ("pre", "post")
+        for i in range(8)
+    ]
     known = {s.slide: Member(s.slide, f"P{s.slide[-1]}", None, s.slide[:-1]) for s in slides}
     found = analyze_cohort(slides, known, Plan(visits=(("pre", "post"),)))
     comparison = found.comparisons[0].comparison
@@ -227,17 +350,22 @@ def test_visits_are_paired() -> None:
 
 def test_shift_null_is_the_mean_over_patients() -> None:
     found = cohort_of(0.3)
-    assert found.shift_null == pytest.approx(np.mean([slide.tests["shift"].null_z for slide in found.slides], axis=0))
+    assert found.shift_null == pytest.approx(
+        np.mean([slide.tests["shift"].null_z for slide in found.slides], axis=0)
+    )
 
 
 def test_verdicts_on_null_cohorts_hold_their_level() -> None:
     found = [cohort_of(0.0, seed=seed).verdict for seed in range(100)]
     claimed = sum(verdict != "no evidence" for verdict in found)
     assert claimed <= stats.binom.interval(0.999, 100, 0.05)[1]
-    assert sum(verdict == "consistent with priming" for verdict in found) <= stats.binom.interval(0.999, 100, 0.025)[1]
+    assert (
+        sum(verdict == "consistent with priming" for verdict in found)
+        <= stats.binom.interval(0.999, 100, 0.025)[1]
+    )
 
 
-# ---- dose and response -----------------------------------------------------------------------------------------------------------------
+# ---- dose and response ---------------------------------------------------------------------------
 
 
 def test_dose_curve_counts_patients_once() -> None:
@@ -245,7 +373,9 @@ def test_dose_curve_counts_patients_once() -> None:
         return [DosePoint(x, n, slope * x, 0.0, 0.0) for x in (-1.0, 0.0, 1.0)]
 
     found = dose_curve([("P", line(1.0, 10)), ("P", line(0.0, 30)), ("Q", line(0.75, 5))])
-    assert [p.response for p in found] == pytest.approx([-0.5, 0.0, 0.5])  # P: 0.25 (weighted by cells), Q: 0.75
+    assert [p.response for p in found] == pytest.approx(
+        [-0.5, 0.0, 0.5]
+    )  # P: 0.25 (weighted by cells), Q: 0.75
     interval = stats.t.interval(0.95, 1, loc=0.5, scale=0.25)
     assert (found[2].low, found[2].high) == pytest.approx(interval)
     assert (found[2].n_patients, found[2].n_cells) == (2, 45)
@@ -253,7 +383,7 @@ def test_dose_curve_counts_patients_once() -> None:
     assert dose_curve([]) == ()
 
 
-# ---- multiverse and gates --------------------------------------------------------------------------------------------------------------
+# ---- multiverse and gates ------------------------------------------------------------------------
 
 
 def test_combinations_begin_with_the_primary_analysis() -> None:
@@ -281,7 +411,9 @@ def cells(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def test_gate_interval_covers_the_spread_of_gates_of_new_cells() -> None:
-    """The interval of one sample must be about as wide as gates of fresh samples really scatter, and hold most of them."""
+    """The interval of one sample must be about as wide as gates of fresh samples really scatter,
+    and hold most of them.
+    """
     rng = np.random.default_rng(3)
     fresh = [fit_gate(cells(rng, 500), Gate(), "A").value or math.nan for _ in range(60)]
     own = cells(rng, 500)
@@ -298,7 +430,9 @@ def test_gate_interval_covers_the_spread_of_gates_of_new_cells() -> None:
 
 
 def test_interval_of_a_shared_gate_covers_gates_of_other_slides() -> None:
-    """Staining differs between slides: gates of fresh sets of slides scatter far more than the cells of one set tell."""
+    """Staining differs between slides: gates of fresh sets of slides scatter far more than the
+    cells of one set tell.
+    """
     rng = np.random.default_rng(6)
 
     def slides() -> dict[str, np.ndarray]:
@@ -308,7 +442,10 @@ def test_interval_of_a_shared_gate_covers_gates_of_other_slides() -> None:
     fresh = [fit_gate(slides(), shared, "A").value or math.nan for _ in range(60)]
     low, truth, high = np.quantile(fresh, [0.025, 0.5, 0.975])
     sets = [slides() for _ in range(12)]
-    found = [bootstrap_gate(own, shared, "A", value=fit_gate(own, shared, "A").value, n=80, seed=k) for k, own in enumerate(sets)]
+    found = [
+        bootstrap_gate(own, shared, "A", value=fit_gate(own, shared, "A").value, n=80, seed=k)
+        for k, own in enumerate(sets)
+    ]
     bounds = [(one.low or math.nan, one.high or math.nan) for one in found]
     assert sum(a <= truth <= b for a, b in bounds) >= 9
     assert 0.5 < np.median([math.log(b / a) for a, b in bounds]) / math.log(high / low) < 1.5
@@ -318,7 +455,9 @@ def test_gate_interval_is_seeded_and_shared_gates_draw_within_slides() -> None:
     rng = np.random.default_rng(3)
     slides = {"a": cells(rng, 300), "b": cells(rng, 300)}
     value = fit_gate(slides, Gate(shared=True), "A").value
-    one, same, other = (bootstrap_gate(slides, Gate(shared=True), "A", value=value, n=40, seed=s) for s in (1, 1, 2))
+    one, same, other = (
+        bootstrap_gate(slides, Gate(shared=True), "A", value=value, n=40, seed=s) for s in (1, 1, 2)
+    )
     assert one == same != other
 
 
@@ -326,7 +465,10 @@ def test_gates_that_are_not_fitted_have_no_interval() -> None:
     rng = np.random.default_rng(3)
     values = cells(rng, 300)
     assert bootstrap_gate(values, Gate(value=300.0), "A", value=300.0).note == "given, not fitted"
-    assert bootstrap_gate(values, Gate(control_slide="c"), "A", value=300.0).note == "from control cells"
+    assert (
+        bootstrap_gate(values, Gate(control_slide="c"), "A", value=300.0).note
+        == "from control cells"
+    )
     assert bootstrap_gate(values, Gate(), "A", value=None).note == "not callable"
     one_mode = bootstrap_gate(rng.lognormal(4, 0.5, 900), Gate(), "A", value=80.0, n=40)
     assert (one_mode.low, one_mode.n_callable < 20) == (None, True)

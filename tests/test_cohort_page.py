@@ -1,4 +1,6 @@
-"""The cohort's page and tables say what was done and counted: levels, floor, covariates, bleed-through, bandwidth, flow, n beside p."""
+"""The cohort's page and tables say what was done and counted: levels, floor, covariates,
+bleed-through, bandwidth, flow, n beside p.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ QUICK = ("cohort.proximity_shifts=99", "cohort.multiverse=false", "gates.default
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five slides: S01a without a tumor border, S02a with too few myeloid cells, S05a without a patient."""
+    """Five slides: S01a without a tumor border, S02a with too few myeloid cells, S05a without a
+    patient.
+    """
     folder = write_cohort(tmp_path_factory.mktemp("cohort"), beta=0.8, n=5)
     cells = pd.read_csv(folder / "cells.csv")
     cells.loc[cells["slide"] == "S01a", "tumor_region_distance_um"] = np.nan
@@ -40,7 +44,13 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sheet = pd.read_csv(folder / "samples.csv")
     sheet.loc[4, "patient"] = None
     sheet.to_csv(folder / "samples.csv", index=False)
-    ifquant.analyze(folder / "cells.csv", folder / "recipe.toml", folder / "out", samples=folder / "samples.csv", overrides=QUICK)
+    ifquant.analyze(
+        folder / "cells.csv",
+        folder / "recipe.toml",
+        folder / "out",
+        samples=folder / "samples.csv",
+        overrides=QUICK,
+    )
     return folder
 
 
@@ -59,14 +69,21 @@ def tissue() -> PointTissue:
     return point_tissue(PointOptions(beta=0.5, size_um=(600, 600)), 31)
 
 
-# ---- levels, floor, bleed-through ------------------------------------------------------------------------------------------------------
+# ---- levels, floor, bleed-through ----------------------------------------------------------------
 
 
-def test_backgrounds_are_given_for_every_slide_also_untestable_ones(cohort: Path, effects: pd.DataFrame, page: str) -> None:
+def test_backgrounds_are_given_for_every_slide_also_untestable_ones(
+    cohort: Path, effects: pd.DataFrame, page: str
+) -> None:
     cells = pd.read_csv(cohort / "cells.csv")
     assert np.isnan(effects.loc["S02a", "z"])
-    for name, column in (("response", "IL1B_cytoplasm_mean"), ("ligand", "TGFB1_membrane_mean")):  # a channel has one level
-        assert effects[f"{name}_background"].to_dict() == pytest.approx(cells.groupby("slide")[column].quantile(0.01).to_dict())
+    for name, column in (
+        ("response", "IL1B_cytoplasm_mean"),
+        ("ligand", "TGFB1_membrane_mean"),
+    ):  # a channel has one level
+        assert effects[f"{name}_background"].to_dict() == pytest.approx(
+            cells.groupby("slide")[column].quantile(0.01).to_dict()
+        )
         assert (effects[f"{name}_background_sd"] > 0).all()
         assert effects[f"{name}_background_origin"].str.startswith("substitute").all()
     assert (effects["n_response_ranked"] == effects["n_exposed"]).all()
@@ -80,7 +97,14 @@ def test_values_at_the_floor_are_counted(tissue: PointTissue) -> None:
     question, options = asked(min_exposed=30)
     high = Background(100.0, 200.0, "given")
     given = {**BACKGROUNDS, "IL1B": high, "TGFB1": high}
-    found = analyse_slide(tissue.cells, slide="a", question=question, options=options, backgrounds=given, with_guards=False)
+    found = analyse_slide(
+        tissue.cells,
+        slide="a",
+        question=question,
+        options=options,
+        backgrounds=given,
+        with_guards=False,
+    )
     data = SlideCells.of(tissue.cells, question, given)
     near = contacts(data, *measured(data, None), None, options)
     exposed = tissue.cells[question.response_column].to_numpy()[near.responders]
@@ -88,14 +112,26 @@ def test_values_at_the_floor_are_counted(tissue: PointTissue) -> None:
     assert found.floored["response"].n_floored == np.count_nonzero(exposed <= 300) > 0
     assert found.floored["ligand"].n_floored == np.count_nonzero(sources <= 300) > 0
     assert (found.floored["response"].n, found.floored["ligand"].n) == (len(near), len(sources))
-    few = analyse_slide(tissue.cells, slide="a", question=question, options=asked(min_exposed=5000)[1], backgrounds=given)
-    assert (few.verdict, few.floored, few.backgrounds["IL1B"]) == ("not testable", found.floored, high)
+    few = analyse_slide(
+        tissue.cells,
+        slide="a",
+        question=question,
+        options=asked(min_exposed=5000)[1],
+        backgrounds=given,
+    )
+    assert (few.verdict, few.floored, few.backgrounds["IL1B"]) == (
+        "not testable",
+        found.floored,
+        high,
+    )
 
 
 def test_a_refused_question_has_its_backgrounds(tissue: PointTissue) -> None:
     question, options = asked()
     refused = dataclasses.replace(question, refusal="defined by the response")
-    found = analyse_slide(tissue.cells, slide="a", question=refused, options=options, backgrounds=BACKGROUNDS)
+    found = analyse_slide(
+        tissue.cells, slide="a", question=refused, options=options, backgrounds=BACKGROUNDS
+    )
     assert set(found.backgrounds) == {"TGFB1", "IL1B"}
 
 
@@ -103,11 +139,17 @@ def test_bleed_through_is_in_the_table_and_on_the_page(effects: pd.DataFrame, pa
     known = effects["bleed_ligand_into_response"].dropna()
     assert len(known) == 4
     assert effects.loc[effects["z"].isna(), "bleed_response_into_ligand"].isna().all()
-    low, median, high = (f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", "−") for value in known.quantile([0, 0.5, 1]))
-    assert f"TGFB1 into the channel of IL1B {median} % (median of 4 slides, {low} to {high} %; tumor cells)" in page
+    low, median, high = (
+        f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+        for value in known.quantile([0, 0.5, 1])
+    )
+    assert (
+        f"TGFB1 into the channel of IL1B {median} % (median of 4 slides, {low} to {high} %; tumor"
+        " cells)" in page
+    )
 
 
-# ---- what was held constant ------------------------------------------------------------------------------------------------------------
+# ---- what was held constant ----------------------------------------------------------------------
 
 
 def test_methods_name_what_was_really_held_constant(page: str) -> None:
@@ -126,36 +168,74 @@ def test_methods_name_what_was_really_held_constant(page: str) -> None:
 
 
 def test_methods_leave_out_what_the_table_does_not_have(cohort: Path, tmp_path: Path) -> None:
-    """Without cytokeratin and without the distance to the tumor border neither was held constant, and nothing says so."""
-    lines = [line for line in RECIPE.splitlines() if not line.startswith(("PanCK_cytoplasm", "[table.extra]", "tumor_region_distance"))]
+    """Without cytokeratin and without the distance to the tumor border neither was held constant,
+    and nothing says so.
+    """
+    lines = [
+        line
+        for line in RECIPE.splitlines()
+        if not line.startswith(("PanCK_cytoplasm", "[table.extra]", "tumor_region_distance"))
+    ]
     (tmp_path / "recipe.toml").write_text("\n".join(lines), "utf-8")
     cells = pd.read_csv(cohort / "cells.csv")
     cells[cells["slide"].isin(["S03a", "S04a"])].to_csv(tmp_path / "cells.csv", index=False)
     out = tmp_path / "out"
-    result = ifquant.analyze(tmp_path / "cells.csv", tmp_path / "recipe.toml", out, samples=cohort / "samples.csv", overrides=QUICK[1:])
-    assert all(slide.held and not any("PanCK" in name or "border" in name for name in slide.held) for slide in result.cohort.slides)
-    methods = unescape((out / "report.html").read_text("utf-8")).partition("<h2>Methods</h2>")[2].partition("<details>")[0]
+    result = ifquant.analyze(
+        tmp_path / "cells.csv",
+        tmp_path / "recipe.toml",
+        out,
+        samples=cohort / "samples.csv",
+        overrides=QUICK[1:],
+    )
+    assert all(
+        slide.held and not any("PanCK" in name or "border" in name for name in slide.held)
+        for slide in result.cohort.slides
+    )
+    methods = (
+        unescape((out / "report.html").read_text("utf-8"))
+        .partition("<h2>Methods</h2>")[2]
+        .partition("<details>")[0]
+    )
     assert "PanCK" not in methods
     assert "tumor border" not in methods
-    assert "Held constant were the number of touched tumor cells, their distance, the responder's own TGFB1" in methods
+    assert (
+        "Held constant were the number of touched tumor cells, their distance, the responder's own"
+        " TGFB1" in methods
+    )
     assert "Proximity was" not in methods  # switched off
 
 
 def test_held_constant_follows_the_columns(tissue: PointTissue) -> None:
     everything = analysed(tissue, min_exposed=30).held
-    assert {"their PanCK", "the responder's own PanCK (powers up to the fourth)", "distance to the tumor border"} <= set(everything)
-    crowded = tissue.cells.assign(phenotype=tissue.cells["phenotype"].astype(object).replace({"other": "tumor"}))
+    assert {
+        "their PanCK",
+        "the responder's own PanCK (powers up to the fourth)",
+        "distance to the tumor border",
+    } <= set(everything)
+    crowded = tissue.cells.assign(
+        phenotype=tissue.cells["phenotype"].astype(object).replace({"other": "tumor"})
+    )
     question, options = asked(min_exposed=30)
-    without = analyse_slide(crowded, slide="a", question=question, options=options, backgrounds=BACKGROUNDS, with_guards=False).held
+    without = analyse_slide(
+        crowded,
+        slide="a",
+        question=question,
+        options=options,
+        backgrounds=BACKGROUNDS,
+        with_guards=False,
+    ).held
     assert not any("bystander" in name for name in without)
 
 
-# ---- n beside every p, the flow --------------------------------------------------------------------------------------------------------
+# ---- n beside every p, the flow ------------------------------------------------------------------
 
 
 def heads(page: str) -> list[list[str]]:
     """Header of every table."""
-    return [re.findall(r"<th[^>]*>(.*?)</th>", head, re.DOTALL) for head in re.findall(r"<thead>(.*?)</thead>", page, re.DOTALL)]
+    return [
+        re.findall(r"<th[^>]*>(.*?)</th>", head, re.DOTALL)
+        for head in re.findall(r"<thead>(.*?)</thead>", page, re.DOTALL)
+    ]
 
 
 def test_cells_slides_and_patients_stand_beside_every_p(page: str) -> None:
@@ -185,7 +265,10 @@ def test_counts_of_tests_are_counts(cohort: Path) -> None:
     )
     proximity = pd.read_csv(cohort / "out" / "proximity.csv")
     assert proximity["reason"].isna().eq(proximity["p"].notna()).all()
-    assert proximity.groupby("slide")["n_responders"].first().to_dict() == flow.set_index("slide")["responders"].to_dict()
+    assert (
+        proximity.groupby("slide")["n_responders"].first().to_dict()
+        == flow.set_index("slide")["responders"].to_dict()
+    )
     record = json.loads((cohort / "out" / "cohort.json").read_text("utf-8"))
     assert [test["n_cells"] for test in record["tests"]] == list(tests["n_cells"])
     naive = pd.read_csv(cohort / "out" / "naive.csv")
@@ -197,16 +280,30 @@ def test_visits_count_the_patients_seen_twice(tmp_path: Path) -> None:
     sheet = pd.read_csv(folder / "samples.csv")
     sheet[sheet["slide"] != "S02b"].to_csv(folder / "samples.csv", index=False)
     overrides = (*QUICK[1:], "cohort.visit='visit'")
-    ifquant.analyze(folder / "cells.csv", folder / "recipe.toml", tmp_path / "out", samples=folder / "samples.csv", overrides=overrides)
+    ifquant.analyze(
+        folder / "cells.csv",
+        folder / "recipe.toml",
+        tmp_path / "out",
+        samples=folder / "samples.csv",
+        overrides=overrides,
+    )
     kept = pd.read_csv(tmp_path / "out" / "flow.csv").set_index("slide")["kept"]
     found = pd.read_csv(tmp_path / "out" / "comparisons.csv")
-    paired = found[(found["kind"] == "paired") & (found["measure"] == "fraction of myeloid touching tumor")].iloc[0]
+    paired = found[
+        (found["kind"] == "paired") & (found["measure"] == "fraction of myeloid touching tumor")
+    ].iloc[0]
     assert (paired["n_cells_first"], paired["n_cells_second"]) == (kept["S01a"], kept["S01b"])
 
 
 def test_tested_are_the_cells_of_slides_that_enter_the_cohort(cohort: Path, page: str) -> None:
     flow = pd.read_csv(cohort / "out" / "flow.csv").set_index("slide")
-    assert flow["tested"].gt(0).to_dict() == {"S01a": True, "S02a": False, "S03a": True, "S04a": True, "S05a": False}
+    assert flow["tested"].gt(0).to_dict() == {
+        "S01a": True,
+        "S02a": False,
+        "S03a": True,
+        "S04a": True,
+        "S05a": False,
+    }
     assert flow.loc["S05a", "reason"] == "the sample sheet names no patient"
     assert flow.loc["S05a", "exposed"] > 40
     assert ">in tissue, with a position</th>" in page
@@ -217,18 +314,29 @@ def test_the_bandwidth_of_the_inhomogeneous_k_is_stated(cohort: Path, page: str)
     curves = pd.read_csv(cohort / "out" / "proximity_curves.csv")
     assert set(curves.loc[curves["statistic"] == "K_inhom", "bandwidth_um"]) == {100.0}
     assert curves.loc[curves["statistic"] != "K_inhom", "bandwidth_um"].isna().all()
-    assert "a standard deviation (bandwidth) of 100 µm, 5 of 5 slides" in page[: page.index("<h2>Methods</h2>")]
+    assert (
+        "a standard deviation (bandwidth) of 100 µm, 5 of 5 slides"
+        in page[: page.index("<h2>Methods</h2>")]
+    )
 
 
-# ---- limits ----------------------------------------------------------------------------------------------------------------------------
+# ---- limits --------------------------------------------------------------------------------------
 
 
 def test_every_report_states_the_same_limits(page: str) -> None:
     told: Recipe = resolved(recipe(ligand_antibody="clone 1D11, binds the active form"))
     silent = resolved(recipe())
-    for known, clone in ((told, "clone 1D11, binds the active form"), (silent, "no clone is given")):
+    for known, clone in (
+        (told, "clone 1D11, binds the active form"),
+        (silent, "no clone is given"),
+    ):
         sentences = priming_limits(known)
-        for said in ("mostly pro-IL1β", "contacts above and below its plane are missed", clone, "TGFβ can lower cytokeratin"):
+        for said in (
+            "mostly pro-IL1β",
+            "contacts above and below its plane are missed",
+            clone,
+            "TGFβ can lower cytokeratin",
+        ):
             assert sum(said in sentence for sentence in sentences) == 1, said
         assert set(sentences) <= set(limits(known))
         review = unescape(review_html(known, [], {}, None))

@@ -25,7 +25,23 @@ def test_every_float_is_printed_as_python_prints_it(values: list[float]) -> None
 
 
 def test_edges_of_the_number_format() -> None:
-    values = [0.0, -0.0, 1.0, 1e-4, 9.999999e-5, 1e-5, 9_999_999_999.0, 1e10, 12_345_678_901.5, 1e15, 1e16, 1e22, 5e-324, 1 / 3, 0.1 + 0.2]
+    values = [
+        0.0,
+        -0.0,
+        1.0,
+        1e-4,
+        9.999999e-5,
+        1e-5,
+        9_999_999_999.0,
+        1e10,
+        12_345_678_901.5,
+        1e15,
+        1e16,
+        1e22,
+        5e-324,
+        1 / 3,
+        0.1 + 0.2,
+    ]
     table = pd.DataFrame({"n": 1, "x": [*values, *(-v for v in values)]})
     assert "".join(csv_text(table)) == as_pandas(table)
 

@@ -14,8 +14,12 @@ from ifquant.geometry.windows import Window
 from ifquant.nuclei.decoder import DecodeOptions, decode
 
 
-def relief_of(kind: str, seed: int, shape: tuple[int, int] = (420, 500)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A foreground of many clumps and a relief; `plateaus` has few levels, `noise` a maximum at every fifth pixel."""
+def relief_of(
+    kind: str, seed: int, shape: tuple[int, int] = (420, 500)
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A foreground of many clumps and a relief; `plateaus` has few levels, `noise` a maximum at
+    every fifth pixel.
+    """
     rng = np.random.default_rng(seed)
     z = ndi.gaussian_filter(rng.normal(size=shape), 4.0)
     z = (z - z.min()) / np.ptp(z)
@@ -28,8 +32,12 @@ def relief_of(kind: str, seed: int, shape: tuple[int, int] = (420, 500)) -> tupl
     return np.where(z > 0.42, 255, 0).astype(np.uint8), relief.astype(np.uint8)
 
 
-def anchors(labels: NDArray[np.int32], y0: int = 0, x0: int = 0, width: int = 1 << 20) -> NDArray[np.int64]:
-    """Per pixel the global raster index of its object's first pixel (-1: background): what must not depend on the window."""
+def anchors(
+    labels: NDArray[np.int32], y0: int = 0, x0: int = 0, width: int = 1 << 20
+) -> NDArray[np.int64]:
+    """Per pixel the global raster index of its object's first pixel (-1: background): what must not
+    depend on the window.
+    """
     first = np.full(int(labels.max()) + 1, -1, np.int64)
     values, index = np.unique(labels, return_index=True)
     first[values] = (index // labels.shape[1] + y0) * width + index % labels.shape[1] + x0
@@ -37,8 +45,12 @@ def anchors(labels: NDArray[np.int32], y0: int = 0, x0: int = 0, width: int = 1 
     return first[labels]
 
 
-def random_windows(rng: np.random.Generator, shape: tuple[int, int], reach: int, n: int) -> list[Window]:
-    """Windows whose interior (further than `reach` from an inner border) is not empty; some touch the image border."""
+def random_windows(
+    rng: np.random.Generator, shape: tuple[int, int], reach: int, n: int
+) -> list[Window]:
+    """Windows whose interior (further than `reach` from an inner border) is not empty; some touch
+    the image border.
+    """
     found: list[Window] = []
     while len(found) < n:
         y = np.sort(rng.integers(-60, shape[0] + 60, 2)).clip(0, shape[0])
@@ -74,13 +86,17 @@ def test_a_window_gives_the_whole_images_labels(kind: str) -> None:
             got = anchors(decode(fg[part], relief[part], options), window.y0, window.x0)
             inner = interior(window, fg.shape, options.reach_px)
             view = inner.slices_in(window)
-            np.testing.assert_array_equal(got[view], whole[inner.y0 : inner.y1, inner.x0 : inner.x1])
+            np.testing.assert_array_equal(
+                got[view], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]
+            )
             compared += got[view].size
     assert compared > 1_000_000
 
 
 def test_control_watershed_in_windows_differs() -> None:
-    """The same maps, thresholds and halo with a flood instead of the bounded decoder: the test above would fail."""
+    """The same maps, thresholds and halo with a flood instead of the bounded decoder: the test
+    above would fail.
+    """
     options = DecodeOptions(min_peak=20, chain_px=14, merge_px=10)
 
     def flood(fg: NDArray[np.uint8], relief: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -96,7 +112,11 @@ def test_control_watershed_in_windows_differs() -> None:
             part = (slice(window.y0, window.y1), slice(window.x0, window.x1))
             got = anchors(flood(fg[part], relief[part]), window.y0, window.x0)
             inner = interior(window, fg.shape, options.reach_px)
-            differing += int(not np.array_equal(got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]))
+            differing += int(
+                not np.array_equal(
+                    got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]
+                )
+            )
     assert differing > 0
 
 
@@ -111,14 +131,20 @@ def test_reach_is_needed() -> None:
         part = (slice(window.y0, window.y1), slice(window.x0, window.x1))
         got = anchors(decode(fg[part], relief[part], options), window.y0, window.x0)
         inner = interior(window, fg.shape, short)
-        differing += int(not np.array_equal(got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]))
+        differing += int(
+            not np.array_equal(
+                got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]
+            )
+        )
     assert differing > 0
 
 
 def test_labels_are_in_raster_order_connected_and_without_holes() -> None:
     fg, relief = relief_of("noise", 3)
     fg[100:104, 100:104] = 0
-    labels = decode(fg, relief, DecodeOptions(min_peak=20, chain_px=14, merge_px=10, min_area_px=15))
+    labels = decode(
+        fg, relief, DecodeOptions(min_peak=20, chain_px=14, merge_px=10, min_area_px=15)
+    )
     values, index = np.unique(labels, return_index=True)
     assert values.tolist() == list(range(labels.max() + 1))
     assert (np.diff(index[1:]) > 0).all()
@@ -134,14 +160,22 @@ def test_labels_are_in_raster_order_connected_and_without_holes() -> None:
 def two_peaks(saddle: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A bar with relief 100 at one end, 80 at the other and `saddle` between."""
     relief = np.zeros((9, 31), np.uint8)
-    relief[2:7, 2:29] = np.minimum(np.interp(np.arange(2, 29), [2, 8, 15, 22, 28], [40, 100, saddle, 80, 40]), 255).astype(np.uint8)
+    relief[2:7, 2:29] = np.minimum(
+        np.interp(np.arange(2, 29), [2, 8, 15, 22, 28], [40, 100, saddle, 80, 40]), 255
+    ).astype(np.uint8)
     return np.where(relief > 0, 255, 0).astype(np.uint8), relief
 
 
-@pytest.mark.parametrize(("saddle", "depth", "expected"), [(75, 0, 1), (70, 0, 2), (70, 10, 1), (40, 10, 2), (71, 0, 2)])
+@pytest.mark.parametrize(
+    ("saddle", "depth", "expected"), [(75, 0, 1), (70, 0, 2), (70, 10, 1), (40, 10, 2), (71, 0, 2)]
+)
 def test_basins_join_over_a_high_saddle_only(saddle: int, depth: int, expected: int) -> None:
     fg, relief = two_peaks(saddle)
-    labels = decode(fg, relief, DecodeOptions(merge_ratio=0.9, merge_depth=depth, chain_px=20, merge_px=20, min_area_px=1))
+    labels = decode(
+        fg,
+        relief,
+        DecodeOptions(merge_ratio=0.9, merge_depth=depth, chain_px=20, merge_px=20, min_area_px=1),
+    )
     assert labels.max() == expected
     assert (labels > 0).sum() == (fg > 0).sum()
 

@@ -1,4 +1,6 @@
-"""Slides nobody hopes for: empty, one cell, one kind of cell, no stain. Outputs stay whole and typed, numbers stay honest."""
+"""Slides nobody hopes for: empty, one cell, one kind of cell, no stain. Outputs stay whole and
+typed, numbers stay honest.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ SLIDES = {
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("degenerate")
-    paths = [write_slide(folder / f"{name}.ome.tif", image, PANEL) for name, image in SLIDES.items()]
+    paths = [
+        write_slide(folder / f"{name}.ome.tif", image, PANEL) for name, image in SLIDES.items()
+    ]
     gate = {"method": "value", "value": 400.0}
     recipe = recipe_for(PANEL, gates={"markers": {"PanCK": gate, "CD11c": gate}})
     result = ifquant.run(recipe, paths, folder / "out", execution=Execution(quiet=True))
@@ -73,11 +77,21 @@ def test_outputs_are_whole_and_typed(out: Path, name: str) -> None:
         if column.dtype != "category":
             assert str(found[column.name].dtype) == column.dtype, column.name
     assert list(found["cell_id"]) == list(range(1, len(found) + 1))
-    json.loads((out / name / "slide.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    json.loads(
+        (out / name / "slide.json").read_text(),
+        parse_constant=lambda word: pytest.fail(f"{word} is not JSON"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "n"), [("nothing", 0), ("all_zero", 0), ("one_cell", 1), ("only_tumor", len(GRID)), ("no_tumor", len(GRID))]
+    ("name", "n"),
+    [
+        ("nothing", 0),
+        ("all_zero", 0),
+        ("one_cell", 1),
+        ("only_tumor", len(GRID)),
+        ("no_tumor", len(GRID)),
+    ],
 )
 def test_cells_are_found_and_not_invented(out: Path, name: str, n: int) -> None:
     assert len(cells(out, name)) == n
@@ -117,11 +131,16 @@ def test_every_data_type_gives_the_same_cells(tmp_path: Path) -> None:
     found = {}
     for kind, scale in (("uint8", 1), ("uint16", 1), ("float32", 0.25)):
         path = write_slide(tmp_path / kind / "a.ome.tif", (image * scale).astype(kind), PANEL)
-        result = ifquant.run(recipe_for(PANEL), [path], tmp_path / kind / "out", execution=Execution(quiet=True))
+        result = ifquant.run(
+            recipe_for(PANEL), [path], tmp_path / kind / "out", execution=Execution(quiet=True)
+        )
         assert result.exit_code == 0, result.summary_lines()
         found[kind] = cells(tmp_path / kind / "out", "a")
     assert len(found["uint8"]) > 50
     assert list(found["uint8"]["anchor_y_px"]) == list(found["uint16"]["anchor_y_px"])
     assert abs(len(found["float32"]) - len(found["uint8"])) <= 0.05 * len(found["uint8"])
-    ratio = found["float32"]["DAPI_nucleus_mean"].median() / found["uint8"]["DAPI_nucleus_mean"].median()
+    ratio = (
+        found["float32"]["DAPI_nucleus_mean"].median()
+        / found["uint8"]["DAPI_nucleus_mean"].median()
+    )
     assert abs(ratio - 0.25) < 0.01

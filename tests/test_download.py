@@ -1,4 +1,6 @@
-"""Downloads: from a server whose certificate is checked, whole or not at all. The server is on this machine."""
+"""Downloads: from a server whose certificate is checked, whole or not at all. The server is on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ CONTENT = bytes(range(256)) * 40_000
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/file whole, /broken less than announced, /away leads to plain http, anything else is missing."""
+    """/file whole, /broken less than announced, /away leads to plain http, anything else is
+    missing.
+    """
 
     def do_GET(self) -> None:
         if self.path == "/away":
@@ -53,7 +57,9 @@ def url(authority: trustme.CA) -> Iterator[str]:
     server = Server(("localhost", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"https://localhost:{server.server_address[1]}"

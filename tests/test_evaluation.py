@@ -14,7 +14,9 @@ from ifquant.nuclei.evaluation import MEAN, POOLED, evaluate, evaluate_many, mat
 from ifquant.nuclei.evaluation_picture import COLORS, draw, paint
 
 
-def brute_force(predicted: NDArray[Any], truth: NDArray[Any], threshold: float) -> tuple[int, float]:
+def brute_force(
+    predicted: NDArray[Any], truth: NDArray[Any], threshold: float
+) -> tuple[int, float]:
     """Matches and their sum of IoU by sets of pixels and, up to 0.5, by trying every assignment."""
     p = [set(zip(*np.nonzero(predicted == k), strict=True)) for k in np.unique(predicted) if k]
     t = [set(zip(*np.nonzero(truth == k), strict=True)) for k in np.unique(truth) if k]
@@ -60,7 +62,8 @@ def test_hand_worked_split_merge_and_rates() -> None:
     truth = np.array([[1, 1, 1, 1, 0, 2, 2, 3, 3, 0, 4, 4]])
     predicted = np.array([[7, 7, 8, 8, 0, 9, 9, 9, 9, 5, 6, 6]])
     row = evaluate(predicted, truth, [0.6]).iloc[0]
-    # 7 and 8 are halves of object 1, 9 holds 2 and 3 (IoU 0.5 each), 5 lies on background, 6 is right
+    # 7 and 8 are halves of object 1, 9 holds 2 and 3 (IoU 0.5 each), 5 lies on background, 6 is
+    # right
     assert (row.tp, row.fp, row.fn, row.splits, row.merges) == (1, 4, 3, 1, 1)
     assert row.ap == pytest.approx(1 / 8)
     assert row.precision == pytest.approx(1 / 5)
@@ -82,7 +85,10 @@ def test_below_half_most_pairs_win_over_the_best_pair() -> None:
     truth[0, 0:10], truth[0, 10:20] = 1, 2
     predicted[0, 5:15], predicted[0, 15:25] = 1, 2
     found = match(overlaps(predicted, truth), 0.2)
-    assert sorted(zip(found.predicted.tolist(), found.truth.tolist(), strict=True)) == [(0, 0), (1, 1)]
+    assert sorted(zip(found.predicted.tolist(), found.truth.tolist(), strict=True)) == [
+        (0, 0),
+        (1, 1),
+    ]
 
 
 @pytest.mark.parametrize(("p", "t", "rate"), [(0, 0, 1.0), (1, 0, 0.0), (0, 1, 0.0), (1, 1, 1.0)])
@@ -124,7 +130,12 @@ def test_a_large_image_is_sparse() -> None:
 
 def test_refusals() -> None:
     good = np.ones((2, 2), int)
-    for wrong, message in [(good.astype(float), "type float64"), (good > 0, "type bool"), (good[0], "shape \\(2,\\)"), (-good, "negative")]:
+    for wrong, message in [
+        (good.astype(float), "type float64"),
+        (good > 0, "type bool"),
+        (good[0], "shape \\(2,\\)"),
+        (-good, "negative"),
+    ]:
         with pytest.raises(RequestError, match=message):
             evaluate(wrong, good)
     for thresholds in ([], [0.0], [1.2], [0.5, 0.5]):
@@ -136,7 +147,9 @@ def test_picture_colors_each_fate() -> None:
     truth = np.array([[1, 1, 0, 2, 2, 0, 3, 3, 0, 4, 5, 0, 0]] * 2)
     predicted = np.array([[1, 1, 0, 0, 0, 0, 6, 7, 0, 8, 8, 0, 9]] * 2)
     rgb = paint(predicted, truth)[0]
-    hit, miss, false_find, split, merge = ((np.array(c) * 255).round().astype(np.uint8).tolist() for c in COLORS.values())
+    hit, miss, false_find, split, merge = (
+        (np.array(c) * 255).round().astype(np.uint8).tolist() for c in COLORS.values()
+    )
     assert rgb[1].tolist() == hit
     assert rgb[4].tolist() == miss
     assert rgb[2].tolist() == [0, 0, 0]

@@ -1,4 +1,6 @@
-"""The README's first command gives the results kept in example_images/expected/ (tools/make_expected.py writes them)."""
+"""The README's first command gives the results kept in example_images/expected/
+(tools/make_expected.py writes them).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ from ifquant.execution.executors import Execution
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "example_images"
-SLIDES = sorted(path.name.removesuffix(".cells.csv") for path in (EXAMPLES / "expected").glob("*.cells.csv"))
+SLIDES = sorted(
+    path.name.removesuffix(".cells.csv") for path in (EXAMPLES / "expected").glob("*.cells.csv")
+)
 
-specification = importlib.util.spec_from_file_location("make_expected", ROOT / "tools" / "make_expected.py")
+specification = importlib.util.spec_from_file_location(
+    "make_expected", ROOT / "tools" / "make_expected.py"
+)
 assert specification is not None
 assert specification.loader is not None
 make_expected = importlib.util.module_from_spec(specification)
@@ -27,7 +33,13 @@ specification.loader.exec_module(make_expected)
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("examples")
-    run = ifquant.run(EXAMPLES / "recipe.toml", [], out, samples=EXAMPLES / "samples.csv", execution=Execution(quiet=True))
+    run = ifquant.run(
+        EXAMPLES / "recipe.toml",
+        [],
+        out,
+        samples=EXAMPLES / "samples.csv",
+        execution=Execution(quiet=True),
+    )
     assert run.exit_code == 0
     return out
 
@@ -38,11 +50,15 @@ def test_there_are_three_slides() -> None:
 
 @pytest.mark.parametrize("slide", SLIDES)
 def test_labels_are_as_kept(slide: str, results: Path) -> None:
-    found, kept = make_expected.labels_of(results / slide), tifffile.imread(EXAMPLES / "expected" / f"{slide}.labels.tif")
+    found, kept = (
+        make_expected.labels_of(results / slide),
+        tifffile.imread(EXAMPLES / "expected" / f"{slide}.labels.tif"),
+    )
     assert found.shape == kept.shape
     if int(found.max()) == int(kept.max()):
         assert (found == kept).mean() >= 0.999
-    else:  # another kind of processor may lose or gain a cell, which moves all later ids: compare outlines
+    # another kind of processor may lose or gain a cell, which moves all later ids: compare outlines
+    else:
         edges = [np.diff(labels.astype(int), axis=1) != 0 for labels in (found, kept)]
         assert (edges[0] == edges[1]).mean() >= 0.999
 

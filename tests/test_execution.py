@@ -56,19 +56,25 @@ def test_in_flight_is_bounded() -> None:
     assert most <= 3
 
 
-@pytest.mark.parametrize(("options", "message"), [({"workers": 0}, "--workers"), ({"tile_size_px": 10}, "--tile-size")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"workers": 0}, "--workers"), ({"tile_size_px": 10}, "--tile-size")]
+)
 def test_wrong_options_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Execution(**options)
 
 
 def test_linear_algebra_uses_one_thread_while_something_runs() -> None:
-    """Also where numpy was there before ifquant: sums of several threads differ in their last bits."""
+    """Also where numpy was there before ifquant: sums of several threads differ in their last
+    bits.
+    """
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_info, threadpool_limits
 
     def threads() -> set[int]:
-        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+        return {
+            library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+        }
 
     with threadpool_limits(2, "blas"):
         assert threads() == {2}

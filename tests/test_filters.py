@@ -10,7 +10,9 @@ from ifquant.geometry import filters
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
-@pytest.mark.parametrize(("sigma", "radius"), [(0.6, 2), (0.3, 1), (0.55, None), (3.3, None), (12.0, None)])
+@pytest.mark.parametrize(
+    ("sigma", "radius"), [(0.6, 2), (0.3, 1), (0.55, None), (3.3, None), (12.0, None)]
+)
 def test_gaussian_has_the_bits_of_scipys(dtype: type, sigma: float, radius: int | None) -> None:
     values = (np.random.default_rng(0).random((83, 61)) * 100_000).astype(dtype)
     how = {"truncate": 3.0} if radius is None else {"radius": radius}
@@ -30,6 +32,8 @@ def test_gaussian_of_small_images(shape: tuple[int, int]) -> None:
 def test_opening_is_the_mean_of_the_smallest(shape: tuple[int, int], radius: int) -> None:
     values = np.random.default_rng(radius).integers(-4000, 28_000, shape).astype(np.int16)
     lowest = ndi.minimum_filter(values, 2 * radius + 1, mode="nearest").astype(np.int64)
-    area = ndi.convolve(np.ones(shape, np.int64), np.ones((2 * radius + 1,) * 2, np.int64), mode="constant")
+    area = ndi.convolve(
+        np.ones(shape, np.int64), np.ones((2 * radius + 1,) * 2, np.int64), mode="constant"
+    )
     sums = ndi.convolve(lowest, np.ones((2 * radius + 1,) * 2, np.int64), mode="constant")
     np.testing.assert_array_equal(filters.opened(values, radius), sums // area)

@@ -1,4 +1,6 @@
-"""Gates: called only on two populations, and then where the two part. Rates are measured over many drawn samples, with fixed seeds."""
+"""Gates: called only on two populations, and then where the two part. Rates are measured over many
+drawn samples, with fixed seeds.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ def skewed(random: np.random.Generator, n: int, shape: float = 5.0) -> np.ndarra
     return (raw - delta * np.sqrt(2 / np.pi)) / np.sqrt(1 - 2 * delta**2 / np.pi)
 
 
-def with_spill(random: np.random.Generator, n: int, fraction: float, spill: float = 0.0175) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities and truth as in tissue: a narrow peak of negative cells, some with light of their neighbours, and wide positives."""
+def with_spill(
+    random: np.random.Generator, n: int, fraction: float, spill: float = 0.0175
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities and truth as in tissue: a narrow peak of negative cells, some with light of their
+    neighbours, and wide positives.
+    """
     positive = random.random(n) < fraction
     lit = random.random(n) < spill
-    dim = np.where(lit, 5.2 + np.minimum(random.exponential(0.13, n), 0.4), random.normal(5, 0.07, n))
+    dim = np.where(
+        lit, 5.2 + np.minimum(random.exponential(0.13, n), 0.4), random.normal(5, 0.07, n)
+    )
     return np.exp(np.where(positive, random.normal(6.05, 0.3, n), dim)), positive
 
 
@@ -48,20 +56,29 @@ ONE_POPULATION: dict[str, Draw] = {
     "log flat": lambda r, n: np.exp(r.uniform(3, 6, n)),
     "noise around zero": lambda r, n: r.normal(0, 5, n),
     "noise clipped at zero": lambda r, n: np.maximum(r.normal(0, 5, n), 0),
-    "half zeros, half exponential": lambda r, n: np.where(r.random(n) < 0.5, 0, r.exponential(100, n)),
+    "half zeros, half exponential": lambda r, n: np.where(
+        r.random(n) < 0.5, 0, r.exponential(100, n)
+    ),
     "sparse counts": lambda r, n: r.poisson(0.3, n),
     "counts": lambda r, n: r.poisson(20, n),
     "shoulder": lambda r, n: np.exp(5 + 0.5 * (r.normal(size=n) + 2.5 * (r.random(n) < 0.1))),
-    "peak with a tail of spill-over": lambda r, n: np.exp(r.normal(5, 0.07, n) + np.where(r.random(n) < 0.2, r.exponential(0.3, n), 0)),
-    "two that overlap (D = 1.5)": lambda r, n: np.exp(5 + 0.5 * (r.normal(size=n) + 1.5 * (r.random(n) < 0.5))),
+    "peak with a tail of spill-over": lambda r, n: np.exp(
+        r.normal(5, 0.07, n) + np.where(r.random(n) < 0.2, r.exponential(0.3, n), 0)
+    ),
+    "two that overlap (D = 1.5)": lambda r, n: np.exp(
+        5 + 0.5 * (r.normal(size=n) + 1.5 * (r.random(n) < 0.5))
+    ),
 }
 
 
 def test_one_population_is_not_called() -> None:
-    """Less than 1 % over all shapes; the flat density, least favourable of all, at most 3 of 56 (expected: 1 % at most)."""
+    """Less than 1 % over all shapes; the flat density, least favourable of all, at most 3 of 56
+    (expected: 1 % at most).
+    """
     random = np.random.default_rng(20)
     called = {
-        name: sum(evidence(draw(random, n))[0] for n in (60, 300, 1500, 6000) for _ in range(14)) for name, draw in ONE_POPULATION.items()
+        name: sum(evidence(draw(random, n))[0] for n in (60, 300, 1500, 6000) for _ in range(14))
+        for name, draw in ONE_POPULATION.items()
     }
     assert max(called.values()) <= 3, called
     assert sum(called.values()) / (56 * len(called)) < 0.01, called
@@ -70,8 +87,12 @@ def test_one_population_is_not_called() -> None:
 @pytest.mark.parametrize("n", [1000, 4000])
 @pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("shape", [0.0, 3.0])
-def test_two_populations_are_called_in_the_right_place(n: int, fraction: float, shape: float) -> None:
-    """6 standard deviations apart: at least 6 of 8 samples called (with a small population of 50 cells: 2), gate within 2 % of truth."""
+def test_two_populations_are_called_in_the_right_place(
+    n: int, fraction: float, shape: float
+) -> None:
+    """6 standard deviations apart: at least 6 of 8 samples called (with a small population of 50
+    cells: 2), gate within 2 % of truth.
+    """
     random = np.random.default_rng(int(n * fraction) + 7)
     called, errors = 0, []
     for _ in range(8):
@@ -87,7 +108,9 @@ def test_two_populations_are_called_in_the_right_place(n: int, fraction: float, 
 
 
 def test_rare_and_wide_positives_beside_a_narrow_peak() -> None:
-    """9 % positive among 1200 cells: 19 of 20 called; among 700: most. The gate lies in the valley, not on the flank of the peak."""
+    """9 % positive among 1200 cells: 19 of 20 called; among 700: most. The gate lies in the valley,
+    not on the flank of the peak.
+    """
     random = np.random.default_rng(8)
     for n, least in ((1200, 19), (700, 12)):
         gates = []
@@ -95,7 +118,9 @@ def test_rare_and_wide_positives_beside_a_narrow_peak() -> None:
             values, positive = with_spill(random, n, 0.09)
             gate = fit_gate(values, Gate(), "CD11c")
             if gate.value is not None:
-                gates.append((gate.value, np.sum((values > gate.value) != positive) / positive.sum()))
+                gates.append(
+                    (gate.value, np.sum((values > gate.value) != positive) / positive.sum())
+                )
         assert len(gates) >= least, n
         value, wrong = np.median(gates, axis=0)
         assert np.exp(5.25) < value < np.exp(5.65)
@@ -103,7 +128,9 @@ def test_rare_and_wide_positives_beside_a_narrow_peak() -> None:
 
 
 def test_gate_leaves_spill_over_negative() -> None:
-    """Two Gaussians cross at the foot of the narrow one and would call the spill-over of 25 % of the negative cells positive."""
+    """Two Gaussians cross at the foot of the narrow one and would call the spill-over of 25 % of
+    the negative cells positive.
+    """
     random = np.random.default_rng(12)
     values, positive = with_spill(random, 3000, 0.4, spill=0.1)
     gate = fit_gate(values, Gate(), "PanCK")
@@ -113,7 +140,9 @@ def test_gate_leaves_spill_over_negative() -> None:
     assert crossing is not None
     assert gate.value is not None
     assert "lowest point of the valley" in gate.origin
-    wrong, wrong_crossing = (np.mean((values > at) != positive) for at in (gate.value, histogram.raw(crossing)))
+    wrong, wrong_crossing = (
+        np.mean((values > at) != positive) for at in (gate.value, histogram.raw(crossing))
+    )
     assert wrong < 0.04
     assert wrong < 0.6 * wrong_crossing
 
@@ -141,14 +170,18 @@ def test_close_populations_are_called_with_many_cells() -> None:
     gate = fit_gate(values, Gate(), "m")
     assert gate.callable
     assert gate.value == pytest.approx(np.exp(4 + 0.4 * 1.75), rel=0.1)
-    assert gate.positive_fraction == pytest.approx(0.4, abs=0.03)  # the lowest point lies towards the lesser mode
+    assert gate.positive_fraction == pytest.approx(
+        0.4, abs=0.03
+    )  # the lowest point lies towards the lesser mode
     assert gate.components[1][0] == pytest.approx(0.4, abs=0.03)
     assert gate.components[0][1] == pytest.approx(np.exp(4), rel=0.05)
 
 
 def two(n: int = 3000, seed: int = 0, fraction: float = 0.3) -> np.ndarray:
     random = np.random.default_rng(seed)
-    return np.where(random.random(n) < fraction, random.lognormal(6.5, 0.4, n), random.lognormal(4, 0.4, n))
+    return np.where(
+        random.random(n) < fraction, random.lognormal(6.5, 0.4, n), random.lognormal(4, 0.4, n)
+    )
 
 
 @pytest.mark.parametrize("method", ["mixture", "otsu"])
@@ -159,11 +192,16 @@ def test_scale_offset_order_and_gaps_do_not_matter(method: str) -> None:
     assert gate.value is not None
     assert 80 < gate.value < 300
     assert fit_gate(np.random.default_rng(1).permutation(values), Gate(method=method), "m") == gate
-    assert fit_gate(np.concatenate([values, [np.nan, np.inf, -np.inf]]), Gate(method=method), "m") == gate
+    assert (
+        fit_gate(np.concatenate([values, [np.nan, np.inf, -np.inf]]), Gate(method=method), "m")
+        == gate
+    )
     assert fit_gate(values * 1000, Gate(method=method), "m").value == pytest.approx(
         gate.value * 1000, rel=5e-3
     )  # the iteration may stop one step apart
-    assert fit_gate(values.astype(np.float32), Gate(method=method), "m").value == pytest.approx(gate.value, rel=1e-3)
+    assert fit_gate(values.astype(np.float32), Gate(method=method), "m").value == pytest.approx(
+        gate.value, rel=1e-3
+    )
 
 
 def test_values_at_and_below_zero() -> None:
@@ -182,7 +220,9 @@ def test_values_at_and_below_zero() -> None:
 def test_tied_integers() -> None:
     random = np.random.default_rng(4)
     positive = random.random(3000) < 0.2
-    gate = fit_gate(np.where(positive, random.poisson(30, 3000), random.poisson(1, 3000)), Gate(), "m")
+    gate = fit_gate(
+        np.where(positive, random.poisson(30, 3000), random.poisson(1, 3000)), Gate(), "m"
+    )
     assert gate.value is not None
     assert 3 < gate.value < 18
 
@@ -214,10 +254,20 @@ def test_not_callable(values: list[float], why: str) -> None:
 
 def test_value() -> None:
     gate = fit_gate(two(), Gate(method="value", value=200), "m", column="m_cell_mean")
-    assert (gate.value, gate.callable, gate.origin, gate.column, gate.warning) == (200, True, "given in the recipe", "m_cell_mean", None)
+    assert (gate.value, gate.callable, gate.origin, gate.column, gate.warning) == (
+        200,
+        True,
+        "given in the recipe",
+        "m_cell_mean",
+        None,
+    )
     assert sum(gate.counts) > 2900
-    assert "no cell is positive" in str(fit_gate([1.0, 2.0], Gate(method="value", value=5), "m").warning)
-    assert "all cells are positive" in str(fit_gate([1.0, 2.0], Gate(method="value", value=0), "m").warning)
+    assert "no cell is positive" in str(
+        fit_gate([1.0, 2.0], Gate(method="value", value=5), "m").warning
+    )
+    assert "all cells are positive" in str(
+        fit_gate([1.0, 2.0], Gate(method="value", value=0), "m").warning
+    )
     empty = fit_gate([], Gate(method="value", value=5), "m")
     assert (empty.callable, empty.positive_fraction, empty.edges) == (True, None, ())
     with pytest.raises(RequestError, match="needs value"):
@@ -266,7 +316,9 @@ def test_for_the_report() -> None:
     assert 0.97 * gate.n_cells < sum(gate.counts) <= gate.n_cells
     assert gate.valley is not None
     assert gate.value is not None
-    assert gate.edges[0] < gate.components[0][1] < gate.value < gate.components[1][1] < gate.edges[-1]
+    assert (
+        gate.edges[0] < gate.components[0][1] < gate.value < gate.components[1][1] < gate.edges[-1]
+    )
     assert json.loads(json.dumps(gate.to_dict(), allow_nan=False))["origin"] == gate.origin
 
 
@@ -282,7 +334,11 @@ def test_mixture_agrees_with_its_truth() -> None:
 
 
 @given(
-    values=arrays(np.float64, st.integers(0, 120), elements=st.floats(allow_nan=True, allow_infinity=True, width=64)),
+    values=arrays(
+        np.float64,
+        st.integers(0, 120),
+        elements=st.floats(allow_nan=True, allow_infinity=True, width=64),
+    ),
     method=st.sampled_from(["mixture", "otsu"]),
 )
 @settings(deadline=None, max_examples=60)

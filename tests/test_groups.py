@@ -1,4 +1,6 @@
-"""Comparisons of groups and visits: exact permutations, their levels, refusals; families of tests."""
+"""Comparisons of groups and visits: exact permutations, their levels, refusals; families of
+tests.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from ifquant.statistics.cohort.group_comparison import (
     smallest_permutation_p,
     why_not_comparable,
 )
-from ifquant.statistics.cohort.multiplicity import PRIMARY, Family, FamilyMethod, TestedP, adjust, adjusted
+from ifquant.statistics.cohort.multiplicity import (
+    PRIMARY,
+    Family,
+    FamilyMethod,
+    TestedP,
+    adjust,
+    adjusted,
+)
 from ifquant.statistics.cohort.patients import PatientValue, SlideValue
 
 
@@ -38,9 +47,13 @@ def test_agrees_with_scipy(n_a: int, n_b: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.normal(0, 1, n_a), rng.normal(0.8, 2, n_b)
     found = compare_groups(two(a, b), "A", "B")
-    exact = stats.permutation_test((a, b), welch, permutation_type="independent", alternative="greater", n_resamples=np.inf)
+    exact = stats.permutation_test(
+        (a, b), welch, permutation_type="independent", alternative="greater", n_resamples=np.inf
+    )
     assert permutation_p(a, b)[0] == pytest.approx(exact.pvalue, abs=1e-12)
-    assert found.p == (permutation_p(a, b)[0] if found.testable else None)  # no number beside "not testable"
+    assert found.p == (
+        permutation_p(a, b)[0] if found.testable else None
+    )  # no number beside "not testable"
     interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.difference == pytest.approx(b.mean() - a.mean())
@@ -62,16 +75,26 @@ def test_drawn_labelings_agree_with_enumerated_ones(monkeypatch: pytest.MonkeyPa
 def test_smallest_p_is_attained(n: tuple[int, int]) -> None:
     low, high = np.linspace(0, 0.1, n[0]), np.linspace(9, 9.1, n[1])
     found = compare_groups(two(low, high), "A", "B")
-    assert permutation_p(low, high)[0] == pytest.approx(found.smallest_p) == pytest.approx(smallest_permutation_p(*n))
+    assert (
+        permutation_p(low, high)[0]
+        == pytest.approx(found.smallest_p)
+        == pytest.approx(smallest_permutation_p(*n))
+    )
     assert found.testable == (found.smallest_p <= 0.05) == (found.p is not None)
     if n == (3, 3):
-        assert found.reason == "not testable: 3 and 3 patients: the smallest permutation p is 0.1: it cannot reach 0.05"
+        assert (
+            found.reason
+            == "not testable: 3 and 3 patients: the smallest permutation p is 0.1: it cannot reach"
+            " 0.05"
+        )
 
 
 def test_one_patient_per_group_is_not_testable() -> None:
     found = compare_groups(two([0.1], [0.7]), "A", "B")
     assert (found.p, found.low, found.testable) == (None, None, False)
-    assert found.reason == "not testable: 1 patient in group 'A'; two are needed to know how they vary"
+    assert (
+        found.reason == "not testable: 1 patient in group 'A'; two are needed to know how they vary"
+    )
     assert "no patients in group 'C'" in (compare_groups(two([0.1], [0.7]), "C", "B").reason or "")
 
 
@@ -79,14 +102,26 @@ def test_many_slides_of_one_patient_are_one() -> None:
     slides = [SlideValue(f"s{i}", "only", 0.1 * i, 0.1, 100, group="A") for i in range(20)]
     from ifquant.statistics.cohort.patients import combine_slides
 
-    assert not compare_groups([*combine_slides(slides), *patients([0.3, 0.4, 0.5], "B")], "A", "B").testable
+    assert not compare_groups(
+        [*combine_slides(slides), *patients([0.3, 0.4, 0.5], "B")], "A", "B"
+    ).testable
 
 
-@pytest.mark.parametrize(("sizes", "spreads"), [((6, 6), (1, 1)), ((5, 9), (1, 1)), ((6, 6), (1, 3))])
+@pytest.mark.parametrize(
+    ("sizes", "spreads"), [((6, 6), (1, 1)), ((5, 9), (1, 1)), ((6, 6), (1, 3))]
+)
 def test_level_on_true_nulls(sizes: tuple[int, int], spreads: tuple[float, float]) -> None:
     rng, n = np.random.default_rng(1), 400
     rejected = sum(
-        (compare_groups(two(rng.normal(0, spreads[0], sizes[0]), rng.normal(0, spreads[1], sizes[1])), "A", "B").p or 0) <= 0.05
+        (
+            compare_groups(
+                two(rng.normal(0, spreads[0], sizes[0]), rng.normal(0, spreads[1], sizes[1])),
+                "A",
+                "B",
+            ).p
+            or 0
+        )
+        <= 0.05
         for _ in range(n)
     )
     low, high = stats.binom.interval(0.999, n, 0.05)
@@ -102,7 +137,7 @@ def test_slides_passed_off_as_patients_reject_true_nulls() -> None:
     assert rejected / n > 0.2
 
 
-# ---- visits ----------------------------------------------------------------------------------------------------------------------------
+# ---- visits --------------------------------------------------------------------------------------
 
 
 def visits(before: np.ndarray, after: np.ndarray) -> list[SlideValue]:
@@ -118,10 +153,14 @@ def test_visits_are_compared_within_patients() -> None:
     before = rng.normal(0, 2, 8)
     after = before + rng.normal(0.4, 0.2, 8)
     found = compare_visits(visits(before, after), "pre", "post")
-    exact = stats.permutation_test((after - before,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    exact = stats.permutation_test(
+        (after - before,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
     assert found.p == pytest.approx(exact.pvalue)
     assert (found.kind, found.n_patients, found.n_slides) == ("paired", (8, 8), (8, 8))
-    assert found.p <= 0.01 < (permutation_p(before, after)[0])  # unpaired, the same data show nothing
+    assert (
+        found.p <= 0.01 < (permutation_p(before, after)[0])
+    )  # unpaired, the same data show nothing
 
 
 def test_patients_without_both_visits_are_left_out() -> None:
@@ -132,12 +171,16 @@ def test_patients_without_both_visits_are_left_out() -> None:
     assert none.p is None
 
 
-# ---- shared gates ----------------------------------------------------------------------------------------------------------------------
+# ---- shared gates --------------------------------------------------------------------------------
 
 
 def test_gates_must_be_shared() -> None:
-    assert why_not_comparable({"PanCK": ["cohort"] * 3, "CD11c": ["value", "value", "cohort"]}) is None
-    reason = why_not_comparable({"PanCK": ["cohort", "slide"], "CD11c": ["cohort"], "IL1B": ["none"]})
+    assert (
+        why_not_comparable({"PanCK": ["cohort"] * 3, "CD11c": ["value", "value", "cohort"]}) is None
+    )
+    reason = why_not_comparable(
+        {"PanCK": ["cohort", "slide"], "CD11c": ["cohort"], "IL1B": ["none"]}
+    )
     assert reason is not None
     assert "PanCK, IL1B were fitted slide by slide" in reason
     assert "[gates.markers.PanCK] shared = true" in reason
@@ -149,7 +192,7 @@ def test_gates_must_be_shared() -> None:
         why_not_comparable({"PanCK": ["everywhere"]})
 
 
-# ---- families --------------------------------------------------------------------------------------------------------------------------
+# ---- families ------------------------------------------------------------------------------------
 
 
 def one_p(family: Family, name: str, p: float | None) -> TestedP:
@@ -180,8 +223,15 @@ def test_families_are_adjusted_apart() -> None:
 def test_adjustment_agrees_with_statsmodels(method: FamilyMethod) -> None:
     from statsmodels.stats.multitest import multipletests
 
-    for p in (np.random.default_rng(0).random(12) ** 3, [0.01, 0.01, 0.04, 0.9, 1.0], [0.3], [0.0, 1.0]):
-        assert adjust(list(p), method) == pytest.approx(list(multipletests(p, method=method)[1]), abs=1e-15)
+    for p in (
+        np.random.default_rng(0).random(12) ** 3,
+        [0.01, 0.01, 0.04, 0.9, 1.0],
+        [0.3],
+        [0.0, 1.0],
+    ):
+        assert adjust(list(p), method) == pytest.approx(
+            list(multipletests(p, method=method)[1]), abs=1e-15
+        )
 
 
 def test_families_hold_their_level_and_raw_p_do_not() -> None:
@@ -207,9 +257,14 @@ def test_impossible_tests_are_refused() -> None:
 def test_a_small_group_beside_a_larger_one_is_flagged_however_the_sample_varies() -> None:
     wide, narrow = [-0.9, 0.8, 0.5, -0.6], [0.1, -0.1, 0.05, 0.0, -0.05, 0.1, -0.1, 0.02]
     for first, second in ((wide, narrow), (narrow[:4], [*wide, *wide]), (wide, narrow[:5])):
-        flagged = compare_groups([*patients(first, "a", "A"), *patients(second, "b", "B")], "a", "b")
+        flagged = compare_groups(
+            [*patients(first, "a", "A"), *patients(second, "b", "B")], "a", "b"
+        )
         assert flagged.note is not None
         assert "groups of unequal size, the smaller below 8" in flagged.note
         assert flagged.testable, "the interval can still be read"
     for first, second in ((wide, narrow[:4]), ([*wide, *wide], [*narrow, 0.3])):
-        assert compare_groups([*patients(first, "a", "A"), *patients(second, "b", "B")], "a", "b").note is None
+        assert (
+            compare_groups([*patients(first, "a", "A"), *patients(second, "b", "B")], "a", "b").note
+            is None
+        )

@@ -1,4 +1,6 @@
-"""What the effect would be without each responder: against refitting, and against the whole analysis made anew."""
+"""What the effect would be without each responder: against refitting, and against the whole
+analysis made anew.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ def tissue() -> PointTissue:
 def weights(tissue: PointTissue, **priming: object) -> np.ndarray:
     question, options = asked(**priming)
     region = Region(tissue.tissue, (tissue.step_um, tissue.step_um))
-    return leverage(tissue.cells, question=question, options=options, tissue=region, pairs=tissue.pairs, backgrounds=BACKGROUNDS)
+    return leverage(
+        tissue.cells,
+        question=question,
+        options=options,
+        tissue=region,
+        pairs=tissue.pairs,
+        backgrounds=BACKGROUNDS,
+    )
 
 
 def partial_z(y: np.ndarray, e: np.ndarray, design: np.ndarray) -> float:
@@ -49,12 +58,16 @@ def test_leaving_out_one_is_refitting_without_it(rank: int) -> None:
     nothing = np.zeros(n)
     found = Association(r, math.atanh(r), 0.1, 0.1, n, 30.0, left[0], left[1], nothing, nothing)
     assert found.z == pytest.approx(partial_z(y, e, design))
-    without = [partial_z(np.delete(y, i), np.delete(e, i), np.delete(design, i, axis=0)) for i in range(n)]
+    without = [
+        partial_z(np.delete(y, i), np.delete(e, i), np.delete(design, i, axis=0)) for i in range(n)
+    ]
     changes = leave_one_out(found, basis)
     np.testing.assert_allclose(changes, found.z - np.array(without), rtol=1e-9, atol=1e-12)
     assert np.argmax(np.abs(changes)) == 3
     first_order = (left[0] * left[1] - r * (left[0] ** 2 + left[1] ** 2) / 2) / n / (1 - r * r)
-    assert np.abs(changes - first_order).max() > 0.01, "the control: the influence function alone is not exact"
+    assert np.abs(changes - first_order).max() > 0.01, (
+        "the control: the influence function alone is not exact"
+    )
 
 
 def test_a_responder_that_the_regression_fits_exactly_has_no_weight() -> None:
@@ -66,7 +79,9 @@ def test_a_responder_that_the_regression_fits_exactly_has_no_weight() -> None:
     y, e = y / y.std(), e / e.std()
     r = float(y @ e / n)
     nothing = np.zeros(n)
-    changes = leave_one_out(Association(r, math.atanh(r), 0.1, 0.1, n, 8.0, y, e, nothing, nothing), basis)
+    changes = leave_one_out(
+        Association(r, math.atanh(r), 0.1, 0.1, n, 8.0, y, e, nothing, nothing), basis
+    )
     assert list(np.flatnonzero(np.isnan(changes))) == [4]
 
 
@@ -81,7 +96,9 @@ def test_it_foretells_what_the_whole_analysis_says_without_the_cell(tissue: Poin
             pairs = pairs[pairs["responder_id"] != without].reset_index(drop=True)
         data = SlideCells.of(cells, question, BACKGROUNDS)
         ligand, own = measured(data, pairs)
-        return build_primary(data, contacts(data, ligand, own, pairs, options), ligand, own, options, region).found.z
+        return build_primary(
+            data, contacts(data, ligand, own, pairs, options), ligand, own, options, region
+        ).found.z
 
     weight = weights(tissue)
     exposed = np.flatnonzero(np.isfinite(weight))
@@ -102,5 +119,7 @@ def test_only_cells_of_the_effect_have_leverage(tissue: PointTissue) -> None:
     assert set(tissue.cells["phenotype"][known]) == {"myeloid"}
     assert set(tissue.cells["cell_id"][known]) <= set(tissue.pairs["responder_id"])
     assert known.sum() > 100
-    assert stats.skew(np.abs(weight[known])) > 1, "a few cells carry more than the rest: what a reviewer should see"
+    assert stats.skew(np.abs(weight[known])) > 1, (
+        "a few cells carry more than the rest: what a reviewer should see"
+    )
     assert np.isnan(weights(tissue, min_exposed=10_000)).all(), "a slide that cannot be tested"

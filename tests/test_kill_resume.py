@@ -1,4 +1,6 @@
-"""A run that is killed or interrupted at any moment goes on where it was, and leaves the same bytes as one that was not."""
+"""A run that is killed or interrupted at any moment goes on where it was, and leaves the same bytes
+as one that was not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from killed_runs import Request, finish, killed_until_done, slides_done, start, stop_group, tiles_done, wait_for, workers_of
+from killed_runs import (
+    Request,
+    finish,
+    killed_until_done,
+    slides_done,
+    start,
+    stop_group,
+    tiles_done,
+    wait_for,
+    workers_of,
+)
 from outputs_compared import same_outputs
 from tissue import PANELS, recipe_for, simulated, write_slide
 
@@ -38,7 +50,9 @@ tumor = "PanCK+"
 
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two slides, a larger one and a recipe; one with a gate for both, so that slides wait for each other."""
+    """Two slides, a larger one and a recipe; one with a gate for both, so that slides wait for each
+    other.
+    """
     folder = tmp_path_factory.mktemp("slides")
     image = simulated(300, 420).image
     write_slide(folder / "one.ome.tif", image, PANELS["tgfb_il1b"])
@@ -50,7 +64,9 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(slides: Path, out: Path, recipe: str = "recipe.toml", **options: int) -> Request:
-    return Request(slides / recipe, [slides / "one.ome.tif", slides / "two.ome.tif"], out, **options)
+    return Request(
+        slides / recipe, [slides / "one.ome.tif", slides / "two.ome.tif"], out, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +81,16 @@ def whole(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.fixture(scope="module")
 def whole_long(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole_long")
-    assert finish(start(replace(request(slides, out), images=[slides / "one.ome.tif", slides / "long.ome.tif"])))[0] == 0
+    assert (
+        finish(
+            start(
+                replace(
+                    request(slides, out), images=[slides / "one.ome.tif", slides / "long.ome.tif"]
+                )
+            )
+        )[0]
+        == 0
+    )
     return out
 
 
@@ -76,10 +101,21 @@ def whole_shared(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-@pytest.mark.parametrize(("how", "workers", "kills"), [("self", 1, 4), ("group", 2, 2), ("parent", 2, 1), ("worker", 2, 1)])
-def test_killed_at_random_moments(how: str, workers: int, kills: int, slides: Path, whole: tuple[Path, float], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "workers", "kills"),
+    [("self", 1, 4), ("group", 2, 2), ("parent", 2, 1), ("worker", 2, 1)],
+)
+def test_killed_at_random_moments(
+    how: str, workers: int, kills: int, slides: Path, whole: tuple[Path, float], tmp_path: Path
+) -> None:
     moments = killed_until_done(
-        request(slides, tmp_path, workers=workers), whole[0], how, random.Random(f"{how} 3"), kills=kills, lasts_s=whole[1], changes=170
+        request(slides, tmp_path, workers=workers),
+        whole[0],
+        how,
+        random.Random(f"{how} 3"),
+        kills=kills,
+        lasts_s=whole[1],
+        changes=170,
     )
     assert moments
 
@@ -87,17 +123,29 @@ def test_killed_at_random_moments(how: str, workers: int, kills: int, slides: Pa
 def test_killed_while_a_gate_is_changed_never_measures_again(
     slides: Path, whole_shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a shared gate: finished with one recipe, killed while the outputs are rewritten for another, taken up again."""
+    """With a shared gate: finished with one recipe, killed while the outputs are rewritten for
+    another, taken up again.
+    """
     assert finish(start(request(slides, tmp_path)))[0] == 0
     for changes in (9, 21):
-        assert finish(start(request(slides, tmp_path, "shared.toml"), kill_at=changes))[0] == -signal.SIGKILL
+        assert (
+            finish(start(request(slides, tmp_path, "shared.toml"), kill_at=changes))[0]
+            == -signal.SIGKILL
+        )
     import ifquant
     from ifquant.execution.executors import Execution
     from ifquant.pipeline import slide_preparation
 
-    monkeypatch.setattr(slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(
+        slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again")
+    )
     last = request(slides, tmp_path, "shared.toml")
-    assert ifquant.run(last.recipe, last.images, tmp_path, execution=Execution(tile_size_px=160, quiet=True)).exit_code == 0
+    assert (
+        ifquant.run(
+            last.recipe, last.images, tmp_path, execution=Execution(tile_size_px=160, quiet=True)
+        ).exit_code
+        == 0
+    )
     same_outputs(tmp_path, whole_shared)
 
 
@@ -105,9 +153,13 @@ def test_killed_while_a_gate_is_changed_never_measures_again(
 def test_an_interrupt_stops_at_once_and_keeps_what_is_done(
     workers: int, slides: Path, whole: tuple[Path, float], whole_long: Path, tmp_path: Path
 ) -> None:
-    asked = replace(request(slides, tmp_path), images=[slides / "one.ome.tif", slides / "long.ome.tif"])
+    asked = replace(
+        request(slides, tmp_path), images=[slides / "one.ome.tif", slides / "long.ome.tif"]
+    )
     process = start(replace(asked, workers=workers))
-    wait_for(lambda: slides_done(tmp_path) == 1 and tiles_done(tmp_path, "long") > 0, process)  # dozens of tiles are still to come: seconds
+    wait_for(
+        lambda: slides_done(tmp_path) == 1 and tiles_done(tmp_path, "long") > 0, process
+    )  # dozens of tiles are still to come: seconds
     workers_then = workers_of(process)
     assert len(workers_then) == (2 if workers == 2 else 0)
     began = time.monotonic()
@@ -129,7 +181,9 @@ def test_an_interrupt_stops_at_once_and_keeps_what_is_done(
     same_outputs(tmp_path, whole_long)
 
 
-def test_a_second_run_into_the_same_folder_is_refused(slides: Path, whole: tuple[Path, float], tmp_path: Path) -> None:
+def test_a_second_run_into_the_same_folder_is_refused(
+    slides: Path, whole: tuple[Path, float], tmp_path: Path
+) -> None:
     first = start(request(slides, tmp_path))
     wait_for(lambda: (tmp_path / LOCK_NAME).exists(), first)
     second = start(request(slides, tmp_path))
@@ -140,7 +194,9 @@ def test_a_second_run_into_the_same_folder_is_refused(slides: Path, whole: tuple
     same_outputs(tmp_path, whole[0])
 
 
-def test_a_part_the_disk_has_damaged_is_computed_again(slides: Path, whole: tuple[Path, float], tmp_path: Path) -> None:
+def test_a_part_the_disk_has_damaged_is_computed_again(
+    slides: Path, whole: tuple[Path, float], tmp_path: Path
+) -> None:
     process = start(request(slides, tmp_path))
     wait_for(lambda: tiles_done(tmp_path) >= 3, process)
     stop_group(process)
@@ -152,7 +208,9 @@ def test_a_part_the_disk_has_damaged_is_computed_again(slides: Path, whole: tupl
     same_outputs(tmp_path, whole[0])
 
 
-def test_fresh_computes_everything_again(slides: Path, whole: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_computes_everything_again(
+    slides: Path, whole: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ifquant
     from ifquant.execution.executors import Execution
     from ifquant.pipeline import tile
@@ -165,19 +223,31 @@ def test_fresh_computes_everything_again(slides: Path, whole: tuple[Path, float]
     again = request(slides, tmp_path)
     for _ in range(2):
         computed.clear()
-        result = ifquant.run(again.recipe, again.images, tmp_path, execution=Execution(tile_size_px=160, fresh=True, quiet=True))
+        result = ifquant.run(
+            again.recipe,
+            again.images,
+            tmp_path,
+            execution=Execution(tile_size_px=160, fresh=True, quiet=True),
+        )
         assert result.exit_code == 0
         assert len(computed) == 2 * 6
         same_outputs(tmp_path, whole[0])
 
 
-def test_another_version_recomputes(slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_recomputes(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ifquant
     from ifquant import provenance
     from ifquant.execution.executors import Execution
 
     def run() -> str:
-        result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [slides / "one.ome.tif"], tmp_path, execution=Execution(quiet=True))
+        result = ifquant.run(
+            recipe_for(PANELS["tgfb_il1b"]),
+            [slides / "one.ome.tif"],
+            tmp_path,
+            execution=Execution(quiet=True),
+        )
         return str(result.slides[0].reused)
 
     assert [run(), run()] == ["nothing", "everything"]
@@ -188,5 +258,7 @@ def test_another_version_recomputes(slides: Path, tmp_path: Path, monkeypatch: p
     content = bytearray((slides / "one.ome.tif").read_bytes())
     path = tmp_path / "in" / "one.ome.tif"
     storage.write_bytes(path, bytes(content))
-    result = ifquant.run(recipe_for(PANELS["tgfb_il1b"]), [path], tmp_path, execution=Execution(quiet=True))
+    result = ifquant.run(
+        recipe_for(PANELS["tgfb_il1b"]), [path], tmp_path, execution=Execution(quiet=True)
+    )
     assert result.slides[0].reused == "everything"  # the same content elsewhere

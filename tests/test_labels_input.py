@@ -22,11 +22,18 @@ OPTIONS = Segmentation(method="labels", nuclei="masks.tif")
 
 
 def foreign(seed: int = 0, shape: tuple[int, int] = (230, 310)) -> NDArray[np.int64]:
-    """Boxes with odd label numbers, touching, some cut in pieces by others and some labels used twice."""
+    """Boxes with odd label numbers, touching, some cut in pieces by others and some labels used
+    twice.
+    """
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.int64)
     for _ in range(250):
-        y, x, h, w = rng.integers(0, shape[0]), rng.integers(0, shape[1]), rng.integers(2, 14), rng.integers(2, 14)
+        y, x, h, w = (
+            rng.integers(0, shape[0]),
+            rng.integers(0, shape[1]),
+            rng.integers(2, 14),
+            rng.integers(2, 14),
+        )
         labels[y : y + h, x : x + w] = rng.integers(1, 200) * 7_000_000_001
     return labels
 
@@ -60,7 +67,9 @@ def test_objects_do_not_depend_on_the_strips(rows: int) -> None:
     objects = scanned(labels, rows)
     assert sorted(objects.source_label.tolist()) == sorted(expected)
     assert (np.diff(objects.first) > 0).all()
-    for source, first, box, area in zip(objects.source_label, objects.first, objects.box, objects.area, strict=True):
+    for source, first, box, area in zip(
+        objects.source_label, objects.first, objects.box, objects.area, strict=True
+    ):
         pixels = np.array(sorted(expected[int(source)]))
         assert area == len(pixels)
         assert first == pixels[0, 0] * labels.shape[1] + pixels[0, 1]
@@ -83,12 +92,16 @@ def test_windows_give_the_whole_masks_nuclei() -> None:
     expected = brute_force(labels)
     index = objects.at(*np.divmod(objects.first, labels.shape[1]))
     for number, k in enumerate(index, start=1):
-        assert {(int(y), int(x)) for y, x in np.argwhere(nuclei == number)} == expected[int(objects.source_label[k])]
+        assert {(int(y), int(x)) for y, x in np.argwhere(nuclei == number)} == expected[
+            int(objects.source_label[k])
+        ]
     whole = anchors(nuclei)
     for window in random_windows(np.random.default_rng(3), labels.shape, segmenter.reach_px, 40):
         got = anchors(segmenter.nuclei(read, None, window, labels.shape), window.y0, window.x0)
         inner = interior(window, labels.shape, segmenter.reach_px)
-        np.testing.assert_array_equal(got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1])
+        np.testing.assert_array_equal(
+            got[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]
+        )
 
 
 def test_clean_and_empty_masks() -> None:
@@ -99,14 +112,20 @@ def test_clean_and_empty_masks() -> None:
     empty = scanned(np.zeros((5, 6), np.uint8), 2)
     assert (len(empty.first), empty.max_extent_px) == (0, 0)
     segmenter = make(OPTIONS, pixel_size_um=0.5, calibration=None, objects=empty)
-    assert segmenter.nuclei(lambda w: np.zeros(w.shape, np.uint8), None, Window(0, 0, 5, 6), (5, 6)).max() == 0
+    assert (
+        segmenter.nuclei(
+            lambda w: np.zeros(w.shape, np.uint8), None, Window(0, 0, 5, 6), (5, 6)
+        ).max()
+        == 0
+    )
 
 
 def test_nuclei_and_cells_are_paired_one_to_one() -> None:
     nuclei = np.array([[1, 1, 0, 2, 0, 3, 3, 3, 0, 4, 0, 0]], np.int32)
     cells = np.array([[7, 7, 7, 7, 0, 8, 9, 9, 9, 0, 0, 5]])
     paired = pair_cells(nuclei, cells)
-    # 7 holds nuclei 1 (2 px) and 2 (1 px): it goes to 1; 3 lies in 9 (2 px) and 8 (1 px): 9; 4 has none; 5 and 8 have no nucleus
+    # 7 holds nuclei 1 (2 px) and 2 (1 px): it goes to 1; 3 lies in 9 (2 px) and 8 (1 px): 9; 4 has
+    # none; 5 and 8 have no nucleus
     assert paired.labels.tolist() == [[1, 1, 1, 2, 0, 3, 3, 3, 3, 4, 0, 0]]
     assert paired.without_cell.tolist() == [False, False, True, False, True]
     assert paired.without_nucleus.tolist() == [5, 8]
@@ -115,8 +134,14 @@ def test_nuclei_and_cells_are_paired_one_to_one() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_nucleus_lies_in_its_own_cell(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    nuclei = np.kron(np.arange(1, 65).reshape(8, 8), np.pad(np.ones((4, 4), np.int32), 2)).astype(np.int32)
-    cells = np.roll(np.kron(rng.permutation(64).reshape(8, 8), np.ones((8, 8), np.int64)), int(rng.integers(0, 4)), axis=1)
+    nuclei = np.kron(np.arange(1, 65).reshape(8, 8), np.pad(np.ones((4, 4), np.int32), 2)).astype(
+        np.int32
+    )
+    cells = np.roll(
+        np.kron(rng.permutation(64).reshape(8, 8), np.ones((8, 8), np.int64)),
+        int(rng.integers(0, 4)),
+        axis=1,
+    )
     paired = pair_cells(nuclei, cells)
     assert (paired.labels[nuclei > 0] == nuclei[nuclei > 0]).all()
     assert set(np.unique(paired.labels)) - {0} == set(range(1, 65))

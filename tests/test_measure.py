@@ -1,4 +1,6 @@
-"""Measurement: agreement with scikit-image, with other tools' tables and with values worked out by hand."""
+"""Measurement: agreement with scikit-image, with other tools' tables and with values worked out by
+hand.
+"""
 
 import os
 from pathlib import Path
@@ -33,7 +35,9 @@ def blobs(seed=0, shape=(90, 110), n=40):
     rng = np.random.default_rng(seed)
     centers = rng.uniform(0, shape, (n, 2))
     y, x = np.mgrid[: shape[0], : shape[1]]
-    distance = np.hypot(y[..., None] - centers[:, 0], x[..., None] - centers[:, 1]) + rng.normal(0, 0.4, (*shape, n))
+    distance = np.hypot(y[..., None] - centers[:, 0], x[..., None] - centers[:, 1]) + rng.normal(
+        0, 0.4, (*shape, n)
+    )
     nearest, label = distance.min(-1), distance.argmin(-1) + 1
     cells = np.where(nearest < 9, label, 0)
     nuclei = np.where(nearest < 4, label, 0)
@@ -52,8 +56,17 @@ def as_type(image, kind):
 def test_agrees_with_scikit_image(kind):
     image, nuclei, cells = blobs()
     image = as_type(image, kind)
-    table = quantify(image, nuclei=nuclei, cells=cells, channels=["A", "B b", "C_c"], pixel_size_um=UM, statistics=ALL)
-    pixels = np.moveaxis(image, 0, -1).astype(np.float64)  # float32 sums of scikit-image are not exact to 1e-9
+    table = quantify(
+        image,
+        nuclei=nuclei,
+        cells=cells,
+        channels=["A", "B b", "C_c"],
+        pixel_size_um=UM,
+        statistics=ALL,
+    )
+    pixels = np.moveaxis(image, 0, -1).astype(
+        np.float64
+    )  # float32 sums of scikit-image are not exact to 1e-9
 
     def median(mask, values):
         return np.median(values[mask], axis=0)
@@ -64,24 +77,52 @@ def test_agrees_with_scikit_image(kind):
     def total(mask, values):
         return values[mask].sum(axis=0)
 
-    wanted = ("label", "area", "centroid", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
+    wanted = (
+        "label",
+        "area",
+        "centroid",
+        "axis_major_length",
+        "axis_minor_length",
+        "eccentricity",
+        "solidity",
+    )
     compartments = {"cell": cells, "nucleus": nuclei, "cytoplasm": np.where(nuclei > 0, 0, cells)}
     for compartment, labels in compartments.items():
         theirs = regionprops_table(
-            labels, pixels, properties=(*wanted, "intensity_mean", "intensity_std"), extra_properties=(median, p95, total)
+            labels,
+            pixels,
+            properties=(*wanted, "intensity_mean", "intensity_std"),
+            extra_properties=(median, p95, total),
         )
         ours = table.set_index("label").loc[theirs["label"]]
         for c, name in enumerate(["A", "B b", "C_c"]):
-            for statistic, their in (("mean", "intensity_mean"), ("median",) * 2, ("p95",) * 2, ("sum", "total"), ("std", "intensity_std")):
-                np.testing.assert_allclose(ours[f"{name}_{compartment}_{statistic}"], theirs[f"{their}-{c}"], rtol=1e-9, atol=1e-9)
+            for statistic, their in (
+                ("mean", "intensity_mean"),
+                ("median",) * 2,
+                ("p95",) * 2,
+                ("sum", "total"),
+                ("std", "intensity_std"),
+            ):
+                np.testing.assert_allclose(
+                    ours[f"{name}_{compartment}_{statistic}"],
+                    theirs[f"{their}-{c}"],
+                    rtol=1e-9,
+                    atol=1e-9,
+                )
         if compartment == "cytoplasm":
             continue
         prefix = "" if compartment == "cell" else "nucleus_"
         np.testing.assert_array_equal(ours[f"{prefix}area_um2"], theirs["area"] * UM**2)
         np.testing.assert_array_equal(ours[f"{prefix}solidity"], theirs["solidity"])
-        np.testing.assert_allclose(ours[f"{prefix}axis_major_um"], theirs["axis_major_length"] * UM, rtol=1e-9)
-        np.testing.assert_allclose(ours[f"{prefix}axis_minor_um"], theirs["axis_minor_length"] * UM, rtol=1e-9, atol=1e-6)
-        np.testing.assert_allclose(ours[f"{prefix}eccentricity"], theirs["eccentricity"], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            ours[f"{prefix}axis_major_um"], theirs["axis_major_length"] * UM, rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            ours[f"{prefix}axis_minor_um"], theirs["axis_minor_length"] * UM, rtol=1e-9, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            ours[f"{prefix}eccentricity"], theirs["eccentricity"], rtol=1e-9, atol=1e-9
+        )
         if not prefix:
             np.testing.assert_allclose(ours["y_px"], theirs["centroid-0"] + 0.5, rtol=1e-12)
             np.testing.assert_allclose(ours["x_um"], (theirs["centroid-1"] + 0.5) * UM, rtol=1e-12)
@@ -95,7 +136,13 @@ def test_solidity_is_that_of_scikit_image_for_any_shape(mask):
     if not mask.any():
         return
     labels = np.pad(mask, 1).astype(np.int32)
-    table = quantify(np.zeros((1, *labels.shape), np.uint8), nuclei=labels, cells=labels, channels=["A"], pixel_size_um=1.0)
+    table = quantify(
+        np.zeros((1, *labels.shape), np.uint8),
+        nuclei=labels,
+        cells=labels,
+        channels=["A"],
+        pixel_size_um=1.0,
+    )
     y, x = np.nonzero(mask)
     cropped = mask[y.min() : y.max() + 1, x.min() : x.max() + 1]
     assert table["solidity"][0] == mask.sum() / convex_hull_image(cropped).sum()
@@ -105,7 +152,13 @@ def test_large_irregular_shapes_have_scikit_images_solidity():
     image, _, cells = blobs(seed=3, shape=(300, 300), n=12)
     noise = np.random.default_rng(1).random(cells.shape)
     cells = np.where(noise < 0.4, cells, 0).astype(np.int32)  # scattered pixels
-    ours = quantify(image[:1, :1].repeat(300, 1)[:, :, :1].repeat(300, 2), nuclei=cells, cells=cells, channels=["A"], pixel_size_um=1.0)
+    ours = quantify(
+        image[:1, :1].repeat(300, 1)[:, :, :1].repeat(300, 2),
+        nuclei=cells,
+        cells=cells,
+        channels=["A"],
+        pixel_size_um=1.0,
+    )
     theirs = regionprops_table(cells, properties=("label", "solidity", "axis_minor_length"))
     np.testing.assert_array_equal(ours["label"], theirs["label"])
     np.testing.assert_array_equal(ours["solidity"], theirs["solidity"])
@@ -113,7 +166,9 @@ def test_large_irregular_shapes_have_scikit_images_solidity():
 
 
 def hand_phantom():
-    """Two square cells of 9 x 9 px side by side with nuclei of 3 x 3 px; values are the column number."""
+    """Two square cells of 9 x 9 px side by side with nuclei of 3 x 3 px; values are the column
+    number.
+    """
     cells, nuclei = np.zeros((13, 22), np.int32), np.zeros((13, 22), np.int32)
     cells[2:11, 2:11], cells[2:11, 11:20] = 1, 2
     nuclei[5:8, 5:8], nuclei[5:8, 14:17] = 1, 2
@@ -124,7 +179,16 @@ def hand_phantom():
 def measured(options=None, image=None, **more):
     default, nuclei, cells = hand_phantom()
     image = default if image is None else image
-    return quantify(image, nuclei=nuclei, cells=cells, channels=["A"], pixel_size_um=1.0, options=options, statistics=ALL, **more)
+    return quantify(
+        image,
+        nuclei=nuclei,
+        cells=cells,
+        channels=["A"],
+        pixel_size_um=1.0,
+        options=options,
+        statistics=ALL,
+        **more,
+    )
 
 
 def test_compartments_worked_out_by_hand():
@@ -164,7 +228,12 @@ def test_image_border_is_no_membrane():
     image, nuclei, cells = hand_phantom()
     cut = slice(6, None)
     table = quantify(
-        image[:, cut], nuclei=nuclei[cut], cells=cells[cut], channels=["A"], pixel_size_um=1.0, options=recipe.Measure(membrane_um=1)
+        image[:, cut],
+        nuclei=nuclei[cut],
+        cells=cells[cut],
+        channels=["A"],
+        pixel_size_um=1.0,
+        options=recipe.Measure(membrane_um=1),
     )
     assert table["touches_border"].all()
     columns = [2] * 5 + [10] * 5 + list(range(3, 10))  # two sides and the bottom, not the cut
@@ -174,7 +243,10 @@ def test_image_border_is_no_membrane():
 def test_saturated_pixels_are_counted():
     table = measured(saturation=[10])
     assert table["A_saturated_fraction"].tolist() == [9 / 81, 1.0]
-    assert measured()["A_saturated_fraction"].tolist() == [0, 0]  # unknown: the largest value of the type
+    assert measured()["A_saturated_fraction"].tolist() == [
+        0,
+        0,
+    ]  # unknown: the largest value of the type
     image = hand_phantom()[0].astype(np.float32)
     assert measured(image=image)["A_saturated_fraction"].isna().all()
 
@@ -189,7 +261,10 @@ def test_pixels_that_are_not_finite_are_left_out_and_reported():
     assert table["A_cell_sum"][0] == 9 * sum(range(2, 11)) - 5 - 2 - 3
     image[0, 5:8, 5:8] = np.nan
     table = measured(image=image)
-    assert table[[f"A_nucleus_{s}" for s in ALL]].isna().to_numpy().tolist() == [[True] * 5, [False] * 5]
+    assert table[[f"A_nucleus_{s}" for s in ALL]].isna().to_numpy().tolist() == [
+        [True] * 5,
+        [False] * 5,
+    ]
 
 
 @pytest.mark.parametrize("values", [[1, 2], [1, 2, 3, 10], [5, 5, 6, 6], [3], [65535, 0, 65535, 0]])
@@ -198,7 +273,9 @@ def test_median_and_percentile_of_few_pixels(values):
     labels[1, 1:-1] = 7
     image = np.zeros((1, *labels.shape), np.uint16)
     image[0, 1, 1:-1] = values
-    table = quantify(image, nuclei=labels, cells=labels, channels=["A"], pixel_size_um=1.0, statistics=ALL)
+    table = quantify(
+        image, nuclei=labels, cells=labels, channels=["A"], pixel_size_um=1.0, statistics=ALL
+    )
     assert table["A_cell_median"][0] == np.median(values)
     assert table["A_cell_p95"][0] == np.percentile(values, 95)
     assert table["A_nucleus_std"][0] == pytest.approx(np.std(values), rel=1e-15)
@@ -220,7 +297,9 @@ def test_results_do_not_depend_on_the_window():
         names = list("ABC")
         more = {"labels_wanted": kept, "names": names, "pixel_size_um": UM, "options": options}
         expected = measure_cells(whole, nuclei, cells, **more)
-        found = measure_cells(whole[(slice(None), *window)], nuclei[window], cells[window], origin=(y, x), **more)
+        found = measure_cells(
+            whole[(slice(None), *window)], nuclei[window], cells[window], origin=(y, x), **more
+        )
         assert expected.keys() == found.keys()
         for column, values in expected.items():
             np.testing.assert_array_equal(values, found[column], err_msg=column)  # bit for bit
@@ -240,7 +319,12 @@ def test_wanted_statistics_per_compartment_and_order_of_labels():
         statistics={"soma": ["median"], "cell": ["mean", "sum"]},
         solidity=False,
     )
-    assert [name for name in table if name.startswith("A_")] == ["A_cell_mean", "A_cell_sum", "A_soma_median", "A_saturated_fraction"]
+    assert [name for name in table if name.startswith("A_")] == [
+        "A_cell_mean",
+        "A_cell_sum",
+        "A_soma_median",
+        "A_saturated_fraction",
+    ]
     assert table["A_cell_mean"][0] == pytest.approx(image[0][cells == 9].mean(), rel=1e-12)
     assert "solidity" not in table
 
@@ -248,7 +332,16 @@ def test_wanted_statistics_per_compartment_and_order_of_labels():
 def test_background_is_subtracted_where_it_should_be():
     image, nuclei, cells = hand_phantom()
     options = recipe.Measure(background="calibration", statistics=ALL)
-    table = measure_cells(image, nuclei, cells, labels_wanted=[1], names=["A"], pixel_size_um=1.0, options=options, background=[2.0])
+    table = measure_cells(
+        image,
+        nuclei,
+        cells,
+        labels_wanted=[1],
+        names=["A"],
+        pixel_size_um=1.0,
+        options=options,
+        background=[2.0],
+    )
     for statistic, taken in (("mean", 2), ("median", 2), ("p95", 2), ("sum", 2 * 81), ("std", 0)):
         assert table[f"A_cell_corrected_{statistic}"][0] == table[f"A_cell_{statistic}"][0] - taken
 
@@ -256,11 +349,23 @@ def test_background_is_subtracted_where_it_should_be():
 def test_huge_and_missing_labels():
     image, nuclei, cells = hand_phantom()
     names = np.array([0, 4_000_000_000, 7], np.uint32)
-    table = quantify(image, nuclei=np.where(nuclei == 2, 0, names[nuclei]), cells=names[cells], channels=["A"], pixel_size_um=1.0)
+    table = quantify(
+        image,
+        nuclei=np.where(nuclei == 2, 0, names[nuclei]),
+        cells=names[cells],
+        channels=["A"],
+        pixel_size_um=1.0,
+    )
     assert table["label"].tolist() == [7, 4_000_000_000]
     assert np.isnan(table["nucleus_area_um2"][0])
     assert table["A_cell_mean"].tolist() == [15, 6]
-    empty = quantify(image, nuclei=np.zeros_like(nuclei), cells=np.zeros_like(cells), channels=["A"], pixel_size_um=1.0)
+    empty = quantify(
+        image,
+        nuclei=np.zeros_like(nuclei),
+        cells=np.zeros_like(cells),
+        channels=["A"],
+        pixel_size_um=1.0,
+    )
     assert len(empty) == 0
     assert list(empty.columns) == list(table.columns)
 
@@ -274,7 +379,14 @@ def test_wrong_requests_say_what_is_wrong():
     with pytest.raises(RequestError, match="integer labels"):
         quantify(image, nuclei=nuclei * 1.0, cells=cells, channels=["A"], pixel_size_um=1.0)
     with pytest.raises(RequestError, match="'mode' is unknown"):
-        quantify(image, nuclei=nuclei, cells=cells, channels=["A"], pixel_size_um=1.0, statistics=["mode"])
+        quantify(
+            image,
+            nuclei=nuclei,
+            cells=cells,
+            channels=["A"],
+            pixel_size_um=1.0,
+            statistics=["mode"],
+        )
     with pytest.raises(RequestError, match="positive"):
         quantify(image, nuclei=nuclei, cells=cells, channels=["A"], pixel_size_um=0)
 
@@ -283,7 +395,9 @@ def test_mcquant_table():
     expected = pd.read_csv(needs("examples/mcquant_expected.csv"))
     mask = tifffile.imread(needs("examples/mcquant_mask.tiff"))
     image = tifffile.imread(needs("examples/mcquant_test.tiff"))[None]
-    table = quantify(image, nuclei=mask, cells=mask, channels=["CH1"], pixel_size_um=1.0, statistics=ALL).set_index("label")
+    table = quantify(
+        image, nuclei=mask, cells=mask, channels=["CH1"], pixel_size_um=1.0, statistics=ALL
+    ).set_index("label")
     table = table.loc[expected["CellID"]]
     pairs = {
         "CH1": "CH1_cell_mean",
@@ -296,8 +410,12 @@ def test_mcquant_table():
         "Solidity": "solidity",
     }
     for theirs, ours in pairs.items():
-        np.testing.assert_allclose(table[ours], expected[theirs], rtol=1e-9, atol=1e-9, err_msg=ours)
-    np.testing.assert_allclose(table["x_px"], expected["X_centroid"] + 0.5, rtol=1e-12)  # theirs: pixel centers at integers
+        np.testing.assert_allclose(
+            table[ours], expected[theirs], rtol=1e-9, atol=1e-9, err_msg=ours
+        )
+    np.testing.assert_allclose(
+        table["x_px"], expected["X_centroid"] + 0.5, rtol=1e-12
+    )  # theirs: pixel centers at integers
     np.testing.assert_allclose(table["y_px"], expected["Y_centroid"] + 0.5, rtol=1e-12)
 
 
@@ -311,12 +429,23 @@ def test_vectra_table():
         image = np.stack([components.pages[i].asarray() for i in range(5)])
     names = ["Alexa 594", "Cy3", "Cy5", "DAPI", "FITC"]
     for compartment, labels in (("Nucleus", nuclei), ("Cytoplasm", cytoplasm)):
-        ours = quantify(image, nuclei=np.zeros_like(labels), cells=labels, channels=names, pixel_size_um=1.0, solidity=False)
+        ours = quantify(
+            image,
+            nuclei=np.zeros_like(labels),
+            cells=labels,
+            channels=names,
+            pixel_size_um=1.0,
+            solidity=False,
+        )
         theirs = table.set_index("Cell ID").loc[ours["label"]]
         area = pd.to_numeric(theirs[f"{compartment} Area (pixels)"])
         same = ours["area_um2"].to_numpy() == area.to_numpy()
-        assert same.mean() > 0.97  # the cytoplasm map of 8 of 270 cells is not what the table was made from
+        assert (
+            same.mean() > 0.97
+        )  # the cytoplasm map of 8 of 270 cells is not what the table was made from
         assert same.all() or compartment == "Cytoplasm"
         for name in names:
-            mean = theirs[f"{compartment} {name} Mean (Normalized Counts, Total Weighting)"].to_numpy(np.float64)
+            mean = theirs[
+                f"{compartment} {name} Mean (Normalized Counts, Total Weighting)"
+            ].to_numpy(np.float64)
             assert np.abs(ours[f"{name}_cell_mean"].to_numpy() - mean)[same].max() <= 0.000_501

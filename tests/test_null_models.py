@@ -11,11 +11,24 @@ from ifquant.recipe.model import Recipe
 from ifquant.simulation.point_tissue import PointOptions, gaussian_field, point_tissue
 from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
 from ifquant.statistics.priming.exposure import neighbours, touching, within, without
-from ifquant.statistics.priming.primary_association import Primary, build_primary, contacts, freed_of, measured, regression
+from ifquant.statistics.priming.primary_association import (
+    Primary,
+    build_primary,
+    contacts,
+    freed_of,
+    measured,
+    regression,
+)
 from ifquant.statistics.priming.question import question_of
 from ifquant.statistics.priming.random_shifts import bucket_sources, shifted_exposure
 from ifquant.statistics.priming.slide_cells import SlideCells
-from ifquant.statistics.priming.structure import LocalLevels, normal_scores, orthonormal, residual, trend_basis
+from ifquant.statistics.priming.structure import (
+    LocalLevels,
+    normal_scores,
+    orthonormal,
+    residual,
+    trend_basis,
+)
 from ifquant.statistics.priming.surrogates import gaussian_surrogates
 
 
@@ -28,12 +41,21 @@ def places(n: int, seed: int = 0, size: float = 600.0) -> tuple[np.ndarray, np.n
 def drawn() -> Primary:
     tissue = point_tissue(PointOptions(size_um=(500, 500), autofluorescence=0.3), 4)
     roles = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
-    channels = [{"name": name, "role": roles.get(name, "marker")} for name in ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")]
+    channels = [
+        {"name": name, "role": roles.get(name, "marker")}
+        for name in ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")
+    ]
     channels[4]["compartment"] = "cytoplasm"
-    asked, options = question_of(Recipe.model_validate({"channels": channels, "priming": {"response": "IL1B", "ligand": "TGFB1"}}))
+    asked, options = question_of(
+        Recipe.model_validate(
+            {"channels": channels, "priming": {"response": "IL1B", "ligand": "TGFB1"}}
+        )
+    )
     data = SlideCells.of(tissue.cells, asked, None)
     ligand, own = measured(data, tissue.pairs)
-    return build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
+    return build_primary(
+        data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
+    )
 
 
 def test_scores_are_van_der_waerden() -> None:
@@ -69,7 +91,9 @@ def test_local_levels_are_gaussian_means() -> None:
     rng = np.random.default_rng(2)
     values, members = rng.standard_normal(3000) + x / 100, rng.random(3000) < 0.3
     found = LocalLevels.around(x, y, 40.0).mean(values, members)
-    weight = np.exp(-((x[:, None] - x[members]) ** 2 + (y[:, None] - y[members]) ** 2) / (2 * 40.0**2))
+    weight = np.exp(
+        -((x[:, None] - x[members]) ** 2 + (y[:, None] - y[members]) ** 2) / (2 * 40.0**2)
+    )
     expected = weight @ values[members] / weight.sum(axis=1)
     assert np.abs(found - expected).max() < 0.25
     assert np.corrcoef(found, expected)[0, 1] > 0.998
@@ -86,18 +110,44 @@ def test_shifted_exposure_is_the_nearest_source_within_reach() -> None:
     inside = np.ones((3, len(near.touched)), bool)
     mx, my = x[near.touched], y[near.touched]
     found = shifted_exposure(
-        moves, near.offsets, member, near.weight, mx, my, inside, x[order], y[order], value[order], first, *frame, 15.0
+        moves,
+        near.offsets,
+        member,
+        near.weight,
+        mx,
+        my,
+        inside,
+        x[order],
+        y[order],
+        value[order],
+        first,
+        *frame,
+        15.0,
     )
     tree = cKDTree(np.column_stack([x, y]))
     for s, move in enumerate(moves):
         distance, nearest = tree.query(np.column_stack([mx, my]) + move)
         taken = np.where(distance < 15.0, value[nearest], np.nan)[member].reshape(20, 3)
         kept = np.isfinite(taken)
-        expected = np.where(kept.any(axis=1), np.nansum(taken, axis=1) / np.maximum(kept.sum(axis=1), 1), np.nan)
+        expected = np.where(
+            kept.any(axis=1), np.nansum(taken, axis=1) / np.maximum(kept.sum(axis=1), 1), np.nan
+        )
         np.testing.assert_allclose(found[s], expected)
     np.testing.assert_allclose(found[0], near.mean(value[near.sources]))
     outside = shifted_exposure(
-        moves, near.offsets, member, near.weight, mx, my, ~inside, x[order], y[order], value[order], first, *frame, 15.0
+        moves,
+        near.offsets,
+        member,
+        near.weight,
+        mx,
+        my,
+        ~inside,
+        x[order],
+        y[order],
+        value[order],
+        first,
+        *frame,
+        15.0,
     )
     assert np.isnan(outside).all()
 
@@ -116,7 +166,9 @@ def test_neighbours_and_their_means() -> None:
 
 @pytest.mark.parametrize("terms", [3, 16])
 def test_the_variance_of_a_correlation_is_that_of_independent_fields(terms: int) -> None:
-    """400 pairs of independent fields through one regression: the formula gives the spread, the naive 1/n misses it."""
+    """400 pairs of independent fields through one regression: the formula gives the spread, the
+    naive 1/n misses it.
+    """
     x, y = places(250, 4)
     basis = orthonormal([trend_basis(x, y, terms, (0, 0, 600, 600))], 250)
     kernels = ProjectedKernels.of(Kernels.at(x, y), basis)
@@ -124,9 +176,14 @@ def test_the_variance_of_a_correlation_is_that_of_independent_fields(terms: int)
     rng = np.random.default_rng(5)
     found, given = [], []
     for _ in range(400):
-        a, b = (residual(gaussian_field(rng, size, 60.0, at) + 0.5 * rng.standard_normal(250), basis) for _ in range(2))
+        a, b = (
+            residual(gaussian_field(rng, size, 60.0, at) + 0.5 * rng.standard_normal(250), basis)
+            for _ in range(2)
+        )
         found.append(a @ b / np.sqrt((a @ a) * (b @ b)))
-        given.append(kernels.correlation_variance(kernels.weights(a / a.std()), kernels.weights(b / b.std())))
+        given.append(
+            kernels.correlation_variance(kernels.weights(a / a.std()), kernels.weights(b / b.std()))
+        )
     spread = np.var(found)
     assert np.mean(given) == pytest.approx(spread, rel=0.2)
     assert 1 / (250 - terms) < 0.8 * spread
@@ -136,9 +193,14 @@ def test_pair_sums_of_a_subset_are_scaled_up() -> None:
     x, y = places(600, 6)
     basis = orthonormal([trend_basis(x, y, 8, (0, 0, 600, 600))], 600)
     values = gaussian_field(np.random.default_rng(7), (600.0, 600.0), 60.0, np.column_stack([x, y]))
-    whole, part = ProjectedKernels.of(Kernels.at(x, y), basis), ProjectedKernels.of(Kernels.at(x, y, 300), basis)
+    whole, part = (
+        ProjectedKernels.of(Kernels.at(x, y), basis),
+        ProjectedKernels.of(Kernels.at(x, y, 300), basis),
+    )
     weights = whole.weights(residual(values, basis))
-    assert part.correlation_variance(weights, weights) == pytest.approx(whole.correlation_variance(weights, weights), rel=0.15)
+    assert part.correlation_variance(weights, weights) == pytest.approx(
+        whole.correlation_variance(weights, weights), rel=0.15
+    )
 
 
 def test_surrogates_have_the_covariance_they_were_given() -> None:
@@ -150,12 +212,16 @@ def test_surrogates_have_the_covariance_they_were_given() -> None:
     assert np.diag(found).mean() == pytest.approx(1, abs=0.02)
     for low, high in ((20, 30), (75, 85), (250, 270)):
         pairs = (distance > low) & (distance < high)
-        expected = 0.3 * np.exp(-(distance[pairs] ** 2) / 3200) + 0.4 * np.exp(-(distance[pairs] ** 2) / 16200)
+        expected = 0.3 * np.exp(-(distance[pairs] ** 2) / 3200) + 0.4 * np.exp(
+            -(distance[pairs] ** 2) / 16200
+        )
         assert found[pairs].mean() == pytest.approx(expected.mean(), abs=0.03)
 
 
 def test_own_ligand_is_freed_of_the_light_of_touched_cells() -> None:
-    """Light of the exposure and of the response in the own ligand ties the two together when it is held constant as measured."""
+    """Light of the exposure and of the response in the own ligand ties the two together when it is
+    held constant as measured.
+    """
     rng, n, sets = np.random.default_rng(6), 200, 400
     x = rng.uniform(0, 500, n)
     basis = orthonormal([x], n)
@@ -172,15 +238,21 @@ def test_own_ligand_is_freed_of_the_light_of_touched_cells() -> None:
     error = 1 / np.sqrt(n * sets)
     assert abs(np.mean(found["freed"])) < 4 * error
     assert np.mean(found["as measured"]) < -0.1, "the control: it must fail"
-    assert rejected <= stats.binom.ppf(0.999, sets, 0.05), "no chance association is taken out either"
+    assert rejected <= stats.binom.ppf(0.999, sets, 0.05), (
+        "no chance association is taken out either"
+    )
 
 
 def test_stains_of_the_responders_are_held_constant_as_curves(drawn: Primary) -> None:
-    """Autofluorescence adds to the response, whose logarithm it bends: a straight line in its score is not enough."""
+    """Autofluorescence adds to the response, whose logarithm it bends: a straight line in its score
+    is not enough.
+    """
     near, data = drawn.near, drawn.structure.cells
     score = normal_scores(data.log_values("PanCK_cytoplasm_mean")[near.responders])
     for power in (1, 2, 3, 4):
         left = residual(score**power, drawn.model.basis)
         assert np.abs(left).max() < 1e-6 * np.abs(score**power).max()
-    skipped = regression(drawn.structure, near, drawn.own, near.mean(drawn.field[near.sources]), skip="PanCK")
+    skipped = regression(
+        drawn.structure, near, drawn.own, near.mean(drawn.field[near.sources]), skip="PanCK"
+    )
     assert residual(score, skipped).std() > 0.3

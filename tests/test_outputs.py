@@ -1,4 +1,6 @@
-"""What a slide leaves on disk: contract columns, labels equal to the runs, slide.json last, texts safe for spreadsheets."""
+"""What a slide leaves on disk: contract columns, labels equal to the runs, slide.json last, texts
+safe for spreadsheets.
+"""
 
 import dataclasses
 import json
@@ -54,7 +56,9 @@ def test_every_file_of_the_contract_is_there(written: tuple[SlideResult, Path]) 
     assert slide_outputs.whole(folder, result.recipe)
 
 
-def test_cells_have_exactly_the_contract_columns_typed_and_documented(written: tuple[SlideResult, Path]) -> None:
+def test_cells_have_exactly_the_contract_columns_typed_and_documented(
+    written: tuple[SlideResult, Path],
+) -> None:
     result, folder = written
     columns = cell_columns.cell_columns(result.recipe)
     cells = pd.read_parquet(folder / "cells.parquet")
@@ -93,13 +97,17 @@ def test_slide_json_says_what_the_results_are_made_of(written: tuple[SlideResult
     record = json.loads((folder / "slide.json").read_text(encoding="utf-8"))
     assert record["digests"] == result.digests
     assert record["orphan_px"] == 0
-    assert [gate["marker"] for gate in record["gates"]] == list(cell_columns.gated_markers(result.recipe))
+    assert [gate["marker"] for gate in record["gates"]] == list(
+        cell_columns.gated_markers(result.recipe)
+    )
     assert set(record["summary"]) == {column.name for column in slide_columns(result.recipe)}
     assert record["summary"]["n_cells"] == len(result.table)
     assert record["margin"][0]["from_um"] == -100
 
 
-def test_the_same_result_gives_the_same_bytes(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
+def test_the_same_result_gives_the_same_bytes(
+    written: tuple[SlideResult, Path], tmp_path: Path
+) -> None:
     result, folder = written
     slide_outputs.write_slide(result, tmp_path / "again", overlay)
     for name in ("cells.parquet", "cells.csv", "overlay.png", "detail.png", "slide.json"):
@@ -111,8 +119,12 @@ def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, seed=2, **DEGENERATE[case]))
     row = slide_outputs.write_slide(result, tmp_path / case, overlay)
     cells = pd.read_parquet(tmp_path / case / "cells.parquet")
-    pd.testing.assert_frame_equal(cells, result.table, check_categorical=len(cells) > 0, check_dtype=len(cells) > 0)
-    assert [str(kind) for kind in cells.dtypes] == [column.dtype for column in cell_columns.cell_columns(result.recipe)]
+    pd.testing.assert_frame_equal(
+        cells, result.table, check_categorical=len(cells) > 0, check_dtype=len(cells) > 0
+    )
+    assert [str(kind) for kind in cells.dtypes] == [
+        column.dtype for column in cell_columns.cell_columns(result.recipe)
+    ]
     assert slide_outputs.whole(tmp_path / case, result.recipe)
     assert row["n_cells"] == len(cells)
     assert row["n_tumor"] + row["n_myeloid"] + row["n_other"] == len(cells)
@@ -121,7 +133,9 @@ def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
 
 
 def test_without_phenotypes_there_is_no_proximity(tmp_path: Path) -> None:
-    recipe = Recipe.model_validate({"channels": [{"name": name} for name in phantoms.NAMES], "phenotypes": {"any": "TGFB1+"}})
+    recipe = Recipe.model_validate(
+        {"channels": [{"name": name} for name in phantoms.NAMES], "phenotypes": {"any": "TGFB1+"}}
+    )
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, kinds=()), recipe)
     row = slide_outputs.write_slide(result, tmp_path / "plain", overlay)
     assert not [name for name in row if "nearest" in name]
@@ -137,36 +151,63 @@ def test_a_damaged_output_is_noticed(written: tuple[SlideResult, Path], tmp_path
     assert not slide_outputs.whole(folder, result.recipe)
     shown.write_bytes(content)
     assert slide_outputs.whole(folder, result.recipe)
-    next(path for path in (folder / "labels.ome.zarr" / "labels" / "cells" / "0" / "c").rglob("*") if path.is_file()).unlink()
+    next(
+        path
+        for path in (folder / "labels.ome.zarr" / "labels" / "cells" / "0" / "c").rglob("*")
+        if path.is_file()
+    ).unlink()
     assert not slide_outputs.whole(folder, result.recipe)
 
 
-def test_an_unfinished_slide_has_no_slide_json(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
+def test_an_unfinished_slide_has_no_slide_json(
+    written: tuple[SlideResult, Path], tmp_path: Path
+) -> None:
     result, _ = written
     folder = tmp_path / "cut"
     slide_outputs.write_slide(result, folder, overlay)
-    broken = dataclasses.replace(result, ref=dataclasses.replace(result.ref, paths=("missing.tif",)))
+    broken = dataclasses.replace(
+        result, ref=dataclasses.replace(result.ref, paths=("missing.tif",))
+    )
     with pytest.raises(OSError, match="missing"):
         slide_outputs.write_slide(broken, folder, overlay)
     assert not (folder / "slide.json").exists()
 
 
-def test_a_table_that_is_not_the_contract_is_refused(written: tuple[SlideResult, Path], tmp_path: Path) -> None:
+def test_a_table_that_is_not_the_contract_is_refused(
+    written: tuple[SlideResult, Path], tmp_path: Path
+) -> None:
     result, _ = written
     with pytest.raises(RequestError, match=r"table\.typed"):
-        slide_outputs.write_slide(dataclasses.replace(result, table=result.table.drop(columns="x_um")), tmp_path, overlay)
+        slide_outputs.write_slide(
+            dataclasses.replace(result, table=result.table.drop(columns="x_um")), tmp_path, overlay
+        )
 
 
 def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path]) -> None:
     result, folder = written
     sample = Sample("phantom", patient="=1+1", group="a", columns={"status": "-x", "batch": "-1.5"})
     rows = [
-        {"slide": "phantom", "path": "in/phantom.tif", "status": "done", "error": None, "sample": sample},
-        {"slide": "bad", "path": "in/bad.tif", "status": "failed", "error": "@no pixel size", "sample": None},
+        {
+            "slide": "phantom",
+            "path": "in/phantom.tif",
+            "status": "done",
+            "error": None,
+            "sample": sample,
+        },
+        {
+            "slide": "bad",
+            "path": "in/bad.tif",
+            "status": "failed",
+            "error": "@no pixel size",
+            "sample": None,
+        },
     ]
     slide_outputs.write_slides_csv(folder.parent, rows, result.recipe)
     read = pd.read_csv(folder.parent / "slides.csv")
-    columns = [column.name for column in slide_columns(result.recipe, ["patient", "group", "status", "batch"])]
+    columns = [
+        column.name
+        for column in slide_columns(result.recipe, ["patient", "group", "status", "batch"])
+    ]
     assert list(read.columns) == columns
     assert read["n_cells"].tolist()[0] == len(result.table)
     assert read["patient"].tolist()[0] == "'=1+1"
@@ -175,7 +216,9 @@ def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path])
     assert read["status"].tolist() == ["done", "failed"]
 
 
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u00a0=1"])
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u00a0=1"]
+)
 def test_texts_that_spreadsheets_would_run_are_quoted(text: str) -> None:
     safe = slide_outputs.safe_for_spreadsheets(pd.DataFrame({text: [text], "n": [-1.5]}))
     assert safe.columns[0].startswith("'")

@@ -1,4 +1,6 @@
-"""Pictures: channels in their colors, outlines by phenotype, the same bytes every time, degenerate slides."""
+"""Pictures: channels in their colors, outlines by phenotype, the same bytes every time, degenerate
+slides.
+"""
 
 import dataclasses
 import io
@@ -24,7 +26,9 @@ def small(**more: object) -> tuple[object, object]:
     return phantoms.result_of(tissue), phantoms.reader_of(tissue)
 
 
-@pytest.mark.parametrize("case", [{}, {"n_cells": 0}, {"n_cells": 1}, {"kinds": ("tumor",)}, {"kinds": ("other",)}])
+@pytest.mark.parametrize(
+    "case", [{}, {"n_cells": 0}, {"n_cells": 1}, {"kinds": ("tumor",)}, {"kinds": ("other",)}]
+)
 def test_pictures_of_any_slide_and_the_same_bytes_again(case: dict[str, object]) -> None:
     result, read = small(**case)
     stack = read_overview(result, read)
@@ -42,7 +46,9 @@ def test_longest_side_is_the_recipes() -> None:
         result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": size}))
         view = picture.fit(Window(0, 0, 256, 256), result.recipe.picture.max_size_px, 3)
         assert view.shape == (size, size)
-        assert overlay.rendered(result, read_overview(result, phantoms.reader_of(tissue)), view).shape == (size, size, 3)
+        assert overlay.rendered(
+            result, read_overview(result, phantoms.reader_of(tissue)), view
+        ).shape == (size, size, 3)
 
 
 def test_channel_colors_follow_role_order_and_recipe() -> None:
@@ -50,7 +56,9 @@ def test_channel_colors_follow_role_order_and_recipe() -> None:
     colors = channel_colors(recipe)
     assert colors["IL1B"] == "#00ffff"
     assert "PanCK" not in colors
-    default = channel_colors(resolved(phantoms.recipe_of(names=("H", "CK", "M", "ligand", "response"))))
+    default = channel_colors(
+        resolved(phantoms.recipe_of(names=("H", "CK", "M", "ligand", "response")))
+    )
     red, green, blue = (picture.rgb(default[name]) for name in ("ligand", "response", "CK"))
     assert red[0] == max(red)
     assert green[1] == max(green)
@@ -69,18 +77,26 @@ def test_block_means_are_exact_and_blocks_do_not_show(monkeypatch: pytest.Monkey
     assert means.shape == (2, 101, 69)
     assert means[0, 0, 0] == image[0, :3, :3].mean()
     assert means[1, -1, -1] == image[1, 300:, 204:].mean()
-    whole = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
+    whole = stacks.read_stack(
+        lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100
+    )
     monkeypatch.setattr(stacks, "READ_BLOCK_PX", 64)
-    parts = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100)
+    parts = stacks.read_stack(
+        lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), [(0, 4095)] * 2, 100
+    )
     np.testing.assert_array_equal(whole.pixels, parts.pixels)
 
 
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
-def test_blocks_collected_in_any_order_give_the_picture_that_is_read(dtype: type, step: int) -> None:
+def test_blocks_collected_in_any_order_give_the_picture_that_is_read(
+    dtype: type, step: int
+) -> None:
     image = (np.random.default_rng(1).random((2, 301, 207)) * 250).astype(dtype)
     ranges = [(3.0, 200.0), (10.5, 11.0)]
-    read = stacks.read_stack(lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), ranges, 301 // step)
+    read = stacks.read_stack(
+        lambda w: image[:, w.y0 : w.y1, w.x0 : w.x1], Window(0, 0, 301, 207), ranges, 301 // step
+    )
     builder = stacks.StackBuilder((301, 207), step)
     for block in reversed(cores((301, 207), 96)):
         builder.add(block, stacks.reduced(image[:, block.y0 : block.y1, block.x0 : block.x1], step))
@@ -91,7 +107,9 @@ def test_blocks_collected_in_any_order_give_the_picture_that_is_read(dtype: type
 
 def test_pixels_that_are_not_finite_are_black() -> None:
     pixels = np.array([[[np.nan, np.inf, 1.0, -np.inf]]], np.float32)
-    assert stacks.displayed(stacks.block_means(pixels, 1), [(0.0, 1.0)]).tolist() == [[[0, 0, 255, 0]]]
+    assert stacks.displayed(stacks.block_means(pixels, 1), [(0.0, 1.0)]).tolist() == [
+        [[0, 0, 255, 0]]
+    ]
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1.0, 1.7, 3.0])
@@ -104,7 +122,9 @@ def test_labels_keep_their_place_and_area_at_every_scale(scale: float) -> None:
     per_px = (scale * picture.SUPERSAMPLE) ** 2
     assert (drawn == 1).sum() == pytest.approx((labels == 1).sum() * per_px, rel=0.03)
     y, x = np.nonzero(drawn == 1)
-    assert [y.mean() + 0.5, x.mean() + 0.5] == pytest.approx([60.5 * scale * 2, 50.5 * scale * 2], abs=1.5)
+    assert [y.mean() + 0.5, x.mean() + 0.5] == pytest.approx(
+        [60.5 * scale * 2, 50.5 * scale * 2], abs=1.5
+    )
 
 
 def test_ink_is_an_outline_inside_the_object_or_the_whole_object() -> None:
@@ -122,9 +142,16 @@ def test_small_cells_are_filled() -> None:
     tissue = phantoms.tissue_of(800, seed=6, n_cells=150)
     result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": 200}))
     view = picture.fit(Window(0, 0, 800, 800), 200, 3)
-    bare = dataclasses.replace(result, cells=result.cells.take(np.zeros(0, int)), nuclei=result.nuclei, table=result.table.iloc[:0])
+    bare = dataclasses.replace(
+        result,
+        cells=result.cells.take(np.zeros(0, int)),
+        nuclei=result.nuclei,
+        table=result.table.iloc[:0],
+    )
     stack = read_overview(result, phantoms.reader_of(tissue))
-    changed = (overlay.rendered(result, stack, view) != overlay.rendered(bare, stack, view)).any(axis=2)
+    changed = (overlay.rendered(result, stack, view) != overlay.rendered(bare, stack, view)).any(
+        axis=2
+    )
     tumor = result.table[result.table["phenotype"] == "tumor"]
     inside = changed[(tumor["y_px"] / 4).astype(int), (tumor["x_px"] / 4).astype(int)]
     assert inside.mean() > 0.9
@@ -145,8 +172,13 @@ def test_detail_window_lies_in_the_image_where_cells_touch() -> None:
     result, _ = small()
     window = overlay.detail_window(result)
     assert window.intersection(Window(0, 0, *result.image_shape)) == window
-    touching = result.table[(result.table["phenotype"] == "myeloid") & (result.table["n_touching_tumor"] > 0)]
-    assert any(window.contains(int(y), int(x)) for y, x in zip(touching["y_px"], touching["x_px"], strict=True))
+    touching = result.table[
+        (result.table["phenotype"] == "myeloid") & (result.table["n_touching_tumor"] > 0)
+    ]
+    assert any(
+        window.contains(int(y), int(x))
+        for y, x in zip(touching["y_px"], touching["x_px"], strict=True)
+    )
 
 
 def test_dashes_cover_half_of_an_outline() -> None:

@@ -33,16 +33,22 @@ def test_channels_are_found_by_name(file: tuple[str, ...], indices: tuple[int, .
 
 
 def test_missing_channels_are_all_named_with_near_ones() -> None:
-    with pytest.raises(SlideError, match=r"'PanCK' is not in the file \(near: PanCk1\); channel 'IL1B'"):
+    with pytest.raises(
+        SlideError, match=r"'PanCK' is not in the file \(near: PanCk1\); channel 'IL1B'"
+    ):
         find_panel(RECIPE, ("DAPI", "PanCk1"))
 
 
 def test_index_serves_files_without_names() -> None:
-    recipe = Recipe(channels=(Channel(name="DNA", index=1, role="nucleus"), Channel(name="CK", index=0)))
+    recipe = Recipe(
+        channels=(Channel(name="DNA", index=1, role="nucleus"), Channel(name="CK", index=0))
+    )
     assert find_panel(recipe, ("channel 0", "channel 1")).indices == (1, 0)
 
 
 def test_two_channels_cannot_share_a_plane() -> None:
-    recipe = Recipe(channels=(Channel(name="DNA", index=0, role="nucleus"), Channel(name="CK", index=0)))
+    recipe = Recipe(
+        channels=(Channel(name="DNA", index=0, role="nucleus"), Channel(name="CK", index=0))
+    )
     with pytest.raises(SlideError, match="same plane"):
         find_panel(recipe, ("a", "b"))

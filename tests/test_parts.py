@@ -31,7 +31,9 @@ def test_maps_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
 
 
 def part_of(labels: np.ndarray, core: Window, rng: np.random.Generator) -> TilePart:
-    """Part of the objects of a label image whose first pixel lies in a core; a column that says which is which."""
+    """Part of the objects of a label image whose first pixel lies in a core; a column that says
+    which is which.
+    """
     every = anchors(labels)
     ids = np.array([i + 1 for i, (y, x) in enumerate(every) if core.contains(y, x)], np.int32)
     rng.shuffle(ids)
@@ -43,8 +45,13 @@ def part_of(labels: np.ndarray, core: Window, rng: np.random.Generator) -> TileP
 
 def test_parts_in_any_order_give_the_table_in_raster_order_of_anchors(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    labels, _ = numbered_by_anchor(np.kron(rng.permutation(12 * 15).reshape(12, 15), np.ones((5, 4), np.int32)))
-    tiles = [part_of(labels, core, rng) for core in [*cores(labels.shape, 64), Window(500, 500, 600, 600)]]
+    labels, _ = numbered_by_anchor(
+        np.kron(rng.permutation(12 * 15).reshape(12, 15), np.ones((5, 4), np.int32))
+    )
+    tiles = [
+        part_of(labels, core, rng)
+        for core in [*cores(labels.shape, 64), Window(500, 500, 600, 600)]
+    ]
     for _ in range(3):
         whole = assemble([tiles[i] for i in rng.permutation(len(tiles))], tmp_path)
         n = len(whole.table["id"])
@@ -52,7 +59,9 @@ def test_parts_in_any_order_give_the_table_in_raster_order_of_anchors(tmp_path: 
         assert whole.table["id"].tolist() == list(range(1, n + 1))
         assert whole.orphan_px == 3 * len(tiles)
         for runs in (whole.nuclei, whole.cells):
-            np.testing.assert_array_equal(paint(runs, np.arange(1, n + 1), Window(0, 0, *labels.shape)), labels)
+            np.testing.assert_array_equal(
+                paint(runs, np.arange(1, n + 1), Window(0, 0, *labels.shape)), labels
+            )
     with pytest.raises(TileError, match="two tiles own the same cell"):
         assemble([tiles[0], tiles[0]], tmp_path)
     nothing = assemble([TilePart.empty(Window(0, 0, 64, 64))], tmp_path)

@@ -1,4 +1,6 @@
-"""Rules: parsed right, refused clearly, three-valued; phenotypes: first that fits, flags, codes; double positives by contact."""
+"""Rules: parsed right, refused clearly, three-valued; phenotypes: first that fits, flags, codes;
+double positives by contact.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from ifquant.columns.cell_columns import cell_columns, phenotype_names
 from ifquant.columns.flags import has_flag
 from ifquant.errors import RecipeError, RequestError
 from ifquant.phenotypes.assignment import assign, double_positives
-from ifquant.phenotypes.classification import classify_cells, double_positive_counts, fit_gates, fit_shared_gates, gate_column, positivity
+from ifquant.phenotypes.classification import (
+    classify_cells,
+    double_positive_counts,
+    fit_gates,
+    fit_shared_gates,
+    gate_column,
+    positivity,
+)
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.recipe_file import parse_recipe
 from ifquant.recipe.rules import AllOf, AnyOf, Marker, Rule, holds, markers, parse, text_of
@@ -91,7 +100,9 @@ def drawn_rules() -> st.SearchStrategy[Rule]:
     return st.recursive(
         leaf,
         lambda inner: st.builds(
-            lambda kind, parts: kind(tuple(parts)), st.sampled_from([AllOf, AnyOf]), st.lists(inner, min_size=2, max_size=3)
+            lambda kind, parts: kind(tuple(parts)),
+            st.sampled_from([AllOf, AnyOf]),
+            st.lists(inner, min_size=2, max_size=3),
         ),
         max_leaves=8,
     )
@@ -131,7 +142,10 @@ def written(draw: st.DrawFn, depth: int = 0) -> tuple[str, str]:
     """A rule as a user writes it and the same as a Python expression over a dict v."""
     kind = draw(st.sampled_from(["marker", "not", "and", "or"] if depth < 3 else ["marker"]))
     if kind == "marker":
-        name, sign = draw(st.sampled_from(["PanCK", "CD11c", "HLA-DR"])), draw(st.sampled_from("+-"))
+        name, sign = (
+            draw(st.sampled_from(["PanCK", "CD11c", "HLA-DR"])),
+            draw(st.sampled_from("+-")),
+        )
         return name + sign, f"(v[{name!r}] == {sign == '+'})"
     a, pa = draw(written(depth + 1))
     if kind == "not":
@@ -171,7 +185,10 @@ def rules(**texts: str) -> dict[str, Rule]:
 
 
 def test_first_that_fits() -> None:
-    positive = {"PanCK": nullable([True, True, False, False]), "CD11c": nullable([True, False, True, False])}
+    positive = {
+        "PanCK": nullable([True, True, False, False]),
+        "CD11c": nullable([True, False, True, False]),
+    }
     got = assign(rules(tumor="PanCK+", myeloid="CD11c+"), positive, positive, 4)
     assert [got.names[code] for code in got.codes] == ["tumor", "tumor", "myeloid", "other"]
     assert list(got.several) == [True, False, False, False]
@@ -206,9 +223,18 @@ def test_rule_without_positivity_is_refused() -> None:
 
 
 def test_double_positives_by_contact() -> None:
-    positive = {"PanCK": nullable([True, True, True, None, False]), "CD11c": nullable([True, True, False, True, False])}
+    positive = {
+        "PanCK": nullable([True, True, True, None, False]),
+        "CD11c": nullable([True, True, False, True, False]),
+    }
     got = double_positives(positive, "PanCK", "CD11c", [True, False, True, True, True])
-    assert (got.n_touching, got.n_touching_double, got.n_apart, got.n_apart_double, got.n_unknown) == (2, 1, 1, 1, 1)
+    assert (
+        got.n_touching,
+        got.n_touching_double,
+        got.n_apart,
+        got.n_apart_double,
+        got.n_unknown,
+    ) == (2, 1, 1, 1, 1)
     assert got.to_dict()["fraction_touching"] == 0.5
     assert got.fraction_apart == 1.0
     nobody = double_positives({k: nullable([]) for k in positive}, "PanCK", "CD11c", [])
@@ -227,7 +253,9 @@ PANEL = [
 
 
 def table(n: int, seed: int, extra: str = "") -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns as measured, and the true class (0 other, 1 tumor, 2 myeloid). Myeloid cells touch tumor: PanCK in the cell, not the soma."""
+    """Columns as measured, and the true class (0 other, 1 tumor, 2 myeloid). Myeloid cells touch
+    tumor: PanCK in the cell, not the soma.
+    """
     random = np.random.default_rng(seed)
     truth = random.choice(3, n, p=[0.4, 0.4, 0.2])
 
@@ -238,7 +266,9 @@ def table(n: int, seed: int, extra: str = "") -> tuple[dict[str, np.ndarray], np
     panck, cd11c = stain(truth == 1), stain(truth == 2)
     for place in ("cytoplasm", "soma"):
         columns[f"PanCK{extra}_{place}_mean"] = panck.copy()
-    columns[f"PanCK{extra}_cytoplasm_mean"][truth == 2] = random.lognormal(6.5, 0.35, int((truth == 2).sum()))
+    columns[f"PanCK{extra}_cytoplasm_mean"][truth == 2] = random.lognormal(
+        6.5, 0.35, int((truth == 2).sum())
+    )
     columns[f"CD11c{extra}_cell_mean"] = cd11c
     columns[f"TGFB1{extra}_membrane_mean"] = stain(random.random(n) < 0.3)
     columns[f"IL1B{extra}_cytoplasm_mean"] = random.lognormal(4, 0.6, n)
@@ -252,18 +282,27 @@ def test_classify(extra: str) -> None:
     recipe = parse_recipe(
         {
             "channels": [{**channel, "name": channel["name"] + extra} for channel in PANEL],
-            "phenotypes": {"myeloid": f"'CD11c{extra}'+ & 'PanCK{extra}'-", "tumor": f"'PanCK{extra}'+"},
+            "phenotypes": {
+                "myeloid": f"'CD11c{extra}'+ & 'PanCK{extra}'-",
+                "tumor": f"'PanCK{extra}'+",
+            },
         }
     )
     columns, truth = table(2000, 3, extra)
     gates = fit_gates(columns, recipe)
     assert list(gates) == [f"{name}{extra}" for name in ("PanCK", "CD11c", "TGFB1", "IL1B")]
     assert not gates[f"IL1B{extra}"].callable
-    assert gates[f"TGFB1{extra}"].column == gate_column(recipe, f"TGFB1{extra}") == f"TGFB1{extra}_membrane_mean"
+    assert (
+        gates[f"TGFB1{extra}"].column
+        == gate_column(recipe, f"TGFB1{extra}")
+        == f"TGFB1{extra}_membrane_mean"
+    )
     got = classify_cells(columns, recipe, gates)
     assert got[f"IL1B{extra}_positive"].isna().all()
     assert f"DAPI{extra}_positive" not in got
-    assert {f"{name}_positive" for name in gates} <= {column.name for column in cell_columns(recipe)}
+    assert {f"{name}_positive" for name in gates} <= {
+        column.name for column in cell_columns(recipe)
+    }
     named = np.array(["other", "tumor", "myeloid"])[truth]
     assert (np.asarray(got["phenotype"]) == named).mean() > 0.99
     assert tuple(got["phenotype"].categories) == phenotype_names(recipe)
@@ -284,7 +323,9 @@ def test_a_gate_that_is_not_callable_makes_phenotypes_uncertain() -> None:
     gates = fit_gates(columns, recipe)
     assert not gates["PanCK"].callable
     got = classify_cells(columns, recipe, gates)
-    assert (np.asarray(got["phenotype"]) == "other").all()  # myeloid needs PanCK-, which nobody knows
+    assert (
+        np.asarray(got["phenotype"]) == "other"
+    ).all()  # myeloid needs PanCK-, which nobody knows
     assert has_flag(got["flags"], "phenotype_uncertain").all()
     assert not has_flag(got["flags"], "growth_mismatch").any()
 
@@ -294,7 +335,9 @@ def test_growth_class_by_name_and_dataframe() -> None:
     columns, truth = table(500, 5)
     gates = fit_gates(columns, recipe)
     by_code = classify_cells(columns, recipe, gates)
-    frame = pd.DataFrame(columns).assign(growth_class=pd.Categorical.from_codes(truth, categories=["other", "tumor", "myeloid"]))
+    frame = pd.DataFrame(columns).assign(
+        growth_class=pd.Categorical.from_codes(truth, categories=["other", "tumor", "myeloid"])
+    )
     by_name = classify_cells(frame, recipe, gates)
     np.testing.assert_array_equal(by_code["flags"], by_name["flags"])
 
@@ -318,7 +361,9 @@ def test_shared_gates_pool_the_cohort() -> None:
 
 
 def test_control_gate() -> None:
-    recipe = parse_recipe({"channels": PANEL, "gates": {"markers": {"IL1B": {"control_slide": "isotype"}}}})
+    recipe = parse_recipe(
+        {"channels": PANEL, "gates": {"markers": {"IL1B": {"control_slide": "isotype"}}}}
+    )
     columns, _ = table(300, 7)
     control = np.arange(1, 1001.0)
     gate = fit_gates(columns, recipe, controls={"IL1B": control})["IL1B"]
@@ -367,4 +412,7 @@ def test_double_positive_counts_from_a_table() -> None:
 
 
 def test_markers_of_a_rule() -> None:
-    assert [(m.name, m.positive) for m in markers(parse("!(PanCK+ & CD11c-)", NAMES))] == [("PanCK", False), ("CD11c", True)]
+    assert [(m.name, m.positive) for m in markers(parse("!(PanCK+ & CD11c-)", NAMES))] == [
+        ("PanCK", False),
+        ("CD11c", True),
+    ]

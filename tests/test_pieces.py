@@ -40,7 +40,9 @@ def test_the_largest_piece_is_kept(seed: int) -> None:
     for value in range(1, int(labels.max()) + 1):
         pieces, n = ndi.label(labels == value)
         sizes = np.bincount(pieces.ravel(), minlength=n + 1)[1:]
-        best = pieces == (int(np.argmax(sizes)) + 1 if n else -1)  # scipy numbers pieces in raster order: ties go to the first
+        best = pieces == (
+            int(np.argmax(sizes)) + 1 if n else -1
+        )  # scipy numbers pieces in raster order: ties go to the first
         np.testing.assert_array_equal(out == value, best)
 
 

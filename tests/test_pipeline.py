@@ -1,4 +1,6 @@
-"""The whole pipeline on simulated slides: the same bits for every tiling, worker count and order, and nothing wired to one panel."""
+"""The whole pipeline on simulated slides: the same bits for every tiling, worker count and order,
+and nothing wired to one panel.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,19 @@ def image() -> np.ndarray:
 
 @pytest.fixture(scope="module", params=["tgfb_il1b", "all_at_once"])
 def panel(request: pytest.FixtureRequest) -> str:
-    """Every test that takes a slide runs on both; the second is renamed, permuted, has a channel more and another ligand and response."""
+    """Every test that takes a slide runs on both; the second is renamed, permuted, has a channel
+    more and another ligand and response.
+    """
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("slides")
-    return {name: write_slide(folder / name / "tumor 1.ome.tif", image, panel) for name, panel in PANELS.items()}
+    return {
+        name: write_slide(folder / name / "tumor 1.ome.tif", image, panel)
+        for name, panel in PANELS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +52,17 @@ def slide(panel: str, slides: dict[str, Path]) -> Path:
 
 
 def run(slide: Path, out: Path, panel: str, **execution: Any) -> pd.DataFrame:
-    result = ifquant.run(recipe_for(PANELS[panel]), [slide], out, execution=Execution(quiet=True, **execution))
+    result = ifquant.run(
+        recipe_for(PANELS[panel]), [slide], out, execution=Execution(quiet=True, **execution)
+    )
     assert result.exit_code == 0, result.summary_lines()
     return pd.read_parquet(out / result.slides[0].name / "cells.parquet")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, slide: Path, panel: str) -> tuple[Path, pd.DataFrame]:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, slide: Path, panel: str
+) -> tuple[Path, pd.DataFrame]:
     out = tmp_path_factory.mktemp("whole")
     return out, run(slide, out, panel, tile_size_px=4096)
 
@@ -69,7 +80,12 @@ def same_outputs(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(("tile", "workers"), [(256, 1), (300, 2), (1000, 1)])
 def test_tiles_and_workers_change_no_bit(
-    tile: int, workers: int, panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path
+    tile: int,
+    workers: int,
+    panel: str,
+    slide: Path,
+    whole: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
 ) -> None:
     table = run(slide, tmp_path, panel, tile_size_px=tile, workers=workers)
     pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
@@ -80,13 +96,20 @@ def test_tiles_and_workers_change_no_bit(
 
 
 def test_the_network_sees_a_fixed_lattice(panel: str, image: np.ndarray, tmp_path: Path) -> None:
-    """`unet`: maps are computed once per lattice cell, so tiles, workers and a crop of the lattice change nothing."""
+    """`unet`: maps are computed once per lattice cell, so tiles, workers and a crop of the lattice
+    change nothing.
+    """
     slide = write_slide(tmp_path / "a.ome.tif", image[:, :500, :600], PANELS[panel])
     recipe = recipe_for(PANELS[panel], segmentation={"method": "unet"})
     tables = []
     for tile, workers in ((4096, 1), (200, 2)):
         out = tmp_path / str(tile)
-        result = ifquant.run(recipe, [slide], out, execution=Execution(quiet=True, tile_size_px=tile, workers=workers))
+        result = ifquant.run(
+            recipe,
+            [slide],
+            out,
+            execution=Execution(quiet=True, tile_size_px=tile, workers=workers),
+        )
         assert result.exit_code == 0, result.summary_lines()
         tables.append(pd.read_parquet(out / "a" / "cells.parquet"))
     assert len(tables[0]) > 300
@@ -114,7 +137,11 @@ class Shuffled(Executor):
 
 
 def test_the_order_of_completion_changes_no_bit(
-    panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: str,
+    slide: Path,
+    whole: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from contextlib import nullcontext
 
@@ -130,7 +157,9 @@ def test_the_order_of_completion_changes_no_bit(
 
     monkeypatch.setattr(execution, "wait", wait)
     monkeypatch.setattr(cohort, "executor", lambda *_, **__: nullcontext(pool))
-    pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
+    pd.testing.assert_frame_equal(
+        run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True
+    )
 
 
 def test_nothing_is_wired_to_the_panel(slides: dict[str, Path], tmp_path: Path) -> None:
@@ -145,30 +174,50 @@ def test_nothing_is_wired_to_the_panel(slides: dict[str, Path], tmp_path: Path) 
         pd.testing.assert_frame_equal(table[list(renamed.columns)], renamed, check_exact=True)
 
 
-def test_a_crop_is_the_image_cut(image: np.ndarray, panel: str, slide: Path, tmp_path: Path) -> None:
+def test_a_crop_is_the_image_cut(
+    image: np.ndarray, panel: str, slide: Path, tmp_path: Path
+) -> None:
     window = Window(100, 200, 600, 800)
-    cut = write_slide(tmp_path / "cut" / "tumor 1.ome.tif", image[:, 100:600, 200:800], PANELS[panel])
+    cut = write_slide(
+        tmp_path / "cut" / "tumor 1.ome.tif", image[:, 100:600, 200:800], PANELS[panel]
+    )
     cropped = run(slide, tmp_path / "a", panel, crop=window)
     pd.testing.assert_frame_equal(cropped, run(cut, tmp_path / "b", panel), check_exact=True)
 
 
-def test_a_second_run_reuses_everything(panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_reuses_everything(
+    panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ifquant.pipeline import slide_measurement
 
-    monkeypatch.setattr(slide_measurement, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(
+        slide_measurement, "measure_slide", lambda *_, **__: pytest.fail("measured again")
+    )
     before = {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()}
-    result = ifquant.run(recipe_for(PANELS[panel]), [slide], whole[0], execution=Execution(quiet=True, tile_size_px=4096))
+    result = ifquant.run(
+        recipe_for(PANELS[panel]),
+        [slide],
+        whole[0],
+        execution=Execution(quiet=True, tile_size_px=4096),
+    )
     assert result.slides[0].reused == "everything"
     assert {p: p.stat().st_mtime_ns for p in folder(whole[0]).rglob("*") if p.is_file()} == before
 
 
-def test_a_changed_gate_never_measures_again(panel: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_gate_never_measures_again(
+    panel: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ifquant.pipeline import slide_preparation
 
     run(slide, tmp_path / "a", panel)
-    recipe = recipe_for(PANELS[panel], gates={"markers": {PANELS[panel].names["PanCK"]: {"method": "value", "value": 500.0}}})
+    recipe = recipe_for(
+        PANELS[panel],
+        gates={"markers": {PANELS[panel].names["PanCK"]: {"method": "value", "value": 500.0}}},
+    )
     fresh = ifquant.run(recipe, [slide], tmp_path / "b", execution=Execution(quiet=True))
-    monkeypatch.setattr(slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(
+        slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again")
+    )
     again = ifquant.run(recipe, [slide], tmp_path / "a", execution=Execution(quiet=True))
     assert (fresh.exit_code, again.exit_code) == (0, 0)
     assert again.slides[0].reused == "cells"
@@ -176,7 +225,11 @@ def test_a_changed_gate_never_measures_again(panel: str, slide: Path, tmp_path: 
 
 
 def test_unfinished_tiles_are_reused(
-    panel: str, slide: Path, whole: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: str,
+    slide: Path,
+    whole: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ifquant.pipeline import slide_measurement, tile
 
@@ -194,7 +247,9 @@ def test_unfinished_tiles_are_reused(
     done = set(calls[:3])
     calls.clear()
     monkeypatch.setattr(tile, "tile_part", lambda task: (calls.append(task.core), real(task))[1])
-    pd.testing.assert_frame_equal(run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True)
+    pd.testing.assert_frame_equal(
+        run(slide, tmp_path, panel, tile_size_px=300), whole[1], check_exact=True
+    )
     assert not done & set(calls)
     assert not list(tmp_path.rglob(".unfinished"))
     assert slide_measurement.SCAN_BLOCK_PX
@@ -204,7 +259,10 @@ def test_a_bad_slide_does_not_stop_the_others(panel: str, slide: Path, tmp_path:
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"not an image")
     result = ifquant.run(
-        recipe_for(PANELS[panel]), [bad, slide], tmp_path / "out", execution=Execution(quiet=True, crop=Window(0, 0, 300, 300))
+        recipe_for(PANELS[panel]),
+        [bad, slide],
+        tmp_path / "out",
+        execution=Execution(quiet=True, crop=Window(0, 0, 300, 300)),
     )
     assert result.exit_code == 3
     assert [s.status for s in result.slides] == ["failed", "done"]

@@ -11,7 +11,12 @@ from test_priming import analysed, asked, recipe
 from ifquant.simulation.point_tissue import AMPLITUDE, PointOptions, point_tissue
 from ifquant.statistics.priming.adjusted_association import Adjusted, source_field
 from ifquant.statistics.priming.guards import guard_rows
-from ifquant.statistics.priming.primary_association import build_primary, contacts, measured, regression
+from ifquant.statistics.priming.primary_association import (
+    build_primary,
+    contacts,
+    measured,
+    regression,
+)
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import question_of
 from ifquant.statistics.priming.secondary_measures import bleed_through
@@ -28,7 +33,16 @@ def effect(z: float, p: float | None, *guards: GuardRow) -> SlideEffect:
     question, _ = asked()
     tests = {"shift": TestResult(p, "" if p is not None else "not testable: only 12 usable shifts")}
     return SlideEffect(
-        "a", question, "not testable", "", z=z, se_z=0.1, correlation=z, interval=(z - 0.2, z + 0.2), tests=tests, guards=guards
+        "a",
+        question,
+        "not testable",
+        "",
+        z=z,
+        se_z=0.1,
+        correlation=z,
+        interval=(z - 0.2, z + 0.2),
+        tests=tests,
+        guards=guards,
     )
 
 
@@ -44,16 +58,39 @@ CONTROL, EMPTY = "negative control", "negative control: empty channel as ligand"
         (effect(0.3, None), "not testable"),
         (effect(0.3, 0.01, guard("spill-over", 0.05, 0.6)), "explained by spill-over"),
         (effect(0.3, 0.01, guard("spill-over", 0.25, 0.02)), "consistent with priming"),
-        (effect(0.02, 0.8, guard("sensitivity", 0.3, 0.01, "ligand at the shared border")), "explained by spill-over"),
-        (effect(0.3, 0.01, guard(CONTROL, 0.28, 0.01, EMPTY)), "not specific (a negative control responds as well)"),
-        (effect(0.3, 0.01, guard(CONTROL, -0.28, 0.01, EMPTY)), "not specific (a negative control responds as well)"),
+        (
+            effect(0.02, 0.8, guard("sensitivity", 0.3, 0.01, "ligand at the shared border")),
+            "explained by spill-over",
+        ),
+        (
+            effect(0.3, 0.01, guard(CONTROL, 0.28, 0.01, EMPTY)),
+            "not specific (a negative control responds as well)",
+        ),
+        (
+            effect(0.3, 0.01, guard(CONTROL, -0.28, 0.01, EMPTY)),
+            "not specific (a negative control responds as well)",
+        ),
         # one of three true controls below 0.05 is what chance gives; a small one is no rival
-        (effect(0.3, 0.01, guard(CONTROL, 0.2, 0.03), guard(CONTROL, 0, 0.9), guard(CONTROL, 0, 0.8)), "consistent with priming"),
+        (
+            effect(
+                0.3, 0.01, guard(CONTROL, 0.2, 0.03), guard(CONTROL, 0, 0.9), guard(CONTROL, 0, 0.8)
+            ),
+            "consistent with priming",
+        ),
         (effect(0.6, 0.01, guard(CONTROL, 0.2, 0.001)), "consistent with priming"),
         # Holm steps down: a small control with the smallest p hides no large one
-        (effect(0.3, 0.01, guard(CONTROL, 0.12, 0.004), guard(CONTROL, 0.28, 0.006)), "not specific (a negative control responds as well)"),
-        (effect(0.3, 0.01, guard(CONTROL, 0.12, 0.03), guard(CONTROL, 0.28, 0.04)), "consistent with priming"),
-        (effect(-0.3, 0.01, guard(CONTROL, 0.28, 0.01)), "not specific (a negative control responds as well)"),
+        (
+            effect(0.3, 0.01, guard(CONTROL, 0.12, 0.004), guard(CONTROL, 0.28, 0.006)),
+            "not specific (a negative control responds as well)",
+        ),
+        (
+            effect(0.3, 0.01, guard(CONTROL, 0.12, 0.03), guard(CONTROL, 0.28, 0.04)),
+            "consistent with priming",
+        ),
+        (
+            effect(-0.3, 0.01, guard(CONTROL, 0.28, 0.01)),
+            "not specific (a negative control responds as well)",
+        ),
     ],
 )
 def test_verdicts(found: SlideEffect, verdict: str) -> None:
@@ -61,7 +98,9 @@ def test_verdicts(found: SlideEffect, verdict: str) -> None:
 
 
 def test_a_field_of_short_range_in_all_channels_is_not_specific() -> None:
-    """Section thickness that changes within two cells is beyond any local adjustment; then the controls respond too."""
+    """Section thickness that changes within two cells is beyond any local adjustment; then the
+    controls respond too.
+    """
     field = PointOptions(multiplicative=0.7, artefact_range_um=20.0)
     said = [analysed(point_tissue(field, seed), slide=str(seed)).verdict for seed in range(12)]
     assert "not specific (a negative control responds as well)" in said
@@ -69,23 +108,32 @@ def test_a_field_of_short_range_in_all_channels_is_not_specific() -> None:
 
 
 def test_a_niche_that_raises_the_ligand_in_both_cells_is_no_priming() -> None:
-    """The responders' own ligand drives their response; that of the sources does nothing, but one niche raises both."""
+    """The responders' own ligand drives their response; that of the sources does nothing, but one
+    niche raises both.
+    """
     niche = PointOptions(niche=0.6, activation=0.5, size_um=(700, 700))
     found = [analysed(point_tissue(niche, (8, seed)), slide=str(seed)) for seed in range(10)]
     rejected = [effect for effect in found if effect.p is not None and effect.p <= 0.05]
     assert len(rejected) >= 3, "the control: without the guard this null is rejected often"
     assert sum(effect.verdict == "consistent with priming" for effect in found) <= 1
-    measured_z = [next(row.z or 0.0 for row in effect.guards if "as measured" in row.name) for effect in found]
+    measured_z = [
+        next(row.z or 0.0 for row in effect.guards if "as measured" in row.name) for effect in found
+    ]
     assert abs(np.mean(measured_z)) < 0.5 * np.mean([effect.z for effect in found])
 
 
 def test_what_could_not_be_held_constant_is_said() -> None:
     crowded = PointOptions(tumor_share=0.99, size_um=(600, 600))
     (said,) = analysed(point_tissue(crowded, 3)).warnings
-    assert said.startswith("local autofluorescence was not held constant: fewer than 30 cells are neither myeloid nor tumor")
+    assert said.startswith(
+        "local autofluorescence was not held constant: fewer than 30 cells are neither myeloid nor"
+        " tumor"
+    )
     assert analysed(point_tissue(PointOptions(size_um=(600, 600)), 3)).warnings == ()
     tissue = point_tissue(PointOptions(size_um=(600, 600)), 3)
-    (said,) = analysed(dataclasses.replace(tissue, cells=tissue.cells.drop(columns="tumor_region_distance_um"))).warnings
+    (said,) = analysed(
+        dataclasses.replace(tissue, cells=tissue.cells.drop(columns="tumor_region_distance_um"))
+    ).warnings
     assert said.startswith("distance to the tumor border was not held constant")
 
 
@@ -93,7 +141,9 @@ def test_rules_that_choose_cells_by_a_tested_channel_are_named() -> None:
     """No circle, but light that bleeds or spills into that channel then chooses the cells."""
     honest = recipe()
     assert question_of(honest)[0].cautions == ()
-    chosen = honest.model_copy(update={"phenotypes": {"tumor": "PanCK+ & IL1B-", "myeloid": "CD11c+ & PanCK- & TGFB1-"}})
+    chosen = honest.model_copy(
+        update={"phenotypes": {"tumor": "PanCK+ & IL1B-", "myeloid": "CD11c+ & PanCK- & TGFB1-"}}
+    )
     question, options = question_of(chosen)
     assert question.refusal == ""
     assert [said.partition(": ")[0] for said in question.cautions] == [
@@ -101,7 +151,12 @@ def test_rules_that_choose_cells_by_a_tested_channel_are_named() -> None:
         "the rule of tumor cells (PanCK+ & IL1B-) names the response IL1B",
     ]
     tissue = point_tissue(PointOptions(size_um=(600, 600)), 3)
-    assert analyse_slide(tissue.cells, slide="a", question=question, options=options, pairs=tissue.pairs).warnings == question.cautions
+    assert (
+        analyse_slide(
+            tissue.cells, slide="a", question=question, options=options, pairs=tissue.pairs
+        ).warnings
+        == question.cautions
+    )
 
 
 def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:
@@ -123,54 +178,87 @@ def test_a_response_that_is_only_at_the_rim_is_spill_over() -> None:
     pairs = tissue.pairs.copy()
     order = np.random.default_rng(0).permutation(pairs["responder_id"].nunique())
     shuffled = pairs.groupby("responder_id")["response_eroded_sum"].first().to_numpy()[order]
-    pairs["response_eroded_sum"] = shuffled[np.unique(pairs["responder_id"], return_inverse=True)[1]]
+    pairs["response_eroded_sum"] = shuffled[
+        np.unique(pairs["responder_id"], return_inverse=True)[1]
+    ]
     assert analysed(dataclasses.replace(tissue, pairs=pairs)).verdict == "explained by spill-over"
 
 
 def test_swapped_roles_show_nothing_where_light_only_crosses_and_bleeds() -> None:
-    """Spilled and bled light alone ties the responders' ligand to the sources' response channel, unless what spills is held constant."""
+    """Spilled and bled light alone ties the responders' ligand to the sources' response channel,
+    unless what spills is held constant.
+    """
     swapped, without = [], []
     question, options = asked()
     for seed in range(12):
         tissue = point_tissue(PointOptions(size_um=(600, 600), bleed=0.05, spill=0.2), (5, seed))
         data = SlideCells.of(tissue.cells, question, None)
         ligand, own = measured(data, tissue.pairs)
-        primary = build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
+        primary = build_primary(
+            data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
+        )
         near, response = primary.near, data.log_values(question.response_column)
-        exposure = near.mean(source_field(primary.structure, response, primary.sources, primary.source_basis)[near.sources])
+        exposure = near.mean(
+            source_field(primary.structure, response, primary.sources, primary.source_basis)[
+                near.sources
+            ]
+        )
         model = primary.model.with_basis(regression(primary.structure, near, response, exposure))
         without.append(model.association(normal_scores(own[near.responders]), exposure).z)
-        swapped.append(next(row.z or 0.0 for row in guard_rows(primary, tissue.pairs) if row.name == "roles swapped"))
+        swapped.append(
+            next(
+                row.z or 0.0
+                for row in guard_rows(primary, tissue.pairs)
+                if row.name == "roles swapped"
+            )
+        )
     error = np.std(swapped, ddof=1) / np.sqrt(12)
     assert abs(np.mean(swapped)) < 3 * error
     assert np.mean(without) > 3 * error, "the control: it must fail"
 
 
 def test_the_error_of_a_control_is_that_of_its_own_regression() -> None:
-    """Tumor stain as ligand, judged by the projection of the primary, which holds tumor stain constant, had too small an error."""
+    """Tumor stain as ligand, judged by the projection of the primary, which holds tumor stain
+    constant, had too small an error.
+    """
     question, options = asked()
     ratios = []
     for seed in range(6):
         tissue = point_tissue(PointOptions(size_um=(600, 600)), (6, seed))
         data = SlideCells.of(tissue.cells, question, None)
         ligand, own = measured(data, tissue.pairs)
-        primary = build_primary(data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None)
+        primary = build_primary(
+            data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
+        )
         near, structure = primary.near, primary.structure
         stain = source_field(
-            structure, data.log_values("PanCK_cytoplasm_mean"), primary.sources, structure.source_basis(primary.sources, "PanCK")
+            structure,
+            data.log_values("PanCK_cytoplasm_mean"),
+            primary.sources,
+            structure.source_basis(primary.sources, "PanCK"),
         )
         exposure = near.mean(stain[near.sources])
         basis = regression(structure, near, own, exposure, "PanCK")
         found = Adjusted.of(structure, near, basis).association(primary.response, exposure)
         row = next(row for row in guard_rows(primary, tissue.pairs) if "PanCK" in row.name)
         assert (row.z, row.se, row.p) == (found.z, found.se, found.p)
-        ratios.append(Adjusted(near, basis, primary.model.kernels).association(primary.response, exposure).se / found.se)
-    assert np.mean(ratios) < 0.98, "the control: the primary's projection would make the error too small"
+        ratios.append(
+            Adjusted(near, basis, primary.model.kernels).association(primary.response, exposure).se
+            / found.se
+        )
+    assert np.mean(ratios) < 0.98, (
+        "the control: the primary's projection would make the error too small"
+    )
 
 
 def test_roles_can_be_swapped_where_sources_show_the_response() -> None:
-    """Sources and responders share a field of the response that no ligand made: nothing goes from responders to sources."""
-    effects = [analysed(point_tissue(PointOptions(size_um=(600, 600), source_response=0.3), (9, seed))) for seed in range(12)]
+    """Sources and responders share a field of the response that no ligand made: nothing goes from
+    responders to sources.
+    """
+    effects = [
+        analysed(point_tissue(PointOptions(size_um=(600, 600), source_response=0.3), (9, seed)))
+        for seed in range(12)
+    ]
     rows = [next(row for row in effect.guards if row.name == "roles swapped") for effect in effects]
     assert all(row.p is not None for row in rows)
     z, se = (np.array([getattr(row, name) for row in rows], float) for name in ("z", "se"))
@@ -185,18 +273,26 @@ def test_bleed_through_is_estimated() -> None:
     assert none is not None
     assert found.ligand_into_response == pytest.approx(0.1, abs=0.02)
     assert none.ligand_into_response == pytest.approx(0.0, abs=0.02)
-    assert found.response_into_ligand == pytest.approx(RESPONSE_INTO_LIGAND, abs=0.07), "one slide: three standard deviations of 0.023"
+    assert found.response_into_ligand == pytest.approx(RESPONSE_INTO_LIGAND, abs=0.07), (
+        "one slide: three standard deviations of 0.023"
+    )
     assert none.response_into_ligand == pytest.approx(0.0, abs=0.07)
 
 
-# Own ligand, whose light bleeds into the response as well, adds to the slope in responders: (b + b v) / (1 + b^2 v) at a share b of 0.1,
-# v = variance of own ligand's light over that of the response, both log-normal (0.1227).
-_own, _response = ((a**2 * np.exp(s**2) * np.expm1(s**2)) for a, s in ((0.4 * AMPLITUDE["TGFB1"], 0.5), (AMPLITUDE["IL1B"], 0.6)))
+# Own ligand, whose light bleeds into the response as well, adds to the slope in responders: (b + b
+# v) / (1 + b^2 v) at a share b of 0.1, v = variance of own ligand's light over that of the
+# response, both log-normal (0.1227).
+_own, _response = (
+    (a**2 * np.exp(s**2) * np.expm1(s**2))
+    for a, s in ((0.4 * AMPLITUDE["TGFB1"], 0.5), (AMPLITUDE["IL1B"], 0.6))
+)
 RESPONSE_INTO_LIGAND = 0.1 * (1 + _own / _response) / (1 + 0.01 * _own / _response)
 
 
 def response_into_ligand(options: PointOptions, n: int = 24) -> tuple[float, float]:
-    """Mean and its error over slides of the estimated share of the response's light in the ligand's channel."""
+    """Mean and its error over slides of the estimated share of the response's light in the ligand's
+    channel.
+    """
     found = []
     question, asked_for = asked()
     for seed in range(n):
@@ -216,14 +312,20 @@ def test_bleed_of_the_response_into_the_ligand_is_estimated() -> None:
 
 
 @pytest.mark.parametrize("bleed", [0.0, 0.1])
-@pytest.mark.parametrize("shared", [{"multiplicative": 0.35}, {"autofluorescence": 0.3}, {"activation": 0.5}], ids=str)
-def test_light_that_responders_share_makes_it_an_upper_bound(shared: dict[str, float], bleed: float) -> None:
+@pytest.mark.parametrize(
+    "shared", [{"multiplicative": 0.35}, {"autofluorescence": 0.3}, {"activation": 0.5}], ids=str
+)
+def test_light_that_responders_share_makes_it_an_upper_bound(
+    shared: dict[str, float], bleed: float
+) -> None:
     mean, error = response_into_ligand(PointOptions(bleed=bleed, **shared))  # type: ignore[arg-type]
     assert mean > bleed + 3 * error
 
 
 def test_it_is_no_upper_bound_where_own_ligand_and_response_exclude_each_other() -> None:
-    """Activated responders with less ligand of their own: what the slope loses by that, bleed-through can hide in."""
+    """Activated responders with less ligand of their own: what the slope loses by that,
+    bleed-through can hide in.
+    """
     mean, error = response_into_ligand(PointOptions(bleed=0.1, activation=-0.5))
     assert mean < 0.1 - 3 * error
 

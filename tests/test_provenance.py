@@ -30,11 +30,17 @@ def test_only_later_stages_see_a_change(update: dict[str, Any], changed: set[str
 
 
 def test_inputs_change_every_stage() -> None:
-    assert not set(stage_digests(BASE, {"image": "a"}).values()) & set(stage_digests(BASE, {"image": "b"}).values())
+    assert not set(stage_digests(BASE, {"image": "a"}).values()) & set(
+        stage_digests(BASE, {"image": "b"}).values()
+    )
 
 
 def test_a_channels_compartment_never_remeasures() -> None:
-    moved = BASE.model_copy(update={"channels": (BASE.channels[0], Channel(name="CK", role="tumor", compartment="soma"))})
+    moved = BASE.model_copy(
+        update={
+            "channels": (BASE.channels[0], Channel(name="CK", role="tumor", compartment="soma"))
+        }
+    )
     before, after = stage_digests(BASE, {}), stage_digests(moved, {})
     assert before["cells"] == after["cells"]
     assert before["table"] != after["table"]

@@ -1,4 +1,6 @@
-"""Nulls reject as often as they should, a pointwise envelope does not, and each null answers its own question."""
+"""Nulls reject as often as they should, a pointwise envelope does not, and each null answers its
+own question.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from ifquant.geometry.region import Region
 from ifquant.statistics.cohort.mean_effect import cohort_effect
 from ifquant.statistics.cohort.patients import combine_slides
 from ifquant.statistics.patterns import label_kernels
-from ifquant.statistics.patterns.enrichment import enrichment, expected_pairs, neighbours_of_pairs, neighbours_within
+from ifquant.statistics.patterns.enrichment import (
+    enrichment,
+    expected_pairs,
+    neighbours_of_pairs,
+    neighbours_within,
+)
 from ifquant.statistics.patterns.envelopes import global_envelope
 from ifquant.statistics.patterns.point_patterns import cross_g, cross_l
 from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
@@ -43,15 +50,20 @@ def at_most(rejections: int, n: int, level: float = 0.05) -> bool:
     return rejections <= stats.binom.ppf(0.995, n, level)
 
 
-# --- global envelopes ------------------------------------------------------------------------------------------------------------------
+# --- global envelopes -----------------------------------------------------------------------------
 
 
 def brute_force_order(curves: np.ndarray, i: int) -> int:
-    """Number of curves at least as extreme as curve i: sorted two-sided ranks, compared as words."""
+    """Number of curves at least as extreme as curve i: sorted two-sided ranks, compared as
+    words.
+    """
     n = len(curves)
     words = []
     for row in curves:
-        up = [(curves[:, k] < v).sum() + ((curves[:, k] == v).sum() + 1) / 2 for k, v in enumerate(row)]
+        up = [
+            (curves[:, k] < v).sum() + ((curves[:, k] == v).sum() + 1) / 2
+            for k, v in enumerate(row)
+        ]
         words.append(tuple(sorted(min(u, n + 1 - u) for u in up)))
     return sum(word <= words[i] for word in words)
 
@@ -65,8 +77,14 @@ def test_extreme_rank_length_equals_its_definition(seed: int, ties: bool) -> Non
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), method=st.sampled_from(["erl", "mad"]), side=st.sampled_from(["two-sided", "greater", "less"]))
-def test_the_curve_leaves_the_band_exactly_when_p_is_small(seed: int, method: str, side: str) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    method=st.sampled_from(["erl", "mad"]),
+    side=st.sampled_from(["two-sided", "greater", "less"]),
+)
+def test_the_curve_leaves_the_band_exactly_when_p_is_small(
+    seed: int, method: str, side: str
+) -> None:
     rng = np.random.default_rng(seed)
     curves = np.cumsum(rng.normal(size=(100, 12)), axis=1)
     curves[0] *= rng.choice([1.0, 1.6])
@@ -81,7 +99,9 @@ def test_the_curve_leaves_the_band_exactly_when_p_is_small(seed: int, method: st
 
 
 @pytest.mark.parametrize("method", ["erl", "mad"])
-def test_a_true_null_is_rejected_5_percent_of_the_time_and_far_more_often_pointwise(method: str) -> None:
+def test_a_true_null_is_rejected_5_percent_of_the_time_and_far_more_often_pointwise(
+    method: str,
+) -> None:
     rng = np.random.default_rng(1)
     n, whole, pointwise = 600, 0, 0
     for _ in range(n):
@@ -97,7 +117,9 @@ def test_a_true_null_is_rejected_5_percent_of_the_time_and_far_more_often_pointw
 def test_envelopes_refuse_what_cannot_be_extreme_and_skip_distances_without_values() -> None:
     rng = np.random.default_rng(0)
     curves = rng.normal(size=(40, 5))
-    with pytest.raises(RequestError, match=r"18 curves of the null cannot reach p = 0\.05; make at least 19"):
+    with pytest.raises(
+        RequestError, match=r"18 curves of the null cannot reach p = 0\.05; make at least 19"
+    ):
         global_envelope(curves[0], curves[1:19])
     curves[3, 1] = np.nan
     found = global_envelope(curves[0], curves[1:])
@@ -107,7 +129,7 @@ def test_envelopes_refuse_what_cannot_be_extreme_and_skip_distances_without_valu
         global_envelope(np.full(5, np.nan), curves[1:])
 
 
-# --- the two nulls ---------------------------------------------------------------------------------------------------------------------
+# --- the two nulls --------------------------------------------------------------------------------
 
 N = 150
 
@@ -118,34 +140,66 @@ def rejected(tests: list[float | None]) -> int:
 
 
 @pytest.mark.parametrize("statistic", ["L", "G"])
-def test_labels_without_meaning_on_clustered_cells_are_rejected_at_the_level(statistic: str) -> None:
+def test_labels_without_meaning_on_clustered_cells_are_rejected_at_the_level(
+    statistic: str,
+) -> None:
     found: list[float | None] = []
     for seed in range(N):
         rng = np.random.default_rng([seed, 1])
         cells = clustered(rng, 240)
         kind = rng.permutation(np.repeat([0, 1, 2], 80))
-        found.append(labelling_test(cells, kind == 0, kind == 1, TISSUE, R, statistic=statistic, n_permutations=59, seed=seed).p)  # type: ignore[arg-type]
+        found.append(
+            labelling_test(
+                cells,
+                kind == 0,
+                kind == 1,
+                TISSUE,
+                R,
+                statistic=statistic,
+                n_permutations=59,
+                seed=seed,
+            ).p
+        )  # type: ignore[arg-type]
     assert at_most(rejected(found), N)
 
 
 @pytest.mark.parametrize("statistic", ["L", "G"])
 def test_independent_clusters_pass_the_shift_and_fail_the_labelling(statistic: str) -> None:
-    """The same data: independent of each other (shift: level) but each kind clusters (labelling: rejected). Two questions."""
+    """The same data: independent of each other (shift: level) but each kind clusters (labelling:
+    rejected). Two questions.
+    """
     shifted: list[float | None] = []
     labelled: list[float | None] = []
     for seed in range(N):
         rng = np.random.default_rng([seed, 2])
         source, target = clustered(rng, 60), clustered(rng, 120)
-        shifted.append(shift_test(source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed).p)  # type: ignore[arg-type]
+        shifted.append(
+            shift_test(source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed).p
+        )  # type: ignore[arg-type]
         if seed < 20:
             everything, first = np.vstack((source, target)), np.arange(180) < 60
-            labelled.append(labelling_test(everything, first, ~first, TISSUE, R, statistic=statistic, n_permutations=59, seed=seed).p)  # type: ignore[arg-type]
+            labelled.append(
+                labelling_test(
+                    everything,
+                    first,
+                    ~first,
+                    TISSUE,
+                    R,
+                    statistic=statistic,
+                    n_permutations=59,
+                    seed=seed,
+                ).p
+            )  # type: ignore[arg-type]
     assert at_most(rejected(shifted), N)
     assert rejected(labelled) >= 18
 
 
-def test_cells_that_cannot_overlap_pass_the_shift_only_because_small_distances_are_set_aside() -> None:
-    """Crowded cells, kinds at random: shifted cells may overlap, real ones cannot, so that distances from 0 reject every time."""
+def test_cells_that_cannot_overlap_pass_the_shift_only_because_small_distances_are_set_aside() -> (
+    None
+):
+    """Crowded cells, kinds at random: shifted cells may overlap, real ones cannot, so that
+    distances from 0 reject every time.
+    """
     set_aside, from_zero = [], []
     for seed in range(30):
         rng = np.random.default_rng([seed, 6])
@@ -173,24 +227,43 @@ def test_attraction_is_found(null: str) -> None:
         near = target[:60] + rng.normal(0, 12, (60, 2))
         source = near[TISSUE.contains(*near.T)]
         if null == "shift":
-            found.append(shift_test(source, target, TISSUE, R, n_shifts=119, seed=seed, alternative="greater").p)
+            found.append(
+                shift_test(
+                    source, target, TISSUE, R, n_shifts=119, seed=seed, alternative="greater"
+                ).p
+            )
         else:
             other = clustered(rng, 300)
             cells = np.vstack((source, target, other))
             kind = np.repeat([0, 1, 2], [len(source), len(target), len(other)])
-            found.append(labelling_test(cells, kind == 0, kind == 1, TISSUE, R, n_permutations=59, seed=seed, alternative="greater").p)
+            found.append(
+                labelling_test(
+                    cells,
+                    kind == 0,
+                    kind == 1,
+                    TISSUE,
+                    R,
+                    n_permutations=59,
+                    seed=seed,
+                    alternative="greater",
+                ).p
+            )
     assert rejected(found) >= 18
 
 
 @pytest.mark.parametrize("statistic", ["L", "G"])
 def test_relabelled_curves_are_those_of_the_estimators(statistic: str) -> None:
-    """Permutation by permutation the fast path gives what the estimator gives for the shuffled labels."""
+    """Permutation by permutation the fast path gives what the estimator gives for the shuffled
+    labels.
+    """
     rng = np.random.default_rng(5)
     cells = uniform(rng, 120)
     roles = np.repeat(np.array([1, 2, 0], np.uint8), 40)
     pairs = neighbours_within(cells, float(R[-1]))
     in_order = roles[pairs.order]
-    test = labelling_test(cells, roles == 1, roles == 2, TISSUE, R, statistic=statistic, n_permutations=30, seed=9)  # type: ignore[arg-type]
+    test = labelling_test(
+        cells, roles == 1, roles == 2, TISSUE, R, statistic=statistic, n_permutations=30, seed=9
+    )  # type: ignore[arg-type]
     assert test.envelope is not None
     curves = [test.curve.value] if test.curve is not None else []
     for number in range(30):
@@ -207,12 +280,23 @@ def test_relabelled_curves_are_those_of_the_estimators(statistic: str) -> None:
 def test_what_cannot_be_tested_says_so() -> None:
     rng = np.random.default_rng(0)
     few = shift_test(uniform(rng, 8), uniform(rng, 100), TISSUE, R, names=("myeloid", "tumor"))
-    assert (few.p, few.reason) == (None, "not testable: 8 myeloid and 100 tumor cells; at least 20 of each are needed")
+    assert (few.p, few.reason) == (
+        None,
+        "not testable: 8 myeloid and 100 tumor cells; at least 20 of each are needed",
+    )
     small = Region.rectangle(70, 70)
-    cramped = shift_test(rng.random((40, 2)) * 70, rng.random((40, 2)) * 70, small, np.linspace(5, 60, 5))
+    cramped = shift_test(
+        rng.random((40, 2)) * 70, rng.random((40, 2)) * 70, small, np.linspace(5, 60, 5)
+    )
     assert cramped.p is None
     assert "shifts keep half of the source cells" in str(cramped.reason)
-    dense = shift_test(uniform(rng, 100), np.vstack([uniform(rng, 900) for _ in range(5)]), TISSUE, R, statistic="G")
+    dense = shift_test(
+        uniform(rng, 100),
+        np.vstack([uniform(rng, 900) for _ in range(5)]),
+        TISSUE,
+        R,
+        statistic="G",
+    )
     assert dense.p is None
     assert "known to have no target cell within 20 um; 20 are needed" in str(dense.reason)
     with pytest.raises(RequestError, match="no distance above beyond_um"):
@@ -221,7 +305,7 @@ def test_what_cannot_be_tested_says_so() -> None:
         labelling_test(uniform(rng, 50), np.ones(50, bool), np.ones(50, bool), TISSUE, R)
 
 
-# --- neighbourhood enrichment ----------------------------------------------------------------------------------------------------------
+# --- neighbourhood enrichment ---------------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
@@ -240,7 +324,9 @@ def test_neighbours_equal_all_pairs_within_the_radius(seed: int, n: int) -> None
     for neighbours in (pairs, neighbours_of_pairs(i, j, n)):
         found = enrichment(code, list("abcd"), neighbours, n_permutations=3)
         assert np.array_equal(found.observed, expected)
-        assert found.expected.sum() + np.diag(found.expected).sum() == pytest.approx(2 * near.sum() if n > 1 else 0)
+        assert found.expected.sum() + np.diag(found.expected).sum() == pytest.approx(
+            2 * near.sum() if n > 1 else 0
+        )
 
 
 def test_permutations_have_the_exact_mean_and_depend_on_seed_and_number_only() -> None:
@@ -249,25 +335,35 @@ def test_permutations_have_the_exact_mean_and_depend_on_seed_and_number_only() -
     code = np.sort(rng.choice(3, 400, p=[0.7, 0.2, 0.1]))
     pairs = neighbours_within(cells, 40.0)
     found = enrichment(code, list("abc"), pairs, n_permutations=2000, seed=3)
-    counts = label_kernels.label_pair_counts(code[pairs.order].astype(np.uint8), 3, pairs.starts, pairs.neighbours, np.uint64(3), 0, 2000)
+    counts = label_kernels.label_pair_counts(
+        code[pairs.order].astype(np.uint8), 3, pairs.starts, pairs.neighbours, np.uint64(3), 0, 2000
+    )
     upper = counts + counts.transpose(0, 2, 1)
     upper[:, range(3), range(3)] //= 2
     error = upper.std(axis=0) / np.sqrt(2000)
-    assert (np.abs(upper.mean(axis=0) - expected_pairs(np.bincount(code), pairs.n_pairs)) < 4 * error).all()
+    assert (
+        np.abs(upper.mean(axis=0) - expected_pairs(np.bincount(code), pairs.n_pairs)) < 4 * error
+    ).all()
     labels = code[pairs.order].astype(np.uint8)
     split = [
-        label_kernels.label_pair_counts(labels, 3, pairs.starts, pairs.neighbours, np.uint64(3), a, b)
+        label_kernels.label_pair_counts(
+            labels, 3, pairs.starts, pairs.neighbours, np.uint64(3), a, b
+        )
         for a, b in ((0, 1), (1, 700), (700, 2000))
     ]
     assert np.array_equal(np.concatenate(split), counts)
     assert len(np.unique(counts.reshape(2000, -1), axis=0)) > 1500
     again = enrichment(code, list("abc"), pairs, n_permutations=2000, seed=3)
     assert np.array_equal(again.p, found.p)
-    assert not np.array_equal(enrichment(code, list("abc"), pairs, n_permutations=2000, seed=4).sd, found.sd)
+    assert not np.array_equal(
+        enrichment(code, list("abc"), pairs, n_permutations=2000, seed=4).sd, found.sd
+    )
 
 
 def test_shuffles_are_uniform() -> None:
-    """Every arrangement of 4 letters is as frequent as every other; neighbouring seeds and numbers give unrelated ones."""
+    """Every arrangement of 4 letters is as frequent as every other; neighbouring seeds and numbers
+    give unrelated ones.
+    """
     for draw in (lambda k: (7, k), lambda k: (k, 0)):
         counts: dict[tuple[int, ...], int] = {}
         for k in range(12_000):
@@ -284,13 +380,21 @@ def test_labels_without_meaning_are_enriched_at_the_level() -> None:
     for seed in range(300):
         rng = np.random.default_rng([seed, 4])
         cells = clustered(rng, 200)
-        found = enrichment(rng.integers(0, 3, 200), list("abc"), neighbours_within(cells, 25.0), n_permutations=99, seed=seed)
+        found = enrichment(
+            rng.integers(0, 3, 200),
+            list("abc"),
+            neighbours_within(cells, 25.0),
+            n_permutations=99,
+            seed=seed,
+        )
         p.append(found.p[0, 1])
     assert at_most(int(np.sum(np.array(p) <= 0.05)), 300)
 
 
 def test_patients_are_the_unit_of_enrichment() -> None:
-    """Eight patients without enrichment: hundreds of cells each do not make it significant; with it, the exact sign-flip finds it."""
+    """Eight patients without enrichment: hundreds of cells each do not make it significant; with
+    it, the exact sign-flip finds it.
+    """
 
     def effect(pull: float) -> tuple[float | None, float | None]:
         values = []
@@ -302,8 +406,18 @@ def test_patients_are_the_unit_of_enrichment() -> None:
                 myeloid = np.vstack((beside, uniform(rng, 60 - len(beside))))
                 cells = np.vstack((tumor, myeloid, other))
                 code = np.repeat([0, 1, 2], [150, 60, 300])
-                found = enrichment(code, ["tumor", "myeloid", "other"], neighbours_within(cells, 20.0), n_permutations=99, seed=slide)
-                values.append(found.slide_value("myeloid", "tumor", slide=f"{patient}.{slide}", patient=str(patient)))
+                found = enrichment(
+                    code,
+                    ["tumor", "myeloid", "other"],
+                    neighbours_within(cells, 20.0),
+                    n_permutations=99,
+                    seed=slide,
+                )
+                values.append(
+                    found.slide_value(
+                        "myeloid", "tumor", slide=f"{patient}.{slide}", patient=str(patient)
+                    )
+                )
         result = cohort_effect(combine_slides(values))
         assert (result.n_patients, result.n_slides) == (8, 16)
         return result.p, result.estimate
@@ -330,7 +444,7 @@ def test_enrichment_refuses_what_it_cannot_count() -> None:
         neighbours_within(np.zeros((2, 2)), 0.0)
 
 
-# --- a whole slide ---------------------------------------------------------------------------------------------------------------------
+# --- a whole slide --------------------------------------------------------------------------------
 
 
 def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -> None:
@@ -340,7 +454,9 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     cells = np.vstack((source, target, other))
     code = np.repeat([1, 0, 2], [100, 200, 200])
     names = ["tumor", "myeloid", "other"]
-    found = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1)
+    found = slide_proximity(
+        *cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1
+    )
     assert found.n_outside == np.count_nonzero(~TISSUE.contains(*cells.T))
     assert [c.statistic for c in found.curves] == ["L", "G", "K_inhom"]
     rows = found.p_values()
@@ -357,23 +473,48 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     assert set(table.loc[table["statistic"] == "K_inhom", "bandwidth_um"]) == {100.0}
     assert table.loc[table["statistic"] != "K_inhom", "bandwidth_um"].isna().all()
     assert not found.notes
-    narrow = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, bandwidth_um=0.1)
+    narrow = slide_proximity(
+        *cells.T,
+        code,
+        names,
+        TISSUE,
+        source="myeloid",
+        target="tumor",
+        r_um=R,
+        n_null=119,
+        bandwidth_um=0.1,
+    )
     assert "take a larger bandwidth_um" in narrow.notes[0]
-    tested = table[(table["null"] == "random labelling") | ((table["null"] == "random shift") & (table["r_um"] > 20))]
-    open_ = tested[(tested["statistic"] == "L") | (tested["observed"] < 1)]  # where every cell has been reached no band is left
+    tested = table[
+        (table["null"] == "random labelling")
+        | ((table["null"] == "random shift") & (table["r_um"] > 20))
+    ]
+    open_ = tested[
+        (tested["statistic"] == "L") | (tested["observed"] < 1)
+    ]  # where every cell has been reached no band is left
     assert not open_[["observed", "low", "high", "p"]].isna().any().any()
     assert (rows.loc[rows["null"] == "random labelling", "p"] <= 0.05).all()
     assert table[(table["null"] == "random shift") & (table["r_um"] <= 20)]["low"].isna().all()
-    for _, rows in table[table["null"] != "none"].groupby(["statistic", "null"]):  # the curve leaves its band exactly when p is small
-        assert ((rows["observed"] < rows["low"]) | (rows["observed"] > rows["high"])).any() == (rows["p"].iloc[0] <= 0.05)
+    for _, rows in table[table["null"] != "none"].groupby(
+        ["statistic", "null"]
+    ):  # the curve leaves its band exactly when p is small
+        assert ((rows["observed"] < rows["low"]) | (rows["observed"] > rows["high"])).any() == (
+            rows["p"].iloc[0] <= 0.05
+        )
     assert found.neighbours is not None
     assert found.neighbours.log2_ratio[0, 1] > 0.5
-    again = slide_proximity(*cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1)
+    again = slide_proximity(
+        *cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1
+    )
     assert again.table().equals(table)
-    from_cells = slide_proximity(*cells.T, code, names, None, source="myeloid", target="tumor", r_um=R, n_null=119)
+    from_cells = slide_proximity(
+        *cells.T, code, names, None, source="myeloid", target="tumor", r_um=R, n_null=119
+    )
     assert "cells, gaps up to" in from_cells.region.origin
     assert from_cells.n_outside == 0
-    empty = slide_proximity(*cells[:70].T, code[:70], names, TISSUE, source="myeloid", target="tumor", r_um=R)
+    empty = slide_proximity(
+        *cells[:70].T, code[:70], names, TISSUE, source="myeloid", target="tumor", r_um=R
+    )
     assert not empty.curves
     assert empty.p_values()["reason"].str.startswith("not testable").all()
     assert len(empty.table()) == 0
@@ -382,12 +523,16 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
 
 
 def test_mean_enrichment_of_kinds_at_random_is_zero() -> None:
-    """The logarithm of a count lies too low on average; over many slides that would pass for avoidance."""
+    """The logarithm of a count lies too low on average; over many slides that would pass for
+    avoidance.
+    """
     rng = np.random.default_rng(8)
     corrected, plain = [], []
     for _ in range(300):
         kinds = rng.permutation(np.repeat([0, 1, 2], [15, 60, 45]))
-        found = enrichment(kinds, "abc", neighbours_within(400 * rng.random((120, 2)), 20.0), n_permutations=40)
+        found = enrichment(
+            kinds, "abc", neighbours_within(400 * rng.random((120, 2)), 20.0), n_permutations=40
+        )
         corrected.append(found.slide_value("a", "b", slide="s", patient="p").value)
         plain.append(found.log2_ratio[0, 1])
     error = np.std(corrected) / np.sqrt(300)

@@ -1,4 +1,6 @@
-"""Every file of shared/data/reader_cases and examples is read right or refused in one clear line, within bounds of time and memory."""
+"""Every file of shared/data/reader_cases and examples is read right or refused in one clear line,
+within bounds of time and memory.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def cases(data_dir: Path) -> list[dict[str, Any]]:
             env={**os.environ, "PYTHONPATH": str(CHILD.parents[1])},
         )
         done += [json.loads(line) for line in child.stdout.splitlines()]
-        assert child.returncode == 0, f"reading {paths[min(len(done), len(paths) - 1)]} ended the process:\n{child.stderr[-2000:]}"
+        assert child.returncode == 0, (
+            f"reading {paths[min(len(done), len(paths) - 1)]} ended the"
+            f" process:\n{child.stderr[-2000:]}"
+        )
         assert child.stderr == ""
     for case in done:
         case["manifest"] = manifest.get(case["path"], {})
@@ -55,27 +60,43 @@ def test_all_are_read_or_refused_in_one_line(cases: list[dict[str, Any]]) -> Non
 
 
 def test_pixels_equal_those_of_the_pages(cases: list[dict[str, Any]]) -> None:
-    both = [case for case in cases if "ours" in case and "theirs" in case and case["format"] == "TIFF"]
+    both = [
+        case for case in cases if "ours" in case and "theirs" in case and case["format"] == "TIFF"
+    ]
     assert len(both) > 280
     assert [case["path"] for case in both if case["ours"] != case["theirs"]] == []
 
 
 def test_what_tifffile_reads_is_not_lost_without_reason(cases: list[dict[str, Any]]) -> None:
-    """Files that tifffile decodes are readable here too, unless they are damaged or spread over other files."""
+    """Files that tifffile decodes are readable here too, unless they are damaged or spread over
+    other files.
+    """
     lost = [
         (case["path"].rsplit("/", 1)[-1], case["problems"])
         for case in cases
         if case["manifest"].get("read") == "ok" and case["format"] == "unreadable"
     ]
-    reasons = ("its header is damaged", "other file", "cut off", "its pages differ", "runs in a circle", "is not read", "claims more")
-    assert [entry for entry in lost if not any(reason in " ".join(entry[1]) for reason in reasons)] == []
+    reasons = (
+        "its header is damaged",
+        "other file",
+        "cut off",
+        "its pages differ",
+        "runs in a circle",
+        "is not read",
+        "claims more",
+    )
+    assert [
+        entry for entry in lost if not any(reason in " ".join(entry[1]) for reason in reasons)
+    ] == []
     assert len(lost) <= 16, lost
 
 
 def test_what_tifffile_cannot_read_is_refused(cases: list[dict[str, Any]]) -> None:
     broken = [case for case in cases if case["manifest"].get("read", "") not in ("ok", "")]
     assert len(broken) >= 20
-    assert [case["path"] for case in broken if case["format"] != "unreadable" and "refused" not in case] == []
+    assert [
+        case["path"] for case in broken if case["format"] != "unreadable" and "refused" not in case
+    ] == []
 
 
 def test_claims_of_terabytes_are_refused_at_once(cases: list[dict[str, Any]]) -> None:

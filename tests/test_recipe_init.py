@@ -22,12 +22,83 @@ PANEL = ["DAPI", "PanCK", "CD11c", "TGFB1", "IL1B"]
 @pytest.mark.parametrize(
     ("names", "role"),
     [
-        (["DAPI", "DAPI_01", "Hoechst 33342", "DNA1", "DNA_2", "dsDNA", "DRAQ5", "SYTO13", "HH3", "nuclei", "01_DAPI"], "nucleus"),
-        (["PanCK", "pan-CK", "Pan-Cytokeratin", "CK", "CK8", "CK8/18", "Cytokeratin 19", "KRT5", "AE1/AE3", "EpCAM"], "tumor"),
+        (
+            [
+                "DAPI",
+                "DAPI_01",
+                "Hoechst 33342",
+                "DNA1",
+                "DNA_2",
+                "dsDNA",
+                "DRAQ5",
+                "SYTO13",
+                "HH3",
+                "nuclei",
+                "01_DAPI",
+            ],
+            "nucleus",
+        ),
+        (
+            [
+                "PanCK",
+                "pan-CK",
+                "Pan-Cytokeratin",
+                "CK",
+                "CK8",
+                "CK8/18",
+                "Cytokeratin 19",
+                "KRT5",
+                "AE1/AE3",
+                "EpCAM",
+            ],
+            "tumor",
+        ),
         (["E-cadherin", "PanKRT", "CK-EPCAM", "PanCK (Opal 690)", "Cy5-PanCK", "SOX10"], "tumor"),
-        (["CD11c", "CD68", "CD163", "HLA-DR", "HLADR", "CD14", "CD11b", "Iba1", "CD206", "F4/80", "CD68 (Opal 520)"], "myeloid"),
-        (["AF", "Sample AF", "Autofluorescence", "Empty", "Blank 2", "background", "AutofluorescenceGreen"], "background"),
-        (["CD8a", "PD-L1", "TGFB1", "IL1B", "c-Kit", "AF488", "H3K27ac", "N-cadherin", "FoxP3", "CD3", "Ki67", ""], "marker"),
+        (
+            [
+                "CD11c",
+                "CD68",
+                "CD163",
+                "HLA-DR",
+                "HLADR",
+                "CD14",
+                "CD11b",
+                "Iba1",
+                "CD206",
+                "F4/80",
+                "CD68 (Opal 520)",
+            ],
+            "myeloid",
+        ),
+        (
+            [
+                "AF",
+                "Sample AF",
+                "Autofluorescence",
+                "Empty",
+                "Blank 2",
+                "background",
+                "AutofluorescenceGreen",
+            ],
+            "background",
+        ),
+        (
+            [
+                "CD8a",
+                "PD-L1",
+                "TGFB1",
+                "IL1B",
+                "c-Kit",
+                "AF488",
+                "H3K27ac",
+                "N-cadherin",
+                "FoxP3",
+                "CD3",
+                "Ki67",
+                "",
+            ],
+            "marker",
+        ),
     ],
 )
 def test_role_of_a_name(names: list[str], role: str) -> None:
@@ -36,7 +107,14 @@ def test_role_of_a_name(names: list[str], role: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "compartment"),
-    [("TGFb", "membrane"), ("TGF-β1", "membrane"), ("TGF beta", "membrane"), ("IL1b", "cytoplasm"), ("IL-1β", "cytoplasm"), ("CD8", None)],
+    [
+        ("TGFb", "membrane"),
+        ("TGF-β1", "membrane"),
+        ("TGF beta", "membrane"),
+        ("IL1b", "cytoplasm"),
+        ("IL-1β", "cytoplasm"),
+        ("CD8", None),
+    ],
 )
 def test_compartment_of_a_name(name: str, compartment: str | None) -> None:
     assert guess_roles([name])[0].compartment == compartment
@@ -44,7 +122,16 @@ def test_compartment_of_a_name(name: str, compartment: str | None) -> None:
 
 def test_only_the_first_of_each_role() -> None:
     guesses = guess_roles(["DNA1", "CD68", "CD11c", "PanCK", "EpCAM", "DNA2", "AF1", "AF"])
-    assert [guess.role for guess in guesses] == ["nucleus", "myeloid", "marker", "tumor", "marker", "ignore", "marker", "background"]
+    assert [guess.role for guess in guesses] == [
+        "nucleus",
+        "myeloid",
+        "marker",
+        "tumor",
+        "marker",
+        "ignore",
+        "marker",
+        "background",
+    ]
     assert "'CD68' has the role" in guesses[2].why
 
 
@@ -86,7 +173,9 @@ def test_template_shows_every_setting_at_its_default() -> None:
     assert shown["priming"] == asked.priming.model_dump(mode="json")
     assert set(shown["gates"]["default"]) == set(plain["gates"]["default"])
     assert set(shown["picture"]) == set(plain["picture"])
-    resolved(parse_recipe({**shown, "segmentation": {}, "gates": {"markers": shown["gates"]["markers"]}}))
+    resolved(
+        parse_recipe({**shown, "segmentation": {}, "gates": {"markers": shown["gates"]["markers"]}})
+    )
 
 
 def test_template_without_a_nuclear_stain_says_so() -> None:
@@ -134,8 +223,10 @@ THREE = [("DNA_1", None), ("PanCK", None), ("CD11c", None)]
         "cycle,marker_name\n1,DNA_1\n1,PanCK\n2,CD11c\n",
         "marker_name\nDNA_1\nPanCK\nCD11c\n",
         "DNA_1\n PanCK\nCD11c \n",  # legacy: one column, no header
-        "channel_number,cycle_number,marker_name\n2,1,PanCK\n1,1,DNA_1\n3,2,CD11c\n",  # any order of rows
-        "channel_number,cycle_number,marker_name\n1,2,CD11c\n2,1,PanCK\n1,1,DNA_1\n",  # numbers start again in every cycle
+        # any order of rows
+        "channel_number,cycle_number,marker_name\n2,1,PanCK\n1,1,DNA_1\n3,2,CD11c\n",
+        # numbers start again in every cycle
+        "channel_number,cycle_number,marker_name\n1,2,CD11c\n2,1,PanCK\n1,1,DNA_1\n",
         "channel_number;cycle_number;marker_name;Filter;excitation_wavelength\n1;1;DNA_1;a;1\n2;1;PanCK;;\n3;1;CD11c\n",
     ],
 )
@@ -144,11 +235,15 @@ def test_marker_file(tmp_path: Path, content: str | bytes) -> None:
 
 
 def test_remove_background_keep(tmp_path: Path) -> None:
-    text = "channel_number,cycle_number,marker_name,background,exposure,remove\n1,1,DNA_1,,100,\n2,1,AF488,,100,TRUE\n3,1,PanCK,AF488,50,\n"
+    text = (
+        "channel_number,cycle_number,marker_name,background,exposure,remove\n"
+        "1,1,DNA_1,,100,\n2,1,AF488,,100,TRUE\n3,1,PanCK,AF488,50,\n"
+    )
     assert read(tmp_path, text) == [("DNA_1", None), ("AF488", "background"), ("PanCK", None)]
     text = "marker_name,remove\nDNA_1,\nDNA_2,yes\nCD11c,FALSE\n"
     assert read(tmp_path, text) == [("DNA_1", None), ("DNA_2", "ignore"), ("CD11c", None)]
-    text = "channel,name,keep,ilastik,deepcell,cellpose\nIr191,DNA1,1,1,1,1\nY89,CD45,0,,,\n"  # steinbock
+    # steinbock
+    text = "channel,name,keep,ilastik,deepcell,cellpose\nIr191,DNA1,1,1,1,1\nY89,CD45,0,,,\n"
     assert read(tmp_path, text) == [("DNA1", None), ("CD45", "ignore")]
     text = "marker_name,background\nDNA_1,FALSE\nAF,TRUE\n"  # before 2023
     assert read(tmp_path, text) == [("DNA_1", None), ("AF", "background")]
@@ -158,7 +253,12 @@ def test_roles_of_the_file_reach_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "markers.csv"
     path.write_text("marker_name,background,remove\nDNA_1,,\nA488,,\nPanCK,A488,\nDNA_2,,true\n")
     recipe = parse_recipe(recipe_template(read_markers(path), source=path.name))
-    assert [channel.role for channel in recipe.channels] == ["nucleus", "background", "tumor", "ignore"]
+    assert [channel.role for channel in recipe.channels] == [
+        "nucleus",
+        "background",
+        "tumor",
+        "ignore",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -170,10 +270,19 @@ def test_roles_of_the_file_reach_the_recipe(tmp_path: Path) -> None:
         ("marker_name\n", "no marker below"),
         ("marker_name,cycle\nDNA,1\n,2\n", "line 3: the marker has no name"),
         ("marker_name\nDNA\ndna\n", "line 3: 'dna' is already the name in line 2"),
-        ("channel_number,marker_name\none,DNA\n", "line 2: channel_number is 'one', expected a whole number"),
-        ("channel_number,marker_name\n1,DNA\n1,CD8\n", "line 3: channel number 1 is already that of line 2"),
+        (
+            "channel_number,marker_name\none,DNA\n",
+            "line 2: channel_number is 'one', expected a whole number",
+        ),
+        (
+            "channel_number,marker_name\n1,DNA\n1,CD8\n",
+            "line 3: channel number 1 is already that of line 2",
+        ),
         ("marker_name,remove\nDNA,maybe\n", "line 2: remove is 'maybe'"),
-        ("marker_name,background\nDNA,AFF\nAF,\n", "line 2: background 'AFF' is no marker of this file; did you mean 'AF'"),
+        (
+            "marker_name,background\nDNA,AFF\nAF,\n",
+            "line 2: background 'AFF' is no marker of this file; did you mean 'AF'",
+        ),
         ("marker_name,cycle\nDNA,1,CD8\n", "line 2: 3 fields, expected 2"),
         (b"\x89PNG\r\n\x00\x00\x00", "not a text file"),
         ("marker_name\n" + "x" * 65, "no usable name"),
@@ -201,7 +310,9 @@ def test_missing_and_huge_marker_files(tmp_path: Path) -> None:
 
 @given(content=st.binary(max_size=60))
 @settings(deadline=None, max_examples=30)
-def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_bytes_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "drawn.csv"
     path.write_bytes(content)
     try:

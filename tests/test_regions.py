@@ -21,17 +21,30 @@ def box(x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]}
 
 
-def feature(geometry: Any, name: str | None = None, label: str | None = None, **properties: Any) -> dict[str, Any]:
+def feature(
+    geometry: Any, name: str | None = None, label: str | None = None, **properties: Any
+) -> dict[str, Any]:
     if label is not None:
         properties["classification"] = {"name": label, "color": [200, 0, 0]}
     if name is not None:
         properties["name"] = name
-    return {"type": "Feature", "id": "1", "geometry": geometry, "properties": {"objectType": "annotation", **properties}}
+    return {
+        "type": "Feature",
+        "id": "1",
+        "geometry": geometry,
+        "properties": {"objectType": "annotation", **properties},
+    }
 
 
 def read(folder: Path, *features: dict[str, Any], kind: str = "FeatureCollection") -> Regions:
     path = folder / "a.geojson"
-    path.write_text(json.dumps({"type": kind, "features": list(features)} if kind == "FeatureCollection" else list(features)))
+    path.write_text(
+        json.dumps(
+            {"type": kind, "features": list(features)}
+            if kind == "FeatureCollection"
+            else list(features)
+        )
+    )
     return read_regions(path)
 
 
@@ -55,8 +68,12 @@ def test_qupath_export(tmp_path: Path) -> None:
     assert set(regions.control) == {"no stain", "isotype"}
     assert len(regions.notes) == 3
     assert pickle.loads(pickle.dumps(regions)).tumor.equals(regions.tumor)
-    np.testing.assert_array_equal(regions.contains("tumor", [50.5, 50.5, 5.0], [50.5, 69.5, 5.0]), [True, True, False])
-    np.testing.assert_array_equal(regions.contains("control", [85.0, 85.0], [85.0, 5.0], name="isotype"), [False, True])
+    np.testing.assert_array_equal(
+        regions.contains("tumor", [50.5, 50.5, 5.0], [50.5, 69.5, 5.0]), [True, True, False]
+    )
+    np.testing.assert_array_equal(
+        regions.contains("control", [85.0, 85.0], [85.0, 5.0], name="isotype"), [False, True]
+    )
     assert regions.contains("control", 85.0, 85.0)
     with pytest.raises(SlideError, match="no control region 'x'; drawn are 'no stain', 'isotype'"):
         regions.contains("control", 1, 1, name="x")
@@ -64,7 +81,11 @@ def test_qupath_export(tmp_path: Path) -> None:
 
 
 def test_masks(tmp_path: Path) -> None:
-    regions = read(tmp_path, feature(box(0, 0, 60, 40), label="include"), feature(box(20, 0, 30, 40), label="exclude"))
+    regions = read(
+        tmp_path,
+        feature(box(0, 0, 60, 40), label="include"),
+        feature(box(20, 0, 30, 40), label="exclude"),
+    )
     mask = regions.analysed((45, 95), 10)
     assert mask is not None
     want = np.zeros((5, 10), bool)
@@ -75,23 +96,31 @@ def test_masks(tmp_path: Path) -> None:
     moved = regions.shifted(-10, -20).analysed((35, 75), 10)
     np.testing.assert_array_equal(moved, want[1:, 2:])
     assert Regions().analysed((45, 95), 10) is None
-    only_exclude = read(tmp_path, feature(box(0, 0, 10, 10), label="exclude")).analysed((20, 20), 10)
+    only_exclude = read(tmp_path, feature(box(0, 0, 10, 10), label="exclude")).analysed(
+        (20, 20), 10
+    )
     np.testing.assert_array_equal(only_exclude, [[False, True], [True, True]])
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    points=st.lists(st.tuples(st.integers(-50, 150), st.integers(-50, 150)), min_size=3, max_size=8),
+    points=st.lists(
+        st.tuples(st.integers(-50, 150), st.integers(-50, 150)), min_size=3, max_size=8
+    ),
     height=st.integers(1, 130),
     width=st.integers(1, 130),
     step=st.integers(1, 40),
 )
-def test_mask_agrees_with_points(points: list[tuple[int, int]], height: int, width: int, step: int) -> None:
+def test_mask_agrees_with_points(
+    points: list[tuple[int, int]], height: int, width: int, step: int
+) -> None:
     regions = Regions(tumor=shapely.convex_hull(shapely.MultiPoint(points)))
     mask = regions.mask("tumor", (height, width), step)
     y = [(y0 + min(y0 + step, height)) / 2 for y0 in range(0, height, step)]
     x = [(x0 + min(x0 + step, width)) / 2 for x0 in range(0, width, step)]
-    np.testing.assert_array_equal(mask, regions.contains("tumor", np.array(y)[:, None], np.array(x)[None]))
+    np.testing.assert_array_equal(
+        mask, regions.contains("tumor", np.array(y)[:, None], np.array(x)[None])
+    )
 
 
 def test_outlines_that_cross_themselves_are_repaired(tmp_path: Path) -> None:
@@ -107,14 +136,28 @@ def test_outlines_that_cross_themselves_are_repaired(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("", "not GeoJSON"), ("{", "not GeoJSON"), ("[" * 100_000, "not GeoJSON"), ("3", "not GeoJSON features"),
-        ('{"type": "FeatureCollection"}', "not GeoJSON features"), ('[{"type": "Polygon"}]', "not GeoJSON features"),
+        ("", "not GeoJSON"),
+        ("{", "not GeoJSON"),
+        ("[" * 100_000, "not GeoJSON"),
+        ("3", "not GeoJSON features"),
+        ('{"type": "FeatureCollection"}', "not GeoJSON features"),
+        ('[{"type": "Polygon"}]', "not GeoJSON features"),
         (json.dumps([feature(box(0, 0, 1, 1))]), "neither a class nor a name"),
         (json.dumps([feature(box(0, 0, 1, 1), label="exlude")]), "did you mean 'exclude'"),
-        (json.dumps([feature({"type": "Polygon", "coordinates": [[[0, 0], [1, "a"]]]}, label="tumor")]), "broken outline"),
-        (json.dumps([feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, label="tumor")]), "broken outline"),
+        (
+            json.dumps(
+                [feature({"type": "Polygon", "coordinates": [[[0, 0], [1, "a"]]]}, label="tumor")]
+            ),
+            "broken outline",
+        ),
+        (
+            json.dumps(
+                [feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, label="tumor")]
+            ),
+            "broken outline",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(tmp_path: Path, content: str, text: str) -> None:
     path = tmp_path / "a.geojson"
     path.write_text(content)

@@ -37,7 +37,11 @@ class Page(HTMLParser):
 
 def recipe_of() -> Recipe:
     rules = {"tumor": f'"{NAMES[1]}"+', "myeloid <i>": f'"{NAMES[2]}"+'}
-    return resolved(phantoms.recipe_of(NAMES, phenotypes=rules, proximity={"from": "myeloid <i>", "to": "tumor"}))
+    return resolved(
+        phantoms.recipe_of(
+            NAMES, phenotypes=rules, proximity={"from": "myeloid <i>", "to": "tumor"}
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +49,38 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, lis
     out = tmp_path_factory.mktemp("results")
     recipe = phantoms.recipe_of()
     rows: list[dict[str, Any]] = []
-    cases = {"a": {}, "none": {"n_cells": 0}, "one": {"n_cells": 1}, "tumor_only": {"kinds": ("tumor",)}, "no_tumor": {"kinds": ("other",)}}
+    cases = {
+        "a": {},
+        "none": {"n_cells": 0},
+        "one": {"n_cells": 1},
+        "tumor_only": {"kinds": ("tumor",)},
+        "no_tumor": {"kinds": ("other",)},
+    }
     for name, case in cases.items():
         sample = Sample(name, patient=f"P-{EVIL}", group="g", columns={EVIL: EVIL})
         tissue = phantoms.tissue_of(300 if name == "a" else 96, seed=5, **case)
-        result = phantoms.written_result(out, tissue, recipe, name, sample=sample, warnings=(f"warned {EVIL}",))
+        result = phantoms.written_result(
+            out, tissue, recipe, name, sample=sample, warnings=(f"warned {EVIL}",)
+        )
         slide_outputs.write_slide(result, out / name, overlay)
-        rows.append({"slide": name, "path": result.info.path, "status": "done", "error": None, "sample": sample})
-    rows.append({"slide": "bad", "path": "x", "status": "failed", "error": f"no pixel size {EVIL}", "sample": None})
+        rows.append(
+            {
+                "slide": name,
+                "path": result.info.path,
+                "status": "done",
+                "error": None,
+                "sample": sample,
+            }
+        )
+    rows.append(
+        {
+            "slide": "bad",
+            "path": "x",
+            "status": "failed",
+            "error": f"no pixel size {EVIL}",
+            "sample": None,
+        }
+    )
     return out, resolved(recipe), rows
 
 
@@ -63,7 +91,13 @@ def text(results: tuple[Path, Recipe, list[dict[str, Any]]]) -> str:
 
 def test_the_page_is_complete(text: str) -> None:
     page = Page(text)
-    for wanted in ("1 of 6 slides could not be analyzed", "not callable", "DESCRIPTIVE", "Methods", "What these numbers cannot say"):
+    for wanted in (
+        "1 of 6 slides could not be analyzed",
+        "not callable",
+        "DESCRIPTIVE",
+        "Methods",
+        "What these numbers cannot say",
+    ):
         assert wanted in page.text
     for name in ("a", "none", "one", "tumor_only", "no_tumor", "bad"):
         assert name in page.text
@@ -75,16 +109,24 @@ def test_the_page_is_complete(text: str) -> None:
 
 def test_nothing_is_loaded_and_nothing_runs(text: str) -> None:
     page = Page(text)
-    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base", "form")]
+    assert not [
+        tag
+        for tag, _ in page.tags
+        if tag in ("script", "link", "iframe", "object", "embed", "base", "form")
+    ]
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")], tag
         if "src" in attributes:
             assert str(attributes["src"]).startswith("data:image/")
         if "href" in attributes:
-            assert re.fullmatch(r"#[a-z0-9-]+|[A-Za-z0-9._-]+/(overlay|detail)\.png", str(attributes["href"]))
+            assert re.fullmatch(
+                r"#[a-z0-9-]+|[A-Za-z0-9._-]+/(overlay|detail)\.png", str(attributes["href"])
+            )
     assert "url(" not in text
     assert "@import" not in text
-    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert str(policy).startswith("default-src 'none'")
 
 
@@ -94,13 +136,21 @@ def test_names_are_escaped(text: str, tmp_path: Path) -> None:
     evil = recipe_of()
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, seed=5), evil, "evil")
     slide_outputs.write_slide(result, tmp_path / "evil", overlay)
-    page = Page(run_page.report_html(tmp_path, evil, [{"slide": "evil", "path": EVIL, "status": "done", "error": None, "sample": None}]))
+    page = Page(
+        run_page.report_html(
+            tmp_path,
+            evil,
+            [{"slide": "evil", "path": EVIL, "status": "done", "error": None, "sample": None}],
+        )
+    )
     assert not [tag for tag, _ in page.tags if False]
     for name in (*NAMES, "myeloid <i>"):
         assert name in page.text
 
 
-def test_the_same_results_give_the_same_bytes(results: tuple[Path, Recipe, list[dict[str, Any]]]) -> None:
+def test_the_same_results_give_the_same_bytes(
+    results: tuple[Path, Recipe, list[dict[str, Any]]],
+) -> None:
     out, recipe, rows = results
     some = [row for row in rows if row["slide"] in ("a", "bad")]
     assert run_page.report_html(out, recipe, some) == run_page.report_html(out, recipe, some)
@@ -108,7 +158,11 @@ def test_the_same_results_give_the_same_bytes(results: tuple[Path, Recipe, list[
 
 def test_a_run_without_any_finished_slide_has_a_report(tmp_path: Path) -> None:
     rows = [{"slide": "bad", "path": "x", "status": "failed", "error": "broken", "sample": None}]
-    page = Page(run_page.write_report(tmp_path, resolved(phantoms.recipe_of()), rows).read_text(encoding="utf-8"))
+    page = Page(
+        run_page.write_report(tmp_path, resolved(phantoms.recipe_of()), rows).read_text(
+            encoding="utf-8"
+        )
+    )
     assert "broken" in page.text
 
 
@@ -130,8 +184,13 @@ def test_a_recipe_without_phenotypes_has_a_report(tmp_path: Path) -> None:
         ([100.0, 101.0, None], "leave these out"),
     ],
 )
-def test_the_report_says_which_comparisons_need_shared_gates(gates: list[float | None], wanted: str) -> None:
-    records = [{"gates": [{"marker": "IL1B", "value": v, "callable": v is not None, "scope": "slide"}]} for v in gates]
+def test_the_report_says_which_comparisons_need_shared_gates(
+    gates: list[float | None], wanted: str
+) -> None:
+    records = [
+        {"gates": [{"marker": "IL1B", "value": v, "callable": v is not None, "scope": "slide"}]}
+        for v in gates
+    ]
     found = run_sentences.shared_gates(resolved(phantoms.recipe_of()), records)
     assert [entry["marker"] for entry in found] == ["IL1B"]
     assert wanted in found[0]["text"]
@@ -140,14 +199,29 @@ def test_the_report_says_which_comparisons_need_shared_gates(gates: list[float |
 def test_figures_of_extreme_values_are_drawn() -> None:
     nothing, one = np.zeros(0), np.array([5.0])
     assert run_figures.distances_figure(nothing, nothing, "a", "b", "#f0e442") == ""
-    assert run_figures.distances_figure(one, one, "a", "b", "#f0e442").startswith("data:image/svg+xml")
+    assert run_figures.distances_figure(one, one, "a", "b", "#f0e442").startswith(
+        "data:image/svg+xml"
+    )
     for values in (one, np.array([0.0, 0.0]), np.array([-3.0, 1e9]), np.array([np.nan, 7.0])):
-        assert run_figures.contact_figure({"M$": (values, nothing)}, {"M$": 2.0}, "#f0e442", ("x", "y"))
-    assert run_figures.contact_figure({"M": (nothing, np.array([np.nan]))}, {}, "#f0e442", ("x", "y")) == ""
+        assert run_figures.contact_figure(
+            {"M$": (values, nothing)}, {"M$": 2.0}, "#f0e442", ("x", "y")
+        )
+    assert (
+        run_figures.contact_figure({"M": (nothing, np.array([np.nan]))}, {}, "#f0e442", ("x", "y"))
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (float("nan"), "–"), (1435, "1,435"), (0.02561, "0.0256"), (4512.5, "4,512"), (0, "0")]
+    ("value", "text"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (1435, "1,435"),
+        (0.02561, "0.0256"),
+        (4512.5, "4,512"),
+        (0, "0"),
+    ],
 )
 def test_numbers_are_written_for_reading(value: float | None, text: str) -> None:
     assert page.number(value) == text

@@ -1,4 +1,6 @@
-"""Reviews on real results: from a slide through a run and a log to other numbers; what a run would give, and nothing else."""
+"""Reviews on real results: from a slide through a run and a log to other numbers; what a run would
+give, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,13 @@ def measure(folder: Path, subject: Subject) -> Iterator[Measure]:
     record = json.loads((folder / "results" / "a" / "slide.json").read_text())
     calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
     with SlideRef((str(folder / "a.ome.tif"),)).open() as slide:
-        yield measurer(slide, find_panel(subject.recipe, slide.info.channels), subject.recipe, calibration, subject.pixel_size_um)
+        yield measurer(
+            slide,
+            find_panel(subject.recipe, slide.info.channels),
+            subject.recipe,
+            calibration,
+            subject.pixel_size_um,
+        )
 
 
 def apply(subject: Subject, session: ReviewSession, measure: Measure | None = None) -> Corrected:
@@ -89,7 +97,11 @@ def touching(subject: Subject, first: str, second: str) -> list[tuple[int, int]]
     """Touching pairs of cells by phenotype."""
     names = subject.table["phenotype"].astype(str).to_numpy()
     i, j = touching_pairs(subject.outlines().all()[1])
-    both = [(a, b) for a, b in zip(np.r_[i, j], np.r_[j, i], strict=True) if (names[a], names[b]) == (first, second)]
+    both = [
+        (a, b)
+        for a, b in zip(np.r_[i, j], np.r_[j, i], strict=True)
+        if (names[a], names[b]) == (first, second)
+    ]
     return [(int(subject.ids[a]), int(subject.ids[b])) for a, b in both]
 
 
@@ -98,7 +110,7 @@ def disc(y: float, x: float, radius: float, n: int = 24) -> tuple[tuple[float, f
     return tuple((float(x + radius * np.cos(t)), float(y + radius * np.sin(t))) for t in turn)
 
 
-# ---- tables -----------------------------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def test_without_decisions_nothing_changes(subject: Subject) -> None:
@@ -119,7 +131,9 @@ def test_the_recipe_of_a_run_is_read_back_with_its_rules_in_order(subject: Subje
         from_canonical({"channels": []})
 
 
-def test_a_gate_set_in_review_gives_what_a_run_with_that_gate_gives(folder: Path, subject: Subject, tmp_path: Path) -> None:
+def test_a_gate_set_in_review_gives_what_a_run_with_that_gate_gives(
+    folder: Path, subject: Subject, tmp_path: Path
+) -> None:
     results = copied(folder / "results", tmp_path)
     session = session_on(subject)
     session.change_gate("CD11c", 420.0)
@@ -128,7 +142,12 @@ def test_a_gate_set_in_review_gives_what_a_run_with_that_gate_gives(folder: Path
     other = other.model_copy(
         update={
             "gates": other.gates.model_copy(
-                update={"markers": {**other.gates.markers, "CD11c": other.gate("CD11c").model_copy(update={"value": 420.0})}}
+                update={
+                    "markers": {
+                        **other.gates.markers,
+                        "CD11c": other.gate("CD11c").model_copy(update={"value": 420.0}),
+                    }
+                }
             )
         }
     )
@@ -138,7 +157,11 @@ def test_a_gate_set_in_review_gives_what_a_run_with_that_gate_gives(folder: Path
     assert (again["phenotype"] != subject.table["phenotype"]).any()
     pd.testing.assert_frame_equal(reviewed.table, again, check_exact=True)
     gate = next(gate for gate in reviewed.gates if gate.marker == "CD11c")
-    assert (gate.value, "anna" in gate.origin, "before review: 300" in gate.origin) == (420.0, True, True)
+    assert (gate.value, "anna" in gate.origin, "before review: 300" in gate.origin) == (
+        420.0,
+        True,
+        True,
+    )
     assert list(session.codes) == list(again["phenotype"].cat.codes)
     assert list(session_on(subject).preview({"CD11c": 420.0})) == list(session.codes)
 
@@ -153,7 +176,13 @@ def test_verdicts_outlast_gates_and_neighbours_follow(subject: Subject) -> None:
     session.change_gate("CD11c", 1e6)
     reviewed = apply(subject, session)
     after, before = by_id(reviewed.table), by_id(subject.table)
-    assert [o.status for o in reviewed.outcomes] == ["superseded", "applied", "applied", "applied", "applied"]
+    assert [o.status for o in reviewed.outcomes] == [
+        "superseded",
+        "applied",
+        "applied",
+        "applied",
+        "applied",
+    ]
     assert set(after.index[after["phenotype"] == "myeloid"]) == {tumor[0], myeloid[0]}
     assert tumor[1] not in after.index
     assert list(has_flag(after.loc[[tumor[0], myeloid[0]], "flags"], "reviewed")) == [True, True]
@@ -166,7 +195,9 @@ def test_verdicts_outlast_gates_and_neighbours_follow(subject: Subject) -> None:
     np.testing.assert_allclose(after["nearest_tumor_um"], distance.min(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(after["n_tumor_within_20um"], (distance <= 20).sum(axis=1))
     measured = [name for name in measured_columns(subject.recipe) if name != "flags"]
-    pd.testing.assert_frame_equal(after[measured], before.loc[after.index, measured], check_exact=True)
+    pd.testing.assert_frame_equal(
+        after[measured], before.loc[after.index, measured], check_exact=True
+    )
 
 
 def test_an_excluded_region_takes_its_cells_and_its_tissue(subject: Subject) -> None:
@@ -174,7 +205,9 @@ def test_an_excluded_region_takes_its_cells_and_its_tissue(subject: Subject) -> 
     outline = ((100.0, 90.0), (260.0, 90.0), (260.0, 250.0), (100.0, 250.0))
     session.exclude_region(outline, "artefact")
     reviewed = apply(subject, session)
-    inside = shapely.contains_xy(shapely.Polygon(outline), subject.table["x_px"], subject.table["y_px"])
+    inside = shapely.contains_xy(
+        shapely.Polygon(outline), subject.table["x_px"], subject.table["y_px"]
+    )
     assert 5 < inside.sum() < len(subject)
     assert list(reviewed.table["cell_id"]) == list(subject.ids[~inside])
     step = subject.tissue.step_px
@@ -195,7 +228,10 @@ def test_a_denied_contact_is_no_contact(subject: Subject) -> None:
         session.not_touching(*pair, gap_um=0.0)
     reviewed = apply(subject, session)
     after, before = by_id(reviewed.table), by_id(subject.table)
-    assert after.loc[single[0], ["n_touching_tumor", "nearest_tumor_border_um"]].tolist() == [0, subject.pixel_size_um]
+    assert after.loc[single[0], ["n_touching_tumor", "nearest_tumor_border_um"]].tolist() == [
+        0,
+        subject.pixel_size_um,
+    ]
     assert after.loc[double[0], "n_touching_tumor"] == before.loc[double[0], "n_touching_tumor"] - 1
     assert after.loc[double[0], "nearest_tumor_border_um"] == 0
     for myeloid, tumor in {single, double}:
@@ -205,7 +241,7 @@ def test_a_denied_contact_is_no_contact(subject: Subject) -> None:
     pd.testing.assert_frame_equal(after.loc[rest], before.loc[rest], check_exact=True)
 
 
-# ---- outlines ---------------------------------------------------------------------------------------------------------------------------
+# ---- outlines ------------------------------------------------------------------------------------
 
 
 def edited(subject: Subject) -> ReviewSession:
@@ -227,7 +263,9 @@ def edited(subject: Subject) -> ReviewSession:
     return session
 
 
-def test_edited_outlines_measure_as_a_run_on_these_outlines_would(folder: Path, subject: Subject, measure: Measure, tmp_path: Path) -> None:
+def test_edited_outlines_measure_as_a_run_on_these_outlines_would(
+    folder: Path, subject: Subject, measure: Measure, tmp_path: Path
+) -> None:
     reviewed = apply(subject, edited(subject), measure)
     assert [o.status for o in reviewed.outcomes] == ["applied"] * 4
     n = len(subject)
@@ -240,27 +278,61 @@ def test_edited_outlines_measure_as_a_run_on_these_outlines_would(folder: Path, 
     for path, runs in zip(masks.values(), (reviewed.nuclei, reviewed.cells), strict=True):
         labels = paint(runs, reviewed.table["cell_id"], whole)
         tiff_writer.write_image(path, labels[None], names=["labels"], pixel_size_um=0.5)
-    given = recipe(segmentation={"method": "labels", **{kind: str(path) for kind, path in masks.items()}})
-    result = ifquant.run(given, [folder / "a.ome.tif"], tmp_path / "labels", execution=Execution(quiet=True, tile_size_px=200))
+    given = recipe(
+        segmentation={"method": "labels", **{kind: str(path) for kind, path in masks.items()}}
+    )
+    result = ifquant.run(
+        given,
+        [folder / "a.ome.tif"],
+        tmp_path / "labels",
+        execution=Execution(quiet=True, tile_size_px=200),
+    )
     assert result.exit_code == 0, result.summary_lines()
-    run = pd.read_parquet(tmp_path / "labels" / "a" / "cells.parquet").set_index("source_label").sort_index()
+    run = (
+        pd.read_parquet(tmp_path / "labels" / "a" / "cells.parquet")
+        .set_index("source_label")
+        .sort_index()
+    )
     assert list(run.index) == list(after.index)
-    measured = [name for name in measured_columns(subject.recipe) if name not in ("growth_class", "flags")]
-    one_piece = after.index != n + 1  # of the merged nucleus, which is in two pieces, a mask's reader keeps the larger one
+    measured = [
+        name for name in measured_columns(subject.recipe) if name not in ("growth_class", "flags")
+    ]
+    one_piece = (
+        after.index != n + 1
+    )  # of the merged nucleus, which is in two pieces, a mask's reader keeps the larger one
     mine, theirs = (table.loc[one_piece, measured].reset_index(drop=True) for table in (after, run))
     pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
-    nuclei, cells = (paint(runs, reviewed.table["cell_id"], whole).astype(np.int64) for runs in (reviewed.nuclei, reviewed.cells))
+    nuclei, cells = (
+        paint(runs, reviewed.table["cell_id"], whole).astype(np.int64)
+        for runs in (reviewed.nuclei, reviewed.cells)
+    )
     with SlideRef((str(folder / "a.ome.tif"),)).open() as slide:
         image = slide.read(range(5), whole)
-    direct = ifquant.quantify(image, nuclei=nuclei, cells=cells, channels=slide.info.channels, pixel_size_um=0.5)
+    direct = ifquant.quantify(
+        image, nuclei=nuclei, cells=cells, channels=slide.info.channels, pixel_size_um=0.5
+    )
     common = [name for name in measured if name in direct.columns]
     assert len(common) > 50
-    direct = direct.set_index("cell_id" if "cell_id" in direct.columns else "label").loc[list(after.index), common]
-    pd.testing.assert_frame_equal(after[common].reset_index(drop=True), direct.reset_index(drop=True), check_exact=True, check_dtype=False)
+    direct = direct.set_index("cell_id" if "cell_id" in direct.columns else "label").loc[
+        list(after.index), common
+    ]
+    pd.testing.assert_frame_equal(
+        after[common].reset_index(drop=True),
+        direct.reset_index(drop=True),
+        check_exact=True,
+        check_dtype=False,
+    )
     before = by_id(subject.table)
     kept = after.index.intersection(before.index)
-    neighbours = kept[(after.loc[kept, measured] != before.loc[kept, measured]).fillna(False).any(axis=1).to_numpy()]
-    assert len(neighbours) > 0, "the edits change what is measured in neighbours, which is why those are measured again"
+    neighbours = kept[
+        (after.loc[kept, measured] != before.loc[kept, measured])
+        .fillna(False)
+        .any(axis=1)
+        .to_numpy()
+    ]
+    assert len(neighbours) > 0, (
+        "the edits change what is measured in neighbours, which is why those are measured again"
+    )
     assert len(neighbours) < 30
 
 
@@ -284,8 +356,14 @@ def test_a_session_refuses_what_cannot_be_and_saves_nothing(subject: Subject) ->
         (lambda: session.change_phenotype(far[0], "lymphocyte"), "found phenotype 'lymphocyte'"),
         (lambda: session.change_gate("DAPI", 3.0), "has no gate"),
         (lambda: session.cut(far[0], [(x, y + 400), (x + 1, y + 400)]), "does not cross"),
-        (lambda: session.redraw(far[0], disc(300, 300, 4)), "draw the nucleus as well|no pixel of its nucleus"),
-        (lambda: session.split(far[0], [disc(y, x, 60), disc(390, 450, 3)]), "holds no pixel of its nucleus"),
+        (
+            lambda: session.redraw(far[0], disc(300, 300, 4)),
+            "draw the nucleus as well|no pixel of its nucleus",
+        ),
+        (
+            lambda: session.split(far[0], [disc(y, x, 60), disc(390, 450, 3)]),
+            "holds no pixel of its nucleus",
+        ),
     ):
         with pytest.raises(RequestError, match=message):
             attempt()
@@ -303,7 +381,9 @@ def test_a_session_refuses_what_cannot_be_and_saves_nothing(subject: Subject) ->
     assert broken.codes[0] != LEFT_OUT
 
 
-def test_what_fails_in_a_decision_fails_before_it_is_saved(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_a_decision_fails_before_it_is_saved(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved: list[Decision] = []
     session = ReviewSession(subject, "anna", save=saved.append, clock=Clock())
     before = session.codes
@@ -331,7 +411,12 @@ def test_what_stands_where_a_cell_was(subject: Subject) -> None:
     session.undo()
     assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [n + 1] * 4
     session.undo()
-    assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [first, second, first, first]
+    assert [session.stands(i) for i in (first, second, n + 1, n + 2)] == [
+        first,
+        second,
+        first,
+        first,
+    ]
     session.merge(first, second)  # anew, with an id of its own
     assert [session.stands(i) for i in (first, second, n + 1, n + 2, n + 3)] == [n + 3] * 5
 
@@ -343,19 +428,25 @@ def test_undo_takes_back_everything_step_by_step(subject: Subject, measure: Meas
     while session.undo() is not None:
         states.append(session.codes.copy())
     assert len(states) == 5
-    pd.testing.assert_frame_equal(apply(subject, session, measure).table, subject.table, check_exact=True)
+    pd.testing.assert_frame_equal(
+        apply(subject, session, measure).table, subject.table, check_exact=True
+    )
     for state in reversed(states[:-1]):
         assert session.redo() is not None
         np.testing.assert_array_equal(session.codes, state)
     assert session.redo() is None
-    pd.testing.assert_frame_equal(apply(subject, session, measure).table, full.table, check_exact=True)
+    pd.testing.assert_frame_equal(
+        apply(subject, session, measure).table, full.table, check_exact=True
+    )
 
 
-# ---- other results ----------------------------------------------------------------------------------------------------------------------
+# ---- other results -------------------------------------------------------------------------------
 
 
 def test_a_log_of_another_slide_is_refused_line_by_line(subject: Subject, measure: Measure) -> None:
-    other = dataclasses.replace(subject, source=subject.source.model_copy(update={"slide": "b", "image_sha256": "0" * 64}))
+    other = dataclasses.replace(
+        subject, source=subject.source.model_copy(update={"slide": "b", "image_sha256": "0" * 64})
+    )
     session = edited(other)
     for cell in other.ids[:5]:
         session.exclude(int(cell), "artefact")
@@ -373,7 +464,11 @@ def test_a_log_of_another_slide_is_refused_line_by_line(subject: Subject, measur
 def test_a_log_of_another_segmentation_is_matched_by_place_or_refused(
     folder: Path, subject: Subject, measure: Measure, tmp_path: Path
 ) -> None:
-    run_slide(tmp_path, size=SIZE, segmentation={"method": "classical", "sensitivity": 1.6, "min_area_um2": 20.0})
+    run_slide(
+        tmp_path,
+        size=SIZE,
+        segmentation={"method": "classical", "sensitivity": 1.6, "min_area_um2": 20.0},
+    )
     other = subject_of(tmp_path / "results")
     assert other.source.image_sha256 == subject.source.image_sha256
     assert other.source.cells_digest != subject.source.cells_digest
@@ -390,10 +485,15 @@ def test_a_log_of_another_segmentation_is_matched_by_place_or_refused(
     assert len(matched) > 0.5 * len(other)
     assert refused
     assert all("within 2 um" in o.reason for o in refused)
-    assert any(o.cell_ids[0] != o.decision.cell.cell_id for o in matched), "taking ids at their word would misapply"
+    assert any(o.cell_ids[0] != o.decision.cell.cell_id for o in matched), (
+        "taking ids at their word would misapply"
+    )
     there, here = by_id(other.table), by_id(subject.table)
     for o in matched:
-        move = there.loc[o.decision.cell.cell_id, ["x_um", "y_um"]] - here.loc[o.cell_ids[0], ["x_um", "y_um"]]
+        move = (
+            there.loc[o.decision.cell.cell_id, ["x_um", "y_um"]]
+            - here.loc[o.cell_ids[0], ["x_um", "y_um"]]
+        )
         assert np.hypot(*move) <= 2.0
     ids = [o.cell_ids[0] for o in matched]
     assert len(set(ids)) == len(ids)
@@ -404,13 +504,15 @@ def test_a_log_whose_cells_were_renumbered_is_refused(subject: Subject) -> None:
     session = session_on(subject)
     session.accept(int(subject.ids[3]))
     (good,) = session.decisions
-    wrong = good.model_copy(update={"cell": good.cell.model_copy(update={"cell_id": good.cell.cell_id + 1})})
+    wrong = good.model_copy(
+        update={"cell": good.cell.model_copy(update={"cell_id": good.cell.cell_id + 1})}
+    )
     (outcome,) = apply_review(subject, {"anna": [wrong]}).outcomes
     assert outcome.status == "refused"
     assert "the log says" in outcome.reason
 
 
-# ---- reviewers --------------------------------------------------------------------------------------------------------------------------
+# ---- reviewers -----------------------------------------------------------------------------------
 
 
 def test_where_reviewers_disagree_neither_is_followed_unless_chosen(subject: Subject) -> None:
@@ -436,12 +538,20 @@ def test_where_reviewers_disagree_neither_is_followed_unless_chosen(subject: Sub
 def test_new_cells_of_two_reviewers_have_their_own_ids(subject: Subject, measure: Measure) -> None:
     anna, ben = edited(subject), session_on(subject, "ben")
     place = by_id(subject.table)
-    last = int(next(i for i in reversed(inner(subject, "tumor")) if place.loc[i, "x_px"] < 190 and place.loc[i, "y_px"] > 250))
+    last = int(
+        next(
+            i
+            for i in reversed(inner(subject, "tumor"))
+            if place.loc[i, "x_px"] < 190 and place.loc[i, "y_px"] > 250
+        )
+    )
     y, x = by_id(subject.table).loc[last, ["y_px", "x_px"]]
     redrawn = ben.redraw(last, disc(y, x, 11.0))
     ben.change_phenotype(ben.new_cells(redrawn)[0], "other")
     assert ben.new_cells(redrawn) == anna.new_cells(anna.decisions[0])
-    reviewed = apply_review(subject, {"anna": anna.decisions, "ben": ben.decisions}, measure=measure)
+    reviewed = apply_review(
+        subject, {"anna": anna.decisions, "ben": ben.decisions}, measure=measure
+    )
     n = len(subject)
     statuses = {o.decision.reviewer: [] for o in reviewed.outcomes}
     for outcome in reviewed.outcomes:
@@ -452,16 +562,26 @@ def test_new_cells_of_two_reviewers_have_their_own_ids(subject: Subject, measure
     same = session_on(subject, "ben", clock=Clock(START + datetime.timedelta(hours=1)))
     edit = anna.decisions[-1]
     same.redraw(edit.cell.cell_id, edit.new)
-    late = apply_review(subject, {"anna": anna.decisions, "ben": same.decisions}, measure=measure).outcomes[-1]
-    assert (late.status, "was replaced" in late.reason) == ("refused", True), "the first in time holds"
+    late = apply_review(
+        subject, {"anna": anna.decisions, "ben": same.decisions}, measure=measure
+    ).outcomes[-1]
+    assert (late.status, "was replaced" in late.reason) == (
+        "refused",
+        True,
+    ), "the first in time holds"
 
 
 def test_judgements_count_only_what_came_up_at_random(subject: Subject) -> None:
     session = session_on(subject)
-    doubtful, random = make_queue(subject), make_queue(subject, QueueOptions(order="random", seed=7))
+    doubtful, random = (
+        make_queue(subject),
+        make_queue(subject, QueueOptions(order="random", seed=7)),
+    )
     for place in (1, 2, 3):
         session.exclude(session.show(doubtful, place) or 0, "fold")
-    places = [p for p in range(1, len(random) + 1) if int(random.ids[p - 1]) not in session.decided()][:4]
+    places = [
+        p for p in range(1, len(random) + 1) if int(random.ids[p - 1]) not in session.decided()
+    ][:4]
     cells = [session.show(random, place) or 0 for place in places]
     session.accept(cells[0])
     wrong = "other" if session.phenotype(cells[1]) != "other" else "tumor"
@@ -477,18 +597,24 @@ def test_judgements_count_only_what_came_up_at_random(subject: Subject) -> None:
     assert random.progress(session.decided(random)) == (4, len(random))
 
 
-# ---- from slide to report ---------------------------------------------------------------------------------------------------------------
+# ---- from slide to report ------------------------------------------------------------------------
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
-def test_a_whole_review_from_slide_to_another_number_in_the_report(folder: Path, subject: Subject, tmp_path: Path) -> None:
+def test_a_whole_review_from_slide_to_another_number_in_the_report(
+    folder: Path, subject: Subject, tmp_path: Path
+) -> None:
     results = copied(folder / "results", tmp_path)
     for reviewer, phenotype in (("anna", "myeloid"), ("ben", "other")):
         with ReviewLog(results / "a", reviewer) as log:
-            session = ReviewSession(subject, reviewer, log.content.decisions, save=log.append, clock=Clock())
+            session = ReviewSession(
+                subject, reviewer, log.content.decisions, save=log.append, clock=Clock()
+            )
             queue = make_queue(subject, QueueOptions(order="random", seed=1, hidden=("IL1B",)))
             for place in range(1, 31):
                 cell = session.show(queue, place) or 0
@@ -500,7 +626,9 @@ def test_a_whole_review_from_slide_to_another_number_in_the_report(folder: Path,
                     session.accept(cell)
             if reviewer == "anna":
                 session.show(None)
-                session.merge(*touching(subject, "tumor", "tumor")[4], reason="one cell <b>bold</b>")
+                session.merge(
+                    *touching(subject, "tumor", "tumor")[4], reason="one cell <b>bold</b>"
+                )
                 session.exclude_region(disc(330, 380, 60), "fold")
                 session.note("<script>alert(1)</script>")
     with log_path(results / "a", "ben").open("ab") as file:
@@ -513,7 +641,15 @@ def test_a_whole_review_from_slide_to_another_number_in_the_report(folder: Path,
     new = sorted(set(after) - set(before))
     assert {"review.html", "slides_reviewed.csv"} <= set(new)
     assert all(name.startswith("a/reviewed/") for name in new if "/" in name)
-    for name in ("cells.parquet", "cells.csv", "slide.json", "overlay.png", "detail.png", "decisions.csv", "labels.ome.zarr/zarr.json"):
+    for name in (
+        "cells.parquet",
+        "cells.csv",
+        "slide.json",
+        "overlay.png",
+        "detail.png",
+        "decisions.csv",
+        "labels.ome.zarr/zarr.json",
+    ):
         assert f"a/reviewed/{name}" in new
     first, second = (pd.read_csv(results / name) for name in ("slides.csv", "slides_reviewed.csv"))
     assert list(first.columns) == list(second.columns)
@@ -528,8 +664,8 @@ def test_a_whole_review_from_slide_to_another_number_in_the_report(folder: Path,
     assert set(decisions["status"]) >= {"applied", "refused"}
     page = (results / "review.html").read_text()
     assert (
-        f'<tr class="changed"><td>n_tumor</td><td class="n">{first["n_tumor"][0]}</td><td class="n">{second["n_tumor"][0]}</td></tr>'
-        in page
+        f'<tr class="changed"><td>n_tumor</td><td class="n">{first["n_tumor"][0]}</td><td'
+        f' class="n">{second["n_tumor"][0]}</td></tr>' in page
     )
     for wanted in (
         "Cohen&#39;s kappa",
@@ -546,7 +682,9 @@ def test_a_whole_review_from_slide_to_another_number_in_the_report(folder: Path,
     assert files_of(results) == after, "applying twice gives the same bytes"
 
 
-def test_slides_without_a_log_keep_their_numbers_and_damage_is_named(folder: Path, subject: Subject, tmp_path: Path) -> None:
+def test_slides_without_a_log_keep_their_numbers_and_damage_is_named(
+    folder: Path, subject: Subject, tmp_path: Path
+) -> None:
     results = copied(folder / "results", tmp_path)
     with pytest.raises(RequestError, match="no slide has a review log"):
         apply_reviews(results)
@@ -574,14 +712,20 @@ def test_slides_without_a_log_keep_their_numbers_and_damage_is_named(folder: Pat
         apply_reviews(results)
 
 
-def test_without_a_viewer_the_command_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_viewer_the_command_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ifquant.commands import review_viewer
 
     monkeypatch.setattr(review_viewer, "entry_points", lambda group: [])
     with pytest.raises(MissingDependency, match="pip install"):
         open_viewer(folder / "results", None)
-    assert isinstance(CliRunner().invoke(app, ["review", str(folder / "results")]).exception, MissingDependency)
-    assert isinstance(CliRunner().invoke(app, ["review", "x", "--reviewer", "anna"]).exception, RequestError)
+    assert isinstance(
+        CliRunner().invoke(app, ["review", str(folder / "results")]).exception, MissingDependency
+    )
+    assert isinstance(
+        CliRunner().invoke(app, ["review", "x", "--reviewer", "anna"]).exception, RequestError
+    )
 
 
 def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:

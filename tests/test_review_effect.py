@@ -1,4 +1,6 @@
-"""The priming effect before and after review: contacts measured anew, the same numbers as an analysis, and decisions that move them."""
+"""The priming effect before and after review: contacts measured anew, the same numbers as an
+analysis, and decisions that move them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ import ifquant
 from ifquant.cli import app
 from ifquant.commands.analyze_slide import SlideTask, analyze_slide
 from ifquant.commands.review_apply import ReviewResult, apply_reviews
-from ifquant.commands.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect, with_leverage
+from ifquant.commands.review_effect import (
+    LEVERAGE,
+    REASON,
+    VERDICT,
+    leverage_column,
+    slide_effect,
+    with_leverage,
+)
 from ifquant.commands.review_log import ReviewLog
 from ifquant.commands.review_subject import run_recipe
 from ifquant.execution.executors import Execution
@@ -34,7 +43,9 @@ PAIR = ["responder_id", "source_id"]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_slide(tmp_path_factory.mktemp("primed"), seed=3, size=(SIDE, SIDE), effect=0.6, priming=PRIMING)
+    return run_slide(
+        tmp_path_factory.mktemp("primed"), seed=3, size=(SIDE, SIDE), effect=0.6, priming=PRIMING
+    )
 
 
 @pytest.fixture
@@ -49,7 +60,9 @@ def session(results: Path) -> Iterator[ReviewSession]:
 
 
 def effect(folder: Path) -> SlideEffect:
-    found = slide_effect(folder, run_recipe(folder.parent if folder.name != "reviewed" else folder.parents[1]))
+    found = slide_effect(
+        folder, run_recipe(folder.parent if folder.name != "reviewed" else folder.parents[1])
+    )
     assert found is not None
     return found
 
@@ -73,10 +86,14 @@ def exposed(results: Path) -> pd.DataFrame:
     return table.assign(weight=weight)[np.isfinite(weight)].sort_values("weight")
 
 
-def test_without_changes_the_answer_is_that_of_an_analysis_before_and_after(results: Path, session: ReviewSession) -> None:
+def test_without_changes_the_answer_is_that_of_an_analysis_before_and_after(
+    results: Path, session: ReviewSession
+) -> None:
     session.note("nothing to correct")
     result = applied(results)
-    pd.testing.assert_frame_equal(pairs_of(results / "a" / "reviewed"), pairs_of(results / "a"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        pairs_of(results / "a" / "reviewed"), pairs_of(results / "a"), check_exact=True
+    )
     asked = run_recipe(results)
     analysis = analyze_slide(SlideTask(read_result(results / "a"), asked, ())).effect
     assert analysis is not None
@@ -87,7 +104,9 @@ def test_without_changes_the_answer_is_that_of_an_analysis_before_and_after(resu
     assert slide.after["priming: Fisher z"] == analysis.z
 
 
-def test_denied_contacts_are_dropped_and_no_other_is_touched(results: Path, session: ReviewSession) -> None:
+def test_denied_contacts_are_dropped_and_no_other_is_touched(
+    results: Path, session: ReviewSession
+) -> None:
     before = pairs_of(results / "a")
     single = before.groupby("responder_id").filter(lambda rows: len(rows) == 1)[PAIR].iloc[0]
     several = before.groupby("responder_id").filter(lambda rows: len(rows) > 2)[PAIR].iloc[0]
@@ -97,14 +116,24 @@ def test_denied_contacts_are_dropped_and_no_other_is_touched(results: Path, sess
     left = before.drop([single.name, several.name]).reset_index(drop=True)
     pd.testing.assert_frame_equal(pairs_of(results / "a" / "reviewed"), left, check_exact=True)
     slide = result.slides[0]
-    assert slide.after["priming: myeloid in contact"] == slide.before["priming: myeloid in contact"] - 1, "the one without another contact"
+    assert (
+        slide.after["priming: myeloid in contact"]
+        == slide.before["priming: myeloid in contact"] - 1
+    ), "the one without another contact"
     assert slide.after["priming: Fisher z"] != slide.before["priming: Fisher z"]
 
 
-def test_excluded_and_renamed_cells_take_their_contacts_along(results: Path, session: ReviewSession) -> None:
+def test_excluded_and_renamed_cells_take_their_contacts_along(
+    results: Path, session: ReviewSession
+) -> None:
     before = pairs_of(results / "a")
     responder, source = before[PAIR].iloc[0].astype(int)
-    other = int(before.loc[~before["responder_id"].isin([responder]) & ~before["source_id"].isin([source]), "responder_id"].iloc[-1])
+    other = int(
+        before.loc[
+            ~before["responder_id"].isin([responder]) & ~before["source_id"].isin([source]),
+            "responder_id",
+        ].iloc[-1]
+    )
     session.exclude(int(source), "artefact")
     session.change_phenotype(other, "other")
     applied(results)
@@ -128,7 +157,10 @@ def test_contacts_of_edited_cells_are_what_a_run_on_these_outlines_measures(
     first, last = before[tried].iloc[0], before[tried].iloc[-1]
     y, x = table.loc[first["responder_id"], ["y_px", "x_px"]]
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    session.redraw(int(first["responder_id"]), tuple((float(x + 12 * np.cos(t)), float(y + 12 * np.sin(t))) for t in turn))
+    session.redraw(
+        int(first["responder_id"]),
+        tuple((float(x + 12 * np.cos(t)), float(y + 12 * np.sin(t))) for t in turn),
+    )
     y, x = table.loc[last["source_id"], ["y_px", "x_px"]]
     session.cut(int(last["source_id"]), [(x - 2, y), (x + 3, y + 2)])
     result = applied(results)
@@ -143,23 +175,40 @@ def test_contacts_of_edited_cells_are_what_a_run_on_these_outlines_measures(
 
     masks = {}
     for kind in ("nuclei", "cells"):
-        store, ids = results / "a" / "reviewed" / "labels.ome.zarr", reviewed["cell_id"].to_numpy(np.int64)
-        labels = paint(runs_of_labels(store, kind, ids, (SIDE, SIDE)), ids, Window(0, 0, SIDE, SIDE))
+        store, ids = (
+            results / "a" / "reviewed" / "labels.ome.zarr",
+            reviewed["cell_id"].to_numpy(np.int64),
+        )
+        labels = paint(
+            runs_of_labels(store, kind, ids, (SIDE, SIDE)), ids, Window(0, 0, SIDE, SIDE)
+        )
         masks[kind] = str(tmp_path / f"{kind}.tif")
-        tiff_writer.write_image(Path(masks[kind]), labels[None].astype(np.uint32), names=["labels"], pixel_size_um=0.5)
+        tiff_writer.write_image(
+            Path(masks[kind]), labels[None].astype(np.uint32), names=["labels"], pixel_size_um=0.5
+        )
     given = recipe(priming=PRIMING, segmentation={"method": "labels", **masks})
-    run = ifquant.run(given, [template.parent / "a.ome.tif"], tmp_path / "again", execution=Execution(quiet=True))
+    run = ifquant.run(
+        given, [template.parent / "a.ome.tif"], tmp_path / "again", execution=Execution(quiet=True)
+    )
     assert run.exit_code == 0, run.summary_lines()
     again = pairs_of(tmp_path / "again" / "a")
-    made = pd.read_parquet(tmp_path / "again" / "a" / "cells.parquet").set_index("cell_id")["source_label"]
+    made = pd.read_parquet(tmp_path / "again" / "a" / "cells.parquet").set_index("cell_id")[
+        "source_label"
+    ]
     for name in PAIR:
         again[name] = again[name].map(made).astype("uint32")
-    pd.testing.assert_frame_equal(after, again.sort_values(PAIR, ignore_index=True), check_exact=True)
+    pd.testing.assert_frame_equal(
+        after, again.sort_values(PAIR, ignore_index=True), check_exact=True
+    )
 
 
 @pytest.mark.parametrize("direction", ["for", "against"])
-def test_leaving_out_those_who_carry_the_effect_moves_it_the_other_way(results: Path, session: ReviewSession, direction: str) -> None:
-    """Leave-one-out says by hand which way: without cells that add to z, z falls; without those that take from it, it rises."""
+def test_leaving_out_those_who_carry_the_effect_moves_it_the_other_way(
+    results: Path, session: ReviewSession, direction: str
+) -> None:
+    """Leave-one-out says by hand which way: without cells that add to z, z falls; without those
+    that take from it, it rises.
+    """
     order = exposed(results)
     chosen = order.iloc[-3:] if direction == "for" else order.iloc[:3]
     sign = 1 if direction == "for" else -1
@@ -172,7 +221,10 @@ def test_leaving_out_those_who_carry_the_effect_moves_it_the_other_way(results: 
     assert sign * (before.z - after.z) > 0.5 * sign * chosen["weight"].sum() > 0
     assert after.n_exposed == before.n_exposed - 3
     slide = result.slides[0]
-    assert (slide.before["priming: Fisher z"], slide.after["priming: Fisher z"]) == (before.z, after.z)
+    assert (slide.before["priming: Fisher z"], slide.after["priming: Fisher z"]) == (
+        before.z,
+        after.z,
+    )
 
 
 def test_the_report_says_the_answer_before_and_after(results: Path, session: ReviewSession) -> None:
@@ -183,7 +235,10 @@ def test_the_report_says_the_answer_before_and_after(results: Path, session: Rev
     done = CliRunner().invoke(app, ["review", str(results), "--apply"])
     assert done.exit_code == 0, done.output
     before = effect(results / "a")
-    why = "not testable: 29 myeloid cells touch tumor cells with a known TGFB1; at least 30 are needed ([priming] min_exposed)"
+    why = (
+        "not testable: 29 myeloid cells touch tumor cells with a known TGFB1; at least 30 are"
+        " needed ([priming] min_exposed)"
+    )
     assert f"before review: {before.reason}" in done.output
     assert f"after review: {why}" in done.output
     page = (results / "review.html").read_text()
@@ -198,7 +253,9 @@ def test_the_report_says_the_answer_before_and_after(results: Path, session: Rev
 
 
 def test_the_queue_knows_whom_the_effect_hangs_on(results: Path) -> None:
-    subject = with_leverage(subject_of(results), leverage_column(results / "a", run_recipe(results)))
+    subject = with_leverage(
+        subject_of(results), leverage_column(results / "a", run_recipe(results))
+    )
     order = exposed(results)
     queue = make_queue(subject, QueueOptions(leverage=LEVERAGE))
     reasons = dict(zip(queue.ids.tolist(), queue.reasons, strict=True))
@@ -206,8 +263,12 @@ def test_the_queue_knows_whom_the_effect_hangs_on(results: Path) -> None:
     place = {i: k for k, i in enumerate(queue.ids.tolist())}
     without = {i: k for k, i in enumerate(make_queue(subject).ids.tolist())}
     heaviest = order.loc[order["weight"].abs().nlargest(10).index, "cell_id"]
-    assert np.mean([place[i] for i in heaviest]) < 0.7 * np.mean([without.get(i, len(subject)) for i in heaviest])
-    by_weight = make_queue(subject, QueueOptions(order="table", sort_by=LEVERAGE, phenotypes=("myeloid",)))
+    assert np.mean([place[i] for i in heaviest]) < 0.7 * np.mean(
+        [without.get(i, len(subject)) for i in heaviest]
+    )
+    by_weight = make_queue(
+        subject, QueueOptions(order="table", sort_by=LEVERAGE, phenotypes=("myeloid",))
+    )
     assert list(by_weight.ids[: len(order)]) == order["cell_id"].tolist()
 
 

@@ -1,4 +1,6 @@
-"""Outlines read where they are looked at are those of the label images, and what label images do not hold is refused."""
+"""Outlines read where they are looked at are those of the label images, and what label images do
+not hold is refused.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(first: CellRuns, second: CellRuns) -> bool:
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("offsets", "y", "x0", "x1"))
+    return all(
+        np.array_equal(getattr(first, name), getattr(second, name))
+        for name in ("offsets", "y", "x0", "x1")
+    )
 
 
 def test_read_outlines_equal_those_of_the_whole_label_images(template: Path) -> None:
@@ -36,7 +41,12 @@ def test_read_outlines_equal_those_of_the_whole_label_images(template: Path) -> 
         assert all(map(same, stored.of(row), held.of(row)))
         assert stored.anchor(row) == held.anchor(row)
         assert stored.centroid_px(row) == pytest.approx(held.centroid_px(row), abs=1e-9)
-    for window in (Window(0, 0, *SIZE), Window(17, 40, 90, 41), Window(250, 300, 300, 360), Window(5, 5, 5, 9)):
+    for window in (
+        Window(0, 0, *SIZE),
+        Window(17, 40, 90, 41),
+        Window(250, 300, 300, 360),
+        Window(5, 5, 5, 9),
+    ):
         for a, b in zip(stored.painted(window), held.painted(window), strict=True):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
@@ -50,12 +60,18 @@ def test_cells_that_reach_far_out_of_their_ellipse_are_read_whole(template: Path
         assert all(map(same, stored.of(row), subject.outlines().of(row)))
 
 
-def test_the_tumor_region_from_pixels_is_that_from_outlines(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tumor_region_from_pixels_is_that_from_outlines(
+    template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ifquant.results import stored_geometry
 
     subject = subject_of(template)
     tumor = (subject.table["phenotype"] == "tumor").to_numpy(np.bool_)
-    grid = {"image_shape": SIZE, "pixel_size_um": subject.pixel_size_um, "options": subject.recipe.proximity}
+    grid = {
+        "image_shape": SIZE,
+        "pixel_size_um": subject.pixel_size_um,
+        "options": subject.recipe.proximity,
+    }
     whole = tumor_region_of_cells(subject.outlines().all()[1].take(tumor), **grid)
     assert whole is not None
     for chunk in (1024, 100):

@@ -1,4 +1,6 @@
-"""The review log: every decision survives a crash, every damage is named, one writer at a time, undo and redo as a reviewer expects."""
+"""The review log: every decision survives a crash, every damage is named, one writer at a time,
+undo and redo as a reviewer expects.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ from ifquant.review.decisions import Decision, Redo, Undo, decision_of
 from ifquant.review.history import History
 from ifquant.review.log_lines import log_of, read_lines
 
-SOURCE = {"slide": "a", "image_sha256": "1" * 64, "cells_digest": "2" * 64, "versions": {"ifquant": "0"}}
+SOURCE = {
+    "slide": "a",
+    "image_sha256": "1" * 64,
+    "cells_digest": "2" * 64,
+    "versions": {"ifquant": "0"},
+}
 CELL = {"cell_id": 7, "anchor_y_px": 3, "anchor_x_px": 4, "y_px": 5.5, "x_px": 6.25}
 SQUARE = ((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0))
 ACTIONS = [
@@ -31,15 +38,27 @@ ACTIONS = [
     {"action": "not touching", "cells": (CELL, {**CELL, "cell_id": 8}), "old": 0.0},
     {"action": "gate", "marker": "TGFβ", "column": "TGFβ_cell_mean", "old": None, "new": 12.5},
     {"action": "exclude region", "what": "artefact", "new": SQUARE},
-    {"action": "merge", "cells": (CELL, {**CELL, "cell_id": 8}), "old": (SQUARE, SQUARE), "new": SQUARE},
+    {
+        "action": "merge",
+        "cells": (CELL, {**CELL, "cell_id": 8}),
+        "old": (SQUARE, SQUARE),
+        "new": SQUARE,
+    },
     {"action": "split", "cell": CELL, "old": SQUARE, "new": (SQUARE, SQUARE)},
     {"action": "redraw", "cell": CELL, "old": SQUARE, "new": SQUARE, "nucleus": SQUARE},
     {"action": "note", "cell": None, "reason": 'ein "Zitat",\nzweite Zeile \u2028 µ'},
 ]
 
 
-def decision(number: int, content: dict[str, object] | None = None, reviewer: str = "anna") -> Decision:
-    made = {"number": number, "source": SOURCE, "reviewer": reviewer, "time_utc": START + datetime.timedelta(seconds=number)}
+def decision(
+    number: int, content: dict[str, object] | None = None, reviewer: str = "anna"
+) -> Decision:
+    made = {
+        "number": number,
+        "source": SOURCE,
+        "reviewer": reviewer,
+        "time_utc": START + datetime.timedelta(seconds=number),
+    }
     return decision_of({**made, **(content or ACTIONS[number % len(ACTIONS)])})
 
 
@@ -52,7 +71,17 @@ def test_every_kind_of_decision_survives_writing_and_reading() -> None:
     assert not log.problems
     assert len({type(d) for d in log.decisions}) == len(ACTIONS)
     line = json.loads(log_of(ALL[:1]))
-    assert {"cell", "old", "new", "reviewer", "time_utc", "reason", "source", "number", "action"} <= set(line)
+    assert {
+        "cell",
+        "old",
+        "new",
+        "reviewer",
+        "time_utc",
+        "reason",
+        "source",
+        "number",
+        "action",
+    } <= set(line)
     assert line["time_utc"] == "2026-03-01T09:00:01Z"
 
 
@@ -102,10 +131,18 @@ def test_a_line_that_was_edited_copied_or_taken_out_is_noticed() -> None:
 
 
 def test_two_processes_never_write_one_log(tmp_path: Path) -> None:
-    code = "import sys; from ifquant.commands.review_log import ReviewLog\nwith ReviewLog(sys.argv[1], sys.argv[2]): print('open')"
+    code = (
+        "import sys; from ifquant.commands.review_log import ReviewLog\nwith ReviewLog(sys.argv[1],"
+        " sys.argv[2]): print('open')"
+    )
 
     def other(reviewer: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", code, str(tmp_path), reviewer], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), reviewer],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     with ReviewLog(tmp_path, "anna") as log:
         with pytest.raises(RequestError, match="open in another"):
@@ -127,12 +164,16 @@ def test_a_killed_process_loses_nothing_it_was_told_is_saved(tmp_path: Path) -> 
         "for n in (1, 2, 3): log.append(decision(n))\n"
         "os._exit(9)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], check=False
+    )
     assert done.returncode == 9
     assert list(read_log(tmp_path, "anna").decisions) == ALL[:3]
 
 
-def test_every_decision_is_flushed_and_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_decision_is_flushed_and_a_full_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     monkeypatch.setattr(storage, "before_mutation", lambda operation, path: calls.append(operation))
     with ReviewLog(tmp_path, "anna") as log:
@@ -149,7 +190,9 @@ def test_every_decision_is_flushed_and_a_full_disk_says_so(tmp_path: Path, monke
         with pytest.raises(ValueError, match="closed"):
             log.append(decision(2))
     monkeypatch.undo()
-    with ReviewLog(tmp_path, "anna") as log:  # whatever arrived counts, and the next decision has the next number
+    with ReviewLog(
+        tmp_path, "anna"
+    ) as log:  # whatever arrived counts, and the next decision has the next number
         log.append(decision(log.content.next_number))
     assert [d.number for d in read_log(tmp_path, "anna").decisions] == [1, 2, 3]
 
@@ -166,7 +209,9 @@ def test_a_log_takes_only_its_reviewers_next_decision(tmp_path: Path) -> None:
         ReviewLog(tmp_path, "ben")
 
 
-@pytest.mark.parametrize("name", ["", "../anna", "a/b", ".anna", "con", "a\n", " a", "a.", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", "../anna", "a/b", ".anna", "con", "a\n", " a", "a.", "x" * 65]
+)
 def test_a_reviewers_name_is_a_file_name_everywhere(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestError, match="expected 1 to 64"):
         ReviewLog(tmp_path, name)
@@ -197,7 +242,14 @@ def test_what_is_no_decision_is_refused(changed: dict[str, object], message: str
 
 def test_an_outline_that_crosses_itself_is_refused() -> None:
     with pytest.raises(RequestError, match="crosses itself"):
-        decision(1, {"action": "exclude region", "what": "fold", "new": ((0.0, 0.0), (2.0, 2.0), (2.0, 0.0), (0.0, 2.0))})
+        decision(
+            1,
+            {
+                "action": "exclude region",
+                "what": "fold",
+                "new": ((0.0, 0.0), (2.0, 2.0), (2.0, 0.0), (0.0, 2.0)),
+            },
+        )
 
 
 @settings(max_examples=150, deadline=None)
@@ -213,12 +265,16 @@ def test_undo_and_redo_are_the_stacks_a_reviewer_knows(keys: list[str]) -> None:
             done.append(number)
             taken_back.clear()
         elif key == "undo":
-            assert (history.undoable.number if history.undoable else None) == (done[-1] if done else None)
+            assert (history.undoable.number if history.undoable else None) == (
+                done[-1] if done else None
+            )
             if done:
                 log.append(decision(number, {"action": "undo", "of": done[-1]}))
                 taken_back.append(done.pop())
         else:
-            assert (history.redoable.number if history.redoable else None) == (taken_back[-1] if taken_back else None)
+            assert (history.redoable.number if history.redoable else None) == (
+                taken_back[-1] if taken_back else None
+            )
             if taken_back:
                 log.append(decision(number, {"action": "redo", "of": taken_back[-1]}))
                 done.append(taken_back.pop())
@@ -230,7 +286,10 @@ def test_undo_and_redo_are_the_stacks_a_reviewer_knows(keys: list[str]) -> None:
 def test_an_undo_of_nothing_is_refused_and_changes_nothing() -> None:
     log = [
         decision(1, ACTIONS[0]),
-        *(decision(n, {"action": a, "of": of}) for n, a, of in ((2, "undo", 9), (3, "redo", 1), (4, "undo", 1), (5, "undo", 1))),
+        *(
+            decision(n, {"action": a, "of": of})
+            for n, a, of in ((2, "undo", 9), (3, "redo", 1), (4, "undo", 1), (5, "undo", 1))
+        ),
     ]
     history = History.of(log)
     assert set(history.refused) == {2, 3, 5}

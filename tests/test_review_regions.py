@@ -1,4 +1,6 @@
-"""Review of a slide whose tumor region was drawn (GeoJSON): the drawing holds, whatever cells become."""
+"""Review of a slide whose tumor region was drawn (GeoJSON): the drawing holds, whatever cells
+become.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ HOLE = box(320, 20, 400, 120)
 
 def drawn_slide(folder: Path) -> Path:
     features = [feature(DRAWN, label="Tumor"), feature(HOLE, label="Ignore*")]
-    (folder / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (folder / "a.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
     return run_slide(folder, size=(360, 420))
 
 
@@ -53,8 +57,14 @@ def test_the_drawn_region_stays_while_cells_go(results: Path) -> None:
     slide = result.slides[0]
     after = pd.read_parquet(results / "a" / "reviewed" / "cells.parquet").set_index("cell_id")
     assert list(after.index) == [i for i in before.index if i not in gone]
-    pd.testing.assert_series_equal(after["tumor_region_distance_um"], depth[after.index], check_exact=True)
-    assert slide.before["tumor_region_area_mm2"] == slide.after["tumor_region_area_mm2"] == pytest.approx(260 * 200 * 0.25e-6, rel=0.01)
+    pd.testing.assert_series_equal(
+        after["tumor_region_distance_um"], depth[after.index], check_exact=True
+    )
+    assert (
+        slide.before["tumor_region_area_mm2"]
+        == slide.after["tumor_region_area_mm2"]
+        == pytest.approx(260 * 200 * 0.25e-6, rel=0.01)
+    )
     assert slide.after["n_tumor"] == slide.before["n_tumor"] - len(gone)
     record = json.loads((results / "a" / "reviewed" / "slide.json").read_text())
     assert record["tumor_region"] == {"origin": "regions"}

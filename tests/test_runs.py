@@ -35,7 +35,9 @@ def test_runs_give_the_labels_back_areas_and_boxes(seed: int, dy: int, dx: int) 
         if len(where) == 0:
             assert np.array_equal(runs.bounding_boxes[k], [0, 0, 0, 0])
             continue
-        expected = np.concatenate((where.min(axis=0), where.max(axis=0) + 1)) + np.array([100, 200, 100, 200])
+        expected = np.concatenate((where.min(axis=0), where.max(axis=0) + 1)) + np.array(
+            [100, 200, 100, 200]
+        )
         assert np.array_equal(runs.bounding_boxes[k], expected)
         mine = runs.take([k])
         assert np.all(np.diff(mine.y.astype(np.int64) * 10_000 + mine.x0) > 0)
@@ -47,7 +49,10 @@ def test_take_concatenate_and_shift_agree_with_painting() -> None:
     runs = runs_of(labels, ids)
     chosen = np.isin(ids, [2, 5, 17])
     window = Window(0, 0, 60, 70)
-    assert np.array_equal(paint(runs.take(chosen), [2, 5, 17], window), np.where(np.isin(labels, [2, 5, 17]), labels, 0))
+    assert np.array_equal(
+        paint(runs.take(chosen), [2, 5, 17], window),
+        np.where(np.isin(labels, [2, 5, 17]), labels, 0),
+    )
     both = concatenate([runs.take(chosen), runs.take(~chosen)])
     assert np.array_equal(paint(both, np.concatenate((ids[chosen], ids[~chosen])), window), labels)
     moved = paint(runs.shifted(10, -5), ids, Window(10, 0, 70, 65))

@@ -26,15 +26,32 @@ def sheet(folder: Path, text: str | bytes) -> Path:
     [
         b"slide,patient,group,pixel_size_um,age\ns1,P1,A,0.5,61\ns2,P2,B,,-4\n",
         b"\xef\xbb\xbfslide;patient;group;pixel_size_um;age\r\ns1;P1;A;0,5;61\r\n\r\ns2;P2;B;;-4\r\n;;;;\r\n",
-        b"# our cohort\n Slide ,Patient ID, Condition ,Pixel Size,age\n s1 , P1 , A , 0.5 , 61 \ns2,P2,B,,-4",
-        "slide\tpatient\tgroup\tpixel_size_um\tage\ns1\tP1\tA\t0.5\t61\ns2\tP2\tB\t\t-4\n".encode("utf-16"),
+        (
+            b"# our cohort\n Slide ,Patient ID, Condition ,Pixel Size,age\n s1 , P1 , A , 0.5 , 61"
+            b" \ns2,P2,B,,-4"
+        ),
+        "slide\tpatient\tgroup\tpixel_size_um\tage\ns1\tP1\tA\t0.5\t61\ns2\tP2\tB\t\t-4\n".encode(
+            "utf-16"
+        ),
         b'"slide","patient","group","pixel_size_um","age","",\n"s1","P1","A","0.5","61",,\n"s2.ome.tif","P2","B",,"-4",,\n',
     ],
 )
 def test_all_these_mean_the_same(tmp_path: Path, content: bytes) -> None:
     first, second = read_samples(sheet(tmp_path, content))
-    assert (first.slide, first.patient, first.group, first.pixel_size_um, dict(first.columns)) == ("s1", "P1", "A", 0.5, {"age": "61"})
-    assert (second.slide, second.patient, second.group, second.pixel_size_um, dict(second.columns)) == (
+    assert (first.slide, first.patient, first.group, first.pixel_size_um, dict(first.columns)) == (
+        "s1",
+        "P1",
+        "A",
+        0.5,
+        {"age": "61"},
+    )
+    assert (
+        second.slide,
+        second.patient,
+        second.group,
+        second.pixel_size_um,
+        dict(second.columns),
+    ) == (
         "s2",
         "P2",
         "B",
@@ -63,7 +80,11 @@ def test_folder_of_one_channel_files(tmp_path: Path) -> None:
         tifffile.imwrite(folder / name, pixels((8, 8)))
     (sample,) = read_samples(sheet(tmp_path, "slide,path\nS1,patient 1\n"))
     assert sample.channel_names == ("CD11c", "CK", "DAPI")
-    assert [os.path.basename(path) for path in sample.paths] == ["S1_CD11c.ome.tif", "S1_CK.tif", "S1_DAPI.tif"]
+    assert [os.path.basename(path) for path in sample.paths] == [
+        "S1_CD11c.ome.tif",
+        "S1_CK.tif",
+        "S1_DAPI.tif",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +119,19 @@ def test_all_problems_at_once_with_lines(tmp_path: Path) -> None:
         read_samples(sheet(tmp_path, text))
     message = str(caught.value)
     for part in (
-        "line 1: column 'x' occurs 2 times", "line 1: column 'status' is filled by ifquant", "line 2: path 'missing.tif' does not exist",
-        "line 3: slide 'S1' is also on line 2", "line 3: patient 'P1' is in group 'B' here and in 'A' on line 2", "line 3: regions file",
-        "line 3: pixel_size_um 'zero'", "line 4: slide '../../x' cannot name a folder", "line 5: slide 'CON'", "line 5: pixel_size_um '-1'",
-        "line 7: neither slide nor path", "line 8: 12 values for 9 columns",
-    ):  # fmt: skip
+        "line 1: column 'x' occurs 2 times",
+        "line 1: column 'status' is filled by ifquant",
+        "line 2: path 'missing.tif' does not exist",
+        "line 3: slide 'S1' is also on line 2",
+        "line 3: patient 'P1' is in group 'B' here and in 'A' on line 2",
+        "line 3: regions file",
+        "line 3: pixel_size_um 'zero'",
+        "line 4: slide '../../x' cannot name a folder",
+        "line 5: slide 'CON'",
+        "line 5: pixel_size_um '-1'",
+        "line 7: neither slide nor path",
+        "line 8: 12 values for 9 columns",
+    ):
         assert part in message, message
     assert "line 9" not in message
 
@@ -124,10 +153,14 @@ def test_one_image_in_two_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "empty"), (b"\n\n", "empty"), (b"slide,path\n", "no rows"), (b"name,age\ns1,3\n", "no column 'slide'"),
-        (b"slide\n\0\n", "not text"), (b"slide,x\ns1,\"never closed\n", "line 2"),
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b"slide,path\n", "no rows"),
+        (b"name,age\ns1,3\n", "no column 'slide'"),
+        (b"slide\n\0\n", "not text"),
+        (b'slide,x\ns1,"never closed\n', "line 2"),
     ],
-)  # fmt: skip
+)
 def test_sheets_that_are_none(tmp_path: Path, content: bytes, text: str) -> None:
     with pytest.raises(RequestError, match=text):
         read_samples(sheet(tmp_path, content))
@@ -136,8 +169,13 @@ def test_sheets_that_are_none(tmp_path: Path, content: bytes, text: str) -> None
 
 
 @settings(max_examples=60)
-@given(content=st.binary(max_size=300) | st.text(alphabet='slide,path;\n\r\t "=s1.\x00é', max_size=200).map(str.encode))
-def test_any_bytes_are_a_sheet_or_a_request_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+@given(
+    content=st.binary(max_size=300)
+    | st.text(alphabet='slide,path;\n\r\t "=s1.\x00é', max_size=200).map(str.encode)
+)
+def test_any_bytes_are_a_sheet_or_a_request_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content)
     try:

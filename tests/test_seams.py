@@ -1,4 +1,6 @@
-"""The rule for objects that two windows of a lattice saw: hand-derived cases, and the same answer for any wanted window."""
+"""The rule for objects that two windows of a lattice saw: hand-derived cases, and the same answer
+for any wanted window.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,17 @@ def test_an_object_that_both_see_alike_belongs_to_the_owner_of_its_anchor() -> N
 
 
 def test_an_object_that_both_own_stays_once_and_is_marked() -> None:
-    """The left window puts its anchor at x = 39, the right one at x = 40: each owns its version; the earlier anchor stays."""
+    """The left window puts its anchor at x = 39, the right one at x = 40: each owns its version;
+    the earlier anchor stays.
+    """
     assert resolved([(5, 39, 15, 49)], [(5, 40, 15, 49)]) == ([(5, 39, 15, 49)], [True])
     assert resolved([(6, 39, 15, 49)], [(5, 40, 15, 49)]) == ([(5, 40, 15, 49)], [True])
 
 
 def test_an_object_that_nobody_owns_is_adopted_once() -> None:
-    """Left: anchor at x = 40, so the right window's. Right: anchor at x = 39, so the left window's. Nobody owns it."""
+    """Left: anchor at x = 40, so the right window's. Right: anchor at x = 39, so the left window's.
+    Nobody owns it.
+    """
     boxes, seams = resolved([], [(5, 39, 15, 49)])
     assert (boxes, seams) == ([(5, 39, 15, 49)], [True])
     # both report a version that is the other's: the earlier anchor is adopted
@@ -61,17 +67,22 @@ def test_an_object_that_nobody_owns_is_adopted_once() -> None:
     odd[5, 40:46] = 1
     right = np.zeros(WHOLE.shape, np.int32)
     right[6:15, 38:47] = 1
-    labels, marks = resolve([WindowObjects(LEFT, WHOLE, odd), WindowObjects(RIGHT, WHOLE, right)], WHOLE, 1)
+    labels, marks = resolve(
+        [WindowObjects(LEFT, WHOLE, odd), WindowObjects(RIGHT, WHOLE, right)], WHOLE, 1
+    )
     assert labels.max() == 1
     assert np.array_equal(labels > 0, odd > 0)
     assert marks.tolist() == [False, True]
 
 
 def test_one_window_merges_what_the_other_splits() -> None:
-    """Left owns a nucleus and sees its neighbour; right sees both as one object, which it does not own: the left window's two stay."""
+    """Left owns a nucleus and sees its neighbour; right sees both as one object, which it does not
+    own: the left window's two stay.
+    """
     boxes, seams = resolved([(5, 32, 15, 41), (5, 41, 15, 50)], [(5, 32, 15, 50)])
-    # the second of the left window has its anchor in the right cell and no pixel in the left one: it would not have been reported;
-    # here it was, and is adopted because the merged object gave way to the owned first one
+    # the second of the left window has its anchor in the right cell and no pixel in the left one:
+    # it would not have been reported; here it was, and is adopted because the merged object gave
+    # way to the owned first one
     assert boxes == [(5, 32, 15, 41), (5, 41, 15, 50)]
     assert seams == [True, True]
 
@@ -82,12 +93,18 @@ def test_small_overlaps_go_to_the_earlier_anchor_and_the_other_is_trimmed() -> N
     expected[6:16, 40:52] = 2
     expected[5:15, 30:42] = 1
     np.testing.assert_array_equal(labels, expected)
-    assert seams.tolist() == [False, True, True]  # the first reaches into the right cell, where nobody saw it
+    assert seams.tolist() == [
+        False,
+        True,
+        True,
+    ]  # the first reaches into the right cell, where nobody saw it
 
 
 @pytest.mark.parametrize("min_area", [1, 30])
 def test_what_is_left_of_a_trimmed_object_is_one_piece(min_area: int) -> None:
-    """A bar of the left window cuts a column of the right one in two; the larger piece stays if it is large enough."""
+    """A bar of the left window cuts a column of the right one in two; the larger piece stays if it
+    is large enough.
+    """
     labels, seams = resolve(windows([(20, 30, 23, 60)], [(21 - 11, 44, 31, 47)]), WHOLE, min_area)
     column = labels == labels[12, 45]
     assert labels[12, 45] > 0
@@ -99,13 +116,17 @@ def test_what_is_left_of_a_trimmed_object_is_one_piece(min_area: int) -> None:
 
 
 def seen(truth: NDArray[np.int32], cell: Window, covered: Window, seed: int) -> NDArray[np.int32]:
-    """What an unreliable window sees: shapes shifted by a pixel, some nuclei missing, some merged with a neighbour."""
+    """What an unreliable window sees: shapes shifted by a pixel, some nuclei missing, some merged
+    with a neighbour.
+    """
     rng = np.random.default_rng([seed, cell.y0, cell.x0])
     labels = truth[covered.y0 : covered.y1, covered.x0 : covered.x1].copy()
     number = rng.permutation(truth.max() + 1)[:8]
     labels[np.isin(labels, number)] = 0
     for _ in range(6):
-        touching = np.argwhere((labels[:, 1:] > 0) & (labels[:, :-1] > 0) & (labels[:, 1:] != labels[:, :-1]))
+        touching = np.argwhere(
+            (labels[:, 1:] > 0) & (labels[:, :-1] > 0) & (labels[:, 1:] != labels[:, :-1])
+        )
         if len(touching):
             y, x = touching[rng.integers(len(touching))]
             labels[labels == labels[y, x]] = labels[y, x + 1]
@@ -116,8 +137,16 @@ LARGEST = 48
 
 
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 150), st.integers(0, 150), st.integers(60, 200), st.integers(60, 200))
-def test_any_wanted_window_gives_the_same_objects(seed: int, y: int, x: int, height: int, width: int) -> None:
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 150),
+    st.integers(0, 150),
+    st.integers(60, 200),
+    st.integers(60, 200),
+)
+def test_any_wanted_window_gives_the_same_objects(
+    seed: int, y: int, x: int, height: int, width: int
+) -> None:
     shape = (300, 300)
     _, truth = phantom(seed, shape, diameter_px=18, crowding=0.5)
     lattice, overlap = 100, LARGEST + 16
@@ -129,7 +158,13 @@ def test_any_wanted_window_gives_the_same_objects(seed: int, y: int, x: int, hei
             if cell.intersection(near).size_px:
                 covered = cell.grown(overlap, shape)
                 result.append(
-                    WindowObjects(cell, covered, whole_objects(seen(truth, cell, covered, seed), cell, covered, shape, LARGEST, 20))
+                    WindowObjects(
+                        cell,
+                        covered,
+                        whole_objects(
+                            seen(truth, cell, covered, seed), cell, covered, shape, LARGEST, 20
+                        ),
+                    )
                 )
         return result
 
@@ -153,7 +188,9 @@ def test_any_wanted_window_gives_the_same_objects(seed: int, y: int, x: int, hei
 @given(st.integers(0, 10_000))
 @settings(max_examples=5, deadline=None)
 def test_windows_that_agree_leave_no_trace(seed: int) -> None:
-    """All windows see the truth: every nucleus once, whole, none marked. Cut at the lattice instead, they would not be (the control)."""
+    """All windows see the truth: every nucleus once, whole, none marked. Cut at the lattice
+    instead, they would not be (the control).
+    """
     shape = (300, 300)
     _, truth = phantom(seed, shape, diameter_px=18, crowding=0.4)
     whole = Window(0, 0, *shape)
@@ -163,7 +200,9 @@ def test_windows_that_agree_leave_no_trace(seed: int) -> None:
     for i, cell in enumerate(cores(shape, 100)):
         covered = cell.grown(LARGEST + 16, shape)
         labels = truth[covered.y0 : covered.y1, covered.x0 : covered.x1]
-        found.append(WindowObjects(cell, covered, whole_objects(labels, cell, covered, shape, LARGEST, 20)))
+        found.append(
+            WindowObjects(cell, covered, whole_objects(labels, cell, covered, shape, LARGEST, 20))
+        )
         inner = truth[cell.y0 : cell.y1, cell.x0 : cell.x1]
         cut[cell.y0 : cell.y1, cell.x0 : cell.x1] = np.where(inner > 0, inner + i * 1000, 0)
     labels, marks = resolve(found, whole, 20)

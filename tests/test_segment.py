@@ -51,25 +51,38 @@ def test_with_a_pixel_size_nothing_is_estimated() -> None:
 def test_any_numeric_type_gives_about_the_same(dtype: type[np.generic], method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.3)
     scaled = np.clip(image / 6, 0, 255).astype(dtype)
-    assert evaluate(segment_nuclei(scaled, pixel_size_um=0.5, method=method), truth, [0.5]).ap[0] > 0.8
+    assert (
+        evaluate(segment_nuclei(scaled, pixel_size_um=0.5, method=method), truth, [0.5]).ap[0] > 0.8
+    )
 
 
 @METHODS
 @pytest.mark.parametrize(
-    "change", [lambda v: v * 1e30, lambda v: v * 1e-30, lambda v: v.astype(int) - 30_000, lambda v: v.astype(int) * 10**12]
+    "change",
+    [
+        lambda v: v * 1e30,
+        lambda v: v * 1e-30,
+        lambda v: v.astype(int) - 30_000,
+        lambda v: v.astype(int) * 10**12,
+    ],
 )
 def test_odd_ranges(change: Callable[[NDArray[Any]], NDArray[Any]], method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.3)
     labels = segment_nuclei(change(image.astype(float)), pixel_size_um=0.5, method=method)
     assert evaluate(labels, truth, [0.5]).ap[0] > 0.8
     with pytest.warns(ScaleEstimated):
-        assert evaluate(segment_nuclei(change(image.astype(float)), method=method), truth, [0.5]).ap[0] > 0.8
+        assert (
+            evaluate(segment_nuclei(change(image.astype(float)), method=method), truth, [0.5]).ap[0]
+            > 0.8
+        )
 
 
 @METHODS
 def test_a_saturated_image_of_two_values(method: str) -> None:
     image, truth = phantom(2, diameter_px=16, crowding=0.2)
-    labels = segment_nuclei(np.where(image > 200, 65535, 0).astype(np.uint16), pixel_size_um=0.5, method=method)
+    labels = segment_nuclei(
+        np.where(image > 200, 65535, 0).astype(np.uint16), pixel_size_um=0.5, method=method
+    )
     assert evaluate(labels, truth, [0.5]).ap[0] > 0.7
 
 
@@ -118,14 +131,18 @@ def test_unknown_methods_name_the_nearest() -> None:
         segment_nuclei(np.eye(5), pixel_size_um=0.5, method="labels")
 
 
-def test_a_missing_package_is_an_error_never_another_method(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_never_another_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(registry.SEGMENTERS, "broken", "ifquant_package_that_is_not_there:make")
     with pytest.raises(MissingDependency, match='"broken" cannot be loaded'):
         segment_nuclei(np.eye(5), pixel_size_um=0.5, method="broken")
 
 
 class Halves:
-    """A segmenter of a third party that works on a lattice: the maps say which pixels are bright."""
+    """A segmenter of a third party that works on a lattice: the maps say which pixels are
+    bright.
+    """
 
     name = "halves"
     reach_px = 0
@@ -135,7 +152,9 @@ class Halves:
         assert cell.y0 % 64 == cell.x0 % 64 == 0
         return np.asarray(read(cell) > 5, np.uint8)[None]
 
-    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         return read_maps(window)[0].astype(np.int32)
 
 
@@ -146,11 +165,17 @@ def make_halves(options: Segmentation, *, pixel_size_um: float, calibration: Any
 
 def test_a_plugin_is_one_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("halves", "test_segment:make_halves", "ifquant.segmenters")
-    monkeypatch.setattr(registry, "entry_points", lambda **query: EntryPoints([point]).select(**query))
+    monkeypatch.setattr(
+        registry, "entry_points", lambda **query: EntryPoints([point]).select(**query)
+    )
     image = np.add.outer(np.arange(100), np.arange(130)) % 11
-    np.testing.assert_array_equal(segment_nuclei(image, pixel_size_um=0.5, method="halves"), image > 5)
+    np.testing.assert_array_equal(
+        segment_nuclei(image, pixel_size_um=0.5, method="halves"), image > 5
+    )
     assert registry.segmenter_names()[-1] == "halves"
-    segmenter: Segmenter = make_segmenter(Segmentation(method="halves"), pixel_size_um=0.5, calibration=levels_of(image))
+    segmenter: Segmenter = make_segmenter(
+        Segmentation(method="halves"), pixel_size_um=0.5, calibration=levels_of(image)
+    )
     assert segmenter.name == "halves"
 
 
@@ -163,5 +188,13 @@ def test_levels_are_exact_order_statistics() -> None:
 
 def test_the_package_stays_light() -> None:
     heavy = ("torch", "matplotlib", "onnxruntime", "skimage")
-    code = f"import ifquant, sys; ifquant.segment_nuclei; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        f"import ifquant, sys; ifquant.segment_nuclei; print([m for m in {heavy} if m in"
+        " sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -1,4 +1,6 @@
-"""Simulated tissue: any window alone is the same, the truth is consistent, the effect is in it, and it is hard."""
+"""Simulated tissue: any window alone is the same, the truth is consistent, the effect is in it, and
+it is hard.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,15 @@ def field() -> SimulatedWindow:
     return simulate_field(OPTIONS)
 
 
-@pytest.mark.parametrize("window", [Window(0, 0, 420, 500), Window(0, 0, 97, 101), Window(131, 203, 260, 499), Window(419, 0, 420, 500)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(0, 0, 420, 500),
+        Window(0, 0, 97, 101),
+        Window(131, 203, 260, 499),
+        Window(419, 0, 420, 500),
+    ],
+)
 def test_any_window_alone_is_the_same(field: SimulatedWindow, window: Window) -> None:
     part = simulate_window(OPTIONS, window)
     inside = window.slices_in(field.window)
@@ -96,7 +106,9 @@ def test_stains_are_where_they_belong(field: SimulatedWindow) -> None:
     kind = names[np.where(field.cells > 0, index, 0)]
     cytoplasm = field.nuclei != field.cells
     means = {
-        (c, k): field.image[CHANNELS.index(c)][(kind == k) & cytoplasm].mean() for c in CHANNELS for k in ("tumor", "myeloid", "stroma")
+        (c, k): field.image[CHANNELS.index(c)][(kind == k) & cytoplasm].mean()
+        for c in CHANNELS
+        for k in ("tumor", "myeloid", "stroma")
     }
     assert means["PanCK", "tumor"] > 2 * means["PanCK", "stroma"]
     assert means["CD11c", "myeloid"] > 2 * means["CD11c", "tumor"]
@@ -107,11 +119,15 @@ def test_stains_are_where_they_belong(field: SimulatedWindow) -> None:
 
 
 def _slope(effect: float) -> tuple[float, float]:
-    options = SimulationOptions(size=(4000, 4000), seed=1, effect=effect, ligand_range_um=15, response_range_um=15)
+    options = SimulationOptions(
+        size=(4000, 4000), seed=1, effect=effect, ligand_range_um=15, response_range_um=15
+    )
     table = simulate_cells(options).dropna(subset=["exposure", "il1b_z"])
     x, y = table["exposure"].to_numpy(), table["il1b_z"].to_numpy()
     slope, level = np.polyfit(x, y, 1)
-    error = np.sqrt(np.sum((y - slope * x - level) ** 2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
+    error = np.sqrt(
+        np.sum((y - slope * x - level) ** 2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2)
+    )
     return float(slope), float(error)
 
 
@@ -138,7 +154,9 @@ def test_exposure_is_what_the_table_says() -> None:
     myeloid = middle[(middle["class"] == "myeloid") & middle["exposure"].notna()]
     assert len(myeloid) > 20
     for _, one in myeloid.iterrows():
-        distance = np.hypot(tumor["nucleus_x_um"] - one["nucleus_x_um"], tumor["nucleus_y_um"] - one["nucleus_y_um"])
+        distance = np.hypot(
+            tumor["nucleus_x_um"] - one["nucleus_x_um"], tumor["nucleus_y_um"] - one["nucleus_y_um"]
+        )
         near = tumor.assign(distance=distance).nsmallest(5, "distance")
         assert one["exposure"] == pytest.approx(near[near["distance"] <= 30]["tgfb1_z"].mean())
     np.testing.assert_allclose(tumor["tgfb1_level"], 420 * np.exp(0.6 * tumor["tgfb1_z"]))

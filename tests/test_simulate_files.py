@@ -44,7 +44,10 @@ def test_the_files_hold_the_slide(folder: Path) -> None:
         pairs = np.unique(np.stack([labels.ravel(), kept.ravel()]), axis=1)
         assert len(pairs[0]) == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))  # one to one
         assert np.mean((labels > 0) == (expected > 0)) > 0.999
-    np.testing.assert_array_equal(np.bincount(tifffile.imread(folder / "slide_cells.tif").ravel())[1:] * 0.25, table["area_um2"])
+    np.testing.assert_array_equal(
+        np.bincount(tifffile.imread(folder / "slide_cells.tif").ravel())[1:] * 0.25,
+        table["area_um2"],
+    )
 
 
 def test_every_cell_has_its_nucleus(folder: Path) -> None:
@@ -68,9 +71,13 @@ def test_several_slides_are_named_by_seed(tmp_path: Path) -> None:
 
 
 def test_the_example_slides_are_made_anew() -> None:
-    """tools/make_examples.py gives the kept slides: the same bytes on the machine that wrote them, within 2 counts on any other."""
+    """tools/make_examples.py gives the kept slides: the same bytes on the machine that wrote them,
+    within 2 counts on any other.
+    """
     root = Path(__file__).parents[1]
-    specification = importlib.util.spec_from_file_location("make_examples", root / "tools" / "make_examples.py")
+    specification = importlib.util.spec_from_file_location(
+        "make_examples", root / "tools" / "make_examples.py"
+    )
     assert specification is not None
     assert specification.loader is not None
     make_examples = importlib.util.module_from_spec(specification)

@@ -1,4 +1,6 @@
-"""Slides: names, finding, channel names, several files as one slide, projections, crops, fingerprints."""
+"""Slides: names, finding, channel names, several files as one slide, projections, crops,
+fingerprints.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,24 @@ from ifquant.slides.tiff_writer import write_image
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/data/s1.ome.tif", "s1"), ("s1.OME.TIFF", "s1"), ("a b.qptiff", "a_b"), ("x/slide.ome.zarr", "slide"), ("x/slide.zarr/", "slide"),
-        ("plate.1.tif", "plate.1"), ("CON.tif", "CON_"), ("..tif", "slide"), ("-rf.tif", "rf"), ("=cmd().tif", "cmd"),
+        ("/data/s1.ome.tif", "s1"),
+        ("s1.OME.TIFF", "s1"),
+        ("a b.qptiff", "a_b"),
+        ("x/slide.ome.zarr", "slide"),
+        ("x/slide.zarr/", "slide"),
+        ("plate.1.tif", "plate.1"),
+        ("CON.tif", "CON_"),
+        ("..tif", "slide"),
+        ("-rf.tif", "rf"),
+        ("=cmd().tif", "cmd"),
         ("Gewebe_ä.tif", "Gewebe_a"),
-        ("a\nb.tif", "a_b"), ("日本.tif", "slide"), ("scan.czi", "scan"), (".tif", "tif"), ("x" * 300 + ".tif", "x" * 64),
+        ("a\nb.tif", "a_b"),
+        ("日本.tif", "slide"),
+        ("scan.czi", "scan"),
+        (".tif", "tif"),
+        ("x" * 300 + ".tif", "x" * 64),
     ],
-)  # fmt: skip
+)
 def test_slide_name(path: str, name: str) -> None:
     assert slide_name(path) == name
 
@@ -53,7 +67,12 @@ def test_names_are_safe_and_unique(names: list[str]) -> None:
 
 
 def test_unique_names_number_repeats() -> None:
-    assert unique_names(["a/s.tif", "b/S.tif", "c/s.ome.tif", "c/t.tif"]) == ["s", "S_2", "s_3", "t"]
+    assert unique_names(["a/s.tif", "b/S.tif", "c/s.ome.tif", "c/t.tif"]) == [
+        "s",
+        "S_2",
+        "s_3",
+        "t",
+    ]
 
 
 def test_find_slides(tmp_path: Path) -> None:
@@ -67,7 +86,9 @@ def test_find_slides(tmp_path: Path) -> None:
     assert find_slides([str(tmp_path)]) == [str(tmp_path / name) for name in names]
     assert find_slides([str(tmp_path / "s*.tif")]) == [str(tmp_path / name) for name in names[2:4]]
     assert find_slides([str(tmp_path / "**" / "deep*")]) == [str(tmp_path / "sub" / "deep.tif")]
-    assert find_slides([str(tmp_path / "s10.tif"), str(tmp_path), f"{tmp_path}/store.ome.zarr/"])[0].endswith("s10.tif")
+    assert find_slides([str(tmp_path / "s10.tif"), str(tmp_path), f"{tmp_path}/store.ome.zarr/"])[
+        0
+    ].endswith("s10.tif")
     assert len(find_slides([str(tmp_path / "s10.tif"), str(tmp_path)])) == len(names)
     (tmp_path / "empty").mkdir()
     for bad in ("missing.tif", "empty", "x*.tif"):
@@ -82,13 +103,24 @@ def test_one_channel_files_make_a_slide(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.tif"
         tifffile.imwrite(path, image[channel], photometric="minisblack")
         paths.append(str(path))
-    ref = SlideRef(tuple(paths), channel_names=("DAPI", "CK", "CD11c"), pixel_size_um=0.4, pixel_size_origin="sheet")
+    ref = SlideRef(
+        tuple(paths),
+        channel_names=("DAPI", "CK", "CD11c"),
+        pixel_size_um=0.4,
+        pixel_size_origin="sheet",
+    )
     assert pickle.loads(pickle.dumps(ref)) == ref
     with ref.open() as slide:
         assert slide.info.channels == ("DAPI", "CK", "CD11c")
         assert slide.info.format == "3 files (TIFF)"
-        assert (slide.info.pixel_size_um, slide.info.pixel_size_origin, slide.info.problems) == (0.4, "sheet", ())
-        np.testing.assert_array_equal(slide.read([2, 0], Window(1, 2, 30, 40)), image[[2, 0], 1:30, 2:40])
+        assert (slide.info.pixel_size_um, slide.info.pixel_size_origin, slide.info.problems) == (
+            0.4,
+            "sheet",
+            (),
+        )
+        np.testing.assert_array_equal(
+            slide.read([2, 0], Window(1, 2, 30, 40)), image[[2, 0], 1:30, 2:40]
+        )
     tifffile.imwrite(tmp_path / "CK.tif", image[1, :20], photometric="minisblack")
     with pytest.raises(SlideError, match="the files of this slide differ"):
         ref.open()
@@ -105,7 +137,9 @@ def test_channel_names(tmp_path: Path) -> None:
     assert inspect(SlideRef((twice,), channel_names=names))[1] == []
     ref = renamed_by_index(SlideRef((twice,)), info, {1: "CD11c"})
     assert inspect(ref)[1] == []
-    assert renamed_by_index(ref, inspect(ref)[0], {0: "other"}) == ref, "names that do address the channels are kept"
+    assert renamed_by_index(ref, inspect(ref)[0], {0: "other"}) == ref, (
+        "names that do address the channels are kept"
+    )
     with pytest.raises(SlideError, match="index 3, the slide has 3"):
         named_channels(info, {3: "x"})
     with pytest.raises(SlideError, match="2 channel names were given, the slide has 3"):
@@ -123,11 +157,17 @@ def test_projections(tmp_path: Path, dtype: str) -> None:
     path = str(ome_tiff(tmp_path / "a.ome.tif", stack, axes="CZYX", names=["a", "b"]))
     whole = Window(0, 0, 30, 40)
     wants: dict[object, np.ndarray] = {"max": stack.max(axis=1), 0: stack[:, 0], 4: stack[:, 4]}
-    wants["mean"] = stack.astype(float).mean(axis=1) if dtype == "float32" else np.rint(stack.mean(axis=1))
+    wants["mean"] = (
+        stack.astype(float).mean(axis=1) if dtype == "float32" else np.rint(stack.mean(axis=1))
+    )
     for z, want in wants.items():
         with SlideRef((path,), z=z).open() as slide:  # type: ignore[arg-type]
             got = slide.read([0, 1], whole)
-            assert (slide.info.shape, slide.info.z_planes, got.dtype) == ((2, 30, 40), 5, np.dtype(dtype))
+            assert (slide.info.shape, slide.info.z_planes, got.dtype) == (
+                (2, 30, 40),
+                5,
+                np.dtype(dtype),
+            )
             np.testing.assert_array_equal(got, want.astype(dtype))
     with SlideRef((path,)).open() as slide, pytest.raises(SlideError, match=r'slide\.z = "max"'):
         slide.read([0], whole)
@@ -140,11 +180,15 @@ def test_projections(tmp_path: Path, dtype: str) -> None:
 
 def test_crop(tmp_path: Path) -> None:
     image = pixels((1, 60, 80))
-    path = str(ome_tiff(tmp_path / "a.ome.tif", image, names=["a"], tile=(16, 16), compression="zlib"))
+    path = str(
+        ome_tiff(tmp_path / "a.ome.tif", image, names=["a"], tile=(16, 16), compression="zlib")
+    )
     ref = with_crop(SlideRef((path,)), Window(10, 20, 50, 70))
     with ref.open() as slide:
         assert (slide.info.shape, slide.origin) == ((1, 40, 50), (10, 20))
-        np.testing.assert_array_equal(slide.read([0], Window(0, 0, 40, 50))[0], image[0, 10:50, 20:70])
+        np.testing.assert_array_equal(
+            slide.read([0], Window(0, 0, 40, 50))[0], image[0, 10:50, 20:70]
+        )
         with pytest.raises(RequestError, match="outside the image of 40 x 50"):
             slide.read([0], Window(0, 0, 41, 50))
     info, _ = inspect(with_crop(ref, Window(30, 30, 100, 100)))
@@ -165,7 +209,15 @@ def test_tiny_images(tmp_path: Path, shape: tuple[int, int]) -> None:
 
 
 def test_require_usable_names_every_problem(tmp_path: Path) -> None:
-    path = str(ome_tiff(tmp_path / "a.ome.tif", pixels((2, 3, 16, 16), "uint8").astype("int16"), axes="CZYX", names=["a", "A"], um=None))
+    path = str(
+        ome_tiff(
+            tmp_path / "a.ome.tif",
+            pixels((2, 3, 16, 16), "uint8").astype("int16"),
+            axes="CZYX",
+            names=["a", "A"],
+            um=None,
+        )
+    )
     with pytest.raises(SlideError) as caught:
         require_usable(inspect(SlideRef((path,)))[0])
     for text in ("--pixel-size", 'slide.z = "max"', "index = [0, 1]", "int16"):
@@ -199,11 +251,28 @@ def test_fingerprint_follows_content(tmp_path: Path) -> None:
 
 
 def test_examples(data_dir: Path) -> None:
-    info, problems = inspect(SlideRef((str(data_dir / "examples" / "instanseg_Fluorescence_example.tif"),), pixel_size_um=0.5))
-    assert (info.format, info.shape, info.dtype, problems) == ("ImageJ TIFF", (2, 450, 450), "uint8", [])
-    info, problems = inspect(SlideRef((str(data_dir / "examples" / "unmicst_105_dapi_tissue.tif"),)))
-    assert (info.pixel_size_um, info.pixel_size_origin, problems) == (pytest.approx(0.65, abs=1e-4), "resolution-tag", [])
-    info, problems = inspect(SlideRef((str(data_dir / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif"),)))
+    info, problems = inspect(
+        SlideRef(
+            (str(data_dir / "examples" / "instanseg_Fluorescence_example.tif"),), pixel_size_um=0.5
+        )
+    )
+    assert (info.format, info.shape, info.dtype, problems) == (
+        "ImageJ TIFF",
+        (2, 450, 450),
+        "uint8",
+        [],
+    )
+    info, problems = inspect(
+        SlideRef((str(data_dir / "examples" / "unmicst_105_dapi_tissue.tif"),))
+    )
+    assert (info.pixel_size_um, info.pixel_size_origin, problems) == (
+        pytest.approx(0.65, abs=1e-4),
+        "resolution-tag",
+        [],
+    )
+    info, problems = inspect(
+        SlideRef((str(data_dir / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif"),))
+    )
     assert info.channels == ("DAPI", "PDL1", "GZMB", "PD1", "CK-EPCAM", "CD8a", "FOXP3")
     assert len(problems) == 1
     assert "--pixel-size" in problems[0]

@@ -1,4 +1,6 @@
-"""Smaller levels of a slide: what they hold, and that they are checked as the slide itself is, which never depends on them."""
+"""Smaller levels of a slide: what they hold, and that they are checked as the slide itself is,
+which never depends on them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ WINDOWS = (Window(0, 0, 5, 7), Window(3, 9, 30, 33), Window(17, 2, 37, 50))
 QPI = "<PerkinElmer-QPI-ImageDescription>{}</PerkinElmer-QPI-ImageDescription>"
 
 
-def with_subifds(path: Path, image: np.ndarray, byteorder: Any = None, **options: Any) -> list[np.ndarray]:
+def with_subifds(
+    path: Path, image: np.ndarray, byteorder: Any = None, **options: Any
+) -> list[np.ndarray]:
     """OME-TIFF, levels as SubIFDs of each plane; returns all levels."""
     levels = [image, *(np.ascontiguousarray(image[:, ::step, ::step]) for step in STEPS)]
     common = {"tile": (32, 48), "photometric": "minisblack", **options}
@@ -45,18 +49,29 @@ def with_pages(path: Path, image: np.ndarray, *, qptiff: bool) -> list[np.ndarra
         for k, level in enumerate(levels):
             for c, plane in enumerate(level):
                 kind = "FullResolution" if k == 0 else "ReducedResolution"
-                text = (
-                    f"<PerkinElmer-QPI-ImageDescription><ImageType>{kind}</ImageType><Name>m{c}</Name></PerkinElmer-QPI-ImageDescription>"
-                )
+                tag = "PerkinElmer-QPI-ImageDescription"
+                text = f"<{tag}><ImageType>{kind}</ImageType><Name>m{c}</Name></{tag}>"
                 writer.write(
-                    plane, tile=(32, 48), description=text if qptiff else None, metadata=None, software=software, contiguous=False,
-                    photometric="minisblack", compression="zlib", subfiletype=int(k > 0),
-                )  # fmt: skip
+                    plane,
+                    tile=(32, 48),
+                    description=text if qptiff else None,
+                    metadata=None,
+                    software=software,
+                    contiguous=False,
+                    photometric="minisblack",
+                    compression="zlib",
+                    subfiletype=int(k > 0),
+                )
             if k == 0:
                 text = QPI.format("<ImageType>Thumbnail</ImageType>")
                 thumbnail = np.zeros((20, 27, 3), image.dtype)
                 writer.write(
-                    thumbnail, photometric="rgb", description=text if qptiff else None, metadata=None, software=software, subfiletype=1
+                    thumbnail,
+                    photometric="rgb",
+                    description=text if qptiff else None,
+                    metadata=None,
+                    software=software,
+                    subfiletype=1,
                 )
     return levels
 
@@ -67,7 +82,9 @@ def zarr_pyramid(path: Path, image: np.ndarray, zarr_format: int = 3) -> list[np
     ome_zarr(path, image, zarr_format)
     group = zarr.open_group(path, mode="a", zarr_format=zarr_format)
     for k, level in enumerate(levels[1:], 1):
-        group.create_array(str(k), shape=level.shape, chunks=(1, 32, 40), dtype=level.dtype)[...] = level
+        group.create_array(str(k), shape=level.shape, chunks=(1, 32, 40), dtype=level.dtype)[
+            ...
+        ] = level
     _set_datasets(group, [str(k) for k in range(len(levels))])
     return levels
 
@@ -77,7 +94,8 @@ def _set_datasets(group: Any, names: Sequence[str]) -> None:
     owner = attributes.get("ome", attributes)
     scales = [[1.0, 0.5 * 2**k, 0.5 * 2**k] for k in range(len(names))]
     owner["multiscales"][0]["datasets"] = [
-        {"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale}]} for name, scale in zip(names, scales, strict=True)
+        {"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for name, scale in zip(names, scales, strict=True)
     ]
     group.attrs.update(attributes)
 
@@ -90,7 +108,10 @@ def check(paths: Sequence[Path], levels: Sequence[np.ndarray]) -> None:
             for window in (*WINDOWS, Window(0, 0, *level.shape[1:])):
                 got = slide.read([1, 0], window, level=k)
                 assert got.dtype == level.dtype.newbyteorder("=")
-                np.testing.assert_array_equal(got, level[[1, 0]][(slice(None), *window.slices_in(Window(0, 0, *level.shape[1:])))])
+                np.testing.assert_array_equal(
+                    got,
+                    level[[1, 0]][(slice(None), *window.slices_in(Window(0, 0, *level.shape[1:])))],
+                )
         np.testing.assert_array_equal(slide.read([1, 0], WINDOWS[1]), before)
         with pytest.raises(RequestError, match="lies outside"):
             slide.read([0], Window(0, 0, *SHAPE[1:]), level=1)
@@ -105,7 +126,9 @@ def check(paths: Sequence[Path], levels: Sequence[np.ndarray]) -> None:
 def test_subifds(tmp_path: Path, dtype: str, compression: str | None) -> None:
     path = tmp_path / "a.ome.tif"
     image = pixels(SHAPE, dtype.replace(">u2", "uint16"))
-    levels = with_subifds(path, image, compression=compression, byteorder=">" if dtype == ">u2" else "<")
+    levels = with_subifds(
+        path, image, compression=compression, byteorder=">" if dtype == ">u2" else "<"
+    )
     check([path], levels)
     with tifffile.TiffFile(path) as tiff:
         for level, theirs in zip(levels, tiff.series[0].levels, strict=True):
@@ -119,7 +142,9 @@ def test_what_ifquant_writes(tmp_path: Path) -> None:
         theirs = [level.asarray() for level in tiff.series[0].levels]
         assert len(slide.levels) == slide.info.levels == len(theirs) > 1
         for k, level in enumerate(theirs):
-            np.testing.assert_array_equal(slide.read([0, 1], Window(0, 0, *level.shape[1:]), k), level)
+            np.testing.assert_array_equal(
+                slide.read([0, 1], Window(0, 0, *level.shape[1:]), k), level
+            )
 
 
 @pytest.mark.parametrize("qptiff", [True, False])
@@ -142,7 +167,9 @@ def test_real_qptiff(data_dir: Path) -> None:
         theirs = [level.asarray() for level in tiff.series[0].levels]
         assert slide.levels == tuple(level.shape[1:] for level in theirs)
         for k, level in enumerate(theirs):
-            np.testing.assert_array_equal(slide.read([0, 1, 2], Window(0, 0, *level.shape[1:]), k), level)
+            np.testing.assert_array_equal(
+                slide.read([0, 1, 2], Window(0, 0, *level.shape[1:]), k), level
+            )
 
 
 def test_one_channel_files_share_their_levels(tmp_path: Path) -> None:
@@ -163,13 +190,15 @@ def test_crops_and_projections_have_no_levels(tmp_path: Path) -> None:
             slide.read([0], Window(0, 0, 1, 1), level=1)
     with tifffile.TiffWriter(tmp_path / "z.ome.tif", ome=True) as writer:
         stack = pixels((2, 3, 64, 64))
-        writer.write(stack, subifds=1, tile=(32, 32), photometric="minisblack", metadata={"axes": "CZYX"})
+        writer.write(
+            stack, subifds=1, tile=(32, 32), photometric="minisblack", metadata={"axes": "CZYX"}
+        )
         writer.write(stack[:, :, ::2, ::2], subfiletype=1, tile=(32, 32), photometric="minisblack")
     with SlideRef((str(tmp_path / "z.ome.tif"),), z="max").open() as slide:
         assert slide.levels == ((64, 64),)
 
 
-# ---- damage ------------------------------------------------------------------------------------------------------------------------------
+# ---- damage --------------------------------------------------------------------------------------
 
 
 def refused(path: Path, image: np.ndarray) -> str:
@@ -191,7 +220,9 @@ def refused(path: Path, image: np.ndarray) -> str:
         ("BitsPerSample", 8, "its planes differ"),
     ],
 )
-def test_levels_with_a_damaged_header_are_refused(tmp_path: Path, tag: str, value: int, said: str) -> None:
+def test_levels_with_a_damaged_header_are_refused(
+    tmp_path: Path, tag: str, value: int, said: str
+) -> None:
     path, image = tmp_path / "a.ome.tif", pixels(SHAPE)
     with_subifds(path, image, compression="zlib")
     with tifffile.TiffFile(path, mode="r+b") as tiff:
@@ -202,18 +233,30 @@ def test_levels_with_a_damaged_header_are_refused(tmp_path: Path, tag: str, valu
 
 def test_levels_that_are_no_copies_are_refused(tmp_path: Path) -> None:
     image = pixels(SHAPE)
-    for name, level in (("wide", image[:, ::4, ::2]), ("same", image), ("type", image[:, ::2, ::2].astype(np.uint8))):
+    for name, level in (
+        ("wide", image[:, ::4, ::2]),
+        ("same", image),
+        ("type", image[:, ::2, ::2].astype(np.uint8)),
+    ):
         path = tmp_path / f"{name}.ome.tif"
         with tifffile.TiffWriter(path, ome=True) as writer:
-            writer.write(image, subifds=1, tile=(32, 48), photometric="minisblack", metadata={"axes": "CYX"})
-            writer.write(np.ascontiguousarray(level), subfiletype=1, tile=(32, 48), photometric="minisblack")
-        assert ("its planes differ" if name == "type" else "no copy of the image") in refused(path, image)
+            writer.write(
+                image, subifds=1, tile=(32, 48), photometric="minisblack", metadata={"axes": "CYX"}
+            )
+            writer.write(
+                np.ascontiguousarray(level), subfiletype=1, tile=(32, 48), photometric="minisblack"
+            )
+        assert ("its planes differ" if name == "type" else "no copy of the image") in refused(
+            path, image
+        )
         path = tmp_path / f"{name}.zarr"
         zarr_pyramid(path, image)
         group = zarr.open_group(path, mode="a")
         group.create_array("x", data=np.ascontiguousarray(level), chunks=(1, 32, 40))
         _set_datasets(group, ["0", "x"])
-        assert ("its level 'x' is" if name == "type" else "no copy of the image") in refused(path, image)
+        assert ("its level 'x' is" if name == "type" else "no copy of the image") in refused(
+            path, image
+        )
 
 
 def test_damaged_pixels_of_a_level_are_told_when_they_are_read(tmp_path: Path) -> None:
@@ -227,7 +270,9 @@ def test_damaged_pixels_of_a_level_are_told_when_they_are_read(tmp_path: Path) -
     with SlideRef((str(path),)).open() as slide:
         with pytest.raises(UnreadableImage, match="it cannot be read"):
             slide.read([0], Window(0, 0, 8, 8), level=1)
-        np.testing.assert_array_equal(slide.read([1], Window(0, 0, 8, 8), level=1)[0], levels[1][1, :8, :8])
+        np.testing.assert_array_equal(
+            slide.read([1], Window(0, 0, 8, 8), level=1)[0], levels[1][1, :8, :8]
+        )
         np.testing.assert_array_equal(slide.read([0, 1], Window(0, 0, *SHAPE[1:])), image)
 
     path = tmp_path / "a.zarr"
@@ -245,7 +290,9 @@ def test_missing_chunks_of_a_level_are_missed_where_chunks_are_listed(tmp_path: 
     chunks = {}
     for k in range(3):
         root = path / str(k) / "c"
-        chunks[str(k)] = sorted(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
+        chunks[str(k)] = sorted(
+            file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()
+        )
     (path / CHUNK_MANIFEST).write_text(json.dumps({"chunks": chunks}))
     check([path], levels)
     (path / "2" / "c" / "1" / "0" / "0").unlink()

@@ -1,4 +1,6 @@
-"""Slides that are mostly glass: what is skipped changes no result, whatever the tiling, and skipping can be turned off."""
+"""Slides that are mostly glass: what is skipped changes no result, whatever the tiling, and
+skipping can be turned off.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,29 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(8)
     image = rng.normal(60, 3, (5, HEIGHT, WIDTH))
     for seed, island in enumerate(ISLANDS):
-        image[(slice(None), *island.slices_in(Window(0, 0, HEIGHT, WIDTH)))] = simulated(*island.shape, seed=seed).image
+        image[(slice(None), *island.slices_in(Window(0, 0, HEIGHT, WIDTH)))] = simulated(
+            *island.shape, seed=seed
+        ).image
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image[0][(y - DEBRIS[0]) ** 2 + (x - DEBRIS[1]) ** 2 < 9**2] = 2000
-    return write_slide(tmp_path_factory.mktemp("sparse") / "a.ome.tif", image.round().astype(np.uint16), PANELS["tgfb_il1b"])
+    return write_slide(
+        tmp_path_factory.mktemp("sparse") / "a.ome.tif",
+        image.round().astype(np.uint16),
+        PANELS["tgfb_il1b"],
+    )
 
 
-def run(slide: Path, out: Path, tile_size_px: int, method: str, **recipe: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+def run(
+    slide: Path, out: Path, tile_size_px: int, method: str, **recipe: Any
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     made = recipe_for(PANELS["tgfb_il1b"], segmentation={"method": method}, **recipe)
-    result = ifquant.run(made, [slide], out, execution=Execution(quiet=True, tile_size_px=tile_size_px))
+    result = ifquant.run(
+        made, [slide], out, execution=Execution(quiet=True, tile_size_px=tile_size_px)
+    )
     assert result.exit_code == 0, result.summary_lines()
-    return pd.read_parquet(out / "a" / "cells.parquet"), json.loads((out / "a" / "slide.json").read_text())
+    return pd.read_parquet(out / "a" / "cells.parquet"), json.loads(
+        (out / "a" / "slide.json").read_text()
+    )
 
 
 @pytest.fixture
@@ -57,7 +71,11 @@ def small_lattice(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
 
     def smaller(*args: Any, **kwargs: Any) -> Any:
         segmenter = make_segmenter(*args, **kwargs)
-        return dataclasses.replace(segmenter, core_px=256) if isinstance(segmenter, UNetSegmenter) else segmenter
+        return (
+            dataclasses.replace(segmenter, core_px=256)
+            if isinstance(segmenter, UNetSegmenter)
+            else segmenter
+        )
 
     monkeypatch.setattr(UNetSegmenter, "cell_maps", noted)
     monkeypatch.setattr(slide_measurement, "make_segmenter", smaller)
@@ -66,7 +84,11 @@ def small_lattice(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
 
 @pytest.mark.parametrize("method", ["classical", "unet"])
 def test_skipping_glass_changes_nothing_for_any_tiling(
-    method: str, slide: Path, small_lattice: list[Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    slide: Path,
+    small_lattice: list[Window],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole, record = run(slide, tmp_path / "whole", 4096, method)
     assert len(whole) > 250
@@ -82,7 +104,9 @@ def test_skipping_glass_changes_nothing_for_any_tiling(
     if method == "unet":
         assert 0 < len(looked_at) < len(cores((HEIGHT, WIDTH), 256))
     monkeypatch.setattr(SlidePlan, "needs_maps", lambda *_: True)
-    monkeypatch.setattr(type(slide_measurement.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window)
+    monkeypatch.setattr(
+        type(slide_measurement.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window
+    )
     table, other = run(slide, tmp_path / "nothing skipped", 600, method)
     pd.testing.assert_frame_equal(table, whole, check_exact=True)
     assert other["orphan_px"] == record["orphan_px"]

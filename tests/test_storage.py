@@ -1,4 +1,6 @@
-"""Writing: whole or not at all, errors named, nothing left behind; stores that other programs read and that detect their own damage."""
+"""Writing: whole or not at all, errors named, nothing left behind; stores that other programs read
+and that detect their own damage.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ from ifquant.slides.zarr_reader import CHUNK_MANIFEST, read_labels
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = pd.DataFrame({"cell_id": np.arange(5, dtype="int32"), "x_um": np.linspace(0, 1, 5), "phenotype": pd.Categorical(list("abbac"))})
+TABLE = pd.DataFrame(
+    {
+        "cell_id": np.arange(5, dtype="int32"),
+        "x_um": np.linspace(0, 1, 5),
+        "phenotype": pd.Categorical(list("abbac")),
+    }
+)
 LABELS = np.zeros((150, 230), np.uint32)
 LABELS[10:20, 10:30] = 1
 LABELS[100:140, 200:230] = 70_000
@@ -43,7 +51,9 @@ def write_store(path: Path) -> None:
         for name in ("nuclei", "cells"):
             writer.write(name, lambda w: LABELS[w.y0 : w.y1, w.x0 : w.x1])
         ranges = ((0.0, 100.0), (5.0, 300.0))
-        writer.write_display(Display(pixels((2, 75, 115)), 2.0, ("DAPI", "CK"), ("0000ff", "#00FF00"), ranges))
+        writer.write_display(
+            Display(pixels((2, 75, 115)), 2.0, ("DAPI", "CK"), ("0000ff", "#00FF00"), ranges)
+        )
 
 
 def write_tiff(path: Path) -> None:
@@ -65,7 +75,11 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 def content(path: Path) -> object:
     """Everything a path holds, comparable."""
     if path.is_dir():
-        return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+        return {
+            file.relative_to(path).as_posix(): file.read_bytes()
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+        }
     return path.read_bytes() if path.exists() else None
 
 
@@ -82,9 +96,24 @@ def test_writers_write_and_replace(tmp_path: Path, name: str) -> None:
 
 def test_json_is_stable_and_strict(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    storage.write_json(path, {"b": np.float32(0.5), "a": np.nan, "c": (np.int64(3), Path("x")), "d": np.arange(2), "e": np.bool_(True)})
+    storage.write_json(
+        path,
+        {
+            "b": np.float32(0.5),
+            "a": np.nan,
+            "c": (np.int64(3), Path("x")),
+            "d": np.arange(2),
+            "e": np.bool_(True),
+        },
+    )
     assert path.read_bytes().endswith(b"}\n")
-    assert json.loads(path.read_text()) == {"a": None, "b": 0.5, "c": [3, "x"], "d": [0, 1], "e": True}
+    assert json.loads(path.read_text()) == {
+        "a": None,
+        "b": 0.5,
+        "c": [3, "x"],
+        "d": [0, 1],
+        "e": True,
+    }
     assert list(json.loads(path.read_text())) == ["a", "b", "c", "d", "e"]
     assert storage.read_json(path)["b"] == 0.5
     assert storage.read_json(tmp_path / "none.json") is None
@@ -104,7 +133,9 @@ class Nth:
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["disk full", "input/output error"])
-def test_any_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
+def test_any_failing_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     before = content(path)
@@ -114,14 +145,22 @@ def test_any_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path, monk
         WRITERS[name](path)
     total = counter.count
     assert total >= 3
-    steps = range(1, total + 1) if total < 40 else sorted({*range(1, 12), *range(12, total, 7), *range(total - 6, total + 1)})
+    steps = (
+        range(1, total + 1)
+        if total < 40
+        else sorted({*range(1, 12), *range(12, total, 7), *range(total - 6, total + 1)})
+    )
     for n in steps:
         with monkeypatch.context() as patch:
             patch.setattr(storage, "before_mutation", Nth(n, code))
-            with pytest.raises(ResourceError, match="disk is full" if code == errno.ENOSPC else "writing failed"):
+            with pytest.raises(
+                ResourceError, match="disk is full" if code == errno.ENOSPC else "writing failed"
+            ):
                 WRITERS[name](path)
         assert content(path) in (before, None), f"change {n} of {total}"
-        if content(path) is None:  # between the two renames of a replaced folder the old one is set aside
+        if (
+            content(path) is None
+        ):  # between the two renames of a replaced folder the old one is set aside
             assert name.endswith(".zarr")
             WRITERS[name](path)
         storage.remove_parts(tmp_path)
@@ -149,8 +188,12 @@ test_storage.WRITERS[{name!r}](pathlib.Path({path!r}))
 
 @pytest.mark.parametrize(("name", "n"), [("a.ome.tif", 12), ("a.ome.zarr", 30), ("a.parquet", 3)])
 def test_a_killed_writer_leaves_no_final_file(tmp_path: Path, name: str, n: int) -> None:
-    code = CHILD.format(tests=str(Path(__file__).parent), root=str(ROOT), n=n, name=name, path=str(tmp_path / name))
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    code = CHILD.format(
+        tests=str(Path(__file__).parent), root=str(ROOT), n=n, name=name, path=str(tmp_path / name)
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert child.returncode == 9, child.stderr
     left = os.listdir(tmp_path)
     assert left
@@ -161,7 +204,9 @@ def test_a_killed_writer_leaves_no_final_file(tmp_path: Path, name: str, n: int)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
 def test_a_full_disk_inside_tifffile_and_pyarrow_is_a_resource_error(tmp_path: Path) -> None:
-    """The libraries write by themselves and raise OSError without errno; the limit stands for a full disk."""
+    """The libraries write by themselves and raise OSError without errno; the limit stands for a
+    full disk.
+    """
     code = textwrap.dedent(f"""
         import sys
         sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT)!r}]
@@ -175,7 +220,9 @@ def test_a_full_disk_inside_tifffile_and_pyarrow_is_a_resource_error(tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
         folder = pathlib.Path({str(tmp_path)!r})
         for write in (
-            lambda: write_parquet(pd.DataFrame({{"x": np.random.default_rng(0).random(50_000)}}), folder / "a.parquet"),
+            lambda: write_parquet(
+                pd.DataFrame({{"x": np.random.default_rng(0).random(50_000)}}), folder / "a.parquet"
+            ),
             lambda: write_image(folder / "a.ome.tif", noise, pixel_size_um=1, pyramid=False),
         ):
             try:
@@ -183,7 +230,9 @@ def test_a_full_disk_inside_tifffile_and_pyarrow_is_a_resource_error(tmp_path: P
             except ResourceError as error:
                 print("refused", str(error)[:0])
         """)
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert child.stdout.split() == ["refused", "refused"], child.stderr
     assert os.listdir(tmp_path) == []
 
@@ -192,7 +241,10 @@ def test_impossible_places_are_requests(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RequestError, match="cannot be written"):
         storage.write_text(tmp_path / "file" / "a.txt", "x")
-    with pytest.raises(ResourceError, match="nothing was written"), storage.atomic_path(tmp_path / "a.png"):
+    with (
+        pytest.raises(ResourceError, match="nothing was written"),
+        storage.atomic_path(tmp_path / "a.png"),
+    ):
         pass
 
     def fail(part: Path) -> None:
@@ -227,17 +279,27 @@ def test_is_part() -> None:
     assert storage.is_part(storage.part_name("a.ome.tif"))
     assert storage.is_part(storage.part_name("é" * 200))
     assert len(storage.part_name("é" * 200).encode()) < 200
-    assert not any(map(storage.is_part, ["a.ome.tif", ".ifquant.lock", "x.part.tif", ".a.part", ".hidden.12.part.tif"]))
+    assert not any(
+        map(
+            storage.is_part,
+            ["a.ome.tif", ".ifquant.lock", "x.part.tif", ".a.part", ".hidden.12.part.tif"],
+        )
+    )
 
 
-# ---- lock --------------------------------------------------------------------------------------------------------------------------------
+# ---- lock ----------------------------------------------------------------------------------------
 
 
 def test_lock_refuses_a_second_run_and_survives_a_dead_one(tmp_path: Path) -> None:
     out = tmp_path / "results"
     with RunLock(out):
         assert json.loads((out / LOCK_NAME).read_text())["pid"] == os.getpid()
-        with pytest.raises(RequestError, match=rf"another run is writing here \(process {os.getpid()} on"), RunLock(out):
+        with (
+            pytest.raises(
+                RequestError, match=rf"another run is writing here \(process {os.getpid()} on"
+            ),
+            RunLock(out),
+        ):
             pass
     assert os.listdir(out) == []
     (out / LOCK_NAME).write_text('{"pid": 1, "host": "elsewhere"}')  # left by a killed run
@@ -247,9 +309,16 @@ def test_lock_refuses_a_second_run_and_survives_a_dead_one(tmp_path: Path) -> No
 
 
 def test_lock_dies_with_its_process(tmp_path: Path) -> None:
-    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\nfrom ifquant.files.run_lock import RunLock\n"
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\nfrom ifquant.files.run_lock import"
+        " RunLock\n"
+    )
     code += f"RunLock({str(tmp_path)!r}).__enter__()\n"
-    holder = subprocess.Popen([sys.executable, "-c", code + "print('locked', flush=True)\nsys.stdin.read()"], stdin=-1, stdout=-1)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code + "print('locked', flush=True)\nsys.stdin.read()"],
+        stdin=-1,
+        stdout=-1,
+    )
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
@@ -260,7 +329,7 @@ def test_lock_dies_with_its_process(tmp_path: Path) -> None:
         pass
 
 
-# ---- tables ------------------------------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def test_parquet_keeps_types_and_meanings(tmp_path: Path) -> None:
@@ -275,20 +344,32 @@ def test_parquet_keeps_types_and_meanings(tmp_path: Path) -> None:
     assert isinstance(empty["phenotype"].dtype, pd.CategoricalDtype)
 
 
-# ---- OME-TIFF ----------------------------------------------------------------------------------------------------------------------------
+# ---- OME-TIFF ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compression", ["zlib", "zstd", "none"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_ome_tiff_is_read_by_us_and_by_tifffile(tmp_path: Path, compression: str, dtype: str) -> None:
+def test_ome_tiff_is_read_by_us_and_by_tifffile(
+    tmp_path: Path, compression: str, dtype: str
+) -> None:
     path = tmp_path / "a.ome.tif"
     image = pixels((3, 75, 117), dtype)
     write_image(
-        path, image, pixel_size_um=0.325, names=["DAPI", "µ-Opioid & <x>", "CK"], compression=compression, tile_px=32, significant_bits=6
+        path,
+        image,
+        pixel_size_um=0.325,
+        names=["DAPI", "µ-Opioid & <x>", "CK"],
+        compression=compression,
+        tile_px=32,
+        significant_bits=6,
     )
     np.testing.assert_array_equal(tifffile.imread(path), image)
     with tifffile.TiffFile(path) as tiff:
-        assert [level.shape for level in tiff.series[0].levels] == [(3, 75, 117), (3, 38, 59), (3, 19, 30)]
+        assert [level.shape for level in tiff.series[0].levels] == [
+            (3, 75, 117),
+            (3, 38, 59),
+            (3, 19, 30),
+        ]
         half = tiff.series[0].levels[1].asarray()
         assert tiff.pages[0].software == "ifquant"
     want = image[:, :74, :116].astype(float).reshape(3, 37, 2, 58, 2).mean((2, 4))
@@ -297,7 +378,12 @@ def test_ome_tiff_is_read_by_us_and_by_tifffile(tmp_path: Path, compression: str
         np.testing.assert_array_equal(slide.read([0, 1, 2], Window(0, 0, 75, 117)), image)
         info = slide.info
     assert info.channels == ("DAPI", "µ-Opioid & <x>", "CK")
-    assert (info.pixel_size_um, info.pixel_size_origin, info.levels, info.max_value) == (0.325, "ome", 3, 63)
+    assert (info.pixel_size_um, info.pixel_size_origin, info.levels, info.max_value) == (
+        0.325,
+        "ome",
+        3,
+        63,
+    )
 
 
 def test_ome_xml_is_valid(tmp_path: Path) -> None:
@@ -306,14 +392,30 @@ def test_ome_xml_is_valid(tmp_path: Path) -> None:
     write_image(path, pixels((2, 40, 40)), pixel_size_um=0.5, names=["a", "b"], significant_bits=12)
     with tifffile.TiffFile(path) as tiff:
         image = ome_types.from_xml(tiff.pages[0].description).images[0].pixels
-    assert (image.size_c, image.physical_size_x, image.significant_bits, [c.name for c in image.channels]) == (2, 0.5, 12, ["a", "b"])
+    assert (
+        image.size_c,
+        image.physical_size_x,
+        image.significant_bits,
+        [c.name for c in image.channels],
+    ) == (2, 0.5, 12, ["a", "b"])
 
 
 @settings(max_examples=25, deadline=None)
-@given(height=st.integers(1, 100), width=st.integers(1, 100), step=st.sampled_from([16, 32, 64]), seed=st.integers(0, 99))
-def test_blocks_in_any_order(tmp_path_factory: pytest.TempPathFactory, height: int, width: int, step: int, seed: int) -> None:
+@given(
+    height=st.integers(1, 100),
+    width=st.integers(1, 100),
+    step=st.sampled_from([16, 32, 64]),
+    seed=st.integers(0, 99),
+)
+def test_blocks_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, step: int, seed: int
+) -> None:
     image = pixels((2, height, width), seed=seed)
-    windows = [Window(y, x, min(y + step, height), min(x + step, width)) for y in range(0, height, step) for x in range(0, width, step)]
+    windows = [
+        Window(y, x, min(y + step, height), min(x + step, width))
+        for y in range(0, height, step)
+        for x in range(0, width, step)
+    ]
     order = np.random.default_rng(seed).permutation(len(windows))
 
     def blocks() -> Iterator[tuple[Window, np.ndarray]]:
@@ -322,18 +424,38 @@ def test_blocks_in_any_order(tmp_path_factory: pytest.TempPathFactory, height: i
             yield w, image[:, w.y0 : w.y1, w.x0 : w.x1]
 
     path = tmp_path_factory.mktemp("blocks") / "a.ome.tif"
-    write_ome_tiff(path, blocks(), shape=image.shape, dtype="uint16", pixel_size_um=None, names=["a", "b"], tile_px=16, labels=True)
+    write_ome_tiff(
+        path,
+        blocks(),
+        shape=image.shape,
+        dtype="uint16",
+        pixel_size_um=None,
+        names=["a", "b"],
+        tile_px=16,
+        labels=True,
+    )
     with tifffile.TiffFile(path) as tiff:
         for level, series in enumerate(tiff.series[0].levels):
-            np.testing.assert_array_equal(series.asarray().reshape(-1), image[:, :: 2**level, :: 2**level].reshape(-1))
+            np.testing.assert_array_equal(
+                series.asarray().reshape(-1), image[:, :: 2**level, :: 2**level].reshape(-1)
+            )
 
 
 def test_misplaced_blocks_are_refused(tmp_path: Path) -> None:
     image = pixels((1, 64, 64))
-    common = {"shape": image.shape, "dtype": "uint16", "pixel_size_um": None, "names": ["a"], "tile_px": 32}
+    common = {
+        "shape": image.shape,
+        "dtype": "uint16",
+        "pixel_size_um": None,
+        "names": ["a"],
+        "tile_px": 32,
+    }
     cases = [
         ([(Window(0, 0, 64, 32), image[:, :, :32])], "leave 2 of 4 tiles"),
-        ([(Window(0, 0, 64, 64), image), (Window(0, 0, 32, 32), image[:, :32, :32])], "given twice"),
+        (
+            [(Window(0, 0, 64, 64), image), (Window(0, 0, 32, 32), image[:, :32, :32])],
+            "given twice",
+        ),
         ([(Window(0, 0, 40, 64), image[:, :40])], "not aligned"),
         ([(Window(0, 0, 64, 64), image[:, :40])], "expected uint16"),
     ]
@@ -343,7 +465,7 @@ def test_misplaced_blocks_are_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-# ---- OME-Zarr ----------------------------------------------------------------------------------------------------------------------------
+# ---- OME-Zarr ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -375,17 +497,31 @@ def test_store_is_valid_ome_zarr(store: Path) -> None:
 
 
 def test_store_is_read_back(store: Path) -> None:
-    np.testing.assert_array_equal(read_labels(store, "cells", Window(5, 7, 150, 230)), LABELS[5:, 7:])
+    np.testing.assert_array_equal(
+        read_labels(store, "cells", Window(5, 7, 150, 230)), LABELS[5:, 7:]
+    )
     for level in range(3):
         array = zarr.open_array(store / "labels" / "nuclei" / str(level), mode="r")
         np.testing.assert_array_equal(array[...], LABELS[:: 2**level, :: 2**level])
     info, problems = inspect(SlideRef((str(store),)))
-    assert (info.format, info.shape, info.channels, info.pixel_size_um, problems) == ("OME-Zarr 0.5", (2, 75, 115), ("DAPI", "CK"), 1.0, [])
+    assert (info.format, info.shape, info.channels, info.pixel_size_um, problems) == (
+        "OME-Zarr 0.5",
+        (2, 75, 115),
+        ("DAPI", "CK"),
+        1.0,
+        [],
+    )
     assert info.levels == 3
     with SlideRef((str(store),)).open() as slide:
-        np.testing.assert_array_equal(slide.read([1], Window(3, 4, 70, 110))[0], pixels((2, 75, 115))[1, 3:70, 4:110])
+        np.testing.assert_array_equal(
+            slide.read([1], Window(3, 4, 70, 110))[0], pixels((2, 75, 115))[1, 3:70, 4:110]
+        )
     manifest = json.loads((store / CHUNK_MANIFEST).read_text())
-    assert manifest["chunks"]["labels/nuclei/0"] == ["0/0", "1/3", "2/3"]  # background chunks are not written
+    assert manifest["chunks"]["labels/nuclei/0"] == [
+        "0/0",
+        "1/3",
+        "2/3",
+    ]  # background chunks are not written
 
 
 def test_empty_labels(tmp_path: Path, small_chunks: None) -> None:
@@ -396,7 +532,9 @@ def test_empty_labels(tmp_path: Path, small_chunks: None) -> None:
 
 def test_missing_chunks_are_errors(store: Path) -> None:
     (store / "labels" / "cells" / "0" / "c" / "2" / "3").unlink()
-    with pytest.raises(UnreadableImage, match="1 of 3 written chunks of 'labels/cells/0' are missing"):
+    with pytest.raises(
+        UnreadableImage, match="1 of 3 written chunks of 'labels/cells/0' are missing"
+    ):
         read_labels(store, "cells", Window(0, 0, 10, 10))
     read_labels(store, "nuclei", Window(0, 0, 10, 10))
 
@@ -416,7 +554,9 @@ def test_flipped_bits_are_errors(store: Path) -> None:
         np.testing.assert_array_equal(got, LABELS)
 
 
-def test_missing_chunks_of_other_programs_are_background_with_a_warning(tmp_path: Path, small_chunks: None) -> None:
+def test_missing_chunks_of_other_programs_are_background_with_a_warning(
+    tmp_path: Path, small_chunks: None
+) -> None:
     path = tmp_path / "a.ome.zarr"
     write_store(path)
     (path / CHUNK_MANIFEST).unlink()
@@ -433,17 +573,25 @@ def test_reading_both_versions(tmp_path: Path, version: str) -> None:
     group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
     for level in range(2):
         part = image[..., :: 2**level, :: 2**level]
-        array = group.create_array(str(level), shape=part.shape, chunks=(1, 1, 1, 16, 16), dtype=part.dtype)
+        array = group.create_array(
+            str(level), shape=part.shape, chunks=(1, 1, 1, 16, 16), dtype=part.dtype
+        )
         array[...] = part
     metadata = {
         "multiscales": [
             {
                 "axes": [
-                    {"name": "t", "type": "time"}, {"name": "c", "type": "channel"},
+                    {"name": "t", "type": "time"},
+                    {"name": "c", "type": "channel"},
                     *({"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"),
                 ],
                 "datasets": [
-                    {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 900, 250.0 * 2**k, 250.0 * 2**k]}]}
+                    {
+                        "path": str(k),
+                        "coordinateTransformations": [
+                            {"type": "scale", "scale": [1, 1, 900, 250.0 * 2**k, 250.0 * 2**k]}
+                        ],
+                    }
                     for k in range(2)
                 ],
                 "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1, 2.0, 2.0]}],
@@ -451,24 +599,44 @@ def test_reading_both_versions(tmp_path: Path, version: str) -> None:
             }
         ],
         "omero": {"channels": [{"label": "DAPI"}, {"label": "CK"}]},
-    }  # fmt: skip
+    }
     group.attrs.update(metadata if version == "0.4" else {"ome": {"version": "0.5", **metadata}})
     ref = SlideRef((str(path),), z="max")
     info, problems = inspect(ref)
-    assert (info.format, info.shape, info.channels, info.z_planes, problems) == (f"OME-Zarr {version}", (2, 40, 50), ("DAPI", "CK"), 3, [])
+    assert (info.format, info.shape, info.channels, info.z_planes, problems) == (
+        f"OME-Zarr {version}",
+        (2, 40, 50),
+        ("DAPI", "CK"),
+        3,
+        [],
+    )
     assert info.pixel_size_um == pytest.approx(0.5)
     with ref.open() as slide:
-        np.testing.assert_array_equal(slide.read([1, 0], Window(3, 4, 40, 49)), image[0, ::-1].max(axis=1)[:, 3:40, 4:49])
+        np.testing.assert_array_equal(
+            slide.read([1, 0], Window(3, 4, 40, 49)), image[0, ::-1].max(axis=1)[:, 3:40, 4:49]
+        )
 
 
 def test_foreign_and_old_stores_are_refused(tmp_path: Path) -> None:
-    plain, old, plate, outside = (tmp_path / name for name in ("plain.zarr", "old.zarr", "plate.zarr", "outside.zarr"))
+    plain, old, plate, outside = (
+        tmp_path / name for name in ("plain.zarr", "old.zarr", "plate.zarr", "outside.zarr")
+    )
     zarr.open_group(plain, mode="w")
-    zarr.open_group(old, mode="w", zarr_format=2).attrs["multiscales"] = [{"version": "0.2", "datasets": [{"path": "0"}]}]
+    zarr.open_group(old, mode="w", zarr_format=2).attrs["multiscales"] = [
+        {"version": "0.2", "datasets": [{"path": "0"}]}
+    ]
     zarr.open_group(plate, mode="w").attrs["ome"] = {"version": "0.5", "plate": {}}
     axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-    zarr.open_group(outside, mode="w").attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "../x"}]}]}
-    for path, text in [(plain, "without OME-Zarr image metadata"), (old, "0.2"), (plate, "plate"), (outside, "outside the folder")]:
+    zarr.open_group(outside, mode="w").attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"axes": axes, "datasets": [{"path": "../x"}]}],
+    }
+    for path, text in [
+        (plain, "without OME-Zarr image metadata"),
+        (old, "0.2"),
+        (plate, "plate"),
+        (outside, "outside the folder"),
+    ]:
         info, problems = inspect(SlideRef((str(path),)))
         assert info.format == "unreadable"
         assert text in problems[0]

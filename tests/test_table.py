@@ -35,8 +35,14 @@ def test_contract_columns_in_canonical_order() -> None:
     found = names(recipe_of(proximity={"from": "myeloid", "to": "tumor", "radii_um": [10, 12.5]}))
     assert len(found) == len(set(found))
     assert found[:6] == ["cell_id", "flags", "anchor_y_px", "anchor_x_px", "x_um", "y_um"]
-    assert found.index("area_um2") < found.index("nucleus_area_um2") < found.index("DAPI_nucleus_mean")
-    assert found.index("DAPI_saturated_fraction") < found.index("PanCK_nucleus_mean") < found.index("TGF b_cell_mean_soma_median")
+    assert (
+        found.index("area_um2") < found.index("nucleus_area_um2") < found.index("DAPI_nucleus_mean")
+    )
+    assert (
+        found.index("DAPI_saturated_fraction")
+        < found.index("PanCK_nucleus_mean")
+        < found.index("TGF b_cell_mean_soma_median")
+    )
     assert "blank_cell_mean" in found
     assert "blank_positive" not in found
     assert not [name for name in found if name.startswith("skip")]
@@ -53,7 +59,10 @@ def test_contract_columns_in_canonical_order() -> None:
 
 
 def test_optional_columns_follow_the_recipe() -> None:
-    more = {"segmentation": {"method": "labels"}, "measure": {"background": "calibration", "statistics": ["sum"]}}
+    more = {
+        "segmentation": {"method": "labels"},
+        "measure": {"background": "calibration", "statistics": ["sum"]},
+    }
     found = names(recipe_of(**more))
     assert found[1] == "source_label"
     assert found.index("PanCK_cell_sum") < found.index("PanCK_cell_corrected_sum")
@@ -70,7 +79,9 @@ def test_describe_and_order() -> None:
     info = cell_columns.describe("TGF b_cell_mean_soma_corrected_p95", ["TGF b_cell_mean"], [])
     assert info.unit == "file"
     assert "95th percentile of TGF b_cell_mean" in info.meaning
-    assert cell_columns.column_order(["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []) == [
+    assert cell_columns.column_order(
+        ["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []
+    ) == [
         "cell_id",
         "x_um",
         "PanCK_positive",
@@ -96,7 +107,10 @@ def test_empty_table_is_typed_and_wrong_columns_are_named() -> None:
 
 
 def test_slide_columns_keep_sample_columns_apart() -> None:
-    found = [column.name for column in slide_columns.slide_columns(recipe_of(), ["slide", "patient", "status"])]
+    found = [
+        column.name
+        for column in slide_columns.slide_columns(recipe_of(), ["slide", "patient", "status"])
+    ]
     assert found[:6] == ["slide", "path", "status", "error", "patient", "sample_status"]
     assert "fraction_tumor_within_50um" in found
     assert "median_nearest_tumor_um" in found
@@ -104,11 +118,21 @@ def test_slide_columns_keep_sample_columns_apart() -> None:
 
 
 def test_flags_round_trip_and_refuse_unknown_names() -> None:
-    encoded = flags.encode_flags(3, {"saturated": [True, False, True], "reviewed": [False, False, True]})
-    assert [flags.decode_flags(int(value)) for value in encoded] == [("saturated",), (), ("saturated", "reviewed")]
+    encoded = flags.encode_flags(
+        3, {"saturated": [True, False, True], "reviewed": [False, False, True]}
+    )
+    assert [flags.decode_flags(int(value)) for value in encoded] == [
+        ("saturated",),
+        (),
+        ("saturated", "reviewed"),
+    ]
     assert flags.count_flags(encoded)["saturated"] == 2
     assert flags.has_flag(encoded, "reviewed").tolist() == [False, False, True]
-    assert len({flag.bit for flag in flags.FLAGS}) == len({flag.name for flag in flags.FLAGS}) == len(flags.FLAGS)
+    assert (
+        len({flag.bit for flag in flags.FLAGS})
+        == len({flag.name for flag in flags.FLAGS})
+        == len(flags.FLAGS)
+    )
     with pytest.raises(RequestError, match="no flag is called 'blurred'"):
         flags.flag_value("blurred")
 
@@ -116,4 +140,6 @@ def test_flags_round_trip_and_refuse_unknown_names() -> None:
 def test_the_docs_page_is_current() -> None:
     if os.environ.get("IFQUANT_UPDATE"):
         DOCS.write_text(slide_columns.documentation(), encoding="utf-8")
-    assert DOCS.read_text(encoding="utf-8") == slide_columns.documentation(), "run the tests with IFQUANT_UPDATE=1"
+    assert DOCS.read_text(encoding="utf-8") == slide_columns.documentation(), (
+        "run the tests with IFQUANT_UPDATE=1"
+    )

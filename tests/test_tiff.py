@@ -1,4 +1,6 @@
-"""Reading TIFF: the same pixels as numpy slicing, whatever the container; damage is an error or does no harm."""
+"""Reading TIFF: the same pixels as numpy slicing, whatever the container; damage is an error or
+does no harm.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Path, np.ndarray]]:
+def files(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[tuple[str, str], tuple[Path, np.ndarray]]:
     folder = tmp_path_factory.mktemp("kinds")
     made = {}
     for dtype in ("uint8", "uint16", "float32"):
@@ -50,28 +54,47 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tup
         for number, (name, options) in enumerate(KINDS.items()):
             if dtype == "float32" and name in ("jpeg2000", "png"):
                 continue
-            path = ome_tiff(folder / f"{number}_{dtype}.ome.tif", image, names=["a", "b", "c"], **options)
+            path = ome_tiff(
+                folder / f"{number}_{dtype}.ome.tif", image, names=["a", "b", "c"], **options
+            )
             made[name, dtype] = (path, image)
         contiguous = folder / f"samples_{dtype}.tif"
         tifffile.imwrite(
-            contiguous, np.moveaxis(image, 0, -1), photometric="minisblack", planarconfig="contig", compression="zlib", tile=(32, 32)
+            contiguous,
+            np.moveaxis(image, 0, -1),
+            photometric="minisblack",
+            planarconfig="contig",
+            compression="zlib",
+            tile=(32, 32),
         )
         made["interleaved samples", dtype] = (contiguous, image)
         separate = folder / f"planes_{dtype}.tif"
-        tifffile.imwrite(separate, image, photometric="minisblack", planarconfig="separate", rowsperstrip=11)
+        tifffile.imwrite(
+            separate, image, photometric="minisblack", planarconfig="separate", rowsperstrip=11
+        )
         made["separate samples", dtype] = (separate, image)
         imagej = folder / f"imagej_{dtype}.tif"
         tifffile.imwrite(imagej, image, imagej=True, metadata={"axes": "CYX"})
         made["ImageJ", dtype] = (imagej, image)
         made["zarr 2", dtype] = (ome_zarr(folder / f"2_{dtype}.ome.zarr", image, 2), image)
-        made["zarr 3", dtype] = (ome_zarr(folder / f"3_{dtype}.ome.zarr", image, chunks=(2, 50, 50)), image)
-        made["zarr 3, shards", dtype] = (ome_zarr(folder / f"s_{dtype}.ome.zarr", image, chunks=(1, 16, 16), shards=(3, 64, 64)), image)
+        made["zarr 3", dtype] = (
+            ome_zarr(folder / f"3_{dtype}.ome.zarr", image, chunks=(2, 50, 50)),
+            image,
+        )
+        made["zarr 3, shards", dtype] = (
+            ome_zarr(folder / f"s_{dtype}.ome.zarr", image, chunks=(1, 16, 16), shards=(3, 64, 64)),
+            image,
+        )
     return made
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_windows_equal_slices(files: dict[tuple[str, str], tuple[Path, np.ndarray]], data: st.DataObject) -> None:
+def test_windows_equal_slices(
+    files: dict[tuple[str, str], tuple[Path, np.ndarray]], data: st.DataObject
+) -> None:
     path, image = files[data.draw(st.sampled_from(sorted(files)))]
     crop = data.draw(st.none() | st.just(Window(5, 9, 70, 100)))
     with SlideRef((str(path),), crop=crop).open() as slide:
@@ -90,7 +113,9 @@ def test_windows_equal_slices(files: dict[tuple[str, str], tuple[Path, np.ndarra
 def test_every_kind_whole(files: dict[tuple[str, str], tuple[Path, np.ndarray]]) -> None:
     for (name, dtype), (path, image) in files.items():
         with SlideRef((str(path),)).open() as slide:
-            np.testing.assert_array_equal(slide.read([0, 1, 2], Window(0, 0, 75, 117)), image, err_msg=f"{name} {dtype}")
+            np.testing.assert_array_equal(
+                slide.read([0, 1, 2], Window(0, 0, 75, 117)), image, err_msg=f"{name} {dtype}"
+            )
             assert slide.info.dtype == dtype
 
 
@@ -99,7 +124,9 @@ def test_planes_above_two_gigapixels(tmp_path: Path) -> None:
     """Offsets and indices beyond 2**31 in a BigTIFF; the file is a hole but for its last rows."""
     path = tmp_path / "big.tif"
     shape = (46_500, 46_400)
-    tifffile.imwrite(path, shape=shape, dtype="uint8", bigtiff=True, photometric="minisblack", metadata=None)
+    tifffile.imwrite(
+        path, shape=shape, dtype="uint8", bigtiff=True, photometric="minisblack", metadata=None
+    )
     with tifffile.TiffFile(path) as tiff:
         start = tiff.pages[0].dataoffsets[0]
     with path.open("r+b") as file:
@@ -118,31 +145,45 @@ def test_a_full_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     path = ome_tiff(tmp_path / "a.ome.tif", image, tile=(32, 32), compression="zlib")
     with SlideRef((str(path),)).open() as slide:
         for _ in range(2):
-            np.testing.assert_array_equal(slide.read([1, 0], Window(3, 5, 190, 200)), image[::-1, 3:190, 5:200])
+            np.testing.assert_array_equal(
+                slide.read([1, 0], Window(3, 5, 190, 200)), image[::-1, 3:190, 5:200]
+            )
 
 
-def test_overlapping_windows_decode_each_strip_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = ome_tiff(tmp_path / "a.ome.tif", pixels((1, 64, 640)), compression="zlib", rowsperstrip=8)
+def test_overlapping_windows_decode_each_strip_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ome_tiff(
+        tmp_path / "a.ome.tif", pixels((1, 64, 640)), compression="zlib", rowsperstrip=8
+    )
     with SlideRef((str(path),)).open() as slide:
         reader: Any = slide._readers[0]
         reads: list[int] = []
         original = reader._bytes
-        monkeypatch.setattr(reader, "_bytes", lambda offset, count: reads.append(offset) or original(offset, count))
+        monkeypatch.setattr(
+            reader, "_bytes", lambda offset, count: reads.append(offset) or original(offset, count)
+        )
         for x in range(0, 640, 64):
             slide.read([0], Window(0, x, 64, x + 64))
     assert len(reads) == len(set(reads)) == 8
 
 
-# ---- metadata ----------------------------------------------------------------------------------------------------------------------------
+# ---- metadata ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("axes", ["TZCYX", "TCZYX", "ZTCYX", "CZTYX", "ZCTYX", "CTZYX"])
 def test_dimension_orders(tmp_path: Path, axes: str) -> None:
     sizes = {"T": 1, "Z": 3, "C": 2, "Y": 8, "X": 9}
-    image = np.arange(np.prod([sizes[a] for a in axes]), dtype="uint16").reshape([sizes[a] for a in axes])
+    image = np.arange(np.prod([sizes[a] for a in axes]), dtype="uint16").reshape(
+        [sizes[a] for a in axes]
+    )
     path = ome_tiff(tmp_path / "a.ome.tif", image, axes=axes)
     want = np.moveaxis(image, [axes.index(a) for a in "CZT"], [0, 1, 2])[:, :, 0]  # C, Z, Y, X
-    for z, expected in [(1, want[:, 1]), ("max", want.max(axis=1)), ("mean", np.rint(want.mean(axis=1)))]:
+    for z, expected in [
+        (1, want[:, 1]),
+        ("max", want.max(axis=1)),
+        ("mean", np.rint(want.mean(axis=1))),
+    ]:
         with SlideRef((str(path),), z=z).open() as slide:  # type: ignore[arg-type]
             np.testing.assert_array_equal(slide.read([0, 1], Window(0, 0, 8, 9)), expected)
     assert 'slide.z = "max"' in " ".join(inspect(SlideRef((str(path),)))[1])
@@ -152,7 +193,10 @@ def test_explicit_plane_table(tmp_path: Path) -> None:
     image = pixels((3, 16, 16))
     path = ome_tiff(tmp_path / "a.ome.tif", image)
     blocks = "".join(f'<TiffData IFD="{ifd}" FirstC="{c}"/>' for c, ifd in enumerate([2, 0, 1]))
-    rewrite_description(path, lambda text: text.replace(text[text.index("<TiffData") : text.index("</Pixels>")], blocks))
+    rewrite_description(
+        path,
+        lambda text: text.replace(text[text.index("<TiffData") : text.index("</Pixels>")], blocks),
+    )
     with SlideRef((str(path),)).open() as slide:
         np.testing.assert_array_equal(slide.read([0, 1, 2], Window(0, 0, 16, 16)), image[[2, 0, 1]])
 
@@ -170,7 +214,9 @@ def test_explicit_plane_table(tmp_path: Path) -> None:
 )
 def test_units_of_ome(tmp_path: Path, unit: str, value: str, want: float | None) -> None:
     path = ome_tiff(tmp_path / "a.ome.tif", pixels((1, 16, 16)))
-    rewrite_description(path, lambda text: text.replace('"µm"', f'"{unit}"').replace('="0.5"', f'="{value}"'))
+    rewrite_description(
+        path, lambda text: text.replace('"µm"', f'"{unit}"').replace('="0.5"', f'="{value}"')
+    )
     info, problems = inspect(SlideRef((str(path),)))
     assert info.pixel_size_um == (None if want is None else pytest.approx(want))
     assert info.pixel_size_origin == ("none" if want is None else "ome")
@@ -179,7 +225,9 @@ def test_units_of_ome(tmp_path: Path, unit: str, value: str, want: float | None)
 
 def test_unequal_and_implausible_pixels_are_refused_unless_stated(tmp_path: Path) -> None:
     path = ome_tiff(tmp_path / "a.ome.tif", pixels((1, 16, 16)))
-    rewrite_description(path, lambda text: text.replace('PhysicalSizeY="0.5"', 'PhysicalSizeY="0.6"'))
+    rewrite_description(
+        path, lambda text: text.replace('PhysicalSizeY="0.5"', 'PhysicalSizeY="0.6"')
+    )
     assert "not square" in inspect(SlideRef((str(path),)))[1][0]
     info, problems = inspect(SlideRef((str(path),), pixel_size_um=0.5))
     assert (problems, info.pixel_size_um, info.pixel_size_origin) == ([], 0.5, "option")
@@ -191,24 +239,50 @@ def test_unequal_and_implausible_pixels_are_refused_unless_stated(tmp_path: Path
 @pytest.mark.parametrize(
     ("resolution", "unit", "want"),
     [
-        ((20_000, 20_000), "CENTIMETER", 0.5), ((50_800, 50_800), "INCH", 0.5), ((72, 72), "INCH", None), ((96, 96), "INCH", None),
-        ((1, 1), "NONE", None), ((20_000, 20_000), "NONE", None), ((300, 300), "INCH", None),
+        ((20_000, 20_000), "CENTIMETER", 0.5),
+        ((50_800, 50_800), "INCH", 0.5),
+        ((72, 72), "INCH", None),
+        ((96, 96), "INCH", None),
+        ((1, 1), "NONE", None),
+        ((20_000, 20_000), "NONE", None),
+        ((300, 300), "INCH", None),
     ],
-)  # fmt: skip
-def test_resolution_tags(tmp_path: Path, resolution: tuple[int, int], unit: str, want: float | None) -> None:
+)
+def test_resolution_tags(
+    tmp_path: Path, resolution: tuple[int, int], unit: str, want: float | None
+) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, pixels((40, 40)), photometric="minisblack", resolution=resolution, resolutionunit=unit, metadata=None)
+    tifffile.imwrite(
+        path,
+        pixels((40, 40)),
+        photometric="minisblack",
+        resolution=resolution,
+        resolutionunit=unit,
+        metadata=None,
+    )
     info, _ = inspect(SlideRef((str(path),)))
     assert info.pixel_size_um == (None if want is None else pytest.approx(want))
 
 
 @pytest.mark.parametrize(
-    ("unit", "want"), [("um", 0.25), ("micron", 0.25), ("\\u00B5m", 0.25), ("nm", None), ("pixel", None), ("parsec", None)]
+    ("unit", "want"),
+    [
+        ("um", 0.25),
+        ("micron", 0.25),
+        ("\\u00B5m", 0.25),
+        ("nm", None),
+        ("pixel", None),
+        ("parsec", None),
+    ],
 )
 def test_imagej_units(tmp_path: Path, unit: str, want: float | None) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(
-        path, pixels((2, 40, 40)), imagej=True, resolution=(4, 4), metadata={"unit": unit, "axes": "CYX", "Labels": ["DAPI", "CK"]}
+        path,
+        pixels((2, 40, 40)),
+        imagej=True,
+        resolution=(4, 4),
+        metadata={"unit": unit, "axes": "CYX", "Labels": ["DAPI", "CK"]},
     )
     info, problems = inspect(SlideRef((str(path),)))
     assert info.format == "ImageJ TIFF"
@@ -232,7 +306,12 @@ def test_imagej_stack_with_one_directory(tmp_path: Path) -> None:
     image = pixels((4, 20, 30)).astype(">u2")
     path = tmp_path / "a.tif"
     tifffile.imwrite(
-        path, image[0], byteorder=">", metadata=None, description="ImageJ=1.53\nimages=4\nchannels=4\n", photometric="minisblack"
+        path,
+        image[0],
+        byteorder=">",
+        metadata=None,
+        description="ImageJ=1.53\nimages=4\nchannels=4\n",
+        photometric="minisblack",
     )
     with path.open("ab") as file, tifffile.TiffFile(path) as tiff:
         end = tiff.pages[0].dataoffsets[0] + image[0].nbytes
@@ -241,7 +320,9 @@ def test_imagej_stack_with_one_directory(tmp_path: Path) -> None:
         file.seek(end)
         file.write(image[1:].tobytes())
     with SlideRef((str(path),)).open() as slide:
-        np.testing.assert_array_equal(slide.read([0, 1, 2, 3], Window(2, 3, 20, 29)), image[:, 2:20, 3:29])
+        np.testing.assert_array_equal(
+            slide.read([0, 1, 2, 3], Window(2, 3, 20, 29)), image[:, 2:20, 3:29]
+        )
     with path.open("r+b") as file:
         file.truncate(end + image[0].nbytes * 2)
     assert "cut off" in inspect(SlideRef((str(path),)))[1][0]
@@ -251,9 +332,13 @@ def test_pyramids_read_full_resolution(tmp_path: Path) -> None:
     image = pixels((2, 128, 160))
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
-        writer.write(image, subifds=2, tile=(32, 32), photometric="minisblack", metadata={"axes": "CYX"})
+        writer.write(
+            image, subifds=2, tile=(32, 32), photometric="minisblack", metadata={"axes": "CYX"}
+        )
         for step in (2, 4):
-            writer.write(image[:, ::step, ::step], subfiletype=1, tile=(32, 32), photometric="minisblack")
+            writer.write(
+                image[:, ::step, ::step], subfiletype=1, tile=(32, 32), photometric="minisblack"
+            )
     with SlideRef((str(path),)).open() as slide:
         assert slide.info.levels == 3
         np.testing.assert_array_equal(slide.read([1], Window(0, 0, 128, 160))[0], image[1])
@@ -261,37 +346,55 @@ def test_pyramids_read_full_resolution(tmp_path: Path) -> None:
 
 def test_qptiff_and_component_data(data_dir: Path) -> None:
     info, problems = inspect(SlideRef((str(data_dir / "examples" / "small_vectra.qptiff"),)))
-    assert (info.format, info.shape, info.channels, problems) == ("QPTIFF", (3, 1440, 1920), ("DAPI", "FITC", "Cy3"), [])
+    assert (info.format, info.shape, info.channels, problems) == (
+        "QPTIFF",
+        (3, 1440, 1920),
+        ("DAPI", "FITC", "Cy3"),
+        [],
+    )
     assert info.pixel_size_um == pytest.approx(0.4965, abs=1e-4)
     assert info.pixel_size_origin == "qpi"
     component = data_dir / "vectra_fihc4" / "FIHC4__0929309_HP_IM3_2_component_data.tif"
     with SlideRef((str(component),)).open() as slide, tifffile.TiffFile(component) as tiff:
         assert slide.info.shape == (5, 260, 348)
         for channel in range(5):
-            np.testing.assert_array_equal(slide.read([channel], Window(0, 0, 260, 348))[0], tiff.pages[channel].asarray())
+            np.testing.assert_array_equal(
+                slide.read([channel], Window(0, 0, 260, 348))[0], tiff.pages[channel].asarray()
+            )
 
 
 def test_bit_depth_hint(tmp_path: Path) -> None:
     path = ome_tiff(tmp_path / "a.ome.tif", pixels((1, 16, 16)))
-    rewrite_description(path, lambda text: text.replace("<Pixels ", '<Pixels SignificantBits="12" '))
+    rewrite_description(
+        path, lambda text: text.replace("<Pixels ", '<Pixels SignificantBits="12" ')
+    )
     assert inspect(SlideRef((str(path),)))[0].max_value == 4095
 
 
 def test_ome_xml_agrees_with_ome_types(data_dir: Path) -> None:
     ome_types = pytest.importorskip("ome_types")
-    paths = [data_dir / "codex_expert" / "R001_X003_Y004.ome.tif", data_dir / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif"]
+    paths = [
+        data_dir / "codex_expert" / "R001_X003_Y004.ome.tif",
+        data_dir / "breast_mif" / "ABCM22001_B09_MiniCrop.ome.tif",
+    ]
     for path in paths:
         with tifffile.TiffFile(path) as tiff:
             text = tiff.pages[0].description
         ours = parse_ome(text).images[0]
         theirs = ome_types.from_xml(text).images[0].pixels
         assert (ours.size_c, ours.size_z, ours.size_t, ours.size_y, ours.size_x) == (
-            theirs.size_c, theirs.size_z, theirs.size_t, theirs.size_y, theirs.size_x,
-        )  # fmt: skip
-        assert [channel.name for channel in ours.channels] == [channel.name for channel in theirs.channels]
+            theirs.size_c,
+            theirs.size_z,
+            theirs.size_t,
+            theirs.size_y,
+            theirs.size_x,
+        )
+        assert [channel.name for channel in ours.channels] == [
+            channel.name for channel in theirs.channels
+        ]
 
 
-# ---- refusals ----------------------------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 def refusal(path: Path, **options: Any) -> str:
@@ -306,16 +409,29 @@ def refusal(path: Path, **options: Any) -> str:
 def test_multi_file_ome_is_refused(tmp_path: Path) -> None:
     """ecosystem.md, finding 2: tifffile gives A's pixels for the series that lies in B."""
     a, b = tmp_path / "A.ome.tif", tmp_path / "B.ome.tif"
-    ids = ["urn:uuid:00000000-0000-0000-0000-00000000000a", "urn:uuid:00000000-0000-0000-0000-00000000000b"]
+    ids = [
+        "urn:uuid:00000000-0000-0000-0000-00000000000a",
+        "urn:uuid:00000000-0000-0000-0000-00000000000b",
+    ]
     images = "".join(
-        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" SizeX="16" SizeY="16" SizeZ="1" SizeC="1" '
-        f'SizeT="1"><Channel ID="Channel:{i}:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"><UUID FileName="{name}">{ids[i]}'
-        "</UUID></TiffData></Pixels></Image>"
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16"'
+        f' SizeX="16" SizeY="16" SizeZ="1" SizeC="1" SizeT="1"><Channel ID="Channel:{i}:0"'
+        ' SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"><UUID'
+        f' FileName="{name}">{ids[i]}</UUID></TiffData></Pixels></Image>'
         for i, name in enumerate(["A.ome.tif", "B.ome.tif"])
     )
     for path, uuid, value in ((a, ids[0], 100), (b, ids[1], 200)):
-        xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">{images}</OME>'
-        tifffile.imwrite(path, np.full((16, 16), value, "uint16"), description=xml, metadata=None, photometric="minisblack")
+        xml = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+            f' UUID="{uuid}">{images}</OME>'
+        )
+        tifffile.imwrite(
+            path,
+            np.full((16, 16), value, "uint16"),
+            description=xml,
+            metadata=None,
+            photometric="minisblack",
+        )
     with tifffile.TiffFile(a) as tiff:
         assert len(tiff.series) == 2  # tifffile follows
     for path in (a, b):
@@ -326,17 +442,29 @@ def test_multi_file_ome_is_refused(tmp_path: Path) -> None:
 def test_foreign_file_names_are_refused(tmp_path: Path, name: str) -> None:
     path = ome_tiff(tmp_path / "a.ome.tif", pixels((2, 16, 16)))
     uuid = f'<UUID FileName="{name}">urn:uuid:1</UUID>'
-    foreign = f'<TiffData IFD="0" PlaneCount="1"/><TiffData FirstC="1" IFD="0" PlaneCount="1">{uuid}</TiffData>'
-    rewrite_description(path, lambda text: text.replace(text[text.index("<TiffData") : text.index("</Pixels>")], foreign))
+    foreign = (
+        '<TiffData IFD="0" PlaneCount="1"/><TiffData FirstC="1" IFD="0"'
+        f' PlaneCount="1">{uuid}</TiffData>'
+    )
+    rewrite_description(
+        path,
+        lambda text: text.replace(text[text.index("<TiffData") : text.index("</Pixels>")], foreign),
+    )
     assert name in refusal(path)
 
 
 def test_a_renamed_file_is_its_own(tmp_path: Path) -> None:
     image = pixels((2, 16, 16))
     path = ome_tiff(tmp_path / "a.ome.tif", image)
-    own = '<TiffData IFD="0" PlaneCount="2"><UUID FileName="before.ome.tif">urn:uuid:1</UUID></TiffData>'
+    own = (
+        '<TiffData IFD="0" PlaneCount="2"><UUID'
+        ' FileName="before.ome.tif">urn:uuid:1</UUID></TiffData>'
+    )
     rewrite_description(
-        path, lambda text: text.replace(text[text.index("<TiffData") : text.index("</Pixels>")], own).replace("UUID=", "Old=")
+        path,
+        lambda text: text.replace(
+            text[text.index("<TiffData") : text.index("</Pixels>")], own
+        ).replace("UUID=", "Old="),
     )
     with SlideRef((str(path),)).open() as slide:
         np.testing.assert_array_equal(slide.read([0, 1], Window(0, 0, 16, 16)), image)
@@ -353,7 +481,12 @@ def test_a_renamed_file_is_its_own(tmp_path: Path) -> None:
         (lambda t: t.replace('SizeX="16"', 'SizeX="many"'), "whole number"),
         (lambda t: t.replace('"uint16"', '"float"'), "say float32 but the pixels are uint16"),
         (lambda t: t.replace('IFD="0"', 'IFD="99"'), "cut off"),
-        (lambda t: '<OME xmlns="x"><BinaryOnly MetadataFile="set.companion.ome" UUID="u"/></OME>', "set.companion.ome"),
+        (
+            lambda t: (
+                '<OME xmlns="x"><BinaryOnly MetadataFile="set.companion.ome" UUID="u"/></OME>'
+            ),
+            "set.companion.ome",
+        ),
     ],
 )
 def test_lying_metadata_is_refused(tmp_path: Path, edit: Any, text: str) -> None:
@@ -367,22 +500,30 @@ def test_pictures_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(rgb, pixels((32, 32, 3), "uint8"), photometric="rgb")
     assert "RGB" in refusal(rgb, pixel_size_um=0.5)
     rgba = tmp_path / "rgba.tif"
-    tifffile.imwrite(rgba, pixels((32, 32, 4), "uint16"), photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(
+        rgba, pixels((32, 32, 4), "uint16"), photometric="rgb", extrasamples=["unassalpha"]
+    )
     assert "separate grayscale planes" in refusal(rgba, pixel_size_um=0.5)
     white = tmp_path / "white.tif"
     tifffile.imwrite(white, pixels((32, 32)), photometric="miniswhite")
     assert "invert" in refusal(white, pixel_size_um=0.5)
-    jpeg = ome_tiff(tmp_path / "jpeg.ome.tif", pixels((1, 64, 64), "uint8"), compression="jpeg", tile=(32, 32))
+    jpeg = ome_tiff(
+        tmp_path / "jpeg.ome.tif", pixels((1, 64, 64), "uint8"), compression="jpeg", tile=(32, 32)
+    )
     assert "slide.allow_lossy = true" in refusal(jpeg)
     assert inspect(SlideRef((str(jpeg),), allow_lossy=True))[1] == []
-    lossless = ome_tiff(tmp_path / "j2k.ome.tif", pixels((1, 64, 64)), compression="jpeg2000", tile=(32, 32))
+    lossless = ome_tiff(
+        tmp_path / "j2k.ome.tif", pixels((1, 64, 64)), compression="jpeg2000", tile=(32, 32)
+    )
     assert inspect(SlideRef((str(lossless),)))[1] == []
     times = ome_tiff(tmp_path / "t.ome.tif", pixels((4, 1, 16, 16)), axes="TCYX")
     assert "time series" in refusal(times)
     fields = tmp_path / "fields.ome.tif"
     with tifffile.TiffWriter(fields, ome=True) as writer:
         for seed in range(2):
-            writer.write(pixels((16, 16), seed=seed), photometric="minisblack", metadata={"axes": "YX"})
+            writer.write(
+                pixels((16, 16), seed=seed), photometric="minisblack", metadata={"axes": "YX"}
+            )
     assert "2 images of the same size" in refusal(fields, pixel_size_um=0.5)
 
 
@@ -412,9 +553,15 @@ def test_things_that_are_no_images(tmp_path: Path) -> None:
         assert "pipe" in refusal(tmp_path / "pipe.tif")
 
 
-def bad_tiff(path: Path, entries: list[tuple[int, int, int, int]], tail: bytes = b"", following: int = 0) -> Path:
+def bad_tiff(
+    path: Path, entries: list[tuple[int, int, int, int]], tail: bytes = b"", following: int = 0
+) -> Path:
     """Write a TIFF of one directory by hand: entries are (tag, type, count, value)."""
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", following)
+    directory = (
+        struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+        + struct.pack("<I", following)
+    )
     path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + tail)
     return path
 
@@ -422,12 +569,28 @@ def bad_tiff(path: Path, entries: list[tuple[int, int, int, int]], tail: bytes =
 def test_absurd_claims_are_refused_before_allocation(tmp_path: Path) -> None:
     base = [(258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1)]
     huge = bad_tiff(
-        tmp_path / "huge.tif", [(256, 4, 1, 2**32 - 1), (257, 4, 1, 2**32 - 1), *base, (278, 4, 1, 2**32 - 1), (279, 4, 1, 100)]
+        tmp_path / "huge.tif",
+        [
+            (256, 4, 1, 2**32 - 1),
+            (257, 4, 1, 2**32 - 1),
+            *base,
+            (278, 4, 1, 2**32 - 1),
+            (279, 4, 1, 100),
+        ],
     )
-    wide = bad_tiff(tmp_path / "wide.tif", [(256, 4, 1, 10**6), (257, 4, 1, 10**6), *base, (278, 4, 1, 10**6), (279, 4, 1, 100)])
-    none = bad_tiff(tmp_path / "none.tif", [(256, 4, 1, 0), (257, 4, 1, 10), *base, (278, 4, 1, 10), (279, 4, 1, 0)])
+    wide = bad_tiff(
+        tmp_path / "wide.tif",
+        [(256, 4, 1, 10**6), (257, 4, 1, 10**6), *base, (278, 4, 1, 10**6), (279, 4, 1, 100)],
+    )
+    none = bad_tiff(
+        tmp_path / "none.tif",
+        [(256, 4, 1, 0), (257, 4, 1, 10), *base, (278, 4, 1, 10), (279, 4, 1, 0)],
+    )
     loop = bad_tiff(
-        tmp_path / "loop.tif", [(256, 4, 1, 4), (257, 4, 1, 4), *base, (278, 4, 1, 4), (279, 4, 1, 16)], b"\0" * 32, following=8
+        tmp_path / "loop.tif",
+        [(256, 4, 1, 4), (257, 4, 1, 4), *base, (278, 4, 1, 4), (279, 4, 1, 16)],
+        b"\0" * 32,
+        following=8,
     )
     started = time.monotonic()
     for path in (huge, wide, none, loop):
@@ -437,15 +600,21 @@ def test_absurd_claims_are_refused_before_allocation(tmp_path: Path) -> None:
 
 def test_sparse_tiles_are_background_missing_ones_an_error(tmp_path: Path) -> None:
     path = tmp_path / "sparse.tif"
-    tiles: Iterator[Any] = iter([np.full((32, 32), 7, "uint16"), None, None, np.full((32, 32), 9, "uint16")])
-    tifffile.imwrite(path, tiles, shape=(64, 64), dtype="uint16", tile=(32, 32), photometric="minisblack")
+    tiles: Iterator[Any] = iter(
+        [np.full((32, 32), 7, "uint16"), None, None, np.full((32, 32), 9, "uint16")]
+    )
+    tifffile.imwrite(
+        path, tiles, shape=(64, 64), dtype="uint16", tile=(32, 32), photometric="minisblack"
+    )
     with SlideRef((str(path),)).open() as slide:
         assert "2 of 4 tiles" in slide.info.warnings[0]
         got = slide.read([0], Window(0, 0, 64, 64))[0]
     assert [got[0, 0], got[0, 40], got[40, 0], got[40, 40]] == [7, 0, 0, 9]
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         tag = tiff.pages[0].tags[324]
-        tag.overwrite([tag.value[0], 8, 0, tag.value[3]])  # an offset without bytes was not declared empty
+        tag.overwrite(
+            [tag.value[0], 8, 0, tag.value[3]]
+        )  # an offset without bytes was not declared empty
     assert "does not declare as empty" in refusal(path)
 
 
@@ -469,16 +638,24 @@ def outcomes(content: bytes, variants: Iterator[bytes], path: Path) -> dict[str,
     return count
 
 
-@pytest.mark.parametrize("name", ["strips", "tiles", "zlib tiles, predictor", "zstd tiles", "ImageJ"])
-def test_truncated_files_never_give_other_pixels(files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["strips", "tiles", "zlib tiles, predictor", "zstd tiles", "ImageJ"]
+)
+def test_truncated_files_never_give_other_pixels(
+    files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path, name: str
+) -> None:
     content = files[name, "uint16"][0].read_bytes()
-    cuts = [round(len(content) * k / 40) for k in range(40)] + [len(content) - k for k in range(1, 10)]
+    cuts = [round(len(content) * k / 40) for k in range(40)] + [
+        len(content) - k for k in range(1, 10)
+    ]
     result = outcomes(content, (content[:cut] for cut in cuts), tmp_path / "cut.tif")
     assert result["wrong"] == 0
     assert result["refused"] >= 38, result
 
 
-def test_flipped_bits_in_headers(files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path) -> None:
+def test_flipped_bits_in_headers(
+    files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path
+) -> None:
     """With a checksum in the codec no flip of the directories may change pixels silently."""
     content = files["zlib strips", "uint16"][0].read_bytes()
     with tifffile.TiffFile(files["zlib strips", "uint16"][0]) as tiff:
@@ -498,7 +675,9 @@ def test_flipped_bits_in_headers(files: dict[tuple[str, str], tuple[Path, np.nda
     assert result["refused"] > 50, result
 
 
-def test_flipped_bits_in_zlib_data_are_errors(files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path) -> None:
+def test_flipped_bits_in_zlib_data_are_errors(
+    files: dict[tuple[str, str], tuple[Path, np.ndarray]], tmp_path: Path
+) -> None:
     path = files["zlib tiles, predictor", "uint16"][0]
     content = path.read_bytes()
     with tifffile.TiffFile(path) as tiff:

@@ -1,4 +1,6 @@
-"""The training script: 20 steps, interrupted and resumed, the export, and what the crops and targets are made of."""
+"""The training script: 20 steps, interrupted and resumed, the export, and what the crops and
+targets are made of.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_twenty_steps_resumed_and_exported(tmp_path, capsys):
     broken = tmp_path / "broken"
     train_nuclei.main(["--out", str(broken), "--steps", "20", "--until-step", "9", *SMALL])
     train_nuclei.main(["--out", str(broken), "--steps", "20", *SMALL])
-    states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (through, broken)]
+    states = [
+        torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (through, broken)
+    ]
     assert [state["step"] for state in states] == [20, 20]
     for name, value in states[0]["average"].items():
         torch.testing.assert_close(states[1]["average"][name], value, rtol=1e-3, atol=1e-4)
@@ -45,7 +49,9 @@ def test_twenty_steps_resumed_and_exported(tmp_path, capsys):
     net = network.UNet()
     net.load_state_dict(states[0]["average"])
     image = np.random.default_rng(0).uniform(0, 1, (1, 1, 96, 160)).astype(np.float32)
-    (maps,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"image": image})
+    (maps,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(
+        None, {"image": image}
+    )
     with torch.no_grad():
         expected = torch.sigmoid(net.eval()(torch.from_numpy(image))).numpy()
     assert maps.shape == (1, 3, 96, 160)
@@ -53,24 +59,34 @@ def test_twenty_steps_resumed_and_exported(tmp_path, capsys):
 
 
 def test_training_begins_with_the_shipped_weights():
-    """The folded network, loaded back, gives the shipped maps with BatchNorm in either mode; another architecture is refused."""
+    """The folded network, loaded back, gives the shipped maps with BatchNorm in either mode;
+    another architecture is refused.
+    """
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     from ifquant.nuclei.unet import MODEL
 
-    images = np.stack([data.normalised(data.tissue_field(number, 160)[0]) for number in range(2)])[:, None]
-    (maps,) = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+    images = np.stack([data.normalised(data.tissue_field(number, 160)[0]) for number in range(2)])[
+        :, None
+    ]
+    (maps,) = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"]).run(
+        None, {"image": images}
+    )
     net = network.UNet()
     network.start_from_onnx(net, MODEL, torch.from_numpy(images))
     for mode in (net.train(), net.eval()):
         with torch.no_grad():
-            np.testing.assert_allclose(torch.sigmoid(mode(torch.from_numpy(images))).numpy(), maps, atol=1e-4)
+            np.testing.assert_allclose(
+                torch.sigmoid(mode(torch.from_numpy(images))).numpy(), maps, atol=1e-4
+            )
     with pytest.raises(ValueError, match="architecture"):
         network.start_from_onnx(network.UNet((4, 8, 8, 8, 8)), MODEL, torch.from_numpy(images))
 
 
 def test_the_half_network_takes_over_what_the_full_one_learnt():
-    """Levels that both have are copied, channels that one has on top are not; weights survive half precision; maps are of full size."""
+    """Levels that both have are copied, channels that one has on top are not; weights survive half
+    precision; maps are of full size.
+    """
     full, half = network.UNet(), network.UNet(**network.NETWORKS["half"])
     network.transplant(full, half)
     theirs, ours = full.state_dict(), half.state_dict()
@@ -95,7 +111,9 @@ def test_weights_are_kept_in_half_precision(tmp_path):
 
 
 def test_no_pixel_beyond_the_reach_changes_the_half_network():
-    """The reach that inference allows for (`ifquant.nuclei.unet`) holds for the half network too, wherever the pixel lies on its grid."""
+    """The reach that inference allows for (`ifquant.nuclei.unet`) holds for the half network too,
+    wherever the pixel lies on its grid.
+    """
     unet = pytest.importorskip("ifquant.nuclei.unet")
     net = network.UNet((2, 2, 2, 2), shuffle=2).double().eval()
     with torch.no_grad():
@@ -111,7 +129,9 @@ def test_no_pixel_beyond_the_reach_changes_the_half_network():
 
 
 def test_a_few_steps_learn():
-    """Forty steps on one batch must bring the loss down by a third: the network, the loss and the targets fit together."""
+    """Forty steps on one batch must bring the loss down by a third: the network, the loss and the
+    targets fit together.
+    """
     torch.manual_seed(0)
     crops = data.Crops([], seed=5, start=0, batch=4, size=64, pool=3)
     images, maps = next(iter(crops))
@@ -129,7 +149,9 @@ def test_a_few_steps_learn():
 
 def test_crops_are_a_function_of_seed_step_and_place():
     real = [(tissue.field(3, 128)[0], tissue.field(3, 128)[1])]
-    one, other = (data.Crops(real, seed=5, start=start, batch=3, size=64, pool=2) for start in (0, 4))
+    one, other = (
+        data.Crops(real, seed=5, start=start, batch=3, size=64, pool=2) for start in (0, 4)
+    )
     batches = iter(one)
     for _ in range(4):
         next(batches)
@@ -197,9 +219,14 @@ def test_held_out_images_of_a_source_are_not_trained_on(tmp_path):
         lines.append(f"pecot_intestine,{name},{split},,not recorded; about 0.325 if so")
         for kind in ("images", "masks"):
             (tmp_path / "pecot_intestine" / kind).mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(tmp_path / "pecot_intestine" / kind / f"{name}.tif", np.ones((8, 8), np.uint16))
+            tifffile.imwrite(
+                tmp_path / "pecot_intestine" / kind / f"{name}.tif", np.ones((8, 8), np.uint16)
+            )
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
-    parts = {part: banks.read_source(tmp_path, "pecot_intestine", part) for part in ("train", "tune", "val")}
+    parts = {
+        part: banks.read_source(tmp_path, "pecot_intestine", part)
+        for part in ("train", "tune", "val")
+    }
     assert {part: [name for name, *_ in found] for part, found in parts.items()} == {
         "train": ["a_mouse1"],
         "tune": ["E2F3A_EdU_mouse1_image1"],

@@ -10,7 +10,12 @@ from ifquant.calibration.tissue import TissueMask
 from ifquant.errors import RequestError
 from ifquant.geometry.runs import CellRuns, runs_of
 from ifquant.geometry.signed_distance import _feet, _number_border, signed_distance
-from ifquant.proximity.tumor_region import TumorRegion, margin_bands, tumor_region_of_cells, tumor_region_of_mask
+from ifquant.proximity.tumor_region import (
+    TumorRegion,
+    margin_bands,
+    tumor_region_of_cells,
+    tumor_region_of_mask,
+)
 from ifquant.recipe.model import Proximity
 
 PIXEL = 0.5
@@ -19,7 +24,10 @@ SHAPE = (1203, 1501)
 
 def region_of(mask: np.ndarray, **options: float) -> TumorRegion | None:
     return tumor_region_of_cells(
-        runs_of(mask.astype(np.int32), [1]), image_shape=mask.shape, pixel_size_um=PIXEL, options=Proximity(**options)
+        runs_of(mask.astype(np.int32), [1]),
+        image_shape=mask.shape,
+        pixel_size_um=PIXEL,
+        options=Proximity(**options),
     )
 
 
@@ -55,7 +63,9 @@ def test_distance_to_straight_borders_is_right_below_the_grid_step() -> None:
         region = region_of(mask)
         assert region is not None
         x = np.array([5.0, 100.0, 300.0, 399.0, 405.0, 700.0, 1400.0])
-        np.testing.assert_allclose(region.signed_distance_um(x * PIXEL, np.full(7, 300.0)), (x - edge) * PIXEL, atol=0.5)
+        np.testing.assert_allclose(
+            region.signed_distance_um(x * PIXEL, np.full(7, 300.0)), (x - edge) * PIXEL, atol=0.5
+        )
         assert region.area_mm2 == pytest.approx(edge * SHAPE[0] * PIXEL**2 / 1e6, rel=0.01)
 
 
@@ -70,7 +80,9 @@ def test_gaps_close_small_parts_vanish() -> None:
     assert region is not None
     assert len(region.polygons_um) == 2
     assert all(len(p.interiors) == 0 for p in region.polygons_um)
-    distance = region.signed_distance_um([525 * PIXEL, 950 * PIXEL, 210 * PIXEL], [300 * PIXEL, 300 * PIXEL, 910 * PIXEL])
+    distance = region.signed_distance_um(
+        [525 * PIXEL, 950 * PIXEL, 210 * PIXEL], [300 * PIXEL, 300 * PIXEL, 910 * PIXEL]
+    )
     assert distance[0] < 0 < distance[1]
     assert distance[2] > 100
     holes = region_of(mask, region_close_um=4, region_min_area_um2=2000)
@@ -99,7 +111,9 @@ def test_no_tumor_only_tumor_and_debris() -> None:
     assert whole.area_mm2 == pytest.approx(SHAPE[0] * SHAPE[1] * PIXEL**2 / 1e6)
     assert np.isnan(whole.signed_distance_um([10.0], [10.0])).all()
     assert len(whole.polygons_um) == 1
-    bands = margin_bands(whole, TissueMask.full(SHAPE, 16), [10.0], [10.0], [0], ["tumor"], [-10, 0, 10])
+    bands = margin_bands(
+        whole, TissueMask.full(SHAPE, 16), [10.0], [10.0], [0], ["tumor"], [-10, 0, 10]
+    )
     assert bands["n_tumor"].tolist() == [0, 0]
     assert bands["tumor_per_mm2"].isna().all()
 
@@ -111,8 +125,15 @@ def test_region_from_polygons() -> None:
     assert region is not None
     assert region.origin == "regions"
     assert region.area_mm2 == pytest.approx(np.pi * 400**2 * PIXEL**2 / 1e6, rel=0.02)
-    assert region.signed_distance_um([500.0, 600.0], [300.0, 300.0]) == pytest.approx([-50, 50], abs=2)
-    assert tumor_region_of_mask(np.zeros((76, 94), bool), step_px=step, image_shape=SHAPE, pixel_size_um=PIXEL) is None
+    assert region.signed_distance_um([500.0, 600.0], [300.0, 300.0]) == pytest.approx(
+        [-50, 50], abs=2
+    )
+    assert (
+        tumor_region_of_mask(
+            np.zeros((76, 94), bool), step_px=step, image_shape=SHAPE, pixel_size_um=PIXEL
+        )
+        is None
+    )
     with pytest.raises(RequestError, match="expected \\(76, 94\\)"):
         tumor_region_of_mask(grid[1:], step_px=step, image_shape=SHAPE, pixel_size_um=PIXEL)
 
@@ -133,12 +154,24 @@ def test_bands_hold_the_true_area_and_the_planted_densities() -> None:
     density = n / 2 / (SHAPE[0] * SHAPE[1] * PIXEL**2 / 1e6)
     error = 4 / np.sqrt(bands["n_tumor"])
     assert np.all(np.abs(bands["tumor_per_mm2"] / density - 1) < error + 0.01)
-    assert list(bands) == ["from_um", "to_um", "tissue_mm2", "n_tumor", "tumor_per_mm2", "n_myeloid", "myeloid_per_mm2"]
+    assert list(bands) == [
+        "from_um",
+        "to_um",
+        "tissue_mm2",
+        "n_tumor",
+        "tumor_per_mm2",
+        "n_myeloid",
+        "myeloid_per_mm2",
+    ]
     half = tissue.mask.copy()
     half[:, :44] = False
-    left_out = margin_bands(region, TissueMask(half, 16, SHAPE, "half"), x, y, code, ["tumor", "myeloid"], edges)
+    left_out = margin_bands(
+        region, TissueMask(half, 16, SHAPE, "half"), x, y, code, ["tumor", "myeloid"], edges
+    )
     assert np.all(left_out["tissue_mm2"] < 0.6 * bands["tissue_mm2"])
-    assert np.all(np.abs(left_out["tumor_per_mm2"] / density - 1) < 6 / np.sqrt(left_out["n_tumor"]))
+    assert np.all(
+        np.abs(left_out["tumor_per_mm2"] / density - 1) < 6 / np.sqrt(left_out["n_tumor"])
+    )
     assert region.area_within_mm2(tissue) == pytest.approx(region.area_mm2)
     assert region.area_within_mm2(TissueMask(half, 16, SHAPE, "half")) < 0.6 * region.area_mm2
     with pytest.raises(RequestError, match="ascending"):

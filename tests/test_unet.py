@@ -1,4 +1,6 @@
-"""The network's lattice: the same maps and labels in any order, window and process; its reach; images it never saw."""
+"""The network's lattice: the same maps and labels in any order, window and process; its reach;
+images it never saw.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,20 @@ from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei import unet
 from ifquant.nuclei.channel_levels import Levels, levels_of
 from ifquant.nuclei.segmenter import ScaleEstimated, segment_image, segment_nuclei
-from ifquant.nuclei.working_scale import RATIOS, nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.nuclei.working_scale import (
+    RATIOS,
+    nearest_ratio,
+    source_range,
+    to_image,
+    to_working,
+    working_shape,
+)
 from ifquant.recipe.model import Segmentation
 
 pytest.importorskip("onnxruntime")
-needs_model = pytest.mark.skipif(not unet.MODEL.exists(), reason="the network is not in this tree yet")
+needs_model = pytest.mark.skipif(
+    not unet.MODEL.exists(), reason="the network is not in this tree yet"
+)
 
 
 def field(shape=(300, 420), *, seed=0, radius=8.0, n=90, top=900.0, floor=100.0):
@@ -36,14 +47,20 @@ def field(shape=(300, 420), *, seed=0, radius=8.0, n=90, top=900.0, floor=100.0)
         if all(np.hypot(y - a, x - b) > 2.3 * radius for a, b in centres):
             centres.append((y, x))
             r = radius * rng.uniform(0.85, 1.15)
-            image = np.maximum(image, rng.uniform(0.6, 1) * np.clip(r - np.hypot(yy - y, xx - x) + 0.5, 0, 1))
+            image = np.maximum(
+                image, rng.uniform(0.6, 1) * np.clip(r - np.hypot(yy - y, xx - x) + 0.5, 0, 1)
+            )
     return floor + top * image + rng.normal(0, 0.02 * top, shape), len(centres)
 
 
 @pytest.fixture(scope="module")
 def segmenter():
     image, _ = field()
-    return unet.make(Segmentation(method="unet"), pixel_size_um=0.5, calibration=levels_of(image.astype(np.float32)))
+    return unet.make(
+        Segmentation(method="unet"),
+        pixel_size_um=0.5,
+        calibration=levels_of(image.astype(np.float32)),
+    )
 
 
 # resampling
@@ -95,7 +112,11 @@ def test_maps_are_the_same_in_any_order_and_on_any_lattice(segmenter, ratio):
     def read(window):
         return image[window.y0 : window.y1, window.x0 : window.x1]
 
-    whole = large.cell_maps(read, Window(0, 0, *image.shape), image.shape) if large.lattice_px >= 437 else None
+    whole = (
+        large.cell_maps(read, Window(0, 0, *image.shape), image.shape)
+        if large.lattice_px >= 437
+        else None
+    )
     cells = cores(image.shape, small.lattice_px)
     forward = [small.cell_maps(read, cell, image.shape) for cell in cells]
     backward = [small.cell_maps(read, cell, image.shape) for cell in reversed(cells)][::-1]
@@ -127,10 +148,17 @@ def test_the_networks_reach_is_what_is_stated(segmenter):
     rng = np.random.default_rng(2)
     image = rng.uniform(-0.2, 1.2, (512, 512)).astype(np.float32)
     base = unet.probabilities(segmenter.model, segmenter.card.sha256, image)
-    for y, x in ((255, 255), (256, 256), (263, 248)):  # both sides of a pooling grid line and its middle
+    for y, x in (
+        (255, 255),
+        (256, 256),
+        (263, 248),
+    ):  # both sides of a pooling grid line and its middle
         other = image.copy()
         other[y, x] = np.nan
-        changed = np.argwhere(np.isnan(unet.probabilities(segmenter.model, segmenter.card.sha256, other)).any(0) | (base[0] != base[0]))
+        changed = np.argwhere(
+            np.isnan(unet.probabilities(segmenter.model, segmenter.card.sha256, other)).any(0)
+            | (base[0] != base[0])
+        )
         reach = np.abs(changed - (y, x)).max()
         assert 80 < reach <= unet.REACH_PX
     smoothing = int(2 * segmenter.card.smooth_px + 0.5)
@@ -140,7 +168,11 @@ def test_the_networks_reach_is_what_is_stated(segmenter):
 @needs_model
 def test_labels_do_not_depend_on_windows(segmenter):
     image, n = field((700, 700), n=260)
-    small = dataclasses.replace(segmenter, core_px=256, options=dataclasses.replace(segmenter.options, chain_px=20, merge_px=10))
+    small = dataclasses.replace(
+        segmenter,
+        core_px=256,
+        options=dataclasses.replace(segmenter.options, chain_px=20, merge_px=10),
+    )
     whole = segment_image(small, image)
     assert whole.max() > 0.9 * n
     maps = np.zeros((2, *image.shape), np.uint8)
@@ -148,10 +180,20 @@ def test_labels_do_not_depend_on_windows(segmenter):
         part = small.cell_maps(lambda w: image[w.y0 : w.y1, w.x0 : w.x1], cell, image.shape)
         maps[:, cell.y0 : cell.y1, cell.x0 : cell.x1] = part
     for window in (Window(0, 0, 400, 380), Window(123, 211, 577, 640)):
-        labels = small.nuclei(None, lambda w: maps[:, w.y0 : w.y1, w.x0 : w.x1], window, image.shape)
+        labels = small.nuclei(
+            None, lambda w: maps[:, w.y0 : w.y1, w.x0 : w.x1], window, image.shape
+        )
         reach = small.reach_px
-        inner = Window(window.y0 + reach if window.y0 else 0, window.x0 + reach if window.x0 else 0, window.y1 - reach, window.x1 - reach)
-        part, full = labels[inner.slices_in(window)], whole[inner.y0 : inner.y1, inner.x0 : inner.x1]
+        inner = Window(
+            window.y0 + reach if window.y0 else 0,
+            window.x0 + reach if window.x0 else 0,
+            window.y1 - reach,
+            window.x1 - reach,
+        )
+        part, full = (
+            labels[inner.slices_in(window)],
+            whole[inner.y0 : inner.y1, inner.x0 : inner.x1],
+        )
         pairs = np.unique(np.stack([part.ravel(), full.ravel()]), axis=1)
         assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
 
@@ -172,7 +214,8 @@ def test_it_can_be_sent_to_a_worker(segmenter):
 
 @needs_model
 @pytest.mark.parametrize(
-    ("dtype", "top", "floor"), [(np.uint8, 200, 12), (np.uint16, 3500, 130), (np.float32, 0.7, 0.01), (np.float64, 5e4, -3.0)]
+    ("dtype", "top", "floor"),
+    [(np.uint8, 200, 12), (np.uint16, 3500, 130), (np.float32, 0.7, 0.01), (np.float64, 5e4, -3.0)],
 )
 def test_any_brightness(dtype, top, floor):
     image, n = field(top=top, floor=floor)
@@ -218,7 +261,9 @@ def test_a_missing_or_damaged_model_is_named(tmp_path):
     if unet.MODEL.exists():
         missing.write_bytes(unet.MODEL.read_bytes()[:-1])
         missing.with_suffix(".json").write_text(unet.MODEL.with_suffix(".json").read_text())
-        damaged = unet.make(Segmentation(method="unet"), pixel_size_um=0.5, calibration=levels, model=missing)
+        damaged = unet.make(
+            Segmentation(method="unet"), pixel_size_um=0.5, calibration=levels, model=missing
+        )
         with pytest.raises(MissingDependency, match="SHA-256"):
             damaged.working_maps(np.zeros((32, 32), np.float32))
 
@@ -236,7 +281,11 @@ def test_accuracy_on_some_validation_images():
     import tifffile
 
     with open(folder / "manifest.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "val" and int(row["h"]) * int(row["w"]) < 150_000][::3]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["split"] == "val" and int(row["h"]) * int(row["w"]) < 150_000
+        ][::3]
     scores = []
     for row in rows:
         image = tifffile.imread(folder / "images" / f"{row['id']}.tif")
@@ -244,8 +293,12 @@ def test_accuracy_on_some_validation_images():
         with pytest.warns(ScaleEstimated):
             labels = segment_nuclei(image, method="unet").astype(np.int64)
         n = int(truth.max()) + 1
-        shared = np.bincount((labels * n + truth).ravel(), minlength=(int(labels.max()) + 1) * n).reshape(-1, n)
+        shared = np.bincount(
+            (labels * n + truth).ravel(), minlength=(int(labels.max()) + 1) * n
+        ).reshape(-1, n)
         iou = shared / (shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared)
         hits = int((iou[1:, 1:] > 0.5).sum())
-        scores.append(hits / max(int((shared.sum(1) > 0)[1:].sum() + (shared.sum(0) > 0)[1:].sum()) - hits, 1))
+        scores.append(
+            hits / max(int((shared.sum(1) > 0)[1:].sum() + (shared.sum(0) > 0)[1:].sum()) - hits, 1)
+        )
     assert np.mean(scores) > 0.72

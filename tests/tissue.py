@@ -1,4 +1,6 @@
-"""Simulated slides on disk for tests of the whole pipeline: one per panel, made once per session."""
+"""Simulated slides on disk for tests of the whole pipeline: one per panel, made once per
+session.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,20 @@ import numpy as np
 
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
-from ifquant.simulation.tissue_window import CHANNELS, SimulatedWindow, SimulationOptions, simulate_window
+from ifquant.simulation.tissue_window import (
+    CHANNELS,
+    SimulatedWindow,
+    SimulationOptions,
+    simulate_window,
+)
 from ifquant.slides import tiff_writer
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Names of the five simulated channels in another panel, their order in the file, and channels added to it."""
+    """Names of the five simulated channels in another panel, their order in the file, and channels
+    added to it.
+    """
 
     names: dict[str, str] = field(default_factory=lambda: {name: name for name in CHANNELS})
     order: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -25,10 +34,20 @@ class Panel:
 PANELS = {
     "tgfb_il1b": Panel(),
     "permuted": Panel(order=(3, 0, 4, 2, 1)),
-    "renamed": Panel({"DAPI": "Hoechst 33342", "PanCK": "EpCAM", "CD11c": "HLA-DR", "TGFB1": "PD-L1", "IL1B": "TNFα"}),
+    "renamed": Panel(
+        {
+            "DAPI": "Hoechst 33342",
+            "PanCK": "EpCAM",
+            "CD11c": "HLA-DR",
+            "TGFB1": "PD-L1",
+            "IL1B": "TNFα",
+        }
+    ),
     "one_added": Panel(order=(0, 1, 2, 3, 4), added="CD8"),
     "all_at_once": Panel(
-        {"DAPI": "DNA", "PanCK": "CK8", "CD11c": "CD68", "TGFB1": "VEGF", "IL1B": "IL-6"}, order=(4, 2, 0, 1, 3), added="CD8"
+        {"DAPI": "DNA", "PanCK": "CK8", "CD11c": "CD68", "TGFB1": "VEGF", "IL1B": "IL-6"},
+        order=(4, 2, 0, 1, 3),
+        added="CD8",
     ),
 }
 
@@ -59,4 +78,6 @@ def recipe_for(panel: Panel, **more: object) -> Recipe:
         channels.append(channel)
     if panel.added:
         channels.append({"name": panel.added})
-    return Recipe.model_validate({"channels": channels, "segmentation": {"method": "classical"}, **more})
+    return Recipe.model_validate(
+        {"channels": channels, "segmentation": {"method": "classical"}, **more}
+    )

@@ -1,6 +1,8 @@
-"""Draw the learning curve of a training run: its loss, and AP of its snapshots on the small images of the held-out tenth.
+"""Draw the learning curve of a training run: its loss, and AP of its snapshots on the small images
+of the held-out tenth.
 
-python tools/learning_curve.py --run runs/nuclei --data ../shared/data/nuclei_dsb2018 --out docs/figures/learning_curve.png
+python tools/learning_curve.py --run runs/nuclei --data ../shared/data/nuclei_dsb2018 --out
+docs/figures/learning_curve.png
 """
 
 from __future__ import annotations
@@ -28,9 +30,15 @@ LARGEST_PX = 150_000
 
 
 def snapshot_scores(run: Path, data: Path, known: dict[str, Any]) -> dict[str, Any]:
-    """AP per snapshot at the five thresholds, per-image mean, with the thresholds of the shipped card; `known` ones are not made again."""
+    """AP per snapshot at the five thresholds, per-image mean, with the thresholds of the shipped
+    card; `known` ones are not made again.
+    """
     pictures = [one for one in read_dsb(data, "tune") if one[0].size < LARGEST_PX]
-    thresholds = json.loads(unet.MODEL.with_suffix(".json").read_text())["decoder"] if unet.MODEL.exists() else START
+    thresholds = (
+        json.loads(unet.MODEL.with_suffix(".json").read_text())["decoder"]
+        if unet.MODEL.exists()
+        else START
+    )
     scores = dict(known)
     for path in sorted(run.glob("snapshot_*.pt")):
         if path.stem in scores:
@@ -42,8 +50,14 @@ def snapshot_scores(run: Path, data: Path, known: dict[str, Any]) -> dict[str, A
             export_onnx(net, str(model))
             sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
             card = unet.Card(sha256, **thresholds)
-            ap, _ = score.average_precision([Held(*one, model, sha256, "nearest").counts(card) for one in pictures])
-        scores[path.stem] = {"step": state["step"], "minutes": state["seconds"] / 60, "ap": ap.round(4).tolist()}
+            ap, _ = score.average_precision(
+                [Held(*one, model, sha256, "nearest").counts(card) for one in pictures]
+            )
+        scores[path.stem] = {
+            "step": state["step"],
+            "minutes": state["seconds"] / 60,
+            "ap": ap.round(4).tolist(),
+        }
         print(path.stem, scores[path.stem], flush=True)
     return scores
 
@@ -56,7 +70,9 @@ def draw(log: list[dict[str, float]], scores: dict[str, Any], path: Path) -> Non
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.plot([entry["seconds"] / 60 for entry in log], [entry["loss"] for entry in log], color="0.3")
+    left.plot(
+        [entry["seconds"] / 60 for entry in log], [entry["loss"] for entry in log], color="0.3"
+    )
     left.set(xlabel="minutes of training", ylabel="training loss (mean of 50 steps)", yscale="log")
     points = sorted(scores.values(), key=lambda one: one["step"])
     for k, threshold in enumerate(score.THRESHOLDS):
@@ -86,13 +102,17 @@ def _steps(log: list[dict[str, float]]) -> tuple[Any, Any]:
 
 def main() -> None:
     """Score the snapshots and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     stored = options.run / "scores.json"
-    scores = snapshot_scores(options.run, options.data, json.loads(stored.read_text()) if stored.exists() else {})
+    scores = snapshot_scores(
+        options.run, options.data, json.loads(stored.read_text()) if stored.exists() else {}
+    )
     stored.write_text(json.dumps(scores, indent=1))
     log = [json.loads(line) for line in (options.run / "log.jsonl").read_text().splitlines()]
     unique = {entry["step"]: entry for entry in log}

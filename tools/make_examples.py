@@ -1,4 +1,5 @@
-"""Write example_images/: three simulated slides and their sample sheet. The same bytes every time on one machine.
+"""Write example_images/: three simulated slides and their sample sheet. The same bytes every time
+on one machine.
 
 Run `python tools/make_examples.py [folder]`. The recipe is written by hand and stays.
 """
@@ -15,18 +16,27 @@ from ifquant.simulation.tissue_window import SimulationOptions
 FOLDER = Path(__file__).resolve().parents[1] / "example_images"
 SIDE_PX = 640
 SLIDES = {
-    # slide: (patient, group, options). Small fields need small nests to show a border, and more myeloid cells to count.
+    # slide: (patient, group, options). Small fields need small nests to show a border, and more
+    # myeloid cells to count.
     "example_1": (
         "P1",
         "responder",
-        SimulationOptions(size=(SIDE_PX, SIDE_PX), seed=21, nest_range_um=70, myeloid_fraction=1.5, effect=0.8),
+        SimulationOptions(
+            size=(SIDE_PX, SIDE_PX), seed=21, nest_range_um=70, myeloid_fraction=1.5, effect=0.8
+        ),
     ),
     "example_2": (
         "P2",
         "responder",
-        SimulationOptions(size=(SIDE_PX, SIDE_PX), seed=22, nest_range_um=60, myeloid_fraction=1.5, effect=0.8),
+        SimulationOptions(
+            size=(SIDE_PX, SIDE_PX), seed=22, nest_range_um=60, myeloid_fraction=1.5, effect=0.8
+        ),
     ),
-    "example_3": ("P3", "non-responder", SimulationOptions(size=(SIDE_PX, SIDE_PX), seed=23, nest_range_um=80, ligand_shift=-0.4)),
+    "example_3": (
+        "P3",
+        "non-responder",
+        SimulationOptions(size=(SIDE_PX, SIDE_PX), seed=23, nest_range_um=80, ligand_shift=-0.4),
+    ),
 }
 
 

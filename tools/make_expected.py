@@ -19,8 +19,23 @@ from ifquant.geometry.windows import Window
 from ifquant.slides.zarr_reader import read_labels
 
 EXAMPLES = Path(__file__).parents[1] / "example_images"
-KEPT = ("cell_id", "x_um", "y_um", "area_um2", "nucleus_area_um2", "phenotype", "nearest_tumor_um", "nearest_tumor_border_um")
-INTENSITIES = ("DAPI_nucleus_mean", "PanCK_cytoplasm_mean", "CD11c_cell_mean", "TGFB1_membrane_mean", "IL1B_cytoplasm_mean")
+KEPT = (
+    "cell_id",
+    "x_um",
+    "y_um",
+    "area_um2",
+    "nucleus_area_um2",
+    "phenotype",
+    "nearest_tumor_um",
+    "nearest_tumor_border_um",
+)
+INTENSITIES = (
+    "DAPI_nucleus_mean",
+    "PanCK_cytoplasm_mean",
+    "CD11c_cell_mean",
+    "TGFB1_membrane_mean",
+    "IL1B_cytoplasm_mean",
+)
 
 
 def labels_of(slide: Path) -> np.ndarray:
@@ -28,7 +43,9 @@ def labels_of(slide: Path) -> np.ndarray:
     record = pd.read_json(slide / "slide.json", typ="series")
     height, width = record["input"]["shape"][1:]
     window = Window(0, 0, height, width)
-    return np.stack([read_labels(slide / "labels.ome.zarr", kind, window) for kind in ("nuclei", "cells")]).astype(np.uint16)
+    return np.stack(
+        [read_labels(slide / "labels.ome.zarr", kind, window) for kind in ("nuclei", "cells")]
+    ).astype(np.uint16)
 
 
 def main() -> None:
@@ -40,7 +57,12 @@ def main() -> None:
         assert result.exit_code == 0, result.summary_lines()
         for status in result.slides:
             slide = Path(folder) / status.name
-            tifffile.imwrite(expected / f"{status.name}.labels.tif", labels_of(slide), compression="zlib", predictor=True)
+            tifffile.imwrite(
+                expected / f"{status.name}.labels.tif",
+                labels_of(slide),
+                compression="zlib",
+                predictor=True,
+            )
             table = pd.read_parquet(slide / "cells.parquet")[[*KEPT, *INTENSITIES]]
             table.to_csv(expected / f"{status.name}.cells.csv", index=False, float_format="%.4f")
             print(status.name, len(table), dict(table["phenotype"].value_counts()))

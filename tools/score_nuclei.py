@@ -1,11 +1,14 @@
-"""Score a nucleus network on every source: on the held-out part of its training split (to choose), or on `val` (once, to report).
+"""Score a nucleus network on every source: on the held-out part of its training split (to choose),
+or on `val` (once, to report).
 
-    python tools/score_nuclei.py --data ../shared/data --model runs/nuclei.onnx
-    python tools/score_nuclei.py --data ../shared/data --model runs/nuclei.onnx --part val --out runs/val.json
+    python tools/score_nuclei.py --data ../shared/data --model runs/nuclei.onnx python
+    tools/score_nuclei.py --data ../shared/data --model runs/nuclei.onnx --part val --out
+    runs/val.json
 
-Each image is segmented as `segment_nuclei` does it: the scale estimated from the image, and with the pixel size where one is stated.
-The scale "measured" takes the true median diameter instead: what is still wrong then, the estimate is not to blame for.
-A model without a card beside it gets one, with the thresholds of the network that ships.
+Each image is segmented as `segment_nuclei` does it: the scale estimated from the image, and with
+the pixel size where one is stated. The scale "measured" takes the true median diameter instead:
+what is still wrong then, the estimate is not to blame for. A model without a card beside it gets
+one, with the thresholds of the network that ships.
 """
 
 from __future__ import annotations
@@ -40,15 +43,22 @@ Labelled = tuple[str, NDArray[Any], NDArray[np.int32], float | None]
 def labelled_images(data: Path, source: str, part: str, work: Path) -> list[Labelled]:
     """Read the images of a source: name, raw pixels, labels, pixel size (um) where stated."""
     if source == DSB:
-        return [(str(i), image, labels, None) for i, (image, labels) in enumerate(read_dsb(data / source, part))]
+        return [
+            (str(i), image, labels, None)
+            for i, (image, labels) in enumerate(read_dsb(data / source, part))
+        ]
     if source == TISSUE:
         return simulated_tissue(work) if part == "val" else []
     found = read_source(data / "nuclei_more", source, part)
     return [(name, image, labels, size) for name, (image, labels), size in found]
 
 
-def simulated_tissue(work: Path, seeds: tuple[int, ...] = (1, 2), side: int = 2048) -> list[Labelled]:
-    """Make the simulated tissue that the accuracy benchmark uses (seeds that training never uses)."""
+def simulated_tissue(
+    work: Path, seeds: tuple[int, ...] = (1, 2), side: int = 2048
+) -> list[Labelled]:
+    """Make the simulated tissue that the accuracy benchmark uses (seeds that training never
+    uses).
+    """
     from ifquant.geometry.windows import Window
     from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
 
@@ -64,11 +74,20 @@ def simulated_tissue(work: Path, seeds: tuple[int, ...] = (1, 2), side: int = 20
 
 
 def ensure_card(model: Path) -> None:
-    """Write a card beside a model that has none: its hash, and the thresholds of the network that ships."""
+    """Write a card beside a model that has none: its hash, and the thresholds of the network that
+    ships.
+    """
     card = model.with_suffix(".json")
     if not card.exists():
         shipped = json.loads(unet.MODEL.with_suffix(".json").read_text())
-        card.write_text(json.dumps({"sha256": sha256_of(model), "decoder": shipped["decoder"]}, indent=2, sort_keys=True) + "\n")
+        card.write_text(
+            json.dumps(
+                {"sha256": sha256_of(model), "decoder": shipped["decoder"]},
+                indent=2,
+                sort_keys=True,
+            )
+            + "\n"
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -80,7 +99,9 @@ def use_model(model: Path) -> None:
     """Let `segment_nuclei` of this process run another network."""
     ensure_card(model)
     make = unet.make
-    segmenter.segmenter_factory = lambda _: lambda options, **rest: make(options, **rest, model=model)
+    segmenter.segmenter_factory = lambda _: (
+        lambda options, **rest: make(options, **rest, model=model)
+    )
 
 
 def summary(counts: list[NDArray[np.int64]]) -> dict[str, Any]:
@@ -99,7 +120,9 @@ def summary(counts: list[NDArray[np.int64]]) -> dict[str, Any]:
 def pixel_sizes(images: list[Labelled], scale: str) -> list[float | None]:
     """Return the pixel size (um) that each image is segmented with; None: estimated from it."""
     if scale == "measured":
-        return [Segmentation().nucleus_diameter_um / median_diameter(truth) for _, _, truth, _ in images]
+        return [
+            Segmentation().nucleus_diameter_um / median_diameter(truth) for _, _, truth, _ in images
+        ]
     return [size if scale == "stated" else None for *_, size in images]
 
 
@@ -119,29 +142,48 @@ def score_source(images: list[Labelled], scales: list[str]) -> dict[str, Any]:
                 for (_, image, *_), size in zip(images, sizes, strict=True)
             ]
         seconds = time.process_time() - start
-        counts = [score.counts(found, truth) for found, (_, _, truth, _) in zip(labels, images, strict=True)]
-        result[scale] = summary(counts) | {"cpu_s_per_mpx": round(seconds / sum(image.size for _, image, *_ in images) * 1e6, 3)}
+        counts = [
+            score.counts(found, truth)
+            for found, (_, _, truth, _) in zip(labels, images, strict=True)
+        ]
+        result[scale] = summary(counts) | {
+            "cpu_s_per_mpx": round(seconds / sum(image.size for _, image, *_ in images) * 1e6, 3)
+        }
     return result
 
 
 def line(source: str, kind: str, one: dict[str, Any]) -> str:
     """Write one line of the table: AP at .5, .7 and .9."""
-    pooled, per_image = ("/".join(f"{one[way][i]:.3f}" for i in (0, 2, 4)) for way in ("pooled", "per_image"))
-    return f"{source:20} {kind:10} pooled {pooled}  per image {per_image}  P {one['precision']:.2f} R {one['recall']:.2f}"
+    pooled, per_image = (
+        "/".join(f"{one[way][i]:.3f}" for i in (0, 2, 4)) for way in ("pooled", "per_image")
+    )
+    return (
+        f"{source:20} {kind:10} pooled {pooled}  per image {per_image}  P {one['precision']:.2f} R"
+        f" {one['recall']:.2f}"
+    )
 
 
 def main() -> None:
     """Score and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=unet.MODEL)
-    parser.add_argument("--part", choices=("tune", "val"), default="tune", help="tune: the held-out part of the training split")
+    parser.add_argument(
+        "--part",
+        choices=("tune", "val"),
+        default="tune",
+        help="tune: the held-out part of the training split",
+    )
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--scales", nargs="+", choices=SCALES, default=SCALES[:2])
     parser.add_argument("--out", type=Path, help="also write the scores here (JSON)")
     options = parser.parse_args()
     use_model(options.model)
-    segmenter.segment_nuclei(np.eye(64, dtype=np.uint16), pixel_size_um=0.5)  # the network is read, the decoder compiled
+    segmenter.segment_nuclei(
+        np.eye(64, dtype=np.uint16), pixel_size_um=0.5
+    )  # the network is read, the decoder compiled
     results = {}
     for source in options.sources:
         images = labelled_images(options.data, source, options.part, options.model.parent)

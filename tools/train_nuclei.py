@@ -1,12 +1,15 @@
 """Train ifquant's nucleus network and export it as ONNX.
 
-    python tools/train_nuclei.py --data ../shared/data --out runs/nuclei --network half --minutes 110
-    python tools/train_nuclei.py --data ../shared/data --out runs/open --network half --licences open --steps 40000
-    python tools/train_nuclei.py --data ../shared/data --out runs/on --network half --start tools/nuclei/weights/continued.npz --steps 20000
+    python tools/train_nuclei.py --data ../shared/data --out runs/nuclei --network half --minutes
+    110 python tools/train_nuclei.py --data ../shared/data --out runs/open --network half --licences
+    open --steps 40000 python tools/train_nuclei.py --data ../shared/data --out runs/on --network
+    half --start tools/nuclei/weights/continued.npz --steps 20000
 
-Started again with the same --out, the run goes on from its last checkpoint. The learning rate is constant and falls at the end, over the
-last part (--cooldown) of --steps (reproducible) or --minutes (in time on any machine): a later run takes it up again, with --start.
---export PATH writes the averaged weights of the last checkpoint as .onnx, or as .npz (half precision) for --start.
+Started again with the same --out, the run goes on from its last checkpoint. The learning rate is
+constant and falls at the end, over the last part (--cooldown) of --steps (reproducible) or
+--minutes (in time on any machine): a later run takes it up again, with --start. --export PATH
+writes the averaged weights of the last checkpoint as .onnx, or as .npz (half precision) for
+--start.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a shared machine, waiting threads that spin cost three times the work itself
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # on a shared machine, waiting threads that spin cost three times the work itself
 
 import numpy as np
 import torch
@@ -28,32 +33,78 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from nuclei import data
 from nuclei.banks import all_banks
-from nuclei.network import NETWORKS, UNet, export_onnx, load_weights, net_of, save_weights, start_from_onnx, transplant
+from nuclei.network import (
+    NETWORKS,
+    UNet,
+    export_onnx,
+    load_weights,
+    net_of,
+    save_weights,
+    start_from_onnx,
+    transplant,
+)
 from nuclei.targets import loss
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with nuclei_dsb2018 and nuclei_more (only splits `train`, less what is held out)")
-    parser.add_argument("--licences", choices=("all", "open"), default="all", help="open: CC0, Apache-2.0 and CC BY sources only")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=(
+            "folder with nuclei_dsb2018 and nuclei_more (only splits `train`, less what is held"
+            " out)"
+        ),
+    )
+    parser.add_argument(
+        "--licences",
+        choices=("all", "open"),
+        default="all",
+        help="open: CC0, Apache-2.0 and CC BY sources only",
+    )
     parser.add_argument("--network", choices=tuple(NETWORKS), default="full")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, snapshots and the log")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints, snapshots and the log"
+    )
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--steps", type=int, help="length of the run in steps")
-    budget.add_argument("--minutes", type=float, help="length of the run in minutes of training, all starts together")
-    budget.add_argument("--export", type=Path, help="write the last checkpoint as .onnx or .npz and stop")
-    parser.add_argument("--start", type=Path, help="begin with the weights of this .npz, checkpoint or .onnx, on a schedule of its own")
-    parser.add_argument("--until-step", type=int, help="stop early (with a checkpoint), the schedule unchanged")
+    budget.add_argument(
+        "--minutes",
+        type=float,
+        help="length of the run in minutes of training, all starts together",
+    )
+    budget.add_argument(
+        "--export", type=Path, help="write the last checkpoint as .onnx or .npz and stop"
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="begin with the weights of this .npz, checkpoint or .onnx, on a schedule of its own",
+    )
+    parser.add_argument(
+        "--until-step", type=int, help="stop early (with a checkpoint), the schedule unchanged"
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16: 1.7 times as fast where the processor has avx512_bf16")
+    parser.add_argument(
+        "--bf16",
+        action="store_true",
+        help="multiply in bfloat16: 1.7 times as fast where the processor has avx512_bf16",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops; 0 or 1")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=160)
     parser.add_argument("--pool", type=int, default=300, help="simulated fields kept at a time")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--cooldown", type=float, default=0.25, help="last part of the run, in which the learning rate falls to nothing")
+    parser.add_argument(
+        "--cooldown",
+        type=float,
+        default=0.25,
+        help="last part of the run, in which the learning rate falls to nothing",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-minutes", type=float, default=3.0)
     parser.add_argument("--snapshot-minutes", type=float, default=10.0)
@@ -61,15 +112,23 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def rate_at(fraction: float, step: int, peak: float, cooldown: float = 0.25) -> float:
-    """Warm-up of 100 steps, a constant rate, and a straight fall to nearly nothing over the last part."""
-    return peak * min(1.0, (step + 1) / 100) * max(min(1.0, (1 - fraction) / max(cooldown, 1e-9)), 2e-3)
+    """Warm-up of 100 steps, a constant rate, and a straight fall to nearly nothing over the last
+    part.
+    """
+    return (
+        peak
+        * min(1.0, (step + 1) / 100)
+        * max(min(1.0, (1 - fraction) / max(cooldown, 1e-9)), 2e-3)
+    )
 
 
 def update_average(average: torch.nn.Module, net: torch.nn.Module, step: int) -> None:
     """Exponential moving average of weights and BatchNorm statistics, short at first."""
     decay = min(0.999, (1 + step) / (10 + step))
     with torch.no_grad():
-        for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        for mean, value in zip(
+            average.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if mean.dtype.is_floating_point:
                 mean.lerp_(value, 1 - decay)
             else:
@@ -86,10 +145,27 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def all_crops(options: argparse.Namespace) -> data.Crops:
     """Read the images and set up the crops, from step 0 on."""
     cache = options.out / "fields"
-    banks = all_banks(options.data, licences=options.licences, seed=options.seed, pool=options.pool, cache=cache) if options.data else None
+    banks = (
+        all_banks(
+            options.data,
+            licences=options.licences,
+            seed=options.seed,
+            pool=options.pool,
+            cache=cache,
+        )
+        if options.data
+        else None
+    )
     return data.Crops(
-        [], seed=options.seed, start=0, batch=options.batch, size=options.crop, pool=options.pool, cache=cache, banks=banks
-    )  # fmt: skip
+        [],
+        seed=options.seed,
+        start=0,
+        batch=options.batch,
+        size=options.crop,
+        pool=options.pool,
+        cache=cache,
+        banks=banks,
+    )
 
 
 def begin_with(net: UNet, path: Path, crops: data.Crops) -> None:
@@ -131,7 +207,10 @@ def train(options: argparse.Namespace) -> int:
     crops.start = step
     batches = iter(
         torch.utils.data.DataLoader(
-            crops, batch_size=None, num_workers=min(options.workers, 1), prefetch_factor=6 if options.workers else None
+            crops,
+            batch_size=None,
+            num_workers=min(options.workers, 1),
+            prefetch_factor=6 if options.workers else None,
         )
     )
     shares = {bank.name: round(bank.share, 3) for bank in crops.banks}
@@ -139,9 +218,13 @@ def train(options: argparse.Namespace) -> int:
 
     def state_now() -> dict[str, Any]:
         return {
-            "net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-            "step": step, "seconds": spent, "rng": torch.get_rng_state(),
-        }  # fmt: skip
+            "net": net.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "seconds": spent,
+            "rng": torch.get_rng_state(),
+        }
 
     net.train()
     total, counted, saved, last = 0.0, 0, spent, time.monotonic()
@@ -166,7 +249,12 @@ def train(options: argparse.Namespace) -> int:
         now = time.monotonic()
         before, spent, last = spent, spent + now - last, now
         if step % 50 == 0:
-            entry = {"step": step, "seconds": round(spent), "loss": round(total / counted, 4), "rate": optimizer.param_groups[0]["lr"]}
+            entry = {
+                "step": step,
+                "seconds": round(spent),
+                "loss": round(total / counted, 4),
+                "rate": optimizer.param_groups[0]["lr"],
+            }
             print(json.dumps(entry), flush=True)
             with open(options.out / "log.jsonl", "a") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -174,8 +262,13 @@ def train(options: argparse.Namespace) -> int:
         if spent - saved > 60 * options.save_minutes:
             save(checkpoint, state_now())
             saved = spent
-        if int(before / 60 / options.snapshot_minutes) != int(spent / 60 / options.snapshot_minutes):
-            save(options.out / f"snapshot_{step:06d}.pt", {"average": average.state_dict(), "step": step, "seconds": spent})
+        if int(before / 60 / options.snapshot_minutes) != int(
+            spent / 60 / options.snapshot_minutes
+        ):
+            save(
+                options.out / f"snapshot_{step:06d}.pt",
+                {"average": average.state_dict(), "step": step, "seconds": spent},
+            )
     save(checkpoint, state_now())
     return step
 
@@ -184,7 +277,11 @@ def main(argv: list[str] | None = None) -> None:
     """Train, or export."""
     options = arguments(argv)
     if options.export:
-        net = net_of(torch.load(options.out / "checkpoint.pt", map_location="cpu", weights_only=True)["average"])
+        net = net_of(
+            torch.load(options.out / "checkpoint.pt", map_location="cpu", weights_only=True)[
+                "average"
+            ]
+        )
         if options.export.suffix == ".npz":
             save_weights(net, options.export)
         else:

@@ -1,7 +1,9 @@
-"""Calibration: everything a slide's pixels are compared with, found once from whole-slide histograms.
+"""Calibration: everything a slide's pixels are compared with, found once from whole-slide
+histograms.
 
-Pass 1 counts every pixel and gives the tissue mask; where more than 5 % of the slide is glass, a second pass counts the tissue pixels only.
-Nothing here depends on how the slide was cut into blocks.
+Pass 1 counts every pixel and gives the tissue mask; where more than 5 % of the slide is glass, a
+second pass counts the tissue pixels only. Nothing here depends on how the slide was cut into
+blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.calibration import stain
-from ifquant.calibration.histogram import HistogramPart, SlideHistogram, grid_step_px, merge, scan_block
+from ifquant.calibration.histogram import (
+    HistogramPart,
+    SlideHistogram,
+    grid_step_px,
+    merge,
+    scan_block,
+)
 from ifquant.calibration.tissue import TissueMask, find_tissue
 from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window, cores
@@ -44,15 +52,12 @@ class ChannelCalibration:
 
     Attributes
     ----------
-    name : channel name
-    low, high : quantiles 0.01 and 0.998 of tissue pixels (the range networks are normalised with)
-    background, background_sd : level and spread of unstained tissue
-    display : black and white of pictures
-    saturation : value from which pixels count as saturated; None for floats without a pile-up
-    saturated_fraction : share of tissue pixels at or above it
-    threshold : pixels above it are stained; None only without any pixel. Above every pixel when the channel shows no stain
-    threshold_origin : how it was found
-    stained : whether the channel shows stain
+    name : channel name low, high : quantiles 0.01 and 0.998 of tissue pixels (the range networks
+    are normalised with) background, background_sd : level and spread of unstained tissue display :
+    black and white of pictures saturation : value from which pixels count as saturated; None for
+    floats without a pile-up saturated_fraction : share of tissue pixels at or above it threshold :
+    pixels above it are stained; None only without any pixel. Above every pixel when the channel
+    shows no stain threshold_origin : how it was found stained : whether the channel shows stain
     nonfinite_fraction : share of NaN or infinite pixels, which nothing else counts
     """
 
@@ -82,12 +87,17 @@ class Calibration:
         for channel in self.channels:
             if channel.name == name:
                 return channel
-        raise KeyError(f"no channel {name!r}; this calibration has {', '.join(c.name for c in self.channels)}")
+        raise KeyError(
+            f"no channel {name!r}; this calibration has {', '.join(c.name for c in self.channels)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For slide.json: plain values, no arrays (nan becomes None)."""
         return {
-            "channels": [{key: _plain(value) for key, value in asdict(channel).items()} for channel in self.channels],
+            "channels": [
+                {key: _plain(value) for key, value in asdict(channel).items()}
+                for channel in self.channels
+            ],
             "tissue": {
                 "origin": self.tissue.origin,
                 "step_px": self.tissue.step_px,
@@ -108,7 +118,9 @@ class Calibration:
         return {
             "names": np.array([c.name for c in self.channels], dtype=np.str_),
             "numbers": np.array(numbers, np.float64).reshape(len(self.channels), 11),
-            "threshold_origins": np.array([c.threshold_origin for c in self.channels], dtype=np.str_),
+            "threshold_origins": np.array(
+                [c.threshold_origin for c in self.channels], dtype=np.str_
+            ),
             "tissue_mask": self.tissue.mask,
             "tissue_geometry": np.array([self.tissue.step_px, *self.tissue.image_shape], np.int64),
             "tissue_origin": np.array(self.tissue.origin, dtype=np.str_),
@@ -118,25 +130,59 @@ class Calibration:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Calibration:
         """Rebuild the calibration from what `to_arrays` gave."""
         channels = []
-        for name, row, origin in zip(arrays["names"], arrays["numbers"], arrays["threshold_origins"], strict=True):
-            low, high, level, spread, black, white, saturation, saturated, threshold, stained, nonfinite = (float(v) for v in row)
+        for name, row, origin in zip(
+            arrays["names"], arrays["numbers"], arrays["threshold_origins"], strict=True
+        ):
+            (
+                low,
+                high,
+                level,
+                spread,
+                black,
+                white,
+                saturation,
+                saturated,
+                threshold,
+                stained,
+                nonfinite,
+            ) = (float(v) for v in row)
             channels.append(
                 ChannelCalibration(
-                    str(name), low, high, level, spread, (black, white), _none(saturation), saturated, _none(threshold), str(origin),
-                    bool(stained), nonfinite,
+                    str(name),
+                    low,
+                    high,
+                    level,
+                    spread,
+                    (black, white),
+                    _none(saturation),
+                    saturated,
+                    _none(threshold),
+                    str(origin),
+                    bool(stained),
+                    nonfinite,
                 )
-            )  # fmt: skip
+            )
         step, height, width = (int(v) for v in arrays["tissue_geometry"])
         mask = np.asarray(arrays["tissue_mask"], np.bool_)
-        return cls(tuple(channels), TissueMask(mask, step, (height, width), str(arrays["tissue_origin"])))
+        return cls(
+            tuple(channels), TissueMask(mask, step, (height, width), str(arrays["tissue_origin"]))
+        )
 
 
 def needs_second_pass(tissue: TissueMask) -> bool:
-    """Whether so much of the slide is glass (over 5 %) that the histograms are taken again over tissue pixels only."""
+    """Whether so much of the slide is glass (over 5 %) that the histograms are taken again over
+    tissue pixels only.
+    """
     return tissue.fraction < 0.95
 
 
-def calibrate(histogram: SlideHistogram, tissue: TissueMask, names: Sequence[str], *, max_value: int | None = None) -> Calibration:
+def calibrate(
+    histogram: SlideHistogram,
+    tissue: TissueMask,
+    names: Sequence[str],
+    *,
+    max_value: int | None = None,
+) -> Calibration:
     """Calibrate all channels of a slide.
 
     Parameters
@@ -156,8 +202,13 @@ def calibrate(histogram: SlideHistogram, tissue: TissueMask, names: Sequence[str
         If the number of names differs from the number of channels.
     """
     if len(names) != len(histogram.counts):
-        raise RequestError(f"{len(names)} channel names for {len(histogram.counts)} channels; give one name per channel.")
-    channels = [_calibrate_channel(histogram, index, name, max_value) for index, name in enumerate(names)]
+        raise RequestError(
+            f"{len(names)} channel names for {len(histogram.counts)} channels; give one name per"
+            " channel."
+        )
+    channels = [
+        _calibrate_channel(histogram, index, name, max_value) for index, name in enumerate(names)
+    ]
     return Calibration(tuple(channels), tissue)
 
 
@@ -170,29 +221,57 @@ def calibrate_array(
     max_value: int | None = None,
     block_px: int = 1024,
 ) -> Calibration:
-    """Calibrate an image (C, Y, X) held in memory; the same result as the pipeline's block by block."""
+    """Calibrate an image (C, Y, X) held in memory; the same result as the pipeline's block by
+    block.
+    """
     options = options or TissueOptions()
     shape = (pixels.shape[1], pixels.shape[2])
     step = grid_step_px(options.step_um, pixel_size_um)
     blocks = cores(shape, max(64, block_px // step * step) if step <= 64 else step)
-    blocks = blocks if all(b.y0 % step == 0 and b.x0 % step == 0 for b in blocks) else [Window(0, 0, *shape)]
+    blocks = (
+        blocks
+        if all(b.y0 % step == 0 and b.x0 % step == 0 for b in blocks)
+        else [Window(0, 0, *shape)]
+    )
 
     def scan(mask: NDArray[np.bool_] | None) -> SlideHistogram:
-        return merge((scan_block(pixels[:, b.y0 : b.y1, b.x0 : b.x1], b, step, mask) for b in blocks), shape)
+        return merge(
+            (scan_block(pixels[:, b.y0 : b.y1, b.x0 : b.x1], b, step, mask) for b in blocks), shape
+        )
 
     histogram = scan(None)
     tissue = find_tissue(histogram, pixel_size_um=pixel_size_um, options=options)
-    return calibrate(scan(tissue.mask) if needs_second_pass(tissue) else histogram, tissue, names, max_value=max_value)
+    return calibrate(
+        scan(tissue.mask) if needs_second_pass(tissue) else histogram,
+        tissue,
+        names,
+        max_value=max_value,
+    )
 
 
-def _calibrate_channel(histogram: SlideHistogram, index: int, name: str, max_value: int | None) -> ChannelCalibration:
+def _calibrate_channel(
+    histogram: SlideHistogram, index: int, name: str, max_value: int | None
+) -> ChannelCalibration:
     values, counts = histogram.values, histogram.counts[index]
     nonfinite = int(histogram.nonfinite[index])
     total = int(counts.sum())
     if total == 0:
         nan = float("nan")
         origin = "no tissue pixels"
-        return ChannelCalibration(name, nan, nan, nan, nan, (0.0, 1.0), None, 0.0, None, origin, False, 1.0 if nonfinite else 0.0)
+        return ChannelCalibration(
+            name,
+            nan,
+            nan,
+            nan,
+            nan,
+            (0.0, 1.0),
+            None,
+            0.0,
+            None,
+            origin,
+            False,
+            1.0 if nonfinite else 0.0,
+        )
     low, high = stain.quantile(values, counts, 0.01), stain.quantile(values, counts, 0.998)
     level, spread = stain.background(*_unstained(values, counts))
     threshold = stain.stain_threshold(values, counts)
@@ -203,7 +282,9 @@ def _calibrate_channel(histogram: SlideHistogram, index: int, name: str, max_val
         maximum=maximum,
         at_maximum=int(histogram.at_maximum[index]),
         type_maximum=_TYPE_MAXIMA.get(histogram.kind),
-        stated_maximum=float(max_value) if max_value is not None and histogram.kind != "float32" else None,
+        stated_maximum=(
+            float(max_value) if max_value is not None and histogram.kind != "float32" else None
+        ),
     )
     if saturation is None or maximum < saturation:
         saturated = 0
@@ -230,7 +311,9 @@ def _calibrate_channel(histogram: SlideHistogram, index: int, name: str, max_val
     )
 
 
-def _unstained(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _unstained(
+    values: NDArray[np.float64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Cut a histogram at the stain threshold: what remains is background."""
     keep = values <= stain.stain_threshold(values, counts).value
     return values[keep], counts[keep]

@@ -1,7 +1,8 @@
-"""Numbers read off an intensity histogram: quantiles, background, saturation and the pixel threshold "stained".
+"""Numbers read off an intensity histogram: quantiles, background, saturation and the pixel
+threshold "stained".
 
-All functions take ascending `values` and integer `counts` of the pixels with these values, so that they see the whole slide at once and
-give the same answer whatever the blocks were.
+All functions take ascending `values` and integer `counts` of the pixels with these values, so that
+they see the whole slide at once and give the same answer whatever the blocks were.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _QUARTER_HALF_NORMAL = 0.3186  # quarter quantile of a half-normal, in sd
 
 @dataclass(frozen=True)
 class StainThreshold:
-    """`value`: a pixel above it is stained. `stained`: false when the channel shows no stain (then nothing lies above `value`)."""
+    """`value`: a pixel above it is stained. `stained`: false when the channel shows no stain (then
+    nothing lies above `value`).
+    """
 
     value: float
     stained: bool
@@ -29,7 +32,9 @@ class StainThreshold:
 
 
 def quantile(values: Values, counts: Counts, q: float) -> float:
-    """Smallest value with at least the fraction `q` of pixels at or below it (numpy's ``inverted_cdf``); nan without pixels."""
+    """Smallest value with at least the fraction `q` of pixels at or below it (numpy's
+    ``inverted_cdf``); nan without pixels.
+    """
     cumulative = np.cumsum(counts)
     total = int(cumulative[-1]) if len(cumulative) else 0
     if total == 0:
@@ -39,7 +44,9 @@ def quantile(values: Values, counts: Counts, q: float) -> float:
 
 
 def mode(values: Values, counts: Counts) -> float:
-    """Half-sample mode: the middle of the densest half, of its densest half, and so on (Bickel & Fruehwirth 2006); nan without pixels."""
+    """Half-sample mode: the middle of the densest half, of its densest half, and so on (Bickel &
+    Fruehwirth 2006); nan without pixels.
+    """
     occupied = counts > 0
     points, weights = values[occupied], counts[occupied]
     if len(points) == 0:
@@ -61,11 +68,12 @@ def mode(values: Values, counts: Counts) -> float:
 
 
 def background(values: Values, counts: Counts) -> tuple[float, float]:
-    """Level and standard deviation of the background: the mode, and the spread below it (stain only widens the upper side).
+    """Level and standard deviation of the background: the mode, and the spread below it (stain only
+    widens the upper side).
 
-    The spread is the distance from the mode down to the 31.7 % quantile of the pixels below it (one sd of a Gaussian). Where values are
-    clipped at the mode (nothing lies below it) it comes from the lower quarter of the pixels above. It is never below half the step
-    between values.
+    The spread is the distance from the mode down to the 31.7 % quantile of the pixels below it (one
+    sd of a Gaussian). Where values are clipped at the mode (nothing lies below it) it comes from
+    the lower quarter of the pixels above. It is never below half the step between values.
     """
     level = mode(values, counts)
     if not np.isfinite(level):
@@ -80,16 +88,26 @@ def background(values: Values, counts: Counts) -> tuple[float, float]:
         spread = 0.0
         if above.sum():
             edges, cumulative = _continuous(values, above)
-            spread = (float(np.interp(0.25 * cumulative[-1], cumulative, edges)) - level) / _QUARTER_HALF_NORMAL
+            spread = (
+                float(np.interp(0.25 * cumulative[-1], cumulative, edges)) - level
+            ) / _QUARTER_HALF_NORMAL
     return level, max(spread, 0.5 * quantum)
 
 
 def saturation(
-    values: Values, counts: Counts, *, maximum: float, at_maximum: int, type_maximum: float | None, stated_maximum: float | None
+    values: Values,
+    counts: Counts,
+    *,
+    maximum: float,
+    at_maximum: int,
+    type_maximum: float | None,
+    stated_maximum: float | None,
 ) -> float | None:
-    """Find the value from which pixels count as saturated: the file's stated depth, a pile-up at the top, or the type's maximum.
+    """Find the value from which pixels count as saturated: the file's stated depth, a pile-up at
+    the top, or the type's maximum.
 
-    A pile-up is at least 20 pixels at the largest value, and ten times as many as the mean count of the 16 values below it that occur.
+    A pile-up is at least 20 pixels at the largest value, and ten times as many as the mean count of
+    the 16 values below it that occur.
     """
     if stated_maximum is not None and maximum <= stated_maximum:
         return float(stated_maximum)
@@ -97,7 +115,11 @@ def saturation(
     if len(occupied) > 1 and at_maximum >= 20:
         neighbours = counts[occupied[max(0, len(occupied) - 17) : -1]]
         top_bin_apart = type_maximum is None or counts[occupied[-1]] == at_maximum
-        if top_bin_apart and at_maximum >= 10 * float(neighbours.mean()) and maximum > quantile(values, counts, 0.5):
+        if (
+            top_bin_apart
+            and at_maximum >= 10 * float(neighbours.mean())
+            and maximum > quantile(values, counts, 0.5)
+        ):
             return maximum
     return type_maximum
 
@@ -105,15 +127,17 @@ def saturation(
 def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     """Pixel threshold that separates stain from background.
 
-    Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background: linear inside the noise, logarithmic
-    above, so that the threshold lies at the geometric middle between background and stain; at least `level + 4 sd`, and at least a tenth
-    of the way to the median of the stain (else the blur around very bright stain counts as stained). Background is what lies below the
-    deepest valley of the histogram (this holds up to 94 % stained pixels), or without a valley the darker half of the pixels (down to
-    0.05 %).
+    Otsu's threshold on ``asinh((value - level) / (2 sd))`` with level and sd of the background:
+    linear inside the noise, logarithmic above, so that the threshold lies at the geometric middle
+    between background and stain; at least `level + 4 sd`, and at least a tenth of the way to the
+    median of the stain (else the blur around very bright stain counts as stained). Background is
+    what lies below the deepest valley of the histogram (this holds up to 94 % stained pixels), or
+    without a valley the darker half of the pixels (down to 0.05 %).
 
-    The channel counts as unstained when what lies above the threshold is no population of its own: less than 0.05 % of the pixels, or a
-    median less than 6 sd or 1.2 times above the background (skewed autofluorescence stays below 6). Where many pixels share the smallest
-    value (background was subtracted and clipped) that spike is left aside first, unless nothing is found without it.
+    The channel counts as unstained when what lies above the threshold is no population of its own:
+    less than 0.05 % of the pixels, or a median less than 6 sd or 1.2 times above the background
+    (skewed autofluorescence stays below 6). Where many pixels share the smallest value (background
+    was subtracted and clipped) that spike is left aside first, unless nothing is found without it.
     """
     occupied = counts > 0
     points, weights = values[occupied], counts[occupied]
@@ -127,7 +151,11 @@ def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     if len(points) > 20 and weights[0] > max(0.05 * total, 10 * weights[1:6].max()):
         value, found = _split(points[1:], weights[1:], total)
         if value is not None:
-            return StainThreshold(value, True, f"Otsu on log intensity above background; {found}; clipped pixels left aside")
+            return StainThreshold(
+                value,
+                True,
+                f"Otsu on log intensity above background; {found}; clipped pixels left aside",
+            )
     value, found = _split(points, weights, total)
     if value is None:
         return StainThreshold(nothing, False, f"no stain found: {found}")
@@ -154,7 +182,9 @@ def _split(points: Values, weights: Counts, total: float) -> tuple[float | None,
 
 
 def valley(points: Values, weights: Counts, depth: float) -> float:
-    """Find the deepest valley of the histogram on a log scale; infinity where none is lower than `depth` times both its banks."""
+    """Find the deepest valley of the histogram on a log scale; infinity where none is lower than
+    `depth` times both its banks.
+    """
     low = quantile(points, weights, 0.001)
     scale = max(quantile(points, weights, 0.02) - low, _quantum(points, weights))
     edges, cumulative = _continuous(points, weights)
@@ -165,16 +195,24 @@ def valley(points: Values, weights: Counts, depth: float) -> float:
     share = np.cumsum(density) / density.sum()
     height = np.where((share > 0.01) & (share < 0.99), density / np.maximum(banks, 1e-12), 1.0)
     deepest = int(np.argmin(height))
-    return float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2)) if height[deepest] < depth else float("inf")
+    return (
+        float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2))
+        if height[deepest] < depth
+        else float("inf")
+    )
 
 
 def _continuous(values: Values, counts: Counts) -> tuple[Values, Values]:
-    """Cumulative counts at the edges between neighbouring values (each value spread evenly over its bin)."""
+    """Cumulative counts at the edges between neighbouring values (each value spread evenly over its
+    bin).
+    """
     points, weights = values[counts > 0], counts[counts > 0]
     middle = (points[1:] + points[:-1]) / 2
     first = points[0] - (middle[0] - points[0] if len(middle) else 0.5)
     last = points[-1] + (points[-1] - middle[-1] if len(middle) else 0.5)
-    return np.concatenate(([first], middle, [last])), np.concatenate(([0.0], np.cumsum(weights, dtype=np.float64)))
+    return np.concatenate(([first], middle, [last])), np.concatenate(
+        ([0.0], np.cumsum(weights, dtype=np.float64))
+    )
 
 
 def _quantum(values: Values, counts: Counts) -> float:

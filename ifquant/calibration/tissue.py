@@ -1,7 +1,7 @@
 """The tissue mask: where there is tissue, on a coarse grid of block means.
 
-Glass is only what is clearly glass: large areas in which no channel rises above the darkest level of the slide, next to tissue that does. A
-field full of tissue therefore gives a full mask.
+Glass is only what is clearly glass: large areas in which no channel rises above the darkest level
+of the slide, next to tissue that does. A field full of tissue therefore gives a full mask.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from ifquant.geometry import coarse_masks
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import TissueOptions
 
-_GLASS_SDS = 6.0  # a block is stained when one channel exceeds the glass level by this many sd of glass blocks
-_GLASS_RANGE = 0.02  # ... and by this share of the channel's range, so that haze beside bright tissue stays glass
-_GAP_DEPTH = 0.2  # a gap between glass and tissue holds fewer blocks than this share of what lies on either side
-_MAX_DARK_INSIDE = 0.5  # tissue interiors darker than this share look like glass: the two are not separated
+# a block is stained when one channel exceeds the glass level by this many sd of glass blocks
+_GLASS_SDS = 6.0
+# ... and by this share of the channel's range, so that haze beside bright tissue stays glass
+_GLASS_RANGE = 0.02
+# a gap between glass and tissue holds fewer blocks than this share of what lies on either side
+_GAP_DEPTH = 0.2
+_MAX_DARK_INSIDE = (
+    0.5  # tissue interiors darker than this share look like glass: the two are not separated
+)
 
 
 @dataclass(frozen=True, eq=False)
 class TissueMask:
-    """Tissue on a grid of `step_px` px. `mask` bool (My, Mx); the last row and column are cut by the image border."""
+    """Tissue on a grid of `step_px` px. `mask` bool (My, Mx); the last row and column are cut by
+    the image border.
+    """
 
     mask: NDArray[np.bool_]
     step_px: int
@@ -33,9 +40,13 @@ class TissueMask:
     origin: str
 
     @classmethod
-    def full(cls, image_shape: tuple[int, int], step_px: int, origin: str = "whole image") -> TissueMask:
+    def full(
+        cls, image_shape: tuple[int, int], step_px: int, origin: str = "whole image"
+    ) -> TissueMask:
         """Make a mask that covers the whole image."""
-        return cls(np.ones(grid_shape(image_shape, step_px), np.bool_), step_px, image_shape, origin)
+        return cls(
+            np.ones(grid_shape(image_shape, step_px), np.bool_), step_px, image_shape, origin
+        )
 
     @property
     def fraction(self) -> float:
@@ -47,20 +58,33 @@ class TissueMask:
         area = window or Window(0, 0, *self.image_shape)
         heights = self._overlap(self.mask.shape[0], area.y0, min(area.y1, self.image_shape[0]))
         widths = self._overlap(self.mask.shape[1], area.x0, min(area.x1, self.image_shape[1]))
-        blocks = np.array_split(np.arange(len(heights)), -(-len(heights) // 1024))  # whole slides: not all rows at once
-        return sum(int(heights[rows] @ self.mask[rows[0] : rows[-1] + 1].astype(np.int64) @ widths) for rows in blocks)
+        blocks = np.array_split(
+            np.arange(len(heights)), -(-len(heights) // 1024)
+        )  # whole slides: not all rows at once
+        return sum(
+            int(heights[rows] @ self.mask[rows[0] : rows[-1] + 1].astype(np.int64) @ widths)
+            for rows in blocks
+        )
 
     def contains(self, y_px: ArrayLike, x_px: ArrayLike) -> NDArray[np.bool_]:
-        """Whether points (px, pixel (0, 0) covers 0 to 1) lie in tissue; points outside the image do not."""
+        """Whether points (px, pixel (0, 0) covers 0 to 1) lie in tissue; points outside the image
+        do not.
+        """
         row = np.floor(np.asarray(y_px, dtype=np.float64) / self.step_px).astype(np.int64)
         column = np.floor(np.asarray(x_px, dtype=np.float64) / self.step_px).astype(np.int64)
-        inside = (row >= 0) & (column >= 0) & (row < self.mask.shape[0]) & (column < self.mask.shape[1])
+        inside = (
+            (row >= 0) & (column >= 0) & (row < self.mask.shape[0]) & (column < self.mask.shape[1])
+        )
         return np.asarray(inside & self.mask[np.where(inside, row, 0), np.where(inside, column, 0)])
 
     def any(self, window: Window) -> bool:
         """Whether a window holds tissue."""
         step = self.step_px
-        return bool(self.mask[window.y0 // step : -(-window.y1 // step), window.x0 // step : -(-window.x1 // step)].any())
+        return bool(
+            self.mask[
+                window.y0 // step : -(-window.y1 // step), window.x0 // step : -(-window.x1 // step)
+            ].any()
+        )
 
     def bounds(self, window: Window) -> Window | None:
         """Smallest part of a window that holds all its tissue; None when it is all glass."""
@@ -70,7 +94,17 @@ class TissueMask:
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         if not len(rows):
             return None
-        whole = Window(*(int(v) * step for v in (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)))
+        whole = Window(
+            *(
+                int(v) * step
+                for v in (
+                    top + rows[0],
+                    left + columns[0],
+                    top + rows[-1] + 1,
+                    left + columns[-1] + 1,
+                )
+            )
+        )
         return whole.intersection(window)
 
     def pixels(self, window: Window) -> NDArray[np.bool_]:
@@ -81,7 +115,9 @@ class TissueMask:
 
     def _overlap(self, cells: int, start: int, stop: int) -> NDArray[np.int64]:
         edges = np.arange(cells, dtype=np.int64) * self.step_px
-        return np.asarray(np.maximum(np.minimum(edges + self.step_px, stop) - np.maximum(edges, start), 0))
+        return np.asarray(
+            np.maximum(np.minimum(edges + self.step_px, stop) - np.maximum(edges, start), 0)
+        )
 
 
 def find_tissue(
@@ -110,7 +146,11 @@ def find_tissue(
     options = options or TissueOptions()
     shape, step = histogram.image_shape, histogram.step_px
     means = histogram.means if channels is None else histogram.means[channels]
-    mask, origin = _detect(means, step * pixel_size_um, options) if options.enabled else (None, "whole image (tissue.enabled is false)")
+    mask, origin = (
+        _detect(means, step * pixel_size_um, options)
+        if options.enabled
+        else (None, "whole image (tissue.enabled is false)")
+    )
     if mask is None:
         mask = np.ones(histogram.means.shape[1:], np.bool_)
     if restrict is not None:
@@ -118,22 +158,30 @@ def find_tissue(
     return TissueMask(mask, step, shape, origin)
 
 
-def _detect(means: NDArray[np.float64], step_um: float, options: TissueOptions) -> tuple[NDArray[np.bool_] | None, str]:
+def _detect(
+    means: NDArray[np.float64], step_um: float, options: TissueOptions
+) -> tuple[NDArray[np.bool_] | None, str]:
     stained = np.zeros(means.shape[1:], np.bool_)
     for channel in means:
         values, counts = np.unique(channel, return_counts=True)
         gap = stain.valley(values, counts, _GAP_DEPTH)
         dark = values <= min(gap, stain.quantile(values, counts, 0.5))
         level, spread = stain.background(values[dark], counts[dark])
-        limit = level + max(_GLASS_SDS * spread, _GLASS_RANGE * (stain.quantile(values, counts, 0.99) - level))
-        if np.isfinite(gap):  # all of a population that stands apart, however uneven its illumination
+        limit = level + max(
+            _GLASS_SDS * spread, _GLASS_RANGE * (stain.quantile(values, counts, 0.99) - level)
+        )
+        if np.isfinite(
+            gap
+        ):  # all of a population that stands apart, however uneven its illumination
             below = values <= gap
             limit = max(limit, stain.quantile(values[below], counts[below], 0.99))
         stained |= channel > limit
     if not stained.any():
         return None, "whole image (no stained area found)"
     min_cells = options.min_area_um2 / step_um**2
-    mask = coarse_masks.without_small(coarse_masks.closed(stained, options.close_um / 2 / step_um), min_cells)
+    mask = coarse_masks.without_small(
+        coarse_masks.closed(stained, options.close_um / 2 / step_um), min_cells
+    )
     mask = coarse_masks.filled_small(mask, min_cells)
     glass = 1 - float(mask.mean())
     if not mask.any() or glass < 0.01:
@@ -141,5 +189,11 @@ def _detect(means: NDArray[np.float64], step_um: float, options: TissueOptions) 
     interior = coarse_masks.eroded(mask, options.close_um / step_um)
     dark_inside = 1 - float(stained[interior].mean()) if interior.any() else 1.0
     if dark_inside > _MAX_DARK_INSIDE:
-        return None, f"whole image (glass not separable: {dark_inside:.0%} of the area between stained blocks is as dark)"
+        return (
+            None,
+            (
+                f"whole image (glass not separable: {dark_inside:.0%} of the area between stained"
+                " blocks is as dark)"
+            ),
+        )
     return mask, f"found: {glass:.0%} of the image is glass"

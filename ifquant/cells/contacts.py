@@ -1,7 +1,9 @@
-"""What is measured at contacts: the ligand of a source near to and away from the responder it touches, the response inside the responder.
+"""What is measured at contacts: the ligand of a source near to and away from the responder it
+touches, the response inside the responder.
 
-At half a micrometre per pixel the border that two cells share mixes both cells' light. The ligand that counts is therefore that of the
-source's border away from responders, and the response has a version from inside an eroded mask (docs/statistics.md).
+At half a micrometre per pixel the border that two cells share mixes both cells' light. The ligand
+that counts is therefore that of the source's border away from responders, and the response has a
+version from inside an eroded mask (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ RESPONDER, SOURCE = 1, 2
 MANY = 16
 """More responders than this are never within reach of one pixel."""
 WINDOW_PX = 1024
-"""Side of the windows, whatever the run's tile size: sums of float images are then added in one order."""
+"""Side of the windows, whatever the run's tile size: sums of float images are then added in one
+order."""
 PLACES = {"nucleus": NUCLEUS, "cytoplasm": CYTOPLASM, "membrane": MEMBRANE}
 
 
@@ -66,19 +69,30 @@ def measure_contacts(
 
     Returns
     -------
-    One row per contact, sorted by (responder_id, source_id), with the columns of `pair_columns`; ids are rows + 1.
+    One row per contact, sorted by (responder_id, source_id), with the columns of `pair_columns`;
+    ids are rows + 1.
     """
     rows = _directed(pairs, responder, source)
     n = len(responder)
     by_source = np.lexsort((rows[:, 0], rows[:, 1]))
     ordered = rows[by_source]
-    first = np.searchsorted(ordered[:, 1], np.arange(n + 2) - 1).astype(np.int64)  # by label = row + 1
+    first = np.searchsorted(ordered[:, 1], np.arange(n + 2) - 1).astype(
+        np.int64
+    )  # by label = row + 1
     role = np.zeros(n + 1, np.uint8)
     role[1:][responder], role[1:][source] = RESPONDER, SOURCE
     role[1:][~np.isin(np.arange(n), rows)] = 0  # cells without such a contact are not looked at
-    edge, away, eroded = (disc(um / pixel_size_um) for um in (membrane_um, options.away_um, options.erode_um))
+    edge, away, eroded = (
+        disc(um / pixel_size_um) for um in (membrane_um, options.away_um, options.erode_um)
+    )
     halo = int(max(np.abs(each).max(initial=1) for each in (edge, away, eroded)))
-    places = np.array([PLACES.get(p or "cell", WHOLE) for p in (options.response_compartment, options.ligand_compartment)], np.int64)
+    places = np.array(
+        [
+            PLACES.get(p or "cell", WHOLE)
+            for p in (options.response_compartment, options.ligand_compartment)
+        ],
+        np.int64,
+    )
     if places[0] == MEMBRANE:
         places[0] = WHOLE  # nothing of a membrane is left after erosion
     sums, counts = np.zeros(len(ordered)), np.zeros(len(ordered), np.int64)
@@ -98,17 +112,36 @@ def measure_contacts(
         image = read(window)
         ligand, response = image[0].astype(np.float64), image[1].astype(np.float64)
         inside = core.slices_in(window)
-        rectangle = np.array([inside[0].start, inside[1].start, inside[0].stop, inside[1].stop], np.int64)
+        rectangle = np.array(
+            [inside[0].start, inside[1].start, inside[0].stop, inside[1].stop], np.int64
+        )
         contact_sums(
-            label, inner, ligand, response, np.isfinite(ligand) & np.isfinite(response), rectangle, role, first, ordered[:, 0] + 1,
-            places, edge, away, eroded, sums, counts, per_cell, per_cell_px,
-        )  # fmt: skip
+            label,
+            inner,
+            ligand,
+            response,
+            np.isfinite(ligand) & np.isfinite(response),
+            rectangle,
+            role,
+            first,
+            ordered[:, 0] + 1,
+            places,
+            edge,
+            away,
+            eroded,
+            sums,
+            counts,
+            per_cell,
+            per_cell_px,
+        )
     table = _table(ordered, sums, counts, per_cell, per_cell_px)
     return table.sort_values(["responder_id", "source_id"], ignore_index=True)
 
 
 def disc(radius_px: float) -> NDArray[np.int64]:
-    """Offsets (2, n) of at most `radius_px`, and at least the eight neighbours' nearest four, without (0, 0)."""
+    """Offsets (2, n) of at most `radius_px`, and at least the eight neighbours' nearest four,
+    without (0, 0).
+    """
     radius = max(radius_px, 1.0) + 1e-6
     reach = math.floor(radius)
     dy, dx = (each.ravel() for each in np.mgrid[-reach : reach + 1, -reach : reach + 1])
@@ -116,19 +149,34 @@ def disc(radius_px: float) -> NDArray[np.int64]:
     return np.stack([dy[keep], dx[keep]]).astype(np.int64)
 
 
-def _directed(pairs: tuple[Ids, Ids], responder: NDArray[np.bool_], source: NDArray[np.bool_]) -> Ids:
+def _directed(
+    pairs: tuple[Ids, Ids], responder: NDArray[np.bool_], source: NDArray[np.bool_]
+) -> Ids:
     """Contacts (pairs, 2) as responder, source."""
     i, j = pairs
     forward, backward = responder[i] & source[j], responder[j] & source[i]
-    return np.concatenate([np.stack([i[forward], j[forward]], 1), np.stack([j[backward], i[backward]], 1)]).astype(np.int64)
+    return np.concatenate(
+        [np.stack([i[forward], j[forward]], 1), np.stack([j[backward], i[backward]], 1)]
+    ).astype(np.int64)
 
 
 def _overlap(boxes: NDArray[np.int32], window: Window) -> NDArray[np.bool_]:
-    meets = (boxes[:, 0] < window.y1) & (boxes[:, 2] > window.y0) & (boxes[:, 1] < window.x1) & (boxes[:, 3] > window.x0)
+    meets = (
+        (boxes[:, 0] < window.y1)
+        & (boxes[:, 2] > window.y0)
+        & (boxes[:, 1] < window.x1)
+        & (boxes[:, 3] > window.x0)
+    )
     return np.asarray(meets)
 
 
-def _table(ordered: Ids, sums: NDArray[np.float64], counts: Ids, per_cell: NDArray[np.float64], per_cell_px: Ids) -> pd.DataFrame:
+def _table(
+    ordered: Ids,
+    sums: NDArray[np.float64],
+    counts: Ids,
+    per_cell: NDArray[np.float64],
+    per_cell_px: Ids,
+) -> pd.DataFrame:
     responder, source = ordered[:, 0] + 1, ordered[:, 1] + 1
     return typed_pairs(
         {
@@ -159,7 +207,9 @@ def _counts(cells, nuclei, y, x, place, near_edge):  # type: ignore[no-untyped-d
 
 @njit(cache=True)
 def _meets(cells, y, x, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Whether another label (or background) lies at one of the offsets; outside the window there is no border."""
+    """Whether another label (or background) lies at one of the offsets; outside the window there is
+    no border.
+    """
     own = cells[y, x]
     for k in range(len(dy)):
         v, u = y + dy[k], x + dx[k]
@@ -170,13 +220,30 @@ def _meets(cells, y, x, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no c
 
 @njit(cache=True)
 def contact_sums(  # type: ignore[no-untyped-def]  # pragma: no cover
-    cells, nuclei, ligand, response, finite, core, role, first, touching, places, edge, away, eroded, sums, counts, per_cell, per_cell_px
+    cells,
+    nuclei,
+    ligand,
+    response,
+    finite,
+    core,
+    role,
+    first,
+    touching,
+    places,
+    edge,
+    away,
+    eroded,
+    sums,
+    counts,
+    per_cell,
+    per_cell_px,
 ):
     """Add the pixels of the core rectangle (y0, x0, y1, x1, in the window) to the sums.
 
-    Pairs of source `s` are ``first[s] : first[s + 1]``, their responders in `touching`. `sums`, `counts` (pairs): ligand shared with the
-    responder. `per_cell`, `per_cell_px` (cells + 1, 3): sources: ligand in all, ligand away from every responder; responders: response
-    and ligand in the eroded mask. `edge`, `away`, `eroded` are discs as (2, n) offsets.
+    Pairs of source `s` are ``first[s] : first[s + 1]``, their responders in `touching`. `sums`,
+    `counts` (pairs): ligand shared with the responder. `per_cell`, `per_cell_px` (cells + 1, 3):
+    sources: ligand in all, ligand away from every responder; responders: response and ligand in the
+    eroded mask. `edge`, `away`, `eroded` are discs as (2, n) offsets.
     """
     near = np.empty(MANY, np.int64)
     for y in range(core[0], core[2]):
@@ -185,14 +252,23 @@ def contact_sums(  # type: ignore[no-untyped-def]  # pragma: no cover
             if label == 0 or role[label] == 0 or not finite[y, x]:
                 continue
             if role[label] == RESPONDER:
-                if _counts(cells, nuclei, y, x, places[0], True) and not _meets(cells, y, x, eroded[0], eroded[1]):
+                if _counts(cells, nuclei, y, x, places[0], True) and not _meets(
+                    cells, y, x, eroded[0], eroded[1]
+                ):
                     per_cell[label, 0] += response[y, x]
                     per_cell[label, 1] += ligand[y, x]
                     per_cell_px[label, 0] += 1
                 continue
             if first[label] == first[label + 1]:
                 continue
-            if not _counts(cells, nuclei, y, x, places[1], places[1] == MEMBRANE and _meets(cells, y, x, edge[0], edge[1])):
+            if not _counts(
+                cells,
+                nuclei,
+                y,
+                x,
+                places[1],
+                places[1] == MEMBRANE and _meets(cells, y, x, edge[0], edge[1]),
+            ):
                 continue
             found = 0
             for k in range(away.shape[1]):

@@ -1,29 +1,36 @@
-"""From nuclei to cells: every nucleus owns exactly one cell that contains it, grown within bounds in um and stopped by stain.
+"""From nuclei to cells: every nucleus owns exactly one cell that contains it, grown within bounds
+in um and stopped by stain.
 
-Only channels with role tumor or myeloid shape a cell; what is studied (ligand, response) never does. The rules, all on integers:
+Only channels with role tumor or myeloid shape a cell; what is studied (ligand, response) never
+does. The rules, all on integers:
 
-1. *Medium.* Guide channels are smoothed and divided by their threshold. A pixel is tumor or myeloid stain where that ratio is above 1.
-   Where stains overlap (a process over a tumor cell, blur at a contact) the larger ratio wins, ties go to tumor: a process that outshines
-   the cytokeratin around it lies on top, a faint one is spill-over.
-2. *Class.* Each nucleus is tumor, myeloid or other by the medium of its ring: pixels within ``ring_um`` that no other nucleus is nearer to
-   (a nucleus that is walled in has no ring and is judged on itself).
-3. *Growth*, all cells at once, each pixel to the smallest (cost, label); cost = path length, plus an edge term inside tumor stain so that
-   fronts meet at membranes. Limits by class:
+1. *Medium.* Guide channels are smoothed and divided by their threshold. A pixel is tumor or myeloid
+   stain where that ratio is above 1. Where stains overlap (a process over a tumor cell, blur at a
+   contact) the larger ratio wins, ties go to tumor: a process that outshines the cytokeratin around
+   it lies on top, a faint one is spill-over.
+2. *Class.* Each nucleus is tumor, myeloid or other by the medium of its ring: pixels within
+   ``ring_um`` that no other nucleus is nearer to (a nucleus that is walled in has no ring and is
+   judged on itself).
+3. *Growth*, all cells at once, each pixel to the smallest (cost, label); cost = path length, plus
+   an edge term inside tumor stain so that fronts meet at membranes. Limits by class:
 
-   ========  ==================  =====================================  ==============================================
-   class     unstained           tumor stain                            myeloid stain
-   ========  ==================  =====================================  ==============================================
-   other     other_um            at most intrusion_um deep              closed
-   tumor     other_um            tumor_um                               closed
-   myeloid   myeloid_soma_um     at most intrusion_um deep              myeloid_soma_um + myeloid_process_um
-   ========  ==================  =====================================  ==============================================
+   ========  ==================  =========================  =================================
+   class     unstained           tumor stain                myeloid stain
+   ========  ==================  =========================  =================================
+   other     other_um            at most intrusion_um deep  closed
+   tumor     other_um            tumor_um                   closed
+   myeloid   myeloid_soma_um     at most intrusion_um deep  myeloid_soma_um + myeloid_process_um
+   ========  ==================  =========================  =================================
 
-   Processes are thereby connected to their soma through myeloid stain, and no neighbour can cut them. A cell that enters foreign tumor
-   stain pays so much per step that its whole growth is spent ``intrusion_um`` deep.
-4. *Leftovers.* Myeloid stain that no myeloid cell reached is then open to other and tumor cells like unstained tissue (up to ``other_um``);
-   what is still nobody's is the orphan mask: signal of a cell whose nucleus is not in the section, reported as area, never as a cell.
+   Processes are thereby connected to their soma through myeloid stain, and no neighbour can cut
+   them. A cell that enters foreign tumor stain pays so much per step that its whole growth is spent
+   ``intrusion_um`` deep.
+4. *Leftovers.* Myeloid stain that no myeloid cell reached is then open to other and tumor cells
+   like unstained tissue (up to ``other_um``); what is still nobody's is the orphan mask: signal of
+   a cell whose nucleus is not in the section, reported as area, never as a cell.
 
-Cells are 8-connected to their nucleus. A pixel's label depends on pixels within `reach_um` only, for nuclei of bounded size.
+Cells are 8-connected to their nucleus. A pixel's label depends on pixels within `reach_um` only,
+for nuclei of bounded size.
 """
 
 from __future__ import annotations
@@ -48,12 +55,15 @@ OTHER, TUMOR, MYELOID = range(3)
 """Codes of growth classes (positions in `table.GROWTH_CLASSES`) and of media (0 = unstained)."""
 
 SMOOTHING_UM = 0.3
-"""Standard deviation of the Gaussian before stain is thresholded: below the width of a process (about 1 um), above pixel noise."""
+"""Standard deviation of the Gaussian before stain is thresholded: below the width of a process
+(about 1 um), above pixel noise."""
 SMOOTHING_SIGMAS = 3.0
-"""The Gaussian is cut at this many standard deviations: its reach is ``ceil(3 sigma)`` px, at every pixel."""
+"""The Gaussian is cut at this many standard deviations: its reach is ``ceil(3 sigma)`` px, at every
+pixel."""
 EDGE_COST_UM = 2.0
-"""Inside tumor stain a step across a relative change of 100 % per um costs (1 + this) times the step. On simulated tissue with true nuclei
-the mean overlap (IoU) of tumor cells is best at 2: 0.761, 0.771, 0.751, 0.707 at 0, 2, 4, 8."""
+"""Inside tumor stain a step across a relative change of 100 % per um costs (1 + this) times the
+step. On simulated tissue with true nuclei the mean overlap (IoU) of tumor cells is best at 2:
+0.761, 0.771, 0.751, 0.707 at 0, 2, 4, 8."""
 EDGE_COST_MOST = 20
 """Largest edge cost per step, in units of a tenth of a pixel."""
 DEFAULT_NUCLEUS_UM = float(model.Segmentation().max_diameter_um)
@@ -81,23 +91,33 @@ class GrownCells:
 
 def growth_um(options: model.Cells) -> float:
     """Return how far a cell may reach beyond its nucleus, in um."""
-    return max(options.other_um, options.tumor_um, options.myeloid_soma_um + options.myeloid_process_um)
+    return max(
+        options.other_um, options.tumor_um, options.myeloid_soma_um + options.myeloid_process_um
+    )
 
 
 def reach_um(options: model.Cells, max_nucleus_um: float = DEFAULT_NUCLEUS_UM) -> float:
-    """Bound how far from a nucleus anything may lie that its cell depends on, in um; `reach_px` adds the rounding to pixels.
+    """Bound how far from a nucleus anything may lie that its cell depends on, in um; `reach_px`
+    adds the rounding to pixels.
 
-    The sum of: growth of the cell itself, growth of its competitors (with myeloid stain, twice: they compete, then take leftovers), the
-    largest extent of a competitor's nucleus (`max_nucleus_um`), its ring and what shares that ring, and the smoothing of the stain.
+    The sum of: growth of the cell itself, growth of its competitors (with myeloid stain, twice:
+    they compete, then take leftovers), the largest extent of a competitor's nucleus
+    (`max_nucleus_um`), its ring and what shares that ring, and the smoothing of the stain.
     """
     leftovers = max(options.other_um, options.tumor_um)
     smoothing = SMOOTHING_SIGMAS * SMOOTHING_UM
     return 2 * growth_um(options) + leftovers + max_nucleus_um + 2 * options.ring_um + smoothing
 
 
-def reach_px(options: model.Cells, pixel_size_um: float, max_nucleus_um: float = DEFAULT_NUCLEUS_UM) -> int:
-    """Return the halo in px beyond a nucleus within which everything lies that its cell depends on (see `reach_um`)."""
-    return math.ceil(reach_um(options, max_nucleus_um) / pixel_size_um) + 3  # smoothing radius rounds up, edges look 1 px on, border pixels
+def reach_px(
+    options: model.Cells, pixel_size_um: float, max_nucleus_um: float = DEFAULT_NUCLEUS_UM
+) -> int:
+    """Return the halo in px beyond a nucleus within which everything lies that its cell depends on
+    (see `reach_um`).
+    """
+    return (
+        math.ceil(reach_um(options, max_nucleus_um) / pixel_size_um) + 3
+    )  # smoothing radius rounds up, edges look 1 px on, border pixels
 
 
 def grow_cells(
@@ -114,13 +134,16 @@ def grow_cells(
     Parameters
     ----------
     nuclei
-        int32 (Y, X): labels 1..n numbered by their first pixel in raster order (ties between fronts go to the smaller label), 0 background.
+        int32 (Y, X): labels 1..n numbered by their first pixel in raster order (ties between fronts
+        go to the smaller label), 0 background.
     markers
-        (C, Y, X) raw file values of any numeric dtype; pixels that are not finite count as unstained.
+        (C, Y, X) raw file values of any numeric dtype; pixels that are not finite count as
+        unstained.
     roles
         C roles; only ``tumor`` and ``myeloid`` channels are looked at.
     thresholds
-        C raw values above which a pixel is stained (from the calibration); None: no stain in this channel.
+        C raw values above which a pixel is stained (from the calibration); None: no stain in this
+        channel.
     pixel_size_um
         Size of a pixel in um.
     options
@@ -136,18 +159,37 @@ def grow_cells(
     tumor = _stain_ratio(markers, roles, thresholds, "tumor", pixel_size_um)
     myeloid = _stain_ratio(markers, roles, thresholds, "myeloid", pixel_size_um)
     medium = stain_kernels.strongest_stain(tumor, myeloid)
-    edge = stain_kernels.relative_edges(tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST)
+    edge = stain_kernels.relative_edges(
+        tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST
+    )
     kind = _growth_classes(nuclei, medium, pixel_size_um, options)
-    labels, costs = kernel.grow(nuclei, medium, edge, kind, _tables(options, pixel_size_um, leftovers=False))
+    labels, costs = kernel.grow(
+        nuclei, medium, edge, kind, _tables(options, pixel_size_um, leftovers=False)
+    )
     unclaimed = (medium == MYELOID) & (labels == 0)
     if unclaimed.any():
-        kernel.take_leftovers(labels, costs, medium, edge, kind, MYELOID, *_tables(options, pixel_size_um, leftovers=True))
+        kernel.take_leftovers(
+            labels,
+            costs,
+            medium,
+            edge,
+            kind,
+            MYELOID,
+            *_tables(options, pixel_size_um, leftovers=True),
+        )
         unclaimed &= labels == 0
     return GrownCells(labels, kind, unclaimed)
 
 
-def segment_cells(nuclei: NDArray[Any], markers: NDArray[Any], *, pixel_size_um: float, roles: Sequence[str] | None = None) -> NDArray[Any]:
-    """Grow nuclei into cells, with stain thresholds taken from these very arrays (Otsu on log intensities).
+def segment_cells(
+    nuclei: NDArray[Any],
+    markers: NDArray[Any],
+    *,
+    pixel_size_um: float,
+    roles: Sequence[str] | None = None,
+) -> NDArray[Any]:
+    """Grow nuclei into cells, with stain thresholds taken from these very arrays (Otsu on log
+    intensities).
 
     Parameters
     ----------
@@ -158,8 +200,8 @@ def segment_cells(nuclei: NDArray[Any], markers: NDArray[Any], *, pixel_size_um:
     pixel_size_um
         Size of a pixel in um.
     roles
-        C roles; only ``tumor`` and ``myeloid`` guide. None: all channels are generic cytoplasm or membrane stains, and a cell fills stain
-        of any of them as a tumor cell fills cytokeratin.
+        C roles; only ``tumor`` and ``myeloid`` guide. None: all channels are generic cytoplasm or
+        membrane stains, and a cell fills stain of any of them as a tumor cell fills cytokeratin.
 
     Returns
     -------
@@ -176,7 +218,14 @@ def segment_cells(nuclei: NDArray[Any], markers: NDArray[Any], *, pixel_size_um:
     thresholds = [_otsu_log(channel) for channel in markers]
     _require_fitting(nuclei, markers, pixel_size_um, roles=roles, thresholds=thresholds)
     numbered, names = numbered_by_anchor(nuclei)
-    grown = grow_cells(numbered, markers, roles=roles, thresholds=thresholds, pixel_size_um=pixel_size_um, options=model.Cells())
+    grown = grow_cells(
+        numbered,
+        markers,
+        roles=roles,
+        thresholds=thresholds,
+        pixel_size_um=pixel_size_um,
+        options=model.Cells(),
+    )
     return names.astype(nuclei.dtype)[grown.labels]
 
 
@@ -198,40 +247,64 @@ def numbered_by_anchor(labels: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray
 
 
 def _require_fitting(
-    nuclei: NDArray[Any], markers: NDArray[Any], pixel_size_um: float, *, roles: Sequence[str], thresholds: Sequence[float | None]
+    nuclei: NDArray[Any],
+    markers: NDArray[Any],
+    pixel_size_um: float,
+    *,
+    roles: Sequence[str],
+    thresholds: Sequence[float | None],
 ) -> None:
     if nuclei.ndim != 2 or nuclei.dtype.kind not in "iu" or (nuclei.size and nuclei.min() < 0):
-        raise RequestError(f"nuclei are {nuclei.dtype} {nuclei.shape}; expected (Y, X) integer labels from 0 (background) upwards.")
+        raise RequestError(
+            f"nuclei are {nuclei.dtype} {nuclei.shape}; expected (Y, X) integer labels from 0"
+            " (background) upwards."
+        )
     if np.ndim(markers) != 3 or markers.shape[1:] != nuclei.shape:
-        raise RequestError(f"markers have shape {np.shape(markers)}, nuclei {nuclei.shape}; expected (C, Y, X) of the same Y, X.")
+        raise RequestError(
+            f"markers have shape {np.shape(markers)}, nuclei {nuclei.shape}; expected (C, Y, X) of"
+            " the same Y, X."
+        )
     if not len(roles) == len(thresholds) == len(markers):
         raise RequestError(
-            f"{len(markers)} marker channels, {len(roles)} roles, {len(thresholds)} thresholds; give one of each per channel."
+            f"{len(markers)} marker channels, {len(roles)} roles, {len(thresholds)} thresholds;"
+            " give one of each per channel."
         )
     check_pixel_size(pixel_size_um, "pixel_size_um")
 
 
 def _stain_ratio(
-    markers: NDArray[Any], roles: Sequence[str], thresholds: Sequence[float | None], role: str, pixel_size_um: float
+    markers: NDArray[Any],
+    roles: Sequence[str],
+    thresholds: Sequence[float | None],
+    role: str,
+    pixel_size_um: float,
 ) -> NDArray[np.float32]:
-    """Largest smoothed value / threshold over the channels of a role, float32 (Y, X); 0 where there is none."""
+    """Largest smoothed value / threshold over the channels of a role, float32 (Y, X); 0 where there
+    is none.
+    """
     ratio = np.zeros(markers.shape[1:], np.float32)
     sigma = SMOOTHING_UM / pixel_size_um
     for channel, of, threshold in zip(markers, roles, thresholds, strict=True):
         if of != role or threshold is None or not math.isfinite(threshold):
             continue
         if channel.dtype.kind == "f":
-            channel = np.where(np.isfinite(channel), channel, min(threshold, 0.0)).astype(np.float32)
+            channel = np.where(np.isfinite(channel), channel, min(threshold, 0.0)).astype(
+                np.float32
+            )
         smooth = filters.gaussian(channel, sigma, math.ceil(SMOOTHING_SIGMAS * sigma))
         if threshold > 0:
             smooth /= np.float32(threshold)
-        else:  # a background-subtracted image may have a threshold at or below zero: there is no ratio, the difference must do
+        # a background-subtracted image may have a threshold at or below zero: there is no ratio,
+        # the difference must do
+        else:
             smooth += np.float32(1 - threshold)
         np.maximum(ratio, smooth, out=ratio)
     return ratio
 
 
-def _growth_classes(nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_size_um: float, options: model.Cells) -> NDArray[np.uint8]:
+def _growth_classes(
+    nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_size_um: float, options: model.Cells
+) -> NDArray[np.uint8]:
     """Class of each nucleus (n + 1,) from the stain in its ring."""
     n = int(nuclei.max(initial=0))
     kind = np.zeros(n + 1, np.uint8)
@@ -247,13 +320,18 @@ def _growth_classes(nuclei: NDArray[np.int32], medium: NDArray[np.uint8], pixel_
 
 
 def _units(um: float, pixel_size_um: float) -> int:
-    """Convert a length to a cost, rounded down (the small constant keeps 2.5 um / 0.5 um at 5 px whatever the rounding)."""
+    """Convert a length to a cost, rounded down (the small constant keeps 2.5 um / 0.5 um at 5 px
+    whatever the rounding).
+    """
     return math.floor(kernel.STRAIGHT * um / pixel_size_um + 1e-6)
 
 
 def _tables(options: model.Cells, pixel_size_um: float, *, leftovers: bool) -> kernel.Tables:
     """Give steps, limits and edge switches of `growth_kernel.grow`, each (class, medium)."""
-    other, tumor, soma = (_units(um, pixel_size_um) for um in (options.other_um, options.tumor_um, options.myeloid_soma_um))
+    other, tumor, soma = (
+        _units(um, pixel_size_um)
+        for um in (options.other_um, options.tumor_um, options.myeloid_soma_um)
+    )
     process = _units(options.myeloid_soma_um + options.myeloid_process_um, pixel_size_um)
     intrusion = options.intrusion_um
     never = -1

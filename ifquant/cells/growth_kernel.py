@@ -1,7 +1,9 @@
-"""Compiled part of the cell model: growth of labels by integer cost, all fronts at once (Dial's bucket queue).
+"""Compiled part of the cell model: growth of labels by integer cost, all fronts at once (Dial's
+bucket queue).
 
-Every pixel goes to the offer with the smallest (cost, label). All steps cost at least 1, so when a bucket is emptied every offer for its
-pixels has been made: the result does not depend on the order inside a bucket, nor on the window (given the reach stated in `cells`).
+Every pixel goes to the offer with the smallest (cost, label). All steps cost at least 1, so when a
+bucket is emptied every offer for its pixels has been made: the result does not depend on the order
+inside a bucket, nor on the window (given the reach stated in `cells`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 STRAIGHT = 10
-"""Cost of a step to one of the 4 nearest pixels; 10/14 never falls below 10 x the straight distance in px by more than 1.01 %."""
+"""Cost of a step to one of the 4 nearest pixels; 10/14 never falls below 10 x the straight distance
+in px by more than 1.01 %."""
 DIAGONAL = 14
 """Cost of a diagonal step."""
 WALL = 3
@@ -35,19 +38,36 @@ Tables = tuple[Ints, Ints, Ints, Bytes]
 
 
 def ring_media(nuclei: Ints, medium: Bytes, ring: int, n: int) -> NDArray[np.int64]:
-    """Count pixels (n + 1, 6): per label the media of its ring, grown evenly up to the cost `ring` (columns 0-2), and of its nucleus."""
+    """Count pixels (n + 1, 6): per label the media of its ring, grown evenly up to the cost `ring`
+    (columns 0-2), and of its nucleus.
+    """
     counts = np.zeros((n + 1, 6), np.int64)
-    straight, diagonal, limit = (np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring))
+    straight, diagonal, limit = (
+        np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring)
+    )
     even = straight, diagonal, limit, np.zeros((1, 4), np.uint8)
     nothing, kind = np.zeros((1, 1), np.uint8), np.zeros(n + 1, np.uint8)
     for core, around, state, ground in _blocks(nuclei.shape, even):
         fill(state, ground, nuclei, nothing, nothing, around.start_y, around.start_x)
         grow_window(state, ground, kind, *even)
-        count_media(state, nuclei, medium, core.start_y, core.start_x, core.stop_y, core.stop_x, around.start_y, around.start_x, counts)
+        count_media(
+            state,
+            nuclei,
+            medium,
+            core.start_y,
+            core.start_x,
+            core.stop_y,
+            core.stop_x,
+            around.start_y,
+            around.start_x,
+            counts,
+        )
     return counts
 
 
-def grow(nuclei: Ints, medium: Bytes, edge: Bytes, kind: Bytes, tables: Tables) -> tuple[Ints, Ints]:
+def grow(
+    nuclei: Ints, medium: Bytes, edge: Bytes, kind: Bytes, tables: Tables
+) -> tuple[Ints, Ints]:
     """Grow all nuclei, block by block: fronts all over a large image would not fit into the cache.
 
     Returns
@@ -58,7 +78,17 @@ def grow(nuclei: Ints, medium: Bytes, edge: Bytes, kind: Bytes, tables: Tables) 
     for core, around, state, ground in _blocks(nuclei.shape, tables):
         fill(state, ground, nuclei, medium, edge, around.start_y, around.start_x)
         grow_window(state, ground, kind, *tables)
-        keep(state, labels, costs, core.start_y, core.start_x, core.stop_y, core.stop_x, around.start_y, around.start_x)
+        keep(
+            state,
+            labels,
+            costs,
+            core.start_y,
+            core.start_x,
+            core.stop_y,
+            core.stop_x,
+            around.start_y,
+            around.start_x,
+        )
     return labels, costs
 
 
@@ -69,8 +99,12 @@ class _Block(NamedTuple):
     stop_x: int
 
 
-def _blocks(shape: tuple[int, ...], tables: Tables) -> Iterator[tuple[_Block, _Block, NDArray[np.int64], Bytes]]:
-    """Blocks that partition an image, each with what surrounds it within reach, and memory for state and ground of that with a wall."""
+def _blocks(
+    shape: tuple[int, ...], tables: Tables
+) -> Iterator[tuple[_Block, _Block, NDArray[np.int64], Bytes]]:
+    """Blocks that partition an image, each with what surrounds it within reach, and memory for
+    state and ground of that with a wall.
+    """
     height, width = shape
     reach = int(max(tables[2].max(), 0)) // STRAIGHT + 2
     side = max(BLOCK_PX, BLOCK_REACHES * reach)
@@ -79,7 +113,12 @@ def _blocks(shape: tuple[int, ...], tables: Tables) -> Iterator[tuple[_Block, _B
     for y in range(0, height, side):
         for x in range(0, width, side):
             core = _Block(y, x, min(y + side, height), min(x + side, width))
-            around = _Block(max(y - reach, 0), max(x - reach, 0), min(core.stop_y + reach, height), min(core.stop_x + reach, width))
+            around = _Block(
+                max(y - reach, 0),
+                max(x - reach, 0),
+                min(core.stop_y + reach, height),
+                min(core.stop_x + reach, width),
+            )
             inner = around.stop_y - around.start_y + 2, around.stop_x - around.start_x + 2
             size = inner[0] * inner[1]
             yield core, around, state[:size].reshape(inner), ground[:size].reshape(inner)
@@ -87,27 +126,37 @@ def _blocks(shape: tuple[int, ...], tables: Tables) -> Iterator[tuple[_Block, _B
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def grow_window(  # pragma: no cover
-    state: NDArray[np.int64], ground: Bytes, kind: Bytes, straight: Ints, diagonal: Ints, limit: Ints, edged: Bytes
+    state: NDArray[np.int64],
+    ground: Bytes,
+    kind: Bytes,
+    straight: Ints,
+    diagonal: Ints,
+    limit: Ints,
+    edged: Bytes,
 ) -> None:
     """Grow labels over free ground, in place.
 
     Parameters
     ----------
     state
-        int64 (Y, X): ``cost << 32 | label`` of owned pixels, `FREE` elsewhere; the smallest offer wins, so this one number orders all.
+        int64 (Y, X): ``cost << 32 | label`` of owned pixels, `FREE` elsewhere; the smallest offer
+        wins, so this one number orders all.
     ground
-        uint8 (Y, X): bits 0-1 the medium (column of the tables; `WALL`: never entered), bits 2-7 the cost of edges. The outermost rows and
-        columns must be `WALL`.
+        uint8 (Y, X): bits 0-1 the medium (column of the tables; `WALL`: never entered), bits 2-7
+        the cost of edges. The outermost rows and columns must be `WALL`.
     kind
         uint8 (n + 1,): class of each label (row of the tables).
     straight, diagonal, limit
-        int32 (classes, 4): cost of the two steps onto a medium, and the cost above which it is not entered (-1: never).
+        int32 (classes, 4): cost of the two steps onto a medium, and the cost above which it is not
+        entered (-1: never).
     edged
         uint8 (classes, 4): whether the cost of edges counts.
     """
     width = state.shape[1]
     states, grounds = state.ravel(), ground.ravel()
-    around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], np.int64)
+    around = np.array(
+        [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], np.int64
+    )
     oblique = np.array([1, 0, 1, 0, 0, 1, 0, 1], np.uint8)
     top = np.int64(max(limit.max(), 0))
     head = np.full(top + 1, -1, np.int32)
@@ -177,9 +226,16 @@ def _doubled(values: Ints) -> Ints:  # pragma: no cover
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def fill(
-    state: NDArray[np.int64], ground: Bytes, nuclei: Ints, medium: Bytes, edge: Bytes, top: int, left: int
+    state: NDArray[np.int64],
+    ground: Bytes,
+    nuclei: Ints,
+    medium: Bytes,
+    edge: Bytes,
+    top: int,
+    left: int,
 ) -> None:  # pragma: no cover
-    """Write state and ground of the part of an image that starts at (`top`, `left`), with one pixel of wall around.
+    """Write state and ground of the part of an image that starts at (`top`, `left`), with one pixel
+    of wall around.
 
     Nuclei are walls at cost 0. `medium` and `edge` of one pixel stand for no stain anywhere.
     """
@@ -205,9 +261,19 @@ def fill(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def keep(  # pragma: no cover
-    state: NDArray[np.int64], labels: Ints, costs: Ints, y0: int, x0: int, y1: int, x1: int, top: int, left: int
+    state: NDArray[np.int64],
+    labels: Ints,
+    costs: Ints,
+    y0: int,
+    x0: int,
+    y1: int,
+    x1: int,
+    top: int,
+    left: int,
 ) -> None:
-    """Copy labels and costs of the pixels y0..y1, x0..x1 from the state of a block whose surroundings start at (`top`, `left`)."""
+    """Copy labels and costs of the pixels y0..y1, x0..x1 from the state of a block whose
+    surroundings start at (`top`, `left`).
+    """
     for y in range(y0, y1):
         for x in range(x0, x1):
             value = state[y - top + 1, x - left + 1]
@@ -229,9 +295,11 @@ def take_leftovers(  # pragma: no cover
     limit: Ints,
     edged: Bytes,
 ) -> None:
-    """Let labels grow on, in place, over pixels nobody has, now that the medium `opened` is open to them; what is owned stays.
+    """Let labels grow on, in place, over pixels nobody has, now that the medium `opened` is open to
+    them; what is owned stays.
 
-    All else was as open before as it is now, so that fronts start only beside free pixels of that medium. Same rules as `grow_window`.
+    All else was as open before as it is now, so that fronts start only beside free pixels of that
+    medium. Same rules as `grow_window`.
     """
     height, width = labels.shape
     top = np.int64(max(limit.max(), 0))
@@ -272,12 +340,16 @@ def take_leftovers(  # pragma: no cover
                     if not ours[v, u]:
                         continue
                     ground = medium[v, u]
-                    cost = now + (diagonal[group, ground] if v != y and u != x else straight[group, ground])
+                    cost = now + (
+                        diagonal[group, ground] if v != y and u != x else straight[group, ground]
+                    )
                     if edged[group, ground]:
                         cost += edge[v, u]
                     if cost > limit[group, ground]:
                         continue
-                    if labels[v, u] != 0 and (costs[v, u] < cost or (costs[v, u] == cost and labels[v, u] <= label)):
+                    if labels[v, u] != 0 and (
+                        costs[v, u] < cost or (costs[v, u] == cost and labels[v, u] <= label)
+                    ):
                         continue
                     known = labels[v, u] != 0 and costs[v, u] == cost
                     labels[v, u] = label
@@ -310,7 +382,9 @@ def count_media(  # pragma: no cover
     left: int,
     counts: NDArray[np.int64],
 ) -> None:
-    """Count the pixels y0..y1, x0..x1 by label and medium, those of nuclei three columns on; see `keep`."""
+    """Count the pixels y0..y1, x0..x1 by label and medium, those of nuclei three columns on; see
+    `keep`.
+    """
     for y in range(y0, y1):
         for x in range(x0, x1):
             value = state[y - top + 1, x - left + 1]

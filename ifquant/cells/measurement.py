@@ -1,16 +1,20 @@
-"""Measurements per cell: shape of cell and nucleus, and statistics of every channel in the compartments of the contract.
+"""Measurements per cell: shape of cell and nucleus, and statistics of every channel in the
+compartments of the contract.
 
 Compartments, all distances between pixel centers:
 
 - ``nucleus``; ``cell``; ``cytoplasm`` = the cell without its nucleus;
-- ``membrane`` = pixels of the cell within ``membrane_um`` of a pixel outside the cell (at least the outermost pixels). The border of the
-  image is no cell border. Where cells touch, each has its own ring and blur mixes the two: ``shared_membrane = false`` leaves out
-  pixels within ``membrane_um`` of another cell;
-- ``soma`` = the nucleus plus pixels of the cell within ``soma_um`` of it, less pixels within ``soma_clear_um`` of another cell. If nothing
-  is left, the nucleus is used and the column ``soma_is_nucleus`` says so.
+- ``membrane`` = pixels of the cell within ``membrane_um`` of a pixel outside the cell (at least the
+  outermost pixels). The border of the image is no cell border. Where cells touch, each has its own
+  ring and blur mixes the two: ``shared_membrane = false`` leaves out pixels within ``membrane_um``
+  of another cell;
+- ``soma`` = the nucleus plus pixels of the cell within ``soma_um`` of it, less pixels within
+  ``soma_clear_um`` of another cell. If nothing is left, the nucleus is used and the column
+  ``soma_is_nucleus`` says so.
 
-Median and percentile are numpy's (``linear``), the standard deviation is that of the population, shapes are scikit-image 0.26's.
-Pixels that are not finite (float images) are left out per channel; ``non_finite_pixels`` marks the cell. An empty compartment gives NaN.
+Median and percentile are numpy's (``linear``), the standard deviation is that of the population,
+shapes are scikit-image 0.26's. Pixels that are not finite (float images) are left out per channel;
+``non_finite_pixels`` marks the cell. An empty compartment gives NaN.
 """
 
 from __future__ import annotations
@@ -31,12 +35,21 @@ from ifquant.recipe import model
 Wanted = Sequence[str] | Mapping[str, Sequence[str]]
 """Statistics for all compartments, or per compartment (those not named are not measured)."""
 
-COMPILED = {"u1": np.uint16, "i1": np.int64, "i2": np.int64, "i4": np.int64, "u4": np.int64, "f2": np.float32}
+COMPILED = {
+    "u1": np.uint16,
+    "i1": np.int64,
+    "i2": np.int64,
+    "i4": np.int64,
+    "u4": np.int64,
+    "f2": np.float32,
+}
 """Types measured as a wider one (exactly the same values), so that fewer kernels need compiling."""
 
 
 def reach_um(options: model.Measure) -> float:
-    """Return how far outside a cell other cells matter for its measurements, in um (soma_um reaches inside the cell only)."""
+    """Return how far outside a cell other cells matter for its measurements, in um (soma_um reaches
+    inside the cell only).
+    """
     return max(options.membrane_um, options.soma_clear_um)
 
 
@@ -72,21 +85,23 @@ def measure_cells(
     options
         The recipe's section ``[measure]``.
     saturation
-        Per channel the value from which a pixel is saturated. None (or None for a channel): the largest value of an integer type; unknown
-        for floats (the column is NaN).
+        Per channel the value from which a pixel is saturated. None (or None for a channel): the
+        largest value of an integer type; unknown for floats (the column is NaN).
     origin
         (y, x) of the window in the image; all coordinates in the result are global.
     statistics
         What to measure where; default: ``options.statistics`` in all compartments.
     background
-        C background levels; needed for the ``_corrected_`` columns of ``options.background = "calibration"``.
+        C background levels; needed for the ``_corrected_`` columns of ``options.background =
+        "calibration"``.
     solidity
         False leaves out the solidity columns.
 
     Returns
     -------
-    Columns (n,) by name: those of the contract up to ``<marker>_saturated_fraction`` without ids and flags, the anchor (int32), and bool
-    ``touches_border`` (meets the border of the window), ``no_cytoplasm``, ``soma_is_nucleus``, ``non_finite_pixels``.
+    Columns (n,) by name: those of the contract up to ``<marker>_saturated_fraction`` without ids
+    and flags, the anchor (int32), and bool ``touches_border`` (meets the border of the window),
+    ``no_cytoplasm``, ``soma_is_nucleus``, ``non_finite_pixels``.
 
     Raises
     ------
@@ -96,7 +111,9 @@ def measure_cells(
     _require_fitting(image, nuclei, cells, names, pixel_size_um)
     wanted = _per_compartment(options.statistics if statistics is None else statistics)
     labels = np.asarray(labels_wanted, np.int64)
-    first, index, part, fallen_back = _sorted_pixels(nuclei, cells, labels, pixel_size_um, options, wanted)
+    first, index, part, fallen_back = _sorted_pixels(
+        nuclei, cells, labels, pixel_size_um, options, wanted
+    )
     cell, cell_real = shapes(first, index, part, kernels.CELL, cells.shape, solidity)
     nucleus, nucleus_real = shapes(first, index, part, kernels.NUCLEUS, cells.shape, solidity)
     anchored = np.where(nucleus[:, :1] > 0, nucleus, cell)
@@ -118,31 +135,62 @@ def measure_cells(
     columns["non_finite_pixels"] = np.zeros(len(labels), np.bool_)
     for c, name in enumerate(names):
         limit = None if saturation is None else saturation[c]
-        level = background[c] if background is not None and options.background == "calibration" else None
-        measured, non_finite = _channel_columns(name, image[c], first, index, part, wanted, limit, level)
+        level = (
+            background[c]
+            if background is not None and options.background == "calibration"
+            else None
+        )
+        measured, non_finite = _channel_columns(
+            name, image[c], first, index, part, wanted, limit, level
+        )
         columns |= measured
         columns["non_finite_pixels"] |= non_finite
     return columns
 
 
-def _require_fitting(image: NDArray[Any], nuclei: NDArray[Any], cells: NDArray[Any], names: Sequence[str], pixel_size_um: float) -> None:
+def _require_fitting(
+    image: NDArray[Any],
+    nuclei: NDArray[Any],
+    cells: NDArray[Any],
+    names: Sequence[str],
+    pixel_size_um: float,
+) -> None:
     if image.ndim != 3 or not image.shape[1:] == nuclei.shape == cells.shape:
-        raise RequestError(f"image {image.shape}, nuclei {nuclei.shape} and cells {cells.shape} must be (C, Y, X), (Y, X) and (Y, X).")
+        raise RequestError(
+            f"image {image.shape}, nuclei {nuclei.shape} and cells {cells.shape} must be (C, Y, X),"
+            " (Y, X) and (Y, X)."
+        )
     if image.dtype.kind not in "iuf":
         raise RequestError(f"image is {image.dtype}; expected integers or floats.")
     if len(names) != len(image) or len(set(names)) != len(names):
-        raise RequestError(f"image has {len(image)} channels, names are {list(names)}; give one different name per channel.")
+        raise RequestError(
+            f"image has {len(image)} channels, names are {list(names)}; give one different name per"
+            " channel."
+        )
     if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise RequestError(f"pixel_size_um is {pixel_size_um}; it must be a positive number of um per pixel.")
+        raise RequestError(
+            f"pixel_size_um is {pixel_size_um}; it must be a positive number of um per pixel."
+        )
 
 
 def _per_compartment(statistics: Wanted) -> dict[str, tuple[str, ...]]:
     """Statistics of each compartment, in the order of the contract."""
-    given = statistics if isinstance(statistics, Mapping) else dict.fromkeys(COMPARTMENTS, statistics)
-    unknown = [name for name in given if name not in COMPARTMENTS] + [s for each in given.values() for s in each if s not in STATISTICS]
+    given = (
+        statistics if isinstance(statistics, Mapping) else dict.fromkeys(COMPARTMENTS, statistics)
+    )
+    unknown = [name for name in given if name not in COMPARTMENTS] + [
+        s for each in given.values() for s in each if s not in STATISTICS
+    ]
     if unknown:
-        raise RequestError(f"{unknown[0]!r} is unknown; compartments are {', '.join(COMPARTMENTS)} and statistics {', '.join(STATISTICS)}.")
-    return {name: tuple(s for s in STATISTICS if s in given[name]) for name in COMPARTMENTS if given.get(name)}
+        raise RequestError(
+            f"{unknown[0]!r} is unknown; compartments are {', '.join(COMPARTMENTS)} and statistics"
+            f" {', '.join(STATISTICS)}."
+        )
+    return {
+        name: tuple(s for s in STATISTICS if s in given[name])
+        for name in COMPARTMENTS
+        if given.get(name)
+    }
 
 
 def _sorted_pixels(
@@ -162,11 +210,17 @@ def _sorted_pixels(
     marks = np.zeros(cells.shape if {"membrane", "soma"} & set(wanted) else (0, 0), np.uint8)
     if marks.size:
         _mark(marks, nuclei, cells, pixel_size_um, options)
-    return kernels.sort_pixels(cells, nuclei, marks, row, len(labels), options.shared_membrane, index)  # type: ignore[no-any-return]
+    sort = kernels.sort_pixels
+    found = sort(cells, nuclei, marks, row, len(labels), options.shared_membrane, index)
+    return found  # type: ignore[no-any-return]
 
 
 def _mark(
-    marks: NDArray[np.uint8], nuclei: NDArray[np.int32], cells: NDArray[np.int32], pixel_size_um: float, options: model.Measure
+    marks: NDArray[np.uint8],
+    nuclei: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    pixel_size_um: float,
+    options: model.Measure,
 ) -> None:
     """Mark what lies near borders and near the own nucleus."""
     membrane_px = max(options.membrane_um / pixel_size_um, 1.0)
@@ -174,8 +228,12 @@ def _mark(
     dy, dx, distance = _disc(max(membrane_px, clear_px))
     in_ring, in_reach = distance <= membrane_px + 1e-6, distance <= clear_px + 1e-6
     from_ground = in_ring * kernels.NEAR_EDGE
-    from_cell = in_ring * (kernels.NEAR_EDGE | kernels.NEAR_OTHER) + in_reach * kernels.NEAR_OTHER_CLEAR
-    kernels.mark_edges(marks, cells, dy, dx, from_ground.astype(np.uint8), from_cell.astype(np.uint8))
+    from_cell = (
+        in_ring * (kernels.NEAR_EDGE | kernels.NEAR_OTHER) + in_reach * kernels.NEAR_OTHER_CLEAR
+    )
+    kernels.mark_edges(
+        marks, cells, dy, dx, from_ground.astype(np.uint8), from_cell.astype(np.uint8)
+    )
     dy, dx, _ = _disc(options.soma_um / pixel_size_um)
     kernels.mark_nuclei(marks, cells, nuclei, dy, dx)
 
@@ -192,7 +250,11 @@ def _disc(radius_px: float) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArr
 
 
 def _shape_columns(
-    prefix: str, whole: NDArray[np.int64], real: NDArray[np.float64], pixel_size_um: float, solidity: bool
+    prefix: str,
+    whole: NDArray[np.int64],
+    real: NDArray[np.float64],
+    pixel_size_um: float,
+    solidity: bool,
 ) -> dict[str, NDArray[Any]]:
     area = np.where(whole[:, 0] > 0, whole[:, 0], np.nan)
     columns = {
@@ -208,7 +270,11 @@ def _shape_columns(
 
 def _bits(wanted: Mapping[str, Sequence[str]], statistic: str) -> int:
     """Compartments (bits) in which a statistic is wanted."""
-    return sum(1 << COMPARTMENTS.index(name) for name, statistics in wanted.items() if statistic in statistics)
+    return sum(
+        1 << COMPARTMENTS.index(name)
+        for name, statistics in wanted.items()
+        if statistic in statistics
+    )
 
 
 def _channel_columns(
@@ -224,7 +290,9 @@ def _channel_columns(
     """Columns of one channel, and which cells hold pixels that are not finite."""
     if saturation is None:
         saturation = math.nan if channel.dtype.kind == "f" else float(np.iinfo(channel.dtype).max)
-    channel = np.ascontiguousarray(channel, COMPILED.get(channel.dtype.str[1:], channel.dtype.newbyteorder("=")))
+    channel = np.ascontiguousarray(
+        channel, COMPILED.get(channel.dtype.str[1:], channel.dtype.newbyteorder("="))
+    )
     kind = channel.dtype
     words = channel.view(f"u{kind.itemsize}")
     count, added, squares, near, odd = kernels.statistics(
@@ -239,7 +307,11 @@ def _channel_columns(
         *(_bits(wanted, statistic) for statistic in ("std", "median", "p95")),
     )
     filled = np.where(count > 0, count, np.nan)
-    values = {"mean": added / filled, "sum": np.where(count > 0, added, np.nan), "std": np.sqrt(squares / filled)}
+    values = {
+        "mean": added / filled,
+        "sum": np.where(count > 0, added, np.nan),
+        "std": np.sqrt(squares / filled),
+    }
     values |= _order_statistics(_unflipped(near, kind), count)
     times = {"mean": np.ones_like(filled), "sum": filled, "std": np.zeros_like(filled)}
     times |= {"median": times["mean"], "p95": times["mean"]}
@@ -256,19 +328,27 @@ def _channel_columns(
     return columns, odd[:, 1] > 0
 
 
-def _order_statistics(near: NDArray[np.float64], count: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Median and 95th percentile (n, 5) as numpy.median and numpy.percentile (linear) compute them, from the values next to them."""
+def _order_statistics(
+    near: NDArray[np.float64], count: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Median and 95th percentile (n, 5) as numpy.median and numpy.percentile (linear) compute them,
+    from the values next to them.
+    """
     near = np.where(count[..., None] > 0, near, np.nan)
     below, above = near[..., 2], near[..., 3]
     virtual = (count - 1) * 0.95
     weight = virtual - np.floor(virtual)
     difference = above - below
-    percentile = np.where(weight < 0.5, below + difference * weight, above - difference * (1 - weight))
+    percentile = np.where(
+        weight < 0.5, below + difference * weight, above - difference * (1 - weight)
+    )
     return {"median": (near[..., 0] + near[..., 1]) / 2, "p95": percentile}
 
 
 def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
-    """Sign bit, and what turns words with and without it into unsigned integers in the order of the values."""
+    """Sign bit, and what turns words with and without it into unsigned integers in the order of the
+    values.
+    """
     every = (1 << (8 * kind.itemsize)) - 1
     sign = (every + 1) >> 1
     flips = {"u": (0, 0, 0), "i": (sign, sign, sign), "f": (sign, every, sign)}[kind.kind]
@@ -278,5 +358,7 @@ def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
 def _unflipped(words: NDArray[Any], kind: np.dtype[Any]) -> NDArray[np.float64]:
     """Give the values that sortable words stand for, as float64."""
     sign, if_set, if_clear = _flips(kind)
-    flipped: NDArray[Any] = np.where(words & sign, words ^ if_clear, words ^ if_set)  # the sign bit itself was flipped
+    flipped: NDArray[Any] = np.where(
+        words & sign, words ^ if_clear, words ^ if_set
+    )  # the sign bit itself was flipped
     return np.asarray(flipped.view(kind), np.float64)

@@ -1,7 +1,9 @@
-"""Compiled part of the measurement: pixels sorted by cell once, then sums and order statistics per cell and compartment.
+"""Compiled part of the measurement: pixels sorted by cell once, then sums and order statistics per
+cell and compartment.
 
-`part` is a byte per pixel of a cell whose bits say which compartments it belongs to; bit k stands for position k of `table.COMPARTMENTS`.
-Pixels of a cell stay in raster order, so sums do not depend on the window; integer images are summed exactly.
+`part` is a byte per pixel of a cell whose bits say which compartments it belongs to; bit k stands
+for position k of `table.COMPARTMENTS`. Pixels of a cell stay in raster order, so sums do not depend
+on the window; integer images are summed exactly.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ NUCLEUS, CYTOPLASM, MEMBRANE, CELL, SOMA = 1, 2, 4, 8, 16
 NEAR_EDGE, NEAR_OTHER, NEAR_OTHER_CLEAR, NEAR_NUCLEUS = 1, 2, 4, 8
 """What `mark_edges` and `mark_nuclei` say of a pixel of a cell."""
 BINS = 64
-"""Classes of equal width into which the values of a cell are counted before the ranked ones are picked."""
+"""Classes of equal width into which the values of a cell are counted before the ranked ones are
+picked."""
 
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
@@ -33,11 +36,15 @@ def present(labels: NDArray[Any], largest: int) -> NDArray[np.bool_]:  # pragma:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def mark_edges(marks: Bytes, cells: Ints, dy: Ints, dx: Ints, from_ground: Bytes, from_cell: Bytes) -> None:  # pragma: no cover
-    """Mark the pixels of cells that lie within given offsets (dy, dx) of a pixel outside their cell.
+def mark_edges(
+    marks: Bytes, cells: Ints, dy: Ints, dx: Ints, from_ground: Bytes, from_cell: Bytes
+) -> None:  # pragma: no cover
+    """Mark the pixels of cells that lie within given offsets (dy, dx) of a pixel outside their
+    cell.
 
-    The nearest such pixel always has one of its 4 neighbours inside the cell, so only those stamp their surroundings: with `from_ground`
-    (per offset) where the outside is background, with `from_cell` where it is another cell.
+    The nearest such pixel always has one of its 4 neighbours inside the cell, so only those stamp
+    their surroundings: with `from_ground` (per offset) where the outside is background, with
+    `from_cell` where it is another cell.
     """
     height, width = cells.shape
     reach = max(np.abs(dy).max(), np.abs(dx).max())
@@ -74,7 +81,9 @@ def _on_edge(labels: Ints, y: int, x: int) -> bool:  # pragma: no cover
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def mark_nuclei(marks: Bytes, cells: Ints, nuclei: Ints, dy: Ints, dx: Ints) -> None:  # pragma: no cover
+def mark_nuclei(
+    marks: Bytes, cells: Ints, nuclei: Ints, dy: Ints, dx: Ints
+) -> None:  # pragma: no cover
     """Mark the pixels of cells that lie within given offsets of their own nucleus."""
     height, width = cells.shape
     reach = max(np.abs(dy).max(), np.abs(dx).max())
@@ -99,7 +108,13 @@ def mark_nuclei(marks: Bytes, cells: Ints, nuclei: Ints, dy: Ints, dx: Ints) -> 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def sort_pixels(  # pragma: no cover
-    cells: Ints, nuclei: Ints, marks: Bytes, row: Ints, n: int, shared_membrane: bool, index: NDArray[Any]
+    cells: Ints,
+    nuclei: Ints,
+    marks: Bytes,
+    row: Ints,
+    n: int,
+    shared_membrane: bool,
+    index: NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[Any], Bytes, NDArray[np.bool_]]:
     """Sort the pixels of the wanted cells by cell, in raster order within each.
 
@@ -116,7 +131,8 @@ def sort_pixels(  # pragma: no cover
 
     Returns
     -------
-    first (n + 1,) into the pixels; flat pixel index and part (both: pixels); whether the soma had to fall back on the nucleus (n,).
+    first (n + 1,) into the pixels; flat pixel index and part (both: pixels); whether the soma had
+    to fall back on the nucleus (n,).
     """
     height, width = cells.shape
     marked = marks.size == cells.size
@@ -185,7 +201,8 @@ def statistics(  # pragma: no cover
     values, words
         Flat channel, and the same memory as unsigned integers.
     flips
-        (3,) of the type of `words`: the sign bit, and what to exclusive-or to words with and without it so that they sort like the values.
+        (3,) of the type of `words`: the sign bit, and what to exclusive-or to words with and
+        without it so that they sort like the values.
     total
         Empty array of the type to sum in: uint64, int64 or float64.
     first, index, part
@@ -193,12 +210,14 @@ def statistics(  # pragma: no cover
     saturation
         Cell pixels of at least this value are counted (NaN: none).
     spread, middle, upper
-        Compartments (bits) whose squared deviations from the mean, median, 95th percentile are wanted.
+        Compartments (bits) whose squared deviations from the mean, median, 95th percentile are
+        wanted.
 
     Returns
     -------
-    Number of pixels (n, 5); sums (n, 5); squared deviations (n, 5); sortable words next to the median, below and above, and next to the
-    percentile (n, 5, 4); pixels of the cell that are saturated, and left out (n, 2).
+    Number of pixels (n, 5); sums (n, 5); squared deviations (n, 5); sortable words next to the
+    median, below and above, and next to the percentile (n, 5, 4); pixels of the cell that are
+    saturated, and left out (n, 2).
     """
     n = first.size - 1
     counts, odd = np.zeros((n, 5), np.int64), np.zeros((n, 2), np.int64)
@@ -208,9 +227,17 @@ def statistics(  # pragma: no cover
     for i in range(n):
         longest = max(longest, first[i + 1] - first[i])
     keys, bits = np.empty(longest, words.dtype), np.empty(longest, np.uint8)
-    binned, binned_bits, chosen = np.empty_like(keys), np.empty_like(bits), np.empty(longest + 1, words.dtype)
+    binned, binned_bits, chosen = (
+        np.empty_like(keys),
+        np.empty_like(bits),
+        np.empty(longest + 1, words.dtype),
+    )
     numbers, partial = np.zeros(32, np.int64), np.zeros(32, total.dtype)
-    bins, column, start = np.zeros((32, BINS), np.int64), np.zeros(BINS, np.int64), np.zeros(BINS + 1, np.int64)
+    bins, column, start = (
+        np.zeros((32, BINS), np.int64),
+        np.zeros(BINS, np.int64),
+        np.zeros(BINS + 1, np.int64),
+    )
     sign, flip_set, flip_clear = flips
     for i in range(n):
         numbers[:] = 0

@@ -1,4 +1,6 @@
-"""Measure arrays in memory, with labels of any kind: what Python users call; the pipeline's tiles call `measure_cells` themselves."""
+"""Measure arrays in memory, with labels of any kind: what Python users call; the pipeline's tiles
+call `measure_cells` themselves.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,13 @@ def quantify(
     pixel_size_um
         Size of a pixel in um.
     statistics
-        Any of mean, median, p95, sum, std: for all compartments, or a mapping compartment > statistics. Default: mean and median.
+        Any of mean, median, p95, sum, std: for all compartments, or a mapping compartment >
+        statistics. Default: mean and median.
     options
         Widths of the compartments (the recipe's section ``[measure]``).
     saturation
-        Per channel the value from which a pixel is saturated; default: the largest value of an integer type.
+        Per channel the value from which a pixel is saturated; default: the largest value of an
+        integer type.
     solidity
         False leaves out the solidity columns.
 
@@ -61,9 +65,15 @@ def quantify(
     image, nuclei, cells = np.asarray(image), np.asarray(nuclei), np.asarray(cells)
     for kind, labels in (("nuclei", nuclei), ("cells", cells)):
         if labels.ndim != 2 or labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
-            raise RequestError(f"{kind} are {labels.dtype} {labels.shape}; expected (Y, X) integer labels from 0 (background) upwards.")
+            raise RequestError(
+                f"{kind} are {labels.dtype} {labels.shape}; expected (Y, X) integer labels from 0"
+                " (background) upwards."
+            )
     if nuclei.shape != cells.shape:
-        raise RequestError(f"nuclei have shape {nuclei.shape}, cells {cells.shape}; both must have the image's (Y, X).")
+        raise RequestError(
+            f"nuclei have shape {nuclei.shape}, cells {cells.shape}; both must have the image's"
+            " (Y, X)."
+        )
     check_pixel_size(pixel_size_um, "pixel_size_um")
     names, wanted, nuclei, cells = _compact(nuclei, cells)
     columns = measure_cells(
@@ -81,15 +91,22 @@ def quantify(
     return pd.DataFrame({"label": names, **columns})
 
 
-def _compact(nuclei: NDArray[Any], cells: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
+def _compact(
+    nuclei: NDArray[Any], cells: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
     """Labels that occur, and what stands for them in both label images as int32."""
     largest = max(int(nuclei.max(initial=0)), int(cells.max(initial=0)))
     if largest <= min(4 * cells.size + 1_000_000, 2**31 - 2):
-        nuclei, cells = np.ascontiguousarray(nuclei, np.int32), np.ascontiguousarray(cells, np.int32)
+        nuclei, cells = (
+            np.ascontiguousarray(nuclei, np.int32),
+            np.ascontiguousarray(cells, np.int32),
+        )
         found = kernels.present(nuclei, largest) | kernels.present(cells, largest)
         names = np.flatnonzero(found[1:]) + 1
         return names, names, nuclei, cells
     values, places = np.unique(np.stack([nuclei, cells]), return_inverse=True)
     names = values[values > 0]
-    numbers = places.reshape(2, *cells.shape).astype(np.int32) + np.int32(len(names) + 1 - len(values))
+    numbers = places.reshape(2, *cells.shape).astype(np.int32) + np.int32(
+        len(names) + 1 - len(values)
+    )
     return names, np.arange(1, len(names) + 1), numbers[0], numbers[1]

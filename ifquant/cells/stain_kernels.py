@@ -1,4 +1,6 @@
-"""Compiled part of the cell model before growth: which stain a pixel carries, where stain has edges, how nuclei are numbered."""
+"""Compiled part of the cell model before growth: which stain a pixel carries, where stain has
+edges, how nuclei are numbered.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ Bytes = NDArray[np.uint8]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def strongest_stain(tumor: NDArray[np.float32], myeloid: NDArray[np.float32]) -> Bytes:  # pragma: no cover
-    """Medium of each pixel: 0 unstained, 1 tumor, 2 myeloid; both above 1: the larger ratio to its threshold, ties to tumor."""
+def strongest_stain(
+    tumor: NDArray[np.float32], myeloid: NDArray[np.float32]
+) -> Bytes:  # pragma: no cover
+    """Medium of each pixel: 0 unstained, 1 tumor, 2 myeloid; both above 1: the larger ratio to its
+    threshold, ties to tumor.
+    """
     medium = np.zeros(tumor.shape, np.uint8)
     for y in range(tumor.shape[0]):
         for x in range(tumor.shape[1]):
@@ -26,8 +32,12 @@ def strongest_stain(tumor: NDArray[np.float32], myeloid: NDArray[np.float32]) ->
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def relative_edges(ratio: NDArray[np.float32], gain: float, largest: int) -> Bytes:  # pragma: no cover
-    """Cost of edges: `gain` x (|vertical| + |horizontal| central difference) / max(ratio, 1), rounded down, at most `largest`."""
+def relative_edges(
+    ratio: NDArray[np.float32], gain: float, largest: int
+) -> Bytes:  # pragma: no cover
+    """Cost of edges: `gain` x (|vertical| + |horizontal| central difference) / max(ratio, 1),
+    rounded down, at most `largest`.
+    """
     height, width = ratio.shape
     edges = np.zeros(ratio.shape, np.uint8)
     for y in range(height):
@@ -36,14 +46,20 @@ def relative_edges(ratio: NDArray[np.float32], gain: float, largest: int) -> Byt
             if ratio[y, x] <= 1:
                 continue
             left, right = max(x - 1, 0), min(x + 1, width - 1)
-            slope = abs(np.float64(ratio[below, x]) - ratio[above, x]) + abs(np.float64(ratio[y, right]) - ratio[y, left])
+            slope = abs(np.float64(ratio[below, x]) - ratio[above, x]) + abs(
+                np.float64(ratio[y, right]) - ratio[y, left]
+            )
             edges[y, x] = int(min(gain * slope / ratio[y, x], largest))
     return edges
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def number_by_anchor(labels: NDArray[Any], largest: int) -> tuple[Ints, NDArray[np.int64]]:  # pragma: no cover
-    """Renumber labels (Y, X) 1..n by their first pixel in raster order; also the old label of each new one (n + 1,)."""
+def number_by_anchor(
+    labels: NDArray[Any], largest: int
+) -> tuple[Ints, NDArray[np.int64]]:  # pragma: no cover
+    """Renumber labels (Y, X) 1..n by their first pixel in raster order; also the old label of each
+    new one (n + 1,).
+    """
     new = np.zeros(largest + 1, np.int32)
     old = np.zeros(largest + 1, np.int64)
     out = np.zeros(labels.shape, np.int32)

@@ -1,9 +1,11 @@
-"""Every column of cells.parquet: name, unit, meaning and type, declared once (slides.csv: slide_columns.py).
+"""Every column of cells.parquet: name, unit, meaning and type, declared once (slides.csv:
+slide_columns.py).
 
-The Parquet metadata, the glossary of the report and docs/columns.md are generated from the patterns below. A pattern's placeholders
-(``<marker>``, ``<gated marker>`` = one with a gate, ``<phenotype>``, ``<r>``) are filled with the recipe's own names, so a marker may hold
-underscores or spaces without ambiguity: columns are never parsed, they are generated and looked up. The order of `CELL_PATTERNS` is the
-order in the file.
+The Parquet metadata, the glossary of the report and docs/columns.md are generated from the patterns
+below. A pattern's placeholders (``<marker>``, ``<gated marker>`` = one with a gate,
+``<phenotype>``, ``<r>``) are filled with the recipe's own names, so a marker may hold underscores
+or spaces without ambiguity: columns are never parsed, they are generated and looked up. The order
+of `CELL_PATTERNS` is the order in the file.
 """
 
 from __future__ import annotations
@@ -32,12 +34,20 @@ COMPARTMENT_TEXT = {
     "cell": "the whole cell",
     "soma": "the nucleus plus [measure] soma_um, less pixels within soma_clear_um of another cell",
 }
-STATISTIC_TEXT = {"mean": "Mean", "median": "Median", "p95": "95th percentile", "sum": "Sum", "std": "Standard deviation (population)"}
+STATISTIC_TEXT = {
+    "mean": "Mean",
+    "median": "Median",
+    "p95": "95th percentile",
+    "sum": "Sum",
+    "std": "Standard deviation (population)",
+}
 
 
 @dataclass(frozen=True)
 class ColumnInfo:
-    """One column: its name (or name pattern), unit ("" = none), meaning in one sentence, pandas type and group."""
+    """One column: its name (or name pattern), unit ("" = none), meaning in one sentence, pandas
+    type and group.
+    """
 
     name: str
     unit: str
@@ -57,16 +67,44 @@ def _shape(prefix: str, whose: str) -> tuple[ColumnInfo, ...]:
     group = "shape of the nucleus" if prefix else "shape"
     return (
         ColumnInfo(f"{prefix}area_um2", "um2", f"Area of {whose}.", "float64", group),
-        ColumnInfo(f"{prefix}axis_major_um", "um", f"Major axis of the ellipse with the second moments of {whose}.", "float64", group),
-        ColumnInfo(f"{prefix}axis_minor_um", "um", f"Minor axis of the ellipse with the second moments of {whose}.", "float64", group),
-        ColumnInfo(f"{prefix}eccentricity", "", f"Eccentricity of that ellipse of {whose}: 0 round, near 1 elongated.", "float64", group),
-        ColumnInfo(f"{prefix}solidity", "", f"Area of {whose} divided by the area of its convex hull.", "float64", group),
+        ColumnInfo(
+            f"{prefix}axis_major_um",
+            "um",
+            f"Major axis of the ellipse with the second moments of {whose}.",
+            "float64",
+            group,
+        ),
+        ColumnInfo(
+            f"{prefix}axis_minor_um",
+            "um",
+            f"Minor axis of the ellipse with the second moments of {whose}.",
+            "float64",
+            group,
+        ),
+        ColumnInfo(
+            f"{prefix}eccentricity",
+            "",
+            f"Eccentricity of that ellipse of {whose}: 0 round, near 1 elongated.",
+            "float64",
+            group,
+        ),
+        ColumnInfo(
+            f"{prefix}solidity",
+            "",
+            f"Area of {whose} divided by the area of its convex hull.",
+            "float64",
+            group,
+        ),
     )
 
 
 _INTENSITY = (
     ColumnInfo(
-        "<marker>_<compartment>_<statistic>", "file", "<Statistic> of <marker> over <where>, raw file values.", "float64", "intensity"
+        "<marker>_<compartment>_<statistic>",
+        "file",
+        "<Statistic> of <marker> over <where>, raw file values.",
+        "float64",
+        "intensity",
     ),
     ColumnInfo(
         "<marker>_<compartment>_corrected_<statistic>",
@@ -81,53 +119,129 @@ _PLACEHOLDERS = ("sample column", "phenotype", "to", "gated marker", "marker")
 
 CELL_PATTERNS: tuple[ColumnInfo, ...] = (
     ColumnInfo(
-        "cell_id", "", "Number of the cell, 1..n in raster order of its anchor pixel; its value in labels.ome.zarr.", "uint32", "identity"
+        "cell_id",
+        "",
+        "Number of the cell, 1..n in raster order of its anchor pixel; its value in"
+        " labels.ome.zarr.",
+        "uint32",
+        "identity",
     ),
-    ColumnInfo("source_label", "", "Label of the nucleus in the supplied mask (method = labels).", "int64", "identity"),
-    ColumnInfo("flags", "bits", "Named bits, see the table of flags; 0 = nothing to report.", "uint32", "identity"),
-    ColumnInfo("anchor_y_px", "px", "Row (0-based) of the first nucleus pixel in raster order.", "int32", "place"),
-    ColumnInfo("anchor_x_px", "px", "Column (0-based) of the first nucleus pixel in raster order.", "int32", "place"),
-    ColumnInfo("x_um", "um", "Centroid of the cell, to the right of the image's left edge.", "float64", "place"),
-    ColumnInfo("y_um", "um", "Centroid of the cell, below the image's top edge.", "float64", "place"),
-    ColumnInfo("x_px", "px", "Centroid of the cell in pixels; the first pixel's center is at 0.5.", "float64", "place"),
-    ColumnInfo("y_px", "px", "Centroid of the cell in pixels; the first pixel's center is at 0.5.", "float64", "place"),
+    ColumnInfo(
+        "source_label",
+        "",
+        "Label of the nucleus in the supplied mask (method = labels).",
+        "int64",
+        "identity",
+    ),
+    ColumnInfo(
+        "flags",
+        "bits",
+        "Named bits, see the table of flags; 0 = nothing to report.",
+        "uint32",
+        "identity",
+    ),
+    ColumnInfo(
+        "anchor_y_px",
+        "px",
+        "Row (0-based) of the first nucleus pixel in raster order.",
+        "int32",
+        "place",
+    ),
+    ColumnInfo(
+        "anchor_x_px",
+        "px",
+        "Column (0-based) of the first nucleus pixel in raster order.",
+        "int32",
+        "place",
+    ),
+    ColumnInfo(
+        "x_um",
+        "um",
+        "Centroid of the cell, to the right of the image's left edge.",
+        "float64",
+        "place",
+    ),
+    ColumnInfo(
+        "y_um", "um", "Centroid of the cell, below the image's top edge.", "float64", "place"
+    ),
+    ColumnInfo(
+        "x_px",
+        "px",
+        "Centroid of the cell in pixels; the first pixel's center is at 0.5.",
+        "float64",
+        "place",
+    ),
+    ColumnInfo(
+        "y_px",
+        "px",
+        "Centroid of the cell in pixels; the first pixel's center is at 0.5.",
+        "float64",
+        "place",
+    ),
     *_shape("", "the cell"),
     *_shape("nucleus_", "the nucleus"),
     *_INTENSITY,
     ColumnInfo(
-        "<marker>_saturated_fraction", "", "Fraction of the cell's pixels at the saturation value of <marker>.", "float64", "intensity"
+        "<marker>_saturated_fraction",
+        "",
+        "Fraction of the cell's pixels at the saturation value of <marker>.",
+        "float64",
+        "intensity",
     ),
     ColumnInfo(
         "<gated marker>_positive",
         "",
-        "Whether <gated marker> exceeds the slide's gate in the compartment of the recipe; empty where the gate is not callable.",
+        "Whether <gated marker> exceeds the slide's gate in the compartment of the recipe; empty"
+        " where the gate is not callable.",
         "boolean",
         "class",
     ),
-    ColumnInfo("growth_class", "", "Stain that shaped the cell: tumor, myeloid or other; not a phenotype.", "category", "class"),
-    ColumnInfo("phenotype", "", "First rule of [phenotypes] that fits, or other.", "category", "class"),
+    ColumnInfo(
+        "growth_class",
+        "",
+        "Stain that shaped the cell: tumor, myeloid or other; not a phenotype.",
+        "category",
+        "class",
+    ),
+    ColumnInfo(
+        "phenotype", "", "First rule of [phenotypes] that fits, or other.", "category", "class"
+    ),
     ColumnInfo(
         "nearest_<phenotype>_um",
         "um",
-        "Distance between centroids to the nearest <phenotype> cell, itself excluded; empty if there is none.",
+        "Distance between centroids to the nearest <phenotype> cell, itself excluded; empty if"
+        " there is none.",
         "float64",
         "proximity",
     ),
     ColumnInfo(
         "nearest_<phenotype>_border_um",
         "um",
-        "Gap between the borders to the nearest <phenotype> cell, itself excluded: 0 = touching; empty if there is none.",
+        "Gap between the borders to the nearest <phenotype> cell, itself excluded: 0 = touching;"
+        " empty if there is none.",
         "float64",
         "proximity",
     ),
     ColumnInfo(
-        "n_touching_<phenotype>", "cells", "Number of <phenotype> cells that touch this cell, corners included.", "Int32", "proximity"
+        "n_touching_<phenotype>",
+        "cells",
+        "Number of <phenotype> cells that touch this cell, corners included.",
+        "Int32",
+        "proximity",
     ),
     ColumnInfo(
-        "n_<phenotype>_within_<r>um", "cells", "Number of other <phenotype> cells with centroids within <r> um.", "Int32", "proximity"
+        "n_<phenotype>_within_<r>um",
+        "cells",
+        "Number of other <phenotype> cells with centroids within <r> um.",
+        "Int32",
+        "proximity",
     ),
     ColumnInfo(
-        "tissue_within_<r>um", "", "Fraction of the disc of <r> um around the cell that is tissue inside the image.", "float64", "proximity"
+        "tissue_within_<r>um",
+        "",
+        "Fraction of the disc of <r> um around the cell that is tissue inside the image.",
+        "float64",
+        "proximity",
     ),
     ColumnInfo(
         "tumor_region_distance_um",
@@ -137,7 +251,8 @@ CELL_PATTERNS: tuple[ColumnInfo, ...] = (
         "proximity",
     ),
 )
-"""Columns of cells.parquet in the order of the file; patterns with placeholders repeat per marker, phenotype or radius."""
+"""Columns of cells.parquet in the order of the file; patterns with placeholders repeat per marker,
+phenotype or radius."""
 
 
 def um_text(value: float) -> str:
@@ -146,23 +261,35 @@ def um_text(value: float) -> str:
 
 
 def measured_markers(recipe: Recipe) -> tuple[str, ...]:
-    """Channels that get intensity columns: all but those with role ``ignore``, in the recipe's order."""
+    """Channels that get intensity columns: all but those with role ``ignore``, in the recipe's
+    order.
+    """
     return tuple(channel.name for channel in recipe.channels if channel.role != "ignore")
 
 
 def gated_markers(recipe: Recipe) -> tuple[str, ...]:
-    """Channels that get a gate and ``<marker>_positive``: tumor, myeloid and marker channels, and any with a gate of its own."""
+    """Channels that get a gate and ``<marker>_positive``: tumor, myeloid and marker channels, and
+    any with a gate of its own.
+    """
     gated = {"tumor", "myeloid", "marker"}
-    return tuple(c.name for c in recipe.channels if c.role in gated or (c.role != "ignore" and c.name in recipe.gates.markers))
+    return tuple(
+        c.name
+        for c in recipe.channels
+        if c.role in gated or (c.role != "ignore" and c.name in recipe.gates.markers)
+    )
 
 
 def phenotype_names(recipe: Recipe) -> tuple[str, ...]:
-    """Phenotypes in the recipe's order, then ``other``: the categories of the column ``phenotype``."""
+    """Phenotypes in the recipe's order, then ``other``: the categories of the column
+    ``phenotype``.
+    """
     return (*(name for name in recipe.phenotypes if name != OTHER), OTHER)
 
 
 def proximity_pair(recipe: Recipe) -> tuple[str | None, str | None]:
-    """Return the phenotypes ``from`` and ``to`` of [proximity]; defaults: myeloid and tumor where the recipe has them."""
+    """Return the phenotypes ``from`` and ``to`` of [proximity]; defaults: myeloid and tumor where
+    the recipe has them.
+    """
     source, target = recipe.proximity.from_, recipe.proximity.to
     if source is None and "myeloid" in recipe.phenotypes:
         source = "myeloid"
@@ -184,7 +311,9 @@ def expanded(
     statistics: Sequence[str],
     corrected: bool,
 ) -> list[ColumnInfo]:
-    """Fill placeholders; neighbouring patterns with the same placeholder repeat together, name by name."""
+    """Fill placeholders; neighbouring patterns with the same placeholder repeat together, name by
+    name.
+    """
     out: list[ColumnInfo] = []
     for key, block in itertools.groupby(patterns, key=_placeholder):
         members = list(block)
@@ -206,7 +335,11 @@ def _placeholder(pattern: ColumnInfo) -> str:
 def _intensity(pattern: ColumnInfo, marker: str, statistics: Sequence[str]) -> list[ColumnInfo]:
     return [
         pattern.filled(
-            statistic=statistic, compartment=place, Statistic=STATISTIC_TEXT[statistic], where=COMPARTMENT_TEXT[place], marker=marker
+            statistic=statistic,
+            compartment=place,
+            Statistic=STATISTIC_TEXT[statistic],
+            where=COMPARTMENT_TEXT[place],
+            marker=marker,
         )
         for place in COMPARTMENTS
         for statistic in statistics
@@ -219,12 +352,25 @@ def cell_columns(recipe: Recipe) -> tuple[ColumnInfo, ...]:
     Raises
     ------
     RequestError
-        If two columns would get the same name (e.g. a marker named so that it collides with another's).
+        If two columns would get the same name (e.g. a marker named so that it collides with
+        another's).
     """
-    names = {"marker": measured_markers(recipe), "gated marker": gated_markers(recipe), "phenotype": proximity_phenotypes(recipe)}
+    names = {
+        "marker": measured_markers(recipe),
+        "gated marker": gated_markers(recipe),
+        "phenotype": proximity_phenotypes(recipe),
+    }
     measure = recipe.measure
-    columns = expanded(CELL_PATTERNS, names, recipe.proximity.radii_um, measure.statistics, measure.background != "none")
-    columns = [c for c in columns if c.name != "source_label" or recipe.segmentation.method == "labels"]
+    columns = expanded(
+        CELL_PATTERNS,
+        names,
+        recipe.proximity.radii_um,
+        measure.statistics,
+        measure.background != "none",
+    )
+    columns = [
+        c for c in columns if c.name != "source_label" or recipe.segmentation.method == "labels"
+    ]
     refuse_collisions(columns)
     return tuple(columns)
 
@@ -235,10 +381,15 @@ def refuse_collisions(columns: Iterable[ColumnInfo]) -> None:
     twice = [c.name for c in columns if c.name in seen or seen.add(c.name)]  # type: ignore[func-returns-value]
     if twice:
         names = ", ".join(map(repr, twice))
-        raise RequestError(f"two columns of cells.parquet would be called {names}; rename the channel or phenotype in the recipe.")
+        raise RequestError(
+            f"two columns of cells.parquet would be called {names}; rename the channel or phenotype"
+            " in the recipe."
+        )
 
 
-def describe(column: str, markers: Sequence[str], phenotypes: Sequence[str], radii_um: Sequence[float] = ()) -> ColumnInfo:
+def describe(
+    column: str, markers: Sequence[str], phenotypes: Sequence[str], radii_um: Sequence[float] = ()
+) -> ColumnInfo:
     """Say what a column of cells.parquet means, for these markers, phenotypes and radii.
 
     Raises
@@ -248,20 +399,32 @@ def describe(column: str, markers: Sequence[str], phenotypes: Sequence[str], rad
     """
     found = _lookup(markers, phenotypes, radii_um).get(column)
     if found is None:
-        raise RequestError(f"{column!r} is no column of cells.parquet for markers {list(markers)} and phenotypes {list(phenotypes)}.")
+        raise RequestError(
+            f"{column!r} is no column of cells.parquet for markers {list(markers)} and phenotypes"
+            f" {list(phenotypes)}."
+        )
     return found
 
 
-def column_order(columns: Iterable[str], markers: Sequence[str], phenotypes: Sequence[str], radii_um: Sequence[float] = ()) -> list[str]:
+def column_order(
+    columns: Iterable[str],
+    markers: Sequence[str],
+    phenotypes: Sequence[str],
+    radii_um: Sequence[float] = (),
+) -> list[str]:
     """`columns` in canonical order; names no pattern gives come last, in their own order."""
     given = list(columns)
     known = [name for name in _lookup(markers, phenotypes, radii_um) if name in set(given)]
     return known + [name for name in given if name not in set(known)]
 
 
-def _lookup(markers: Sequence[str], phenotypes: Sequence[str], radii_um: Sequence[float]) -> dict[str, ColumnInfo]:
+def _lookup(
+    markers: Sequence[str], phenotypes: Sequence[str], radii_um: Sequence[float]
+) -> dict[str, ColumnInfo]:
     names = {"marker": markers, "gated marker": markers, "phenotype": phenotypes}
-    return {column.name: column for column in expanded(CELL_PATTERNS, names, radii_um, STATISTICS, True)}
+    return {
+        column.name: column for column in expanded(CELL_PATTERNS, names, radii_um, STATISTICS, True)
+    }
 
 
 def parquet_metadata(columns: Iterable[ColumnInfo]) -> dict[str, dict[str, str]]:
@@ -275,29 +438,40 @@ def categories(column: str, recipe: Recipe) -> tuple[str, ...]:
 
 
 def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Make a table with exactly the contract's columns and types for this recipe, in order; also for no cells.
+    """Make a table with exactly the contract's columns and types for this recipe, in order; also
+    for no cells.
 
     Parameters
     ----------
     values
-        Columns (n,) by name; numbers may be NaN where the type allows empty cells. ``growth_class`` and ``phenotype`` may be names or codes
-        (positions in `categories`).
+        Columns (n,) by name; numbers may be NaN where the type allows empty cells. ``growth_class``
+        and ``phenotype`` may be names or codes (positions in `categories`).
 
     Raises
     ------
     RequestError
-        If a column of the contract is missing or one that is not in it is present: a bug of the caller.
+        If a column of the contract is missing or one that is not in it is present: a bug of the
+        caller.
     """
     columns = cell_columns(recipe)
     given, wanted = set(map(str, values.keys())), {column.name for column in columns}
     if given != wanted:
-        raise RequestError(f"cell table: missing columns {sorted(wanted - given)}, unexpected columns {sorted(given - wanted)}.")
+        raise RequestError(
+            f"cell table: missing columns {sorted(wanted - given)}, unexpected columns"
+            f" {sorted(given - wanted)}."
+        )
     data = {}
     for column in columns:
         series = pd.Series(values[column.name], copy=False).reset_index(drop=True)
         kind: Any = column.dtype
-        data[column.name] = _as_category(series, categories(column.name, recipe)) if kind == "category" else series.astype(kind)
-    return pd.DataFrame(data, copy=False)  # the measured columns themselves: most of a large slide's memory
+        data[column.name] = (
+            _as_category(series, categories(column.name, recipe))
+            if kind == "category"
+            else series.astype(kind)
+        )
+    return pd.DataFrame(
+        data, copy=False
+    )  # the measured columns themselves: most of a large slide's memory
 
 
 def _as_category(series: pd.Series, names: Sequence[str]) -> pd.Series:

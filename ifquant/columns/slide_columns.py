@@ -1,4 +1,6 @@
-"""Every column of slides.csv, declared once like those of cells.parquet (cell_columns.py), and the docs page of both."""
+"""Every column of slides.csv, declared once like those of cells.parquet (cell_columns.py), and the
+docs page of both.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,29 @@ SLIDE_PATTERNS: tuple[ColumnInfo, ...] = (
     ColumnInfo("status", "", "done or failed.", "str", "identity"),
     ColumnInfo("error", "", "Why the slide failed; empty otherwise.", "str", "identity"),
     ColumnInfo(
-        "<sample column>", "", "Columns of the sample sheet, unchanged (prefixed sample_ where the name is taken).", "str", "sample sheet"
+        "<sample column>",
+        "",
+        "Columns of the sample sheet, unchanged (prefixed sample_ where the name is taken).",
+        "str",
+        "sample sheet",
     ),
     ColumnInfo("tissue_area_mm2", "mm2", "Area of the tissue mask.", "float64", "area"),
-    ColumnInfo("tumor_region_area_mm2", "mm2", "Area of the tumor region inside the tissue.", "float64", "area"),
+    ColumnInfo(
+        "tumor_region_area_mm2",
+        "mm2",
+        "Area of the tumor region inside the tissue.",
+        "float64",
+        "area",
+    ),
     ColumnInfo("n_cells", "cells", "Number of cells.", "Int64", "counts"),
     ColumnInfo("n_<phenotype>", "cells", "Number of <phenotype> cells.", "Int64", "counts"),
-    ColumnInfo("<phenotype>_per_mm2", "cells/mm2", "<phenotype> cells per mm2 of tissue.", "float64", "counts"),
+    ColumnInfo(
+        "<phenotype>_per_mm2",
+        "cells/mm2",
+        "<phenotype> cells per mm2 of tissue.",
+        "float64",
+        "counts",
+    ),
     ColumnInfo(
         "median_nearest_<to>_um",
         "um",
@@ -41,20 +59,58 @@ SLIDE_PATTERNS: tuple[ColumnInfo, ...] = (
         "float64",
         "proximity",
     ),
-    ColumnInfo("fraction_touching_<to>", "", "Fraction of the `from` cells that touch at least one <to> cell.", "float64", "proximity"),
     ColumnInfo(
-        "fraction_<to>_within_<r>um", "", "Fraction of the `from` cells with at least one <to> cell within <r> um.", "float64", "proximity"
+        "fraction_touching_<to>",
+        "",
+        "Fraction of the `from` cells that touch at least one <to> cell.",
+        "float64",
+        "proximity",
     ),
-    ColumnInfo("gate_<gated marker>", "file", "Gate of <gated marker>, raw file values; empty = not callable.", "float64", "gates"),
+    ColumnInfo(
+        "fraction_<to>_within_<r>um",
+        "",
+        "Fraction of the `from` cells with at least one <to> cell within <r> um.",
+        "float64",
+        "proximity",
+    ),
+    ColumnInfo(
+        "gate_<gated marker>",
+        "file",
+        "Gate of <gated marker>, raw file values; empty = not callable.",
+        "float64",
+        "gates",
+    ),
     ColumnInfo("gate_<gated marker>_origin", "", "Where that gate came from.", "str", "gates"),
     ColumnInfo("pixel_size_um", "um", "Edge of a pixel.", "float64", "quality"),
     ColumnInfo("width_px", "px", "Width of the analyzed image.", "Int64", "quality"),
     ColumnInfo("height_px", "px", "Height of the analyzed image.", "Int64", "quality"),
-    ColumnInfo("fraction_flagged", "", "Fraction of the cells with any flag.", "float64", "quality"),
-    ColumnInfo("orphan_myeloid_area_mm2", "mm2", "Area of myeloid stain that belongs to no nucleus in the section.", "float64", "quality"),
-    ColumnInfo("background_<marker>", "file", "Background level of <marker>.", "float64", "quality"),
-    ColumnInfo("saturated_fraction_<marker>", "", "Fraction of the tissue pixels saturated in <marker>.", "float64", "quality"),
-    ColumnInfo("n_warnings", "", "Number of warnings; the texts are in slide.json and the report.", "Int64", "quality"),
+    ColumnInfo(
+        "fraction_flagged", "", "Fraction of the cells with any flag.", "float64", "quality"
+    ),
+    ColumnInfo(
+        "orphan_myeloid_area_mm2",
+        "mm2",
+        "Area of myeloid stain that belongs to no nucleus in the section.",
+        "float64",
+        "quality",
+    ),
+    ColumnInfo(
+        "background_<marker>", "file", "Background level of <marker>.", "float64", "quality"
+    ),
+    ColumnInfo(
+        "saturated_fraction_<marker>",
+        "",
+        "Fraction of the tissue pixels saturated in <marker>.",
+        "float64",
+        "quality",
+    ),
+    ColumnInfo(
+        "n_warnings",
+        "",
+        "Number of warnings; the texts are in slide.json and the report.",
+        "Int64",
+        "quality",
+    ),
 )
 """Columns of slides.csv in the order of the file."""
 
@@ -73,9 +129,15 @@ def slide_columns(recipe: Recipe, sample_columns: Sequence[str] = ()) -> tuple[C
 
 
 def sample_names(recipe: Recipe, sample_columns: Sequence[str]) -> dict[str, str]:
-    """Column of the sample sheet > its name in slides.csv: ``sample_`` is put before names that slides.csv uses itself."""
+    """Column of the sample sheet > its name in slides.csv: ``sample_`` is put before names that
+    slides.csv uses itself.
+    """
     own = {column.name for column in slide_columns(recipe)} if sample_columns else set()
-    return {name: f"sample_{name}" if name in own else name for name in sample_columns if name not in ("slide", "path")}
+    return {
+        name: f"sample_{name}" if name in own else name
+        for name in sample_columns
+        if name not in ("slide", "path")
+    }
 
 
 def documentation() -> str:
@@ -84,15 +146,49 @@ def documentation() -> str:
     def rows(patterns: Iterable[ColumnInfo]) -> list[str]:
         head = ["| column | unit | type | meaning |", "|---|---|---|---|"]
         generic = {"Statistic": "Statistic", "where": "the compartment"}
-        return head + [f"| `{p.name}` | {p.unit} | {p.dtype} | {p.filled(**generic).meaning} |" for p in patterns]
+        return head + [
+            f"| `{p.name}` | {p.unit} | {p.dtype} | {p.filled(**generic).meaning} |"
+            for p in patterns
+        ]
 
-    lines = ["# Columns", "", "Generated from `cell_columns.py`, `slide_columns.py` and `flags.py` of `ifquant/columns/`; do not edit.", ""]
-    lines += ["`file` = the unit of the image file's values. Names use markers and phenotypes exactly as the recipe writes them.", ""]
+    lines = [
+        "# Columns",
+        "",
+        (
+            "Generated from `cell_columns.py`, `slide_columns.py` and `flags.py` of"
+            " `ifquant/columns/`; do not edit."
+        ),
+        "",
+    ]
+    lines += [
+        (
+            "`file` = the unit of the image file's values. Names use markers and phenotypes exactly"
+            " as the recipe writes them."
+        ),
+        "",
+    ]
     lines += ["## cells.parquet, cells.csv", "", *rows(CELL_PATTERNS), ""]
-    lines += ["Compartments:", "", *(f"- `{name}`: {COMPARTMENT_TEXT[name]}" for name in COMPARTMENTS), ""]
-    lines += ["Statistics:", "", *(f"- `{name}`: {STATISTIC_TEXT[name].lower()}" for name in STATISTICS), ""]
+    lines += [
+        "Compartments:",
+        "",
+        *(f"- `{name}`: {COMPARTMENT_TEXT[name]}" for name in COMPARTMENTS),
+        "",
+    ]
+    lines += [
+        "Statistics:",
+        "",
+        *(f"- `{name}`: {STATISTIC_TEXT[name].lower()}" for name in STATISTICS),
+        "",
+    ]
     lines += ["## Flags", "", "| value | flag | meaning |", "|---|---|---|"]
     lines += [f"| {flag.value} | `{flag.name}` | {flag.meaning} |" for flag in FLAGS]
-    lines += ["", "## pairs.parquet", "", "Written where the recipe has `[priming]`; one row per contact.", "", *rows(PAIR_COLUMNS)]
+    lines += [
+        "",
+        "## pairs.parquet",
+        "",
+        "Written where the recipe has `[priming]`; one row per contact.",
+        "",
+        *rows(PAIR_COLUMNS),
+    ]
     lines += ["", "## slides.csv", "", *rows(SLIDE_PATTERNS), ""]
     return "\n".join(lines)

@@ -1,6 +1,8 @@
-"""`ifquant analyze`: results of runs, or cell tables of other programs, become the answer of a cohort and its report.
+"""`ifquant analyze`: results of runs, or cell tables of other programs, become the answer of a
+cohort and its report.
 
-Slides are analyzed in any number of workers; each one's random numbers derive from its name, so the answer does not depend on them.
+Slides are analyzed in any number of workers; each one's random numbers derive from its name, so the
+answer does not depend on them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from ifquant import provenance
 from ifquant.commands.analyze_members import members_of, plan_of
 from ifquant.commands.analyze_multiverse import Grid, specifications, wanted
 from ifquant.commands.analyze_question import asking, question_in
-from ifquant.commands.analyze_slide import SlideFinding, SlideTask, analyze_slide, gate_markers, seed_of
+from ifquant.commands.analyze_slide import (
+    SlideFinding,
+    SlideTask,
+    analyze_slide,
+    gate_markers,
+    seed_of,
+)
 from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.commands.analyze_warnings import cohort_warnings, identity
 from ifquant.errors import RequestError
@@ -40,7 +48,8 @@ from ifquant.tables.cell_table import CellTable
 
 ALL_SLIDES = "all slides"
 FREE = ("priming", "cohort", "picture", "outputs", "proximity", "table", "seed")
-"""Sections that analyze may have otherwise than the run: nothing in cells.parquet that it reads depends on them."""
+"""Sections that analyze may have otherwise than the run: nothing in cells.parquet that it reads
+depends on them."""
 AT_CONTACTS = ("responder", "response", "source", "ligand", "away_um", "erode_um")
 """What pairs.parquet was measured with: of [priming], these must be the run's."""
 Path_ = str | Path
@@ -60,17 +69,26 @@ class AnalysisResult:
         if not n:
             return self._found()
         more = [f"  ... and {n - most} more in the report"] if n > most else []
-        return [*self._found(), f"{n} warning{'s' if n > 1 else ''}:", *(f"  {text}" for text in self.warnings[:most]), *more]
+        return [
+            *self._found(),
+            f"{n} warning{'s' if n > 1 else ''}:",
+            *(f"  {text}" for text in self.warnings[:most]),
+            *more,
+        ]
 
     def _found(self) -> list[str]:
         found = self.cohort
         if all(slide.question.ligand == "" for slide in found.slides):
-            return [f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"]
+            return [
+                f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"
+            ]
         lines = [
             f"{found.headline}: {found.reason.removeprefix(f'{found.verdict}: ')}",
             f"{found.effect.n_text}; see {self.out / 'report.html'}",
         ]
-        return lines + [f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()]
+        return lines + [
+            f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()
+        ]
 
 
 def analyze(
@@ -82,13 +100,15 @@ def analyze(
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
 ) -> AnalysisResult:
-    """Ask the question of [priming] of a cohort; without that section, only how two phenotypes lie to each other.
+    """Ask the question of [priming] of a cohort; without that section, only how two phenotypes lie
+    to each other.
 
     Parameters
     ----------
     sources
-        Folders that ``ifquant run`` wrote, or cell tables (with a section [table] in the recipe). Of several, those that hold other slides
-        add to the cohort; those that hold the same slides are other segmentations of them, compared in the multiverse.
+        Folders that ``ifquant run`` wrote, or cell tables (with a section [table] in the recipe).
+        Of several, those that hold other slides add to the cohort; those that hold the same slides
+        are other segmentations of them, compared in the multiverse.
     recipe
         A `Recipe` or the path of a recipe.toml; None: the recipe of the first results.
     out
@@ -103,21 +123,32 @@ def analyze(
     Raises
     ------
     RequestError
-        If the request is wrong: a recipe that asks nothing or is other than the results', a sheet that fits no slide.
+        If the request is wrong: a recipe that asks nothing or is other than the results', a sheet
+        that fits no slide.
     SlideError
         If a table is damaged.
     """
-    places = [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
+    places = [
+        Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)
+    ]
     if not places:
-        raise RequestError("nothing to analyze; give the folder of a run's results, or cell tables.")
+        raise RequestError(
+            "nothing to analyze; give the folder of a run's results, or cell tables."
+        )
     chosen = _recipe(recipe, places[0], overrides)
     sheet = read_samples(samples, folders=False) if samples is not None else []
     folder = Path(os.path.realpath(out)) if os.path.islink(out) else Path(out)
     if same_place(folder, "."):
-        raise RequestError(f"{out}: the analysis replaces its folder as a whole, which cannot be the one you are in; choose another (-o).")
+        raise RequestError(
+            f"{out}: the analysis replaces its folder as a whole, which cannot be the one you are"
+            " in; choose another (-o)."
+        )
     for given in (*places, *(path for path in (samples, recipe) if isinstance(path, (str, Path)))):
         if inside(given, folder):
-            raise RequestError(f"{folder}: the analysis would replace this folder, which holds the input {given}; choose another one (-o).")
+            raise RequestError(
+                f"{folder}: the analysis would replace this folder, which holds the input {given};"
+                " choose another one (-o)."
+            )
     refuse_foreign(folder)
     main, others = _tables(places, chosen, sheet)
     told = cohort_warnings(places, main, sheet, members_of(main, sheet, chosen))
@@ -135,14 +166,19 @@ def analyze(
 def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:
     if isinstance(recipe, Recipe):
         if overrides:
-            raise RequestError("overrides go with a recipe file; a Recipe object is changed with model_copy(update=...).")
+            raise RequestError(
+                "overrides go with a recipe file; a Recipe object is changed with"
+                " model_copy(update=...)."
+            )
         chosen = recipe
     elif recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
         found = _recorded(place, overrides)
         if found is None:
-            raise RequestError(f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml")
+            raise RequestError(
+                f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml"
+            )
         chosen = found
     return asking(chosen)
 
@@ -153,14 +189,18 @@ def _recorded(place: Path, overrides: Sequence[str] = ()) -> Recipe | None:
     if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
         return None
     values = {name: value for name, value in record["recipe"].items() if value is not None}
-    values["phenotypes"] = dict(values.get("phenotypes", ()))  # kept as pairs, because their order matters
+    values["phenotypes"] = dict(
+        values.get("phenotypes", ())
+    )  # kept as pairs, because their order matters
     return parse_recipe(values, overrides, source=str(place / "run.json"))
 
 
 def _tables(
     places: Sequence[Path], recipe: Recipe, sheet: Sequence[Sample]
 ) -> tuple[dict[str, CellTable], dict[str, dict[str, CellTable]]]:
-    """Read everything; folders with the slides of an earlier one are other segmentations, by the name of their folder."""
+    """Read everything; folders with the slides of an earlier one are other segmentations, by the
+    name of their folder.
+    """
     main: dict[str, CellTable] = {}
     others: dict[str, dict[str, CellTable]] = {}
     for place in places:
@@ -175,24 +215,31 @@ def _tables(
             others[name] = found
         else:
             raise RequestError(
-                f"{place}: holds some slides that earlier folders hold too, and others. Give either further slides, or the same slides "
-                "measured otherwise."
+                f"{place}: holds some slides that earlier folders hold too, and others. Give either"
+                " further slides, or the same slides measured otherwise."
             )
     return main, others
 
 
-def _refuse_others(place: Path, found: Mapping[str, CellTable], main: Mapping[str, CellTable]) -> None:
-    """Refuse slides of the same names that are other images, or the same folder twice: neither is another segmentation."""
+def _refuse_others(
+    place: Path, found: Mapping[str, CellTable], main: Mapping[str, CellTable]
+) -> None:
+    """Refuse slides of the same names that are other images, or the same folder twice: neither is
+    another segmentation.
+    """
     for slide, table in found.items():
         first = main[slide]
         if table.folder is None or first.folder is None:
             continue
         if same_place(table.folder, first.folder):
-            raise RequestError(f"{place}: given twice; another segmentation of the same slides lies in a folder of its own.")
+            raise RequestError(
+                f"{place}: given twice; another segmentation of the same slides lies in a folder of"
+                " its own."
+            )
         if identity(table) != identity(first):
             raise RequestError(
-                f"{place}: its slide {slide!r} is another image than {first.folder}. Slides of a cohort need names of their own: run one "
-                "of them under another name."
+                f"{place}: its slide {slide!r} is another image than {first.folder}. Slides of a"
+                " cohort need names of their own: run one of them under another name."
             )
 
 
@@ -208,22 +255,34 @@ def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> No
     skipped = FREE if same_cells else (*FREE, "segmentation", "cells", "tissue", "slide")
     differing = [name for name in ours if name not in skipped and ours[name] != made.get(name)]
     asked, measured = ours.get("priming") or {}, made.get("priming") or {}
-    changed = [name for name in AT_CONTACTS if same_cells and asked and measured and asked.get(name) != measured.get(name)]
+    changed = [
+        name
+        for name in AT_CONTACTS
+        if same_cells and asked and measured and asked.get(name) != measured.get(name)
+    ]
     if changed:
         was = ", ".join(f"{name} = {measured.get(name)!r}" for name in changed)
         raise RequestError(
-            f"{place}: its contacts were measured with [priming] {was}; the recipe asks otherwise. Run ifquant run again with it: "
-            "cells are kept, only the contacts are measured anew."
+            f"{place}: its contacts were measured with [priming] {was}; the recipe asks otherwise."
+            " Run ifquant run again with it: cells are kept, only the contacts are measured anew."
         )
     if differing:
         listed = ", ".join(f"[{name}]" for name in differing)
-        raise RequestError(f"{place}: these results were made with another {listed} than the recipe has; run ifquant run again with it.")
+        raise RequestError(
+            f"{place}: these results were made with another {listed} than the recipe has; run"
+            " ifquant run again with it."
+        )
 
 
 def analyzed(
-    main: Mapping[str, CellTable], others: Mapping[str, Mapping[str, CellTable]], sheet: Sequence[Sample], recipe: Recipe, pool: Executor,
-    *, in_flight: int,
-) -> Analysis:  # fmt: skip
+    main: Mapping[str, CellTable],
+    others: Mapping[str, Mapping[str, CellTable]],
+    sheet: Sequence[Sample],
+    recipe: Recipe,
+    pool: Executor,
+    *,
+    in_flight: int,
+) -> Analysis:
     """Analyze tables already read; writes nothing."""
     question, options = question_in(recipe)
     members = members_of(main, sheet, recipe)
@@ -240,16 +299,25 @@ def analyzed(
         for gates in [_shared_gates(tables, recipe)]
         for table in tables.values()
     ]
-    found = {(one.segmentation, one.slide): one for one in run_tasks(pool, analyze_slide, tasks, in_flight=in_flight)}
+    found = {
+        (one.segmentation, one.slide): one
+        for one in run_tasks(pool, analyze_slide, tasks, in_flight=in_flight)
+    }
     slides = [found["", slide] for slide in main]
     cohort = analyze_cohort(
         [one.effect for one in slides if one.effect is not None],
         members,
         plan_of(members, main, recipe),
         _by_name(slides),
-        {f"log2 enrichment of {question.source} among neighbors of {question.responder}": _enrichment(slides)}
-        if _enrichment(slides)
-        else {},
+        (
+            {
+                f"log2 enrichment of {question.source} among neighbors of {question.responder}": (
+                    _enrichment(slides)
+                )
+            }
+            if _enrichment(slides)
+            else {}
+        ),
     )
     return Analysis(
         recipe=recipe,
@@ -258,9 +326,19 @@ def analyzed(
         measures=_by_name(slides),
         flow=tuple(_entering(one.flow, cohort.excluded) for one in slides if one.flow is not None),
         proximity=tuple(row for one in slides for row in one.proximity),
-        curves=pd.concat([one.curves for one in slides], ignore_index=True) if any(len(one.curves) for one in slides) else pd.DataFrame(),
+        curves=(
+            pd.concat([one.curves for one in slides], ignore_index=True)
+            if any(len(one.curves) for one in slides)
+            else pd.DataFrame()
+        ),
         gates=_gates(slides, shared),
-        specifications=specifications(grid, found, [name for name in main if name not in cohort.excluded], tuple(others), members),
+        specifications=specifications(
+            grid,
+            found,
+            [name for name in main if name not in cohort.excluded],
+            tuple(others),
+            members,
+        ),
         sources={slide: table.source for slide, table in main.items()},
         versions=provenance.versions(),
         warnings=(*_warnings(main), *_slide_warnings(cohort)),
@@ -271,7 +349,11 @@ def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[Gate
     """Bootstrap the gates that all slides share, on the cells of all of them."""
     first: dict[str, Any] = {}
     for table in tables.values():
-        record = storage.read_json(Path(table.folder) / "slide.json") if table.folder is not None else None
+        record = (
+            storage.read_json(Path(table.folder) / "slide.json")
+            if table.folder is not None
+            else None
+        )
         for gate in record["gates"] if isinstance(record, dict) else ():
             first.setdefault(gate["marker"], gate)
     out = []
@@ -280,13 +362,22 @@ def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[Gate
         if gate is None or gate["scope"] != "cohort":
             continue
         column = gate_column(recipe, marker)
-        values = {slide: table.cells[column].to_numpy() for slide, table in tables.items() if column in table.cells}
+        values = {
+            slide: table.cells[column].to_numpy()
+            for slide, table in tables.items()
+            if column in table.cells
+        }
         out.append(
             bootstrap_gate(
-                values, recipe.gate(marker), marker, value=gate["value"], min_cells=recipe.gates.min_cells,
-                n=recipe.cohort.gate_replicates, seed=seed_of(recipe.seed, ALL_SLIDES, f"gate {marker}"),
+                values,
+                recipe.gate(marker),
+                marker,
+                value=gate["value"],
+                min_cells=recipe.gates.min_cells,
+                n=recipe.cohort.gate_replicates,
+                seed=seed_of(recipe.seed, ALL_SLIDES, f"gate {marker}"),
             )
-        )  # fmt: skip
+        )
     return tuple(out)
 
 
@@ -298,14 +389,19 @@ def _entering(row: FlowRow, excluded: Mapping[str, str]) -> FlowRow:
 def _by_name(slides: Sequence[SlideFinding]) -> dict[str, dict[str, float]]:
     """Measure > slide > value."""
     names = list(dict.fromkeys(name for one in slides for name in one.measures))
-    return {name: {one.slide: one.measures[name] for one in slides if name in one.measures} for name in names}
+    return {
+        name: {one.slide: one.measures[name] for one in slides if name in one.measures}
+        for name in names
+    }
 
 
 def _enrichment(slides: Sequence[SlideFinding]) -> dict[str, tuple[float, float]]:
     return {one.slide: one.enrichment for one in slides if one.enrichment is not None}
 
 
-def _gates(slides: Sequence[SlideFinding], shared: tuple[GateInterval, ...]) -> dict[str, tuple[GateInterval, ...]]:
+def _gates(
+    slides: Sequence[SlideFinding], shared: tuple[GateInterval, ...]
+) -> dict[str, tuple[GateInterval, ...]]:
     together = {ALL_SLIDES: shared} if shared else {}
     own = {one.slide: tuple(gate for gate in one.gates if gate not in shared) for one in slides}
     return together | {slide: gates for slide, gates in own.items() if gates}
@@ -318,11 +414,17 @@ def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
         for text in slide.warnings:
             said.setdefault(text, []).append(slide.slide)
     return tuple(
-        f"{', '.join(slides[:5])}{f' and {len(slides) - 5} more' if len(slides) > 5 else ''}: {text}" for text, slides in said.items()
+        f"{', '.join(slides[:5])}{f' and {len(slides) - 5} more' if len(slides) > 5 else ''}:"
+        f" {text}"
+        for text, slides in said.items()
     )
 
 
 def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:
     """Say what the tables lack, once each."""
-    said = dict.fromkeys(text for table in tables.values() if table.folder is None for text in table.unknown.values())
-    return tuple(f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said)
+    said = dict.fromkeys(
+        text for table in tables.values() if table.folder is None for text in table.unknown.values()
+    )
+    return tuple(
+        f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said
+    )

@@ -1,4 +1,6 @@
-"""The grid of the multiverse: which choices are estimated on every slide, and what they are over patients."""
+"""The grid of the multiverse: which choices are estimated on every slide, and what they are over
+patients.
+"""
 
 from __future__ import annotations
 
@@ -25,39 +27,77 @@ SEGMENTATION = "segmentation"
 
 @dataclass(frozen=True)
 class Grid:
-    """Choices in order (the first is the primary analysis'), the dimensions that vary, and the markers whose gates are moved."""
+    """Choices in order (the first is the primary analysis'), the dimensions that vary, and the
+    markers whose gates are moved.
+    """
 
     choices: tuple[Choice, ...]
     dimensions: tuple[str, ...]
     markers: tuple[str, ...]
 
 
-def wanted(recipe: Recipe, question: Question, options: Priming, tables: Mapping[str, CellTable], markers: Sequence[str]) -> Grid:
+def wanted(
+    recipe: Recipe,
+    question: Question,
+    options: Priming,
+    tables: Mapping[str, CellTable],
+    markers: Sequence[str],
+) -> Grid:
     """List the choices: gates x contact x ligand x response.
 
-    The ligand away from the contact was measured only for the contacts of the run, so it comes with its gates only.
+    The ligand away from the contact was measured only for the contacts of the run, so it comes with
+    its gates only.
     """
     ours = all(table.folder is not None for table in tables.values())
-    columns = set.intersection(*({str(name) for name in table.cells.columns} for table in tables.values()))
-    ligands = _columns(question.ligand_column, question.ligand, (options.ligand_compartment, "cell"), columns)
-    responses = _columns(question.response_column, question.response, (options.response_compartment or "cell", "cell"), columns)
+    columns = set.intersection(
+        *({str(name) for name in table.cells.columns} for table in tables.values())
+    )
+    ligands = _columns(
+        question.ligand_column, question.ligand, (options.ligand_compartment, "cell"), columns
+    )
+    responses = _columns(
+        question.response_column,
+        question.response,
+        (options.response_compartment or "cell", "cell"),
+        columns,
+    )
     contacts: list[float | None] = [None] if ours else [options.contact_um]
     contacts += [radius for radius in options.radii_um if radius not in contacts]
     moved = tuple(markers) if ours else ()
-    settings = [tuple(zip(moved, setting, strict=True)) for setting in itertools.product(GATES, repeat=len(moved))]
+    settings = [
+        tuple(zip(moved, setting, strict=True))
+        for setting in itertools.product(GATES, repeat=len(moved))
+    ]
     choices = []
     if ours:
-        choices += [Choice(settings[0], None, question.ligand_column, response, True) for response in responses]
-    choices += [Choice(*made, False) for made in itertools.product(settings, contacts, ligands, responses)]
-    return Grid(tuple(choices), (*(f"{marker} gate" for marker in moved), "contact", "ligand", "response"), moved)
+        choices += [
+            Choice(settings[0], None, question.ligand_column, response, True)
+            for response in responses
+        ]
+    choices += [
+        Choice(*made, False) for made in itertools.product(settings, contacts, ligands, responses)
+    ]
+    return Grid(
+        tuple(choices),
+        (*(f"{marker} gate" for marker in moved), "contact", "ligand", "response"),
+        moved,
+    )
 
 
 def _columns(primary: str, marker: str, places: Sequence[str], known: set[str]) -> list[str]:
-    return [column for column in dict.fromkeys([primary, *(f"{marker}_{place}_mean" for place in places)]) if column in known]
+    return [
+        column
+        for column in dict.fromkeys([primary, *(f"{marker}_{place}_mean" for place in places)])
+        if column in known
+    ]
 
 
 def specifications(
-    grid: Grid, found: Mapping[tuple[str, str], SlideFinding], slides: Sequence[str], others: Sequence[str], members: Mapping[str, Member]
+    grid: Grid,
+    found: Mapping[tuple[str, str], SlideFinding],
+    slides: Sequence[str],
+    others: Sequence[str],
+    members: Mapping[str, Member],
 ) -> tuple[Specification, ...]:
     """Combine every choice (and segmentation) over patients; the first is the primary analysis'."""
     out = []
@@ -74,7 +114,9 @@ def specifications(
                 if one is None or patient is None:
                     missing += 1
                 else:
-                    values.append(SlideValue(slide, patient, one.z, one.se, one.n, members[slide].group))
+                    values.append(
+                        SlideValue(slide, patient, one.z, one.se, one.n, members[slide].group)
+                    )
             effect = cohort_effect(combine_slides(values))
             out.append(Specification(named, k == 0 and not segmentation, effect, missing))
     return tuple(out)

@@ -1,4 +1,6 @@
-"""What an analysis asks: the question of [priming], or, without it, only where cells lie to each other."""
+"""What an analysis asks: the question of [priming], or, without it, only where cells lie to each
+other.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,14 @@ from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.statistics.priming.question import Question, question_of
 
-PLACES_ONLY = "the recipe has no section [priming]: where cells lie was analyzed, no ligand and no response"
+PLACES_ONLY = (
+    "the recipe has no section [priming]: where cells lie was analyzed, no ligand and no response"
+)
 
 
 def asking(recipe: Recipe) -> Recipe:
-    """Resolve a recipe for an analysis; one without [priming] gets a section without ligand and response.
+    """Resolve a recipe for an analysis; one without [priming] gets a section without ligand and
+    response.
 
     Raises
     ------
@@ -26,10 +31,14 @@ def asking(recipe: Recipe) -> Recipe:
     source, target = proximity_pair(full)
     if source is None or target is None:
         raise RequestError(
-            'the recipe asks nothing: add a section [priming], e.g. response = "IL1B", ligand = "TGFB1", or name two phenotypes with from '
-            "and to in [proximity]."
+            'the recipe asks nothing: add a section [priming], e.g. response = "IL1B", ligand ='
+            ' "TGFB1", or name two phenotypes with from and to in [proximity].'
         )
-    return full.model_copy(update={"priming": Priming(response="", ligand="", responder=source, source=target, controls=())})
+    return full.model_copy(
+        update={
+            "priming": Priming(response="", ligand="", responder=source, source=target, controls=())
+        }
+    )
 
 
 def question_in(recipe: Recipe) -> tuple[Question, Priming]:

@@ -1,4 +1,6 @@
-"""One slide of an analysis: the question, its flow of cells, proximity, gates, and the estimates of the multiverse. Runs in any worker."""
+"""One slide of an analysis: the question, its flow of cells, proximity, gates, and the estimates of
+the multiverse. Runs in any worker.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ NEIGHBOUR_UM = 20.0
 
 @dataclass(frozen=True, eq=False)
 class SlideTask:
-    """What one worker gets: a table, the resolved recipe, the choices to estimate, and gates shared by all slides (with intervals)."""
+    """What one worker gets: a table, the resolved recipe, the choices to estimate, and gates shared
+    by all slides (with intervals).
+    """
 
     table: CellTable
     recipe: Recipe
@@ -52,7 +56,9 @@ class SlideTask:
 
 @dataclass(frozen=True, eq=False)
 class SlideFinding:
-    """What comes back. For another `segmentation` of a slide (its name; empty: the one analyzed) only `estimates` are made."""
+    """What comes back. For another `segmentation` of a slide (its name; empty: the one analyzed)
+    only `estimates` are made.
+    """
 
     slide: str
     segmentation: str
@@ -74,12 +80,19 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     cells, kept = kept_cells(table)
     pairs = None if question.refusal else measured_pairs(table, cells)
     backgrounds = backgrounds_of(record)
-    common: dict[str, Any] = {"question": question, "options": options, "tissue": table.region, "backgrounds": backgrounds}
+    common: dict[str, Any] = {
+        "question": question,
+        "options": options,
+        "tissue": table.region,
+        "backgrounds": backgrounds,
+    }
     gates = (*_own_gates(cells, record, recipe, table.slide), *task.shared)
     estimates: tuple[Estimate | None, ...] = ()
     if task.choices and not question.refusal:
         estimates = _estimates(task.choices, cells, pairs, record, recipe, table, gates, common)
-    blank = SlideFinding(table.slide, task.segmentation, None, None, {}, None, (), pd.DataFrame(), gates, estimates)
+    blank = SlideFinding(
+        table.slide, task.segmentation, None, None, {}, None, (), pd.DataFrame(), gates, estimates
+    )
     if task.segmentation:
         return blank
     effect = analyse_slide(cells, slide=table.slide, seed=recipe.seed, pairs=pairs, **common)
@@ -87,11 +100,27 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     near, enrichment, curves = _proximity(cells, table, recipe, source=responder, target=source)
     phenotype = cells["phenotype"].astype(str)
     flow = FlowRow(
-        table.slide, len(table.cells) + table.n_dropped, kept, int((phenotype != "other").sum()), int((phenotype == responder).sum()),
-        effect.n_exposed, effect.n_exposed if effect.testable else 0, "" if effect.testable else effect.reason,
-    )  # fmt: skip
-    measures = slide_measures(cells, table.region, responder, source, options.contact_um) | stain_measures(cells, question, backgrounds)
-    return replace(blank, effect=effect, flow=flow, measures=measures, enrichment=enrichment, proximity=near, curves=curves)
+        table.slide,
+        len(table.cells) + table.n_dropped,
+        kept,
+        int((phenotype != "other").sum()),
+        int((phenotype == responder).sum()),
+        effect.n_exposed,
+        effect.n_exposed if effect.testable else 0,
+        "" if effect.testable else effect.reason,
+    )
+    measures = slide_measures(
+        cells, table.region, responder, source, options.contact_um
+    ) | stain_measures(cells, question, backgrounds)
+    return replace(
+        blank,
+        effect=effect,
+        flow=flow,
+        measures=measures,
+        enrichment=enrichment,
+        proximity=near,
+        curves=curves,
+    )
 
 
 def gate_markers(recipe: Recipe) -> tuple[str, ...]:
@@ -99,11 +128,19 @@ def gate_markers(recipe: Recipe) -> tuple[str, ...]:
     options = recipe.priming
     assert options is not None
     rules = parsed_phenotypes(recipe)
-    return tuple(dict.fromkeys(m.name for p in (options.source, options.responder) if p in rules for m in markers(rules[p])))
+    return tuple(
+        dict.fromkeys(
+            m.name
+            for p in (options.source, options.responder)
+            if p in rules
+            for m in markers(rules[p])
+        )
+    )
 
 
 def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None:
-    """Contacts that the run measured, between cells that are kept; None for tables without outlines.
+    """Contacts that the run measured, between cells that are kept; None for tables without
+    outlines.
 
     Raises
     ------
@@ -114,10 +151,15 @@ def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None
         return None
     path = Path(table.folder) / "pairs.parquet"
     if not path.is_file():
-        raise SlideError(f"{table.folder}: no pairs.parquet; run ifquant run again with [priming] in the recipe (cells are taken over).")
+        raise SlideError(
+            f"{table.folder}: no pairs.parquet; run ifquant run again with [priming] in the recipe"
+            " (cells are taken over)."
+        )
     pairs = pd.read_parquet(path)
     ids = cells["cell_id"].to_numpy()
-    return pairs[np.isin(pairs["responder_id"], ids) & np.isin(pairs["source_id"], ids)].reset_index(drop=True)
+    return pairs[
+        np.isin(pairs["responder_id"], ids) & np.isin(pairs["source_id"], ids)
+    ].reset_index(drop=True)
 
 
 def record_of(table: CellTable) -> Mapping[str, Any] | None:
@@ -131,10 +173,14 @@ def record_of(table: CellTable) -> Mapping[str, Any] | None:
 
 
 def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
-    """Cells with a position inside the tissue (tables without a tissue mask: with a position), and their number."""
+    """Cells with a position inside the tissue (tables without a tissue mask: with a position), and
+    their number.
+    """
     cells = table.cells
     if "flags" in cells:
-        cells = cells[(cells["flags"].to_numpy() & flag_value("outside_tissue")) == 0].reset_index(drop=True)
+        cells = cells[(cells["flags"].to_numpy() & flag_value("outside_tissue")) == 0].reset_index(
+            drop=True
+        )
     return cells, len(cells)
 
 
@@ -143,7 +189,11 @@ def backgrounds_of(record: Mapping[str, Any] | None) -> dict[str, Background] | 
     if record is None:
         return None
     return {
-        channel["name"]: Background(float(channel["background"]), max(float(channel["background_sd"]), 1e-9), "calibration of the slide")
+        channel["name"]: Background(
+            float(channel["background"]),
+            max(float(channel["background_sd"]), 1e-9),
+            "calibration of the slide",
+        )
         for channel in record["calibration"]["channels"]
     }
 
@@ -152,7 +202,9 @@ def _fitted(record: Mapping[str, Any], marker: str) -> Mapping[str, Any] | None:
     return next((gate for gate in record["gates"] if gate["marker"] == marker), None)
 
 
-def _own_gates(cells: pd.DataFrame, record: Mapping[str, Any] | None, recipe: Recipe, slide: str) -> tuple[GateInterval, ...]:
+def _own_gates(
+    cells: pd.DataFrame, record: Mapping[str, Any] | None, recipe: Recipe, slide: str
+) -> tuple[GateInterval, ...]:
     """Bootstrap the gates that were fitted on this slide alone."""
     if record is None:
         return ()
@@ -163,10 +215,15 @@ def _own_gates(cells: pd.DataFrame, record: Mapping[str, Any] | None, recipe: Re
             continue
         out.append(
             bootstrap_gate(
-                cells[gate_column(recipe, marker)].to_numpy(), recipe.gate(marker), marker, value=gate["value"],
-                min_cells=recipe.gates.min_cells, n=recipe.cohort.gate_replicates, seed=seed_of(recipe.seed, slide, f"gate {marker}"),
+                cells[gate_column(recipe, marker)].to_numpy(),
+                recipe.gate(marker),
+                marker,
+                value=gate["value"],
+                min_cells=recipe.gates.min_cells,
+                n=recipe.cohort.gate_replicates,
+                seed=seed_of(recipe.seed, slide, f"gate {marker}"),
             )
-        )  # fmt: skip
+        )
     return tuple(out)
 
 
@@ -176,12 +233,20 @@ def seed_of(seed: int, slide: str, purpose: str) -> int:
 
 
 def _estimates(
-    wanted: Sequence[Choice], cells: pd.DataFrame, pairs: pd.DataFrame | None, record: Mapping[str, Any] | None, recipe: Recipe,
-    table: CellTable, gates: Sequence[GateInterval], common: Mapping[str, Any],
-) -> tuple[Estimate | None, ...]:  # fmt: skip
+    wanted: Sequence[Choice],
+    cells: pd.DataFrame,
+    pairs: pd.DataFrame | None,
+    record: Mapping[str, Any] | None,
+    recipe: Recipe,
+    table: CellTable,
+    gates: Sequence[GateInterval],
+    common: Mapping[str, Any],
+) -> tuple[Estimate | None, ...]:
     """Estimate every choice, in order; cells are classified once per setting of the gates."""
     touching = (
-        touching_rows(table, cells) if table.folder is not None and any(c.contact_um is None and not c.away for c in wanted) else None
+        touching_rows(table, cells)
+        if table.folder is not None and any(c.contact_um is None and not c.away for c in wanted)
+        else None
     )
     out: dict[int, Estimate | None] = {}
     order = sorted(range(len(wanted)), key=lambda i: wanted[i].gates)
@@ -192,20 +257,33 @@ def _estimates(
             missing = any(column not in cells for column in (choice.ligand, choice.response))
             out[i] = None
             if phenotype is not None and not missing:
-                out[i] = choices.estimate(cells, phenotype, choice, measured_pairs=pairs, touching=touching, **common)
+                out[i] = choices.estimate(
+                    cells, phenotype, choice, measured_pairs=pairs, touching=touching, **common
+                )
     return tuple(out[i] for i in range(len(wanted)))
 
 
 def _phenotypes(
-    cells: pd.DataFrame, setting: Mapping[str, str], record: Mapping[str, Any] | None, recipe: Recipe, gates: Sequence[GateInterval]
+    cells: pd.DataFrame,
+    setting: Mapping[str, str],
+    record: Mapping[str, Any] | None,
+    recipe: Recipe,
+    gates: Sequence[GateInterval],
 ) -> NDArray[np.object_] | None:
-    """Classify the cells with some gates moved to an end of their interval; None where a gate to be moved has none."""
+    """Classify the cells with some gates moved to an end of their interval; None where a gate to be
+    moved has none.
+    """
     if record is None or all(option == "estimate" for option in setting.values()):
         return np.asarray(cells["phenotype"].astype(object).to_numpy())
     interval = {gate.marker: gate for gate in gates}
     fitted = {}
     for given in record["gates"]:
-        gate = FittedGate(marker=given["marker"], value=given["value"], callable=given["callable"], origin=given["origin"])
+        gate = FittedGate(
+            marker=given["marker"],
+            value=given["value"],
+            callable=given["callable"],
+            origin=given["origin"],
+        )
         option = setting.get(gate.marker, "estimate")
         if option != "estimate":
             own = interval.get(gate.marker)
@@ -214,7 +292,9 @@ def _phenotypes(
                 return None
             gate = replace(gate, value=end)
         fitted[gate.marker] = gate
-    return np.asarray(pd.Categorical(classify_cells(cells, recipe, fitted)["phenotype"]).astype(object))
+    return np.asarray(
+        pd.Categorical(classify_cells(cells, recipe, fitted)["phenotype"]).astype(object)
+    )
 
 
 def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
@@ -222,7 +302,9 @@ def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
     summary = (record_of(table) or {})["summary"]
     shape = int(summary["height_px"]), int(summary["width_px"])
     ids = table.cells["cell_id"].to_numpy(np.int64)
-    i, j = touching_pairs(runs_of_labels(Path(str(table.folder)) / "labels.ome.zarr", "cells", ids, shape))
+    i, j = touching_pairs(
+        runs_of_labels(Path(str(table.folder)) / "labels.ome.zarr", "cells", ids, shape)
+    )
     row = np.full(len(table.cells) + 1, -1, np.int64)
     row[cells["cell_id"].to_numpy(np.int64)] = np.arange(len(cells))
     first, second = row[i + 1], row[j + 1]
@@ -233,16 +315,27 @@ def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
 def _proximity(
     cells: pd.DataFrame, table: CellTable, recipe: Recipe, *, source: str, target: str
 ) -> tuple[tuple[ProximityRow, ...], tuple[float, float] | None, pd.DataFrame]:
-    """Test the proximity of responders to sources; nothing where it is switched off or a kind is missing."""
+    """Test the proximity of responders to sources; nothing where it is switched off or a kind is
+    missing.
+    """
     names = list(map(str, cells["phenotype"].cat.categories))
     n = recipe.cohort.proximity_shifts
     if n == 0 or source not in names or target not in names or not len(cells):
         return (), None, pd.DataFrame()
     codes = cells["phenotype"].cat.codes.to_numpy()
     found = slide_proximity(
-        cells["x_um"], cells["y_um"], codes, names, table.region, source=source, target=target, r_um=RADII_UM, neighbour_um=NEIGHBOUR_UM,
-        n_null=n, seed=seed_of(recipe.seed, table.slide, "proximity"),
-    )  # fmt: skip
+        cells["x_um"],
+        cells["y_um"],
+        codes,
+        names,
+        table.region,
+        source=source,
+        target=target,
+        r_um=RADII_UM,
+        neighbour_um=NEIGHBOUR_UM,
+        n_null=n,
+        seed=seed_of(recipe.seed, table.slide, "proximity"),
+    )
     rows = tuple(
         ProximityRow(
             table.slide,

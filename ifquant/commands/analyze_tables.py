@@ -1,4 +1,6 @@
-"""Read cell tables into one common value per slide: our results, QuPath, mcquant, inForm, HALO, or any table whose columns are named."""
+"""Read cell tables into one common value per slide: our results, QuPath, mcquant, inForm, HALO, or
+any table whose columns are named.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,23 @@ _CELL_OBJECTS = ("cell", "detection")
 
 
 def read_cell_tables(
-    path: str | os.PathLike[str], mapping: TableMapping | None = None, *, samples: Sequence[Sample] = ()
+    path: str | os.PathLike[str],
+    mapping: TableMapping | None = None,
+    *,
+    samples: Sequence[Sample] = (),
 ) -> dict[str, CellTable]:
     """Read every slide of a folder of results, of a table, or of a folder of tables.
 
     Parameters
     ----------
     path
-        A folder ``ifquant run`` wrote (`mapping` None or format ``ifquant``), a table (CSV, TSV, TXT, also .gz; Parquet), or a folder of
-        tables of one kind.
+        A folder ``ifquant run`` wrote (`mapping` None or format ``ifquant``), a table (CSV, TSV,
+        TXT, also .gz; Parquet), or a folder of tables of one kind.
     mapping
         The section ``[table]``; needed for every table but our own.
     samples
-        Rows of a sample sheet: patient and group of each slide, by the slide's name, where the table does not say them.
+        Rows of a sample sheet: patient and group of each slide, by the slide's name, where the
+        table does not say them.
 
     Returns
     -------
@@ -52,14 +58,17 @@ def read_cell_tables(
     Raises
     ------
     RequestError
-        If the mapping does not fit: a column that is not there, a unit that is not given or that the table's header contradicts, a
-        phenotype that no cell has, a slide in two files or of two patients.
+        If the mapping does not fit: a column that is not there, a unit that is not given or that
+        the table's header contradicts, a phenotype that no cell has, a slide in two files or of two
+        patients.
     SlideError
         If a file is damaged or holds no cell.
     """
     place = Path(path)
     if not place.exists():
-        raise RequestError(f"{place}: no such file or folder; give the results of a run or a cell table.")
+        raise RequestError(
+            f"{place}: no such file or folder; give the results of a run or a cell table."
+        )
     if mapping is None or mapping.format == "ifquant":
         return _with_samples(result_tables.read_results(place), samples)
     return _with_samples(_read_files(_files(place), mapping), samples)
@@ -68,9 +77,18 @@ def read_cell_tables(
 def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    found = sorted((f for f in place.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")), key=_by_name)
+    found = sorted(
+        (
+            f
+            for f in place.iterdir()
+            if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")
+        ),
+        key=_by_name,
+    )
     if not found:
-        raise RequestError(f"{place}: no cell tables in this folder (looked for {', '.join(SUFFIXES)}).")
+        raise RequestError(
+            f"{place}: no cell tables in this folder (looked for {', '.join(SUFFIXES)})."
+        )
     return found
 
 
@@ -85,14 +103,19 @@ def _read_files(files: Sequence[Path], mapping: TableMapping) -> dict[str, CellT
         file = open_columns(path, mapping.separator, mapping.decimal)
         for slide, table in _read_file(file, layout_of(file, mapping), mapping, values).items():
             if slide in found:
-                raise RequestError(f"slide {slide!r} is in {found[slide].source} and in {path}; name the slide column or the files apart.")
+                raise RequestError(
+                    f"slide {slide!r} is in {found[slide].source} and in {path}; name the slide"
+                    " column or the files apart."
+                )
             found[slide] = table
     _refuse_unmet(values, mapping)
     return _with_alike({slide: found[slide] for slide in sorted(found, key=natural_order)})
 
 
 def _with_alike(tables: dict[str, CellTable]) -> dict[str, CellTable]:
-    """Say in every table which names of slides, patients, groups and phenotypes are easily confused."""
+    """Say in every table which names of slides, patients, groups and phenotypes are easily
+    confused.
+    """
     every = tables.values()
     said = (
         *alike_warnings("slide", tables, slide_key, loose_slide_key),
@@ -100,10 +123,19 @@ def _with_alike(tables: dict[str, CellTable]) -> dict[str, CellTable]:
         *alike_warnings("group", [table.group for table in every if table.group]),
         *alike_warnings("phenotype", [name for table in every for name in table.phenotypes]),
     )
-    return {slide: replace(table, warnings=(*table.warnings, *said)) for slide, table in tables.items()} if said else tables
+    return (
+        {
+            slide: replace(table, warnings=(*table.warnings, *said))
+            for slide, table in tables.items()
+        }
+        if said
+        else tables
+    )
 
 
-def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values: set[str]) -> dict[str, CellTable]:
+def _read_file(
+    file: ColumnsFile, layout: Layout, mapping: TableMapping, values: set[str]
+) -> dict[str, CellTable]:
     """Read the slides of one file; the phenotypes it names are added to `values`."""
     raw = file.read(layout.wanted, layout.names)
     if layout.phenotype is not None:
@@ -120,7 +152,8 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
         name = str(slide)
         repeated = int(rows["cell_id"].dropna().duplicated().sum())
         said = (
-            f"{repeated} cell id{' occurs' if repeated == 1 else 's occur'} more than once: are several slides or fields in one? Then name "
+            f"{repeated} cell id{' occurs' if repeated == 1 else 's occur'} more than once: are"
+            " several slides or fields in one? Then name "
         )
         mixed = (f"{said}the column slide.",) * (repeated > 0)
         found[name] = CellTable(
@@ -140,7 +173,9 @@ def _read_file(file: ColumnsFile, layout: Layout, mapping: TableMapping, values:
     return found
 
 
-def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping) -> tuple[pd.DataFrame, list[str]]:
+def _cells(
+    raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the cells in our columns (index = line of the file) and what people should know."""
     warnings = list(layout.warnings)
 
@@ -151,10 +186,15 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
             bad = column[as_number.isna() & column.notna()]
             if len(bad):
                 hint = (
-                    ' If the decimal sign is a comma, set decimal = ",".' if re.fullmatch(r"[-+]?\d+,\d+(e.*)?", str(bad.iloc[0])) else ""
+                    ' If the decimal sign is a comma, set decimal = ",".'
+                    if re.fullmatch(r"[-+]?\d+,\d+(e.*)?", str(bad.iloc[0]))
+                    else ""
                 )
                 where = file.place(int(bad.index[0]))
-                raise RequestError(f"{where}: column {name!r} holds {str(bad.iloc[0])!r} where a number is expected.{hint}")
+                raise RequestError(
+                    f"{where}: column {name!r} holds {str(bad.iloc[0])!r} where a number is"
+                    f" expected.{hint}"
+                )
             column = as_number
         return column.astype("float64").replace([np.inf, -np.inf], np.nan)
 
@@ -171,34 +211,58 @@ def _cells(raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableM
     for ours, theirs in layout.intensities.items():
         cells[ours] = number(theirs)
     for marker, theirs in layout.positive.items():
-        cells[f"{marker}_positive"] = positivity(raw[theirs].astype("string"), f"{file.path}: column {theirs!r}")
+        cells[f"{marker}_positive"] = positivity(
+            raw[theirs].astype("string"), f"{file.path}: column {theirs!r}"
+        )
     for marker, gate in mapping.gates.items():
-        cells[f"{marker}_positive"] = (cells[layout.gated[marker]] > gate).astype("boolean").mask(cells[layout.gated[marker]].isna())
+        cells[f"{marker}_positive"] = (
+            (cells[layout.gated[marker]] > gate)
+            .astype("boolean")
+            .mask(cells[layout.gated[marker]].isna())
+        )
     for ours, theirs in mapping.extra.items():
         found = str(table_formats.find(file.names, theirs))
         cells[ours] = raw[found] if found in layout.names else number(found)
     cells = cells[kept].copy()
     if layout.cell_id is not None:
         cells.insert(0, "cell_id", raw.loc[kept, layout.cell_id])
-    phenotype = phenotypes_of(cells, None if layout.phenotype is None else raw.loc[kept, layout.phenotype], mapping, str(file.path))
+    phenotype = phenotypes_of(
+        cells,
+        None if layout.phenotype is None else raw.loc[kept, layout.phenotype],
+        mapping,
+        str(file.path),
+    )
     if phenotype is not None:
         cells["phenotype"] = phenotype
     return cells, warnings
 
 
-def _said(raw: pd.DataFrame, rows: pd.Index, column: str | None, slide: str, what: str) -> str | None:
-    return None if column is None else the_only(raw.loc[rows, str(table_formats.find(list(raw.columns), column))], slide, what)
+def _said(
+    raw: pd.DataFrame, rows: pd.Index, column: str | None, slide: str, what: str
+) -> str | None:
+    return (
+        None
+        if column is None
+        else the_only(
+            raw.loc[rows, str(table_formats.find(list(raw.columns), column))], slide, what
+        )
+    )
 
 
 def _unknown(cells: pd.DataFrame) -> dict[str, str]:
     unknown = {"outlines": _NO_OUTLINES, "region": _NO_REGION}
     if "phenotype" not in cells:
-        unknown["phenotype"] = "no column says it; name one (phenotype) or give rules over markers with positivity or gates"
+        unknown["phenotype"] = (
+            "no column says it; name one (phenotype) or give rules over markers with positivity or"
+            " gates"
+        )
     return unknown
 
 
 def _refuse_unmet(met: set[str], mapping: TableMapping) -> None:
-    """Refuse phenotype values that no cell of any slide has: a slip of the pen, not an empty phenotype."""
+    """Refuse phenotype values that no cell of any slide has: a slip of the pen, not an empty
+    phenotype.
+    """
     for ours, theirs in mapping.phenotypes.items():
         for value in theirs:
             if value not in met:
@@ -208,16 +272,28 @@ def _refuse_unmet(met: set[str], mapping: TableMapping) -> None:
                 raise RequestError(f"phenotypes.{ours}: no cell is called {value!r}; {hint}")
 
 
-def _with_samples(tables: Mapping[str, CellTable], samples: Sequence[Sample]) -> dict[str, CellTable]:
-    sheet = rows_of(samples, tables, [slide for slide, table in tables.items() if table.folder is not None])
+def _with_samples(
+    tables: Mapping[str, CellTable], samples: Sequence[Sample]
+) -> dict[str, CellTable]:
+    sheet = rows_of(
+        samples, tables, [slide for slide, table in tables.items() if table.folder is not None]
+    )
     out = {}
     for slide, table in tables.items():
         row = sheet.get(slide)
         if row is None:
             out[slide] = table
             continue
-        for what, ours, theirs in (("patient", table.patient, row.patient), ("group", table.group, row.group)):
+        for what, ours, theirs in (
+            ("patient", table.patient, row.patient),
+            ("group", table.group, row.group),
+        ):
             if ours is not None and theirs is not None and ours != theirs and table.folder is None:
-                raise RequestError(f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample sheet; correct one.")
-        out[slide] = replace(table, patient=row.patient or table.patient, group=row.group or table.group)
+                raise RequestError(
+                    f"slide {slide!r}: {what} is {ours!r} in the table and {theirs!r} in the sample"
+                    " sheet; correct one."
+                )
+        out[slide] = replace(
+            table, patient=row.patient or table.patient, group=row.group or table.group
+        )
     return out

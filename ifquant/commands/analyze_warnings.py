@@ -1,4 +1,6 @@
-"""What must be known of a cohort's slides before they are tested: names easily confused, one slide twice, rows without a slide."""
+"""What must be known of a cohort's slides before they are tested: names easily confused, one slide
+twice, rows without a slide.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from ifquant.tables.cell_table import CellTable
 
 
 def cohort_warnings(
-    places: Sequence[Path], tables: Mapping[str, CellTable], sheet: Sequence[Sample], members: Mapping[str, Member]
+    places: Sequence[Path],
+    tables: Mapping[str, CellTable],
+    sheet: Sequence[Sample],
+    members: Mapping[str, Member],
 ) -> list[str]:
     """Say what somebody may not have meant, gravest first.
 
@@ -41,7 +46,9 @@ def cohort_warnings(
     said += sheet_warnings(sheet)
     said += alike_warnings("slide", tables, slide_key, loose_slide_key)
     for what in ("patient", "group", "visit"):
-        said += alike_warnings(what, [name for one in members.values() if (name := getattr(one, what)) is not None])
+        said += alike_warnings(
+            what, [name for one in members.values() if (name := getattr(one, what)) is not None]
+        )
     said += [text for table in tables.values() if table.folder is None for text in table.warnings]
     return list(dict.fromkeys(said))
 
@@ -49,21 +56,45 @@ def cohort_warnings(
 def _unmatched(tables: Mapping[str, CellTable], sheet: Sequence[Sample]) -> list[str]:
     if not sheet:
         return []
-    rows = rows_of(sheet, tables, [slide for slide, table in tables.items() if table.folder is not None])
+    rows = rows_of(
+        sheet, tables, [slide for slide, table in tables.items() if table.folder is not None]
+    )
     without = [slide for slide in tables if slide not in rows]
-    unused = [row.written or row.slide for row in sheet if all(row is not used for used in rows.values())]
-    said = [f"the sample sheet has no row for {_few(without)}; patient and group are as the results or tables say"] if without else []
+    unused = [
+        row.written or row.slide for row in sheet if all(row is not used for used in rows.values())
+    ]
+    said = (
+        [
+            f"the sample sheet has no row for {_few(without)}; patient and group are as the results"
+            " or tables say"
+        ]
+        if without
+        else []
+    )
     for what in ("patient", "group"):
-        other = [s for s, row in rows.items() if (mine := _recorded(tables[s], what)) and (new := getattr(row, what)) and mine != new]
+        other = [
+            s
+            for s, row in rows.items()
+            if (mine := _recorded(tables[s], what)) and (new := getattr(row, what)) and mine != new
+        ]
         said += (
-            [f"the sample sheet's {what} is not the one recorded in the results of {_few(other)}; the sheet's is taken"] if other else []
+            [
+                f"the sample sheet's {what} is not the one recorded in the results of"
+                f" {_few(other)}; the sheet's is taken"
+            ]
+            if other
+            else []
         )
     said += match_warnings(rows)
-    return said + ([f"rows of the sample sheet without a slide here: {_few(unused)}"] if unused else [])
+    return said + (
+        [f"rows of the sample sheet without a slide here: {_few(unused)}"] if unused else []
+    )
 
 
 def identity(table: CellTable) -> str:
-    """Identify what a slide's cells were measured on: the image (our results), else places and values of the cells."""
+    """Identify what a slide's cells were measured on: the image (our results), else places and
+    values of the cells.
+    """
     if table.folder is not None:
         record = storage.read_json(Path(table.folder) / "slide.json")
         if isinstance(record, dict):
@@ -74,7 +105,9 @@ def identity(table: CellTable) -> str:
 
 
 def _recorded(table: CellTable, what: str) -> str | None:
-    record = storage.read_json(Path(table.folder) / "slide.json") if table.folder is not None else None
+    record = (
+        storage.read_json(Path(table.folder) / "slide.json") if table.folder is not None else None
+    )
     value = record.get("sample", {}).get(what) if isinstance(record, dict) else None
     return None if value is None else str(value)
 

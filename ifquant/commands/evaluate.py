@@ -16,13 +16,16 @@ from ifquant.nuclei.evaluation_picture import draw
 from ifquant.pipeline.label_files import read_label_image
 
 
-def evaluate_files(predicted: Path, truth: Path, *, out: Path | None = None, picture: Path | None = None) -> pd.DataFrame:
+def evaluate_files(
+    predicted: Path, truth: Path, *, out: Path | None = None, picture: Path | None = None
+) -> pd.DataFrame:
     """Compare two label images; write the table as CSV and draw the picture where asked.
 
     Raises
     ------
     RequestError
-        If the images differ in size, or a file to be written is an input or was not made by ifquant.
+        If the images differ in size, or a file to be written is an input or was not made by
+        ifquant.
     """
     for target in filter(None, (out, picture)):
         refuse_inputs(target, [predicted, truth])
@@ -31,7 +34,10 @@ def evaluate_files(predicted: Path, truth: Path, *, out: Path | None = None, pic
         raise RequestError(f"{out}: named for the table and for the picture; give two names")
     found, true = _labels(predicted), _labels(truth)
     if found.shape != true.shape:
-        raise RequestError(f"{predicted} has {found.shape} px (Y, X), {truth} has {true.shape}; compare label images of one size.")
+        raise RequestError(
+            f"{predicted} has {found.shape} px (Y, X), {truth} has {true.shape}; compare label"
+            " images of one size."
+        )
     table = evaluate(found, true)
     if out is not None:
         storage.write_text(out, table.to_csv(index=False))

@@ -1,4 +1,6 @@
-"""Reviews applied to results: ``<slide>/reviewed/`` for every slide with logs, slides_reviewed.csv and review.html. Originals stay."""
+"""Reviews applied to results: ``<slide>/reviewed/`` for every slide with logs, slides_reviewed.csv
+and review.html. Originals stay.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,14 @@ from ifquant.slides.sample_sheet import Sample
 from ifquant.slides.slide import SlideRef, fingerprint
 
 Effect = Callable[[Path, Recipe], Mapping[str, Any]]
-"""Further answers about a slide from its folder (original or reviewed; both hold cells.parquet, labels.ome.zarr and slide.json)."""
+"""Further answers about a slide from its folder (original or reviewed; both hold cells.parquet,
+labels.ome.zarr and slide.json)."""
 
 
 @dataclass(frozen=True)
 class ReviewResult:
-    """How applying ended: slides with logs that are done, those that failed (name > reason), and where the report is.
+    """How applying ended: slides with logs that are done, those that failed (name > reason), and
+    where the report is.
 
     `left_out` are slides with logs that failed in the latest run, or are not of it.
     """
@@ -62,19 +66,37 @@ class ReviewResult:
         return 3 if self.failed else 0
 
     def summary_lines(self, names: Mapping[str, str] | None = None) -> list[str]:
-        """Say what happened, one line per slide; to the blinded with these `names`, and without reasons that hold the slides' own."""
+        """Say what happened, one line per slide; to the blinded with these `names`, and without
+        reasons that hold the slides' own.
+        """
         lines = []
         for slide in self.slides:
-            counts = {s: sum(o.status == s for o in slide.outcomes) for s in ("applied", "superseded", "undone", "not used", "refused")}
+            counts = {
+                s: sum(o.status == s for o in slide.outcomes)
+                for s in ("applied", "superseded", "undone", "not used", "refused")
+            }
             lost = sum(p.refused for problems in slide.problems.values() for p in problems)
-            words = [f"{n} {status}" for status, n in counts.items() if n] + ([f"{lost} lines unreadable"] if lost else [])
-            lines.append(f"{slide.name if names is None else names[slide.name]}: {', '.join(words) or 'no decision'}")
+            words = [f"{n} {status}" for status, n in counts.items() if n] + (
+                [f"{lost} lines unreadable"] if lost else []
+            )
+            lines.append(
+                f"{slide.name if names is None else names[slide.name]}:"
+                f" {', '.join(words) or 'no decision'}"
+            )
             if REASON in slide.after:
-                lines += [f"  before review: {slide.before[REASON]}", f"  after review: {slide.after[REASON]}"]
+                lines += [
+                    f"  before review: {slide.before[REASON]}",
+                    f"  after review: {slide.after[REASON]}",
+                ]
         for name, reason in self.failed.items():
-            lines.append(f"  failed: {name}: {reason}" if names is None else f"  failed: {names[name]}")
+            lines.append(
+                f"  failed: {name}: {reason}" if names is None else f"  failed: {names[name]}"
+            )
         if self.left_out and names is None:
-            lines.append(f"not of the latest run, so that their logs were not applied: {', '.join(self.left_out)}")
+            lines.append(
+                "not of the latest run, so that their logs were not applied:"
+                f" {', '.join(self.left_out)}"
+            )
         return [*lines, f"see {self.report}"]
 
 
@@ -99,7 +121,8 @@ def apply_reviews(
     images
         Folder where the images are now, if they are no longer where the run found them.
     effect
-        Answers to compare before and after review, beside those of slides.csv; default: that to [priming].
+        Answers to compare before and after review, beside those of slides.csv; default: that to
+        [priming].
 
     Raises
     ------
@@ -111,12 +134,18 @@ def apply_reviews(
     out = Path(results)
     folders = {folder.name: folder for folder in finished_slides(out)}
     if unknown := [name for name in slides if name not in folders]:
-        raise RequestError(f"{out}: no finished slide {unknown[0]!r}; there are {', '.join(folders)}")
+        raise RequestError(
+            f"{out}: no finished slide {unknown[0]!r}; there are {', '.join(folders)}"
+        )
     for name in REVIEW_FILES:
         refuse_foreign(out / name)
     for name in slides or folders:
-        if (strange := foreign_reviewed_file(folders[name])) is not None and read_logs(folders[name]):
-            raise RequestError(f"{strange}: exists and was not made by ifquant; it is left as it is. Move it away")
+        if (strange := foreign_reviewed_file(folders[name])) is not None and read_logs(
+            folders[name]
+        ):
+            raise RequestError(
+                f"{strange}: exists and was not made by ifquant; it is left as it is. Move it away"
+            )
     recipe = run_recipe(out)
     done: list[ReviewedSlide] = []
     failed: dict[str, str] = {}
@@ -135,7 +164,9 @@ def apply_reviews(
                 failed[name] = str(error)
                 remove_reviewed(folders[name])
         if not done and not failed:
-            raise RequestError(f"{out}: no slide has a review log; review some with: ifquant review {out}")
+            raise RequestError(
+                f"{out}: no slide has a review log; review some with: ifquant review {out}"
+            )
         _write_cohort(out, recipe, folders, failed)
         table_files.write_csv(review_page.numbers(recipe, done), out / "review.csv")
         report = review_page.write_review_report(out, recipe, done, failed, reviewer)
@@ -144,7 +175,12 @@ def apply_reviews(
 
 
 def _apply(
-    folder: Path, recipe: Recipe, logs: Mapping[str, ReadLog], reviewer: str | None, images: str | Path | None, effect: Effect
+    folder: Path,
+    recipe: Recipe,
+    logs: Mapping[str, ReadLog],
+    reviewer: str | None,
+    images: str | Path | None,
+    effect: Effect,
 ) -> ReviewedSlide:
     """Apply the logs of one slide and write what follows."""
     record = storage.read_json(folder / "slide.json")
@@ -156,7 +192,9 @@ def _apply(
         panel = find_panel(recipe, slide.info.channels)
         measure = measurer(slide, panel, recipe, calibration, subject.pixel_size_um)
         corrected = apply_review(subject, decisions, measure=measure, reviewer=reviewer)
-        digest = hashlib.sha256(b"".join(log_path(folder, name).read_bytes() for name in logs)).hexdigest()
+        digest = hashlib.sha256(
+            b"".join(log_path(folder, name).read_bytes() for name in logs)
+        ).hexdigest()
         result = SlideResult(
             name=folder.name,
             ref=ref,
@@ -181,10 +219,17 @@ def _apply(
     storage.remove_parts(target)
     slide_outputs.mark_unfinished(target)
     decisions_table = _decisions_table(corrected.outcomes, logs)
-    table_files.write_csv(slide_outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv")
+    table_files.write_csv(
+        slide_outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv"
+    )
     after = slide_outputs.write_slide(result, target, overlay)
-    before_more, after_more = (review_page.contact_fractions(table, recipe) for table in (subject.table, corrected.table))
-    before_more, after_more = {**effect(folder, recipe), **before_more}, {**effect(target, recipe), **after_more}
+    before_more, after_more = (
+        review_page.contact_fractions(table, recipe) for table in (subject.table, corrected.table)
+    )
+    before_more, after_more = (
+        {**effect(folder, recipe), **before_more},
+        {**effect(target, recipe), **after_more},
+    )
     return ReviewedSlide(
         name=folder.name,
         before={**record["summary"], **before_more},
@@ -209,15 +254,27 @@ def _image(record: Mapping[str, Any], images: str | Path | None) -> SlideRef:
     opened = record["input"]["opened"]
     names = opened["channel_names"]
     crop = record["input"]["crop"]
-    paths = [Path(path) if images is None else Path(images) / Path(path).name for path in opened["paths"]]
+    paths = [
+        Path(path) if images is None else Path(images) / Path(path).name for path in opened["paths"]
+    ]
     if missing := [path for path in paths if not path.exists()]:
-        raise SlideError(f"{missing[0]}: the image of slide {record['slide']!r} is not there; say where it is with --images FOLDER.")
+        raise SlideError(
+            f"{missing[0]}: the image of slide {record['slide']!r} is not there; say where it is"
+            " with --images FOLDER."
+        )
     ref = SlideRef(
-        **{**opened, "paths": tuple(map(str, paths)), "channel_names": None if names is None else tuple(names)},
+        **{
+            **opened,
+            "paths": tuple(map(str, paths)),
+            "channel_names": None if names is None else tuple(names),
+        },
         crop=None if crop is None else Window(*crop),
     )
     if fingerprint(ref) != record["digests"]["input"]:
-        raise SlideError(f"{paths[0]}: the image changed since slide {record['slide']!r} was analysed; run ifquant run again, then review.")
+        raise SlideError(
+            f"{paths[0]}: the image changed since slide {record['slide']!r} was analysed; run"
+            " ifquant run again, then review."
+        )
     return ref
 
 
@@ -225,24 +282,37 @@ def _sample(record: Mapping[str, Any]) -> Sample | None:
     said = dict(record["sample"])
     if not said:
         return None
-    return Sample(str(record["slide"]), patient=said.pop("patient", None), group=said.pop("group", None), columns=said)
+    return Sample(
+        str(record["slide"]),
+        patient=said.pop("patient", None),
+        group=said.pop("group", None),
+        columns=said,
+    )
 
 
-def _facts(corrected: Corrected, logs: Mapping[str, ReadLog], reviewer: str | None) -> dict[str, Any]:
+def _facts(
+    corrected: Corrected, logs: Mapping[str, ReadLog], reviewer: str | None
+) -> dict[str, Any]:
     """Give what slide.json of the corrected results says about the review."""
     statuses = [outcome.status for outcome in corrected.outcomes]
     return {
         "followed": reviewer or "all reviewers, as far as they agree",
         "reviewers": {name: len(log.decisions) for name, log in logs.items()},
         "decisions": {status: statuses.count(status) for status in sorted(set(statuses))},
-        "unreadable_lines": sum(problem.refused for log in logs.values() for problem in log.problems),
+        "unreadable_lines": sum(
+            problem.refused for log in logs.values() for problem in log.problems
+        ),
     }
 
 
 def _decisions_table(outcomes: Sequence[Outcome], logs: Mapping[str, ReadLog]) -> pd.DataFrame:
     """Every decision with what became of it, and every line that is none."""
     rows = []
-    lines = {(d.reviewer, d.number): line for log in logs.values() for d, line in zip(log.decisions, log.lines, strict=True)}
+    lines = {
+        (d.reviewer, d.number): line
+        for log in logs.values()
+        for d, line in zip(log.decisions, log.lines, strict=True)
+    }
     for outcome in outcomes:
         decision = outcome.decision
         rows.append(
@@ -263,12 +333,35 @@ def _decisions_table(outcomes: Sequence[Outcome], logs: Mapping[str, ReadLog]) -
         )
     for name, log in logs.items():
         rows += [
-            {"reviewer": name, "line": p.line, "action": "unreadable", "status": "refused", "why": p.reason}
+            {
+                "reviewer": name,
+                "line": p.line,
+                "action": "unreadable",
+                "status": "refused",
+                "why": p.reason,
+            }
             for p in log.problems
             if p.refused
         ]
-    columns = ["reviewer", "line", "number", "time_utc", "action", "cells", "old", "new", "status", "why", "cells_now", "said"]
-    table = pd.DataFrame(rows, columns=columns).sort_values(["reviewer", "line"], kind="stable").reset_index(drop=True)
+    columns = [
+        "reviewer",
+        "line",
+        "number",
+        "time_utc",
+        "action",
+        "cells",
+        "old",
+        "new",
+        "status",
+        "why",
+        "cells_now",
+        "said",
+    ]
+    table = (
+        pd.DataFrame(rows, columns=columns)
+        .sort_values(["reviewer", "line"], kind="stable")
+        .reset_index(drop=True)
+    )
     return table.astype({"number": "Int64", "line": "Int64"})
 
 
@@ -276,22 +369,36 @@ def _text(value: str | float | tuple[Any, ...] | None) -> str:
     """Write a value of a decision; outlines are in the log."""
     if value is None:
         return ""
-    return "drawn" if isinstance(value, tuple) else value if isinstance(value, str) else f"{value:g}"
+    return (
+        "drawn" if isinstance(value, tuple) else value if isinstance(value, str) else f"{value:g}"
+    )
 
 
-def _write_cohort(out: Path, recipe: Recipe, folders: Mapping[str, Path], failed: Mapping[str, str]) -> None:
-    """Write slides_reviewed.csv: the rows of slides.csv, corrected where a review is applied, failed where it could not be."""
+def _write_cohort(
+    out: Path, recipe: Recipe, folders: Mapping[str, Path], failed: Mapping[str, str]
+) -> None:
+    """Write slides_reviewed.csv: the rows of slides.csv, corrected where a review is applied,
+    failed where it could not be.
+    """
     rows = []
     for name, folder in folders.items():
         record = storage.read_json(folder / "slide.json")
-        inside = REVIEWED if isinstance(storage.read_json(folder / REVIEWED / "slide.json"), dict) else None
+        inside = (
+            REVIEWED
+            if isinstance(storage.read_json(folder / REVIEWED / "slide.json"), dict)
+            else None
+        )
         error = failed.get(name) if read_logs(folder) else None
         rows.append(
             {
-                "slide": name, "path": record["summary"]["path"], "status": "done" if error is None else "failed", "error": error,
-                "sample": _sample(record), "folder": inside,
+                "slide": name,
+                "path": record["summary"]["path"],
+                "status": "done" if error is None else "failed",
+                "error": error,
+                "sample": _sample(record),
+                "folder": inside,
             }
-        )  # fmt: skip
+        )
     slide_outputs.write_slides_csv(out, rows, recipe, "slides_reviewed.csv")
 
 

@@ -1,4 +1,6 @@
-"""The answer to [priming] of one slide's folder, original or reviewed, as ``ifquant analyze`` finds it; and which cells it hangs on."""
+"""The answer to [priming] of one slide's folder, original or reviewed, as ``ifquant analyze`` finds
+it; and which cells it hangs on.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def slide_effect(folder: Path, recipe: Recipe) -> SlideEffect | None:
 
 
 def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
-    """Give the answer of a slide's folder by name, for the comparison before and after review; nothing without [priming]."""
+    """Give the answer of a slide's folder by name, for the comparison before and after review;
+    nothing without [priming].
+    """
     effect = slide_effect(folder, recipe)
     if effect is None:
         return {}
@@ -62,8 +66,11 @@ def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
     }
 
 
-def leverage_column(folder: Path, recipe: Recipe, cells: pd.DataFrame | None = None) -> NDArray[np.float64] | None:
-    """Give what every cell of cells.parquet adds to Fisher's z (n,), NaN where it is in no contact; None without [priming].
+def leverage_column(
+    folder: Path, recipe: Recipe, cells: pd.DataFrame | None = None
+) -> NDArray[np.float64] | None:
+    """Give what every cell of cells.parquet adds to Fisher's z (n,), NaN where it is in no contact;
+    None without [priming].
 
     Parameters
     ----------
@@ -84,12 +91,19 @@ def leverage_column(folder: Path, recipe: Recipe, cells: pd.DataFrame | None = N
     return out
 
 
-def with_leverage(subject: Subject, column: NDArray[np.float64] | Future[NDArray[np.float64]] | None) -> Subject:
-    """Add `leverage_column` to a slide under review, by which its queue and a reviewer may sort; the same subject for None.
+def with_leverage(
+    subject: Subject, column: NDArray[np.float64] | Future[NDArray[np.float64]] | None
+) -> Subject:
+    """Add `leverage_column` to a slide under review, by which its queue and a reviewer may sort;
+    the same subject for None.
 
     A column that is still being made is waited for when it is looked at.
     """
-    return subject if column is None else replace(subject, columns=_Columns({**subject.columns, LEVERAGE: column}))
+    return (
+        subject
+        if column is None
+        else replace(subject, columns=_Columns({**subject.columns, LEVERAGE: column}))
+    )
 
 
 class _Columns(Mapping[str, NDArray[Any]]):
@@ -118,7 +132,13 @@ def _asked(table: CellTable, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     cells, _ = kept_cells(table)
     pairs = None if question.refusal else measured_pairs(table, cells)
     backgrounds = backgrounds_of(record_of(table))
-    return cells, {"question": question, "options": options, "tissue": table.region, "pairs": pairs, "backgrounds": backgrounds}
+    return cells, {
+        "question": question,
+        "options": options,
+        "tissue": table.region,
+        "pairs": pairs,
+        "backgrounds": backgrounds,
+    }
 
 
 def _known(value: float) -> float | None:

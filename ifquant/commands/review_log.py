@@ -16,7 +16,9 @@ from ifquant.review.log_lines import ReadLog, read_lines, to_line
 REVIEW = "review"
 """Folder of the logs inside the slide's folder."""
 _NAME = re.compile(r"[\w](?:[\w .@+-]{0,62}[\w@+-])?")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # names Windows keeps for devices
 
 
 def checked_reviewer(name: str) -> str:
@@ -29,13 +31,15 @@ def checked_reviewer(name: str) -> str:
     """
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
         raise RequestError(
-            f"found reviewer {name!r}; expected 1 to 64 letters, digits, spaces, dots, dashes or @, beginning with a letter or digit"
+            f"found reviewer {name!r}; expected 1 to 64 letters, digits, spaces, dots, dashes or @,"
+            " beginning with a letter or digit"
         )
     return name
 
 
 class ReviewLog:
-    """One reviewer's log of one slide, open for deciding; locked against other processes until closed.
+    """One reviewer's log of one slide, open for deciding; locked against other processes until
+    closed.
 
     Parameters
     ----------
@@ -51,11 +55,17 @@ class ReviewLog:
         try:
             self.content = read_lines(self._file.read())
             """What the log held when it was opened."""
-            if not self.content.decisions and any("torn" not in problem.reason for problem in self.content.problems):
-                raise RequestError(f"{self._file.path}: no decision in it is one of ifquant's; move the file, or choose another name")
+            if not self.content.decisions and any(
+                "torn" not in problem.reason for problem in self.content.problems
+            ):
+                raise RequestError(
+                    f"{self._file.path}: no decision in it is one of ifquant's; move the file, or"
+                    " choose another name"
+                )
             if strange := {d.reviewer for d in self.content.decisions} - {reviewer}:
                 raise RequestError(
-                    f"{self._file.path}: holds decisions of {', '.join(sorted(strange))}, not of {reviewer!r}; choose another name"
+                    f"{self._file.path}: holds decisions of {', '.join(sorted(strange))}, not of"
+                    f" {reviewer!r}; choose another name"
                 )
         except BaseException:
             self._file.close()
@@ -78,9 +88,14 @@ class ReviewLog:
             If disk or memory ran out. The log is closed then: open it again, what it holds counts.
         """
         if decision.reviewer != self.reviewer:
-            raise RequestError(f"a decision of {decision.reviewer!r} does not belong into the log of {self.reviewer!r}.")
+            raise RequestError(
+                f"a decision of {decision.reviewer!r} does not belong into the log of"
+                f" {self.reviewer!r}."
+            )
         if decision.number != self._next:
-            raise RequestError(f"decision {decision.number} given, {self._next} is next in {self._file.path}.")
+            raise RequestError(
+                f"decision {decision.number} given, {self._next} is next in {self._file.path}."
+            )
         line, check = to_line(decision, self._last)
         try:
             self._file.append(line)
@@ -96,7 +111,12 @@ class ReviewLog:
     def __enter__(self) -> ReviewLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
@@ -113,4 +133,7 @@ def read_log(folder: PathLike, reviewer: str) -> ReadLog:
 
 def read_logs(folder: PathLike) -> Mapping[str, ReadLog]:
     """Read all logs of a slide: reviewer > log, by name."""
-    return {path.stem: read_lines(path.read_bytes()) for path in sorted((Path(folder) / REVIEW).glob("*.jsonl"))}
+    return {
+        path.stem: read_lines(path.read_bytes())
+        for path in sorted((Path(folder) / REVIEW).glob("*.jsonl"))
+    }

@@ -1,4 +1,6 @@
-"""Corrected cells measured on the pixels: edited ones by the function that every tile of a run uses, and all contacts anew."""
+"""Corrected cells measured on the pixels: edited ones by the function that every tile of a run
+uses, and all contacts anew.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ BLOCK_PX = 1024
 """Edited cells are measured together when their boxes begin in the same block of this size."""
 
 
-def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibration, pixel_size_um: float) -> Measure:
+def measurer(
+    slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibration, pixel_size_um: float
+) -> Measure:
     """Make the function that `apply_review` measures edited cells with."""
     shape = slide.info.shape[1], slide.info.shape[2]
     halo_px = int(np.ceil(reach_um(recipe.measure) / pixel_size_um)) + 1
@@ -38,7 +42,12 @@ def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibratio
         columns: dict[str, NDArray[Any]] = {}
         for members in blocks.values():
             boxes = [outlines.box(int(ids[k])) for k in members]
-            around = Window(min(b.y0 for b in boxes), min(b.x0 for b in boxes), max(b.y1 for b in boxes), max(b.x1 for b in boxes))
+            around = Window(
+                min(b.y0 for b in boxes),
+                min(b.x0 for b in boxes),
+                max(b.y1 for b in boxes),
+                max(b.x1 for b in boxes),
+            )
             window = around.grown(halo_px, shape)
             nuclei, cells = outlines.painted(window)
             names = np.unique(cells)
@@ -48,9 +57,16 @@ def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibratio
                 local, wanted = [labels + np.int32(1) for labels in local], wanted + np.int32(1)
                 local[0][nuclei == 0] = 0
             rows = measured_rows(
-                slide.read(panel.indices, window), local[0], local[1], wanted, window,
-                panel=panel, recipe=recipe, pixel_size_um=pixel_size_um, by=calibration,
-            )  # fmt: skip
+                slide.read(panel.indices, window),
+                local[0],
+                local[1],
+                wanted,
+                window,
+                panel=panel,
+                recipe=recipe,
+                pixel_size_um=pixel_size_um,
+                by=calibration,
+            )
             for name, values in rows.items():
                 columns.setdefault(name, np.zeros(len(ids), values.dtype))[members] = values
         return columns
@@ -58,11 +74,14 @@ def measurer(slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibratio
     return measure
 
 
-def corrected_pairs(corrected: Corrected, slide: Slide, panel: Panel, recipe: Recipe, pixel_size_um: float) -> pd.DataFrame | None:
+def corrected_pairs(
+    corrected: Corrected, slide: Slide, panel: Panel, recipe: Recipe, pixel_size_um: float
+) -> pd.DataFrame | None:
     """Measure the contacts of corrected cells as a run does; None without [priming].
 
-    Contacts that reviewers deny are left out. Both cells still lie close: the light of one may reach the other, so the denied responder
-    still counts where pixels are kept clear of every responder.
+    Contacts that reviewers deny are left out. Both cells still lie close: the light of one may
+    reach the other, so the denied responder still counts where pixels are kept clear of every
+    responder.
     """
     pairs = contact_pairs(
         recipe,
@@ -80,5 +99,8 @@ def corrected_pairs(corrected: Corrected, slide: Slide, panel: Panel, recipe: Re
     for name in ("responder_id", "source_id"):
         pairs[name] = ids[pairs[name].to_numpy(np.int64) - 1]
     denied = {frozenset(pair) for pair in corrected.apart}
-    together = [frozenset(pair) not in denied for pair in zip(pairs["responder_id"].tolist(), pairs["source_id"].tolist(), strict=True)]
+    together = [
+        frozenset(pair) not in denied
+        for pair in zip(pairs["responder_id"].tolist(), pairs["source_id"].tolist(), strict=True)
+    ]
     return pairs[np.array(together, np.bool_)].reset_index(drop=True)

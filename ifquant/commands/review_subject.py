@@ -48,7 +48,10 @@ def run_recipe(results: Path) -> Recipe:
     """
     record = storage.read_json(results / "run.json")
     if not isinstance(record, dict) or "recipe" not in record:
-        raise RequestError(f"{results / 'run.json'}: not there or damaged; run ifquant run again (finished slides are kept).")
+        raise RequestError(
+            f"{results / 'run.json'}: not there or damaged; run ifquant run again (finished slides"
+            " are kept)."
+        )
     return resolved(from_canonical(record["recipe"]))
 
 
@@ -62,7 +65,8 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
     recipe
         The run's (`run_recipe`).
     outlines
-        False: leave the outlines out (nothing about contacts or geometry can be decided then, and nothing applied).
+        False: leave the outlines out (nothing about contacts or geometry can be decided then, and
+        nothing applied).
 
     Raises
     ------
@@ -71,10 +75,15 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
     """
     record = finished(folder)
     if record is None:
-        raise SlideError(f"{folder}: no finished slide (slide.json is not there or damaged); run ifquant run again.")
+        raise SlideError(
+            f"{folder}: no finished slide (slide.json is not there or damaged); run ifquant run"
+            " again."
+        )
     try:
         calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
-        table = pq.read_table(folder / "cells.parquet").to_pandas(split_blocks=True, self_destruct=True)
+        table = pq.read_table(folder / "cells.parquet").to_pandas(
+            split_blocks=True, self_destruct=True
+        )
         image = record["input"]
         shape = int(image["shape"][1]), int(image["shape"][2])
         crop = image["crop"]
@@ -94,17 +103,24 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
             pixel_size_um=size,
             image_shape=shape,
             tissue=calibration.tissue,
-            geometry=StoredGeometry(folder / "labels.ome.zarr", table, size, shape) if outlines else None,
+            geometry=(
+                StoredGeometry(folder / "labels.ome.zarr", table, size, shape) if outlines else None
+            ),
             drawn_region=_drawn_region(record, shape),
         )
     except IfquantError:
         raise
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise SlideError(f"{folder}: damaged results, or of another version of ifquant ({error!r}); run the slide again.") from error
+        raise SlideError(
+            f"{folder}: damaged results, or of another version of ifquant ({error!r}); run the"
+            " slide again."
+        ) from error
 
 
 def _gate(values: dict[str, Any]) -> FittedGate:
-    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     plain["components"] = tuple(tuple(component) for component in plain.get("components", ()))
     return FittedGate(**plain)
 
@@ -120,5 +136,8 @@ def _drawn_region(record: dict[str, Any], image_shape: tuple[int, int]) -> Tumor
         drawn = drawn.shifted(-crop.y0, -crop.x0)
     step = max(1, round(2.0 / image["pixel_size_um"]))
     return tumor_region_of_mask(
-        drawn.mask("tumor", image_shape, step), step_px=step, image_shape=image_shape, pixel_size_um=image["pixel_size_um"]
+        drawn.mask("tumor", image_shape, step),
+        step_px=step,
+        image_shape=image_shape,
+        pixel_size_um=image["pixel_size_um"],
     )

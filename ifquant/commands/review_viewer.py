@@ -8,7 +8,8 @@ from pathlib import Path
 from ifquant.errors import MissingDependency
 
 GROUP = "ifquant.viewers"
-"""Entry point by which a viewer offers itself: ``function(results: Path, slide: str | None) -> None``, returning when it is closed."""
+"""Entry point by which a viewer offers itself: ``function(results: Path, slide: str | None) ->
+None``, returning when it is closed."""
 
 
 def open_viewer(results: Path, slide: str | None) -> None:
@@ -22,13 +23,14 @@ def open_viewer(results: Path, slide: str | None) -> None:
     viewers = list(entry_points(group=GROUP))
     if not viewers:
         raise MissingDependency(
-            'no viewer is installed; install it with: pip install "napari-ifquant[all]". Without one, logs are applied with: '
-            "ifquant review RESULTS --apply"
+            'no viewer is installed; install it with: pip install "napari-ifquant[all]". Without'
+            " one, logs are applied with: ifquant review RESULTS --apply"
         )
     try:
         show = viewers[0].load()
     except ImportError as error:
         raise MissingDependency(
-            f'the viewer cannot be loaded ({error}); install it again with: pip install "napari-ifquant[all]"'
+            f"the viewer cannot be loaded ({error}); install it again with: pip install"
+            ' "napari-ifquant[all]"'
         ) from error
     show(results, slide)

@@ -1,7 +1,9 @@
-"""`ifquant.run`: every slide through the pipeline, then one table, one report and one record of the run.
+"""`ifquant.run`: every slide through the pipeline, then one table, one report and one record of the
+run.
 
-A slide that fails is recorded with its reason and the others go on. Slides whose results are finished are recognised by the digests in
-their slide.json and left alone; when only gates, phenotypes or proximity changed, their cells are taken from the finished outputs.
+A slide that fails is recorded with its reason and the others go on. Slides whose results are
+finished are recognised by the digests in their slide.json and left alone; when only gates,
+phenotypes or proximity changed, their cells are taken from the finished outputs.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ logger = logging.getLogger("ifquant")
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """How one slide ended; `reused` says how much was taken from earlier results, `warnings` are gravest first."""
+    """How one slide ended; `reused` says how much was taken from earlier results, `warnings` are
+    gravest first.
+    """
 
     name: str
     path: str
@@ -63,7 +67,9 @@ class SlideStatus:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: the folder of the results, one status per slide in the order of the request, and warnings about the run itself."""
+    """How a run ended: the folder of the results, one status per slide in the order of the request,
+    and warnings about the run itself.
+    """
 
     out: Path
     slides: tuple[SlideStatus, ...]
@@ -82,11 +88,18 @@ class RunResult:
         return 3 if any(slide.status == "failed" for slide in self.slides) else 0
 
     def summary_lines(self) -> list[str]:
-        """Say what happened: one line per failed slide, and last how many warnings there are, with the gravest of each slide."""
+        """Say what happened: one line per failed slide, and last how many warnings there are, with
+        the gravest of each slide.
+        """
         failed = [slide for slide in self.slides if slide.status == "failed"]
-        lines = [f"{len(self.slides) - len(failed)} of {len(self.slides)} slides done; see {self.out / 'report.html'}"]
+        lines = [
+            f"{len(self.slides) - len(failed)} of {len(self.slides)} slides done; see"
+            f" {self.out / 'report.html'}"
+        ]
         lines += [f"  failed: {slide.name}: {slide.error}" for slide in failed]
-        return lines + notes.summary({slide.name: slide.warnings for slide in self.slides}, self.warnings)
+        return lines + notes.summary(
+            {slide.name: slide.warnings for slide in self.slides}, self.warnings
+        )
 
 
 def run(
@@ -132,30 +145,60 @@ def run(
     """
     execution = execution or Execution()
     if isinstance(recipe, Recipe) and overrides:
-        raise RequestError("overrides go with a recipe file; a Recipe object is changed with model_copy(update=...).")
+        raise RequestError(
+            "overrides go with a recipe file; a Recipe object is changed with"
+            " model_copy(update=...)."
+        )
     chosen = resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides))
     if chosen.table is not None:
-        raise RequestError("the recipe has a section [table]: it reads cell tables of another program. Use ifquant analyze, or remove it.")
+        raise RequestError(
+            "the recipe has a section [table]: it reads cell tables of another program. Use ifquant"
+            " analyze, or remove it."
+        )
     paths = [images] if isinstance(images, (str, Path)) else list(images)
-    jobs = find_jobs(paths, samples, pixel_size_um=pixel_size_um, z=chosen.slide.z, allow_lossy=chosen.slide.allow_lossy)
+    jobs = find_jobs(
+        paths,
+        samples,
+        pixel_size_um=pixel_size_um,
+        z=chosen.slide.z,
+        allow_lossy=chosen.slide.allow_lossy,
+    )
     folder = Path(out)
-    files = [Path(given) for given in (samples, None if isinstance(recipe, Recipe) else recipe) if given is not None]
+    files = [
+        Path(given)
+        for given in (samples, None if isinstance(recipe, Recipe) else recipe)
+        if given is not None
+    ]
     check_out(folder, jobs, chosen, files)
-    Cohort(chosen, [job.name for job in jobs])  # a control slide that is not there is a wrong request
+    Cohort(
+        chosen, [job.name for job in jobs]
+    )  # a control slide that is not there is a wrong request
     started = time.monotonic()
     reporter = Reporter(quiet=execution.quiet)
     fetch_models(chosen.segmentation, reporter.say)
-    models_used(chosen.segmentation)  # a missing model is one error of the request, not one of every slide
-    with RunLock(folder), executor(execution, begin=worker_start, inputs=_files(jobs), out=folder) as pool:
+    models_used(
+        chosen.segmentation
+    )  # a missing model is one error of the request, not one of every slide
+    with (
+        RunLock(folder),
+        executor(execution, begin=worker_start, inputs=_files(jobs), out=folder) as pool,
+    ):
         storage.remove_parts(folder)
         storage.remove(folder / CRASH)
         ownership.mark(folder, [job.name for job in jobs])
         cohort = _Run(chosen, [job.name for job in jobs], folder, execution, pool, reporter)
         statuses = cohort.all_slides(jobs)
-        result = RunResult(folder, tuple(statuses), tuple(_run_warnings(jobs, folder, cohort.images)))
+        result = RunResult(
+            folder, tuple(statuses), tuple(_run_warnings(jobs, folder, cohort.images))
+        )
         _write_cohort(result, chosen, overrides, execution, time.monotonic() - started)
-        if chosen.priming is not None:  # not asked here: a cohort is tested once, when it is complete, not at every run
-            cohort.reporter.say(f"The slides are measured. Ask the question of the whole cohort with: ifquant analyze {folder}")
+        if (
+            chosen.priming is not None
+        ):  # not asked here: a cohort is tested once, when it is complete, not at every run
+            cohort.reporter.say(
+                "The slides are measured. Ask the question of the whole cohort with: ifquant"
+                f" analyze {folder}"
+            )
     return result
 
 
@@ -167,16 +210,30 @@ class _Run:
     """The slides of one run, one after the other; each one's tiles in parallel."""
 
     def __init__(
-        self, recipe: Recipe, names: Sequence[str], folder: Path, execution: Execution, pool: Executor, reporter: Reporter
+        self,
+        recipe: Recipe,
+        names: Sequence[str],
+        folder: Path,
+        execution: Execution,
+        pool: Executor,
+        reporter: Reporter,
     ) -> None:
-        self.recipe, self.folder, self.execution, self.pool, self.reporter = recipe, folder, execution, pool, reporter
+        self.recipe, self.folder, self.execution, self.pool, self.reporter = (
+            recipe,
+            folder,
+            execution,
+            pool,
+            reporter,
+        )
         self.cohort = Cohort(recipe, names)
         self.images: dict[str, str] = {}
         """Slide > what identifies the pixels it was analyzed from."""
         self._begun = False
 
     def _begin(self) -> None:
-        """Before the first change to a slide: take away the tables and the report of an earlier run, which no longer tell the truth."""
+        """Before the first change to a slide: take away the tables and the report of an earlier
+        run, which no longer tell the truth.
+        """
         if not self._begun:
             self._begun = True
             for name in WRITTEN:
@@ -186,7 +243,9 @@ class _Run:
                     storage.remove(self.folder / name)
 
     def all_slides(self, jobs: Sequence[SlideJob]) -> list[SlideStatus]:
-        """Measure (and, where no gate needs the whole cohort, finish) every slide; then finish the rest."""
+        """Measure (and, where no gate needs the whole cohort, finish) every slide; then finish the
+        rest.
+        """
         statuses: dict[str, SlideStatus] = {}
         waiting: list[tuple[SlideJob, Prepared]] = []
         for number, job in enumerate(jobs, 1):
@@ -210,12 +269,24 @@ class _Run:
         except (ResourceError, RequestError, MissingDependency):
             raise
         except IfquantError as error:
-            status, prepared = SlideStatus(job.name, job.path, "failed", str(error), sample=job.sample), None
+            status, prepared = (
+                SlideStatus(job.name, job.path, "failed", str(error), sample=job.sample),
+                None,
+            )
         except Exception as error:
             logger.exception("unexpected error on slide %s", job.name)
-            text = f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it with the log)"
-            storage.write_text(self.folder / CRASH, f"ifquant {__version__}, slide {job.name}\n{traceback.format_exc()}")
-            status, prepared = SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample), None
+            text = (
+                f"unexpected {type(error).__name__}: {error} (a bug of ifquant: please report it"
+                " with the log)"
+            )
+            storage.write_text(
+                self.folder / CRASH,
+                f"ifquant {__version__}, slide {job.name}\n{traceback.format_exc()}",
+            )
+            status, prepared = (
+                SlideStatus(job.name, job.path, "failed", text, bug=True, sample=job.sample),
+                None,
+            )
         finally:
             close_slide()
         if status is not None:
@@ -223,7 +294,10 @@ class _Run:
                 self.reporter.say(f"  failed: {status.error}")
                 self._begin()
                 if set_aside(self.folder / job.name):
-                    self.reporter.say(f"  its earlier results are set aside until it can be analyzed again ({job.name}/{WORK})")
+                    self.reporter.say(
+                        "  its earlier results are set aside until it can be analyzed again"
+                        f" ({job.name}/{WORK})"
+                    )
             status = replace(status, seconds=time.monotonic() - started)
         return status, prepared
 
@@ -235,7 +309,10 @@ class _Run:
         prepared = prepare(job, self.recipe, self.folder / job.name, self.execution)
         self.images[job.name] = f"{prepared.digests['input']} {prepared.plan.ref.crop}"
         if self.cohort.needs_all_slides:
-            self.cohort.add(job.name, measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table)
+            self.cohort.add(
+                job.name,
+                measured(prepared, self.execution, self.pool, self.reporter.advance).cells.table,
+            )
             return None, prepared
         return self._finish(job, prepared), None
 
@@ -243,12 +320,24 @@ class _Run:
         cores = tuple((c.y0, c.x0, c.y1, c.x1) for c in prepared.tile_cores(self.execution))
         digests = {**prepared.digests, "cohort": self.cohort.digest()}
         earlier = None if self.execution.fresh else finished(prepared.folder)
-        if earlier is not None and earlier["digests"] == digests and slide_outputs.whole(prepared.folder, self.recipe):
+        if (
+            earlier is not None
+            and earlier["digests"] == digests
+            and slide_outputs.whole(prepared.folder, self.recipe)
+        ):
             storage.remove(prepared.folder / WORK)
             for folder in (prepared.folder, prepared.folder / REVIEWED):
                 slide_outputs.refresh_sample(folder, job.sample, self.recipe)
             told = slide_outputs.warnings_of(earlier)
-            return SlideStatus(job.name, job.path, "done", reused="everything", tile_cores=cores, sample=job.sample, warnings=told)
+            return SlideStatus(
+                job.name,
+                job.path,
+                "done",
+                reused="everything",
+                tile_cores=cores,
+                sample=job.sample,
+                warnings=told,
+            )
         cells = measured(prepared, self.execution, self.pool, self.reporter.advance)
         result = finish_slide(job, prepared, cells, self.cohort, digests)
         self._begin()
@@ -258,10 +347,24 @@ class _Run:
         slide_outputs.write_slide(result, prepared.folder, overlay, threads=self.execution.workers)
         storage.remove(prepared.folder / WORK)
         reused: Literal["nothing", "cells"] = "cells" if prepared.reusable else "nothing"
-        return SlideStatus(job.name, job.path, "done", reused=reused, tile_cores=cores, sample=job.sample, warnings=tuple(result.warnings))
+        return SlideStatus(
+            job.name,
+            job.path,
+            "done",
+            reused=reused,
+            tile_cores=cores,
+            sample=job.sample,
+            warnings=tuple(result.warnings),
+        )
 
 
-def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], execution: Execution, seconds: float) -> None:
+def _write_cohort(
+    result: RunResult,
+    recipe: Recipe,
+    overrides: Sequence[str],
+    execution: Execution,
+    seconds: float,
+) -> None:
     """Write slides.csv, report.html and run.json from what the slides' folders hold."""
     slide_outputs.write_slides_csv(result.out, [_row(status) for status in result.slides], recipe)
     run_page.write_report(result.out, recipe, [_row(status) for status in result.slides])
@@ -293,24 +396,49 @@ def _write_cohort(result: RunResult, recipe: Recipe, overrides: Sequence[str], e
                 "seconds": seconds,
                 "peak_memory_bytes": provenance.peak_memory_bytes(),
                 "host": provenance.host(),
-                "slides": [{"slide": s.name, "seconds": s.seconds, "reused": s.reused} for s in result.slides],
+                "slides": [
+                    {"slide": s.name, "seconds": s.seconds, "reused": s.reused}
+                    for s in result.slides
+                ],
             },
         },
     )
 
 
 def _run_warnings(jobs: Sequence[SlideJob], folder: Path, images: Mapping[str, str]) -> list[str]:
-    """Say what concerns several slides: names easily confused, one image under two names, folders of slides that are not of this run."""
-    said = alike_warnings("slide", [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs], slide_key, loose_slide_key)
-    numbered = [job for job in jobs if job.sample is None and job.name != slide_name(job.ref.paths[0])]
-    said += [f"{job.path} is called {job.name}: an image before it is called {slide_name(job.ref.paths[0])} already" for job in numbered]
+    """Say what concerns several slides: names easily confused, one image under two names, folders
+    of slides that are not of this run.
+    """
+    said = alike_warnings(
+        "slide",
+        [", ".join(map(os.path.basename, job.ref.paths)) for job in jobs],
+        slide_key,
+        loose_slide_key,
+    )
+    numbered = [
+        job for job in jobs if job.sample is None and job.name != slide_name(job.ref.paths[0])
+    ]
+    said += [
+        f"{job.path} is called {job.name}: an image before it is called"
+        f" {slide_name(job.ref.paths[0])} already"
+        for job in numbered
+    ]
     said += sheet_warnings([job.sample for job in jobs if job.sample is not None])
     said += identical_warnings(images)
     if other := strays(folder, jobs):
         listed = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")
-        said.append(f"{folder} also holds results of slides that are not of this run: {listed}; they are in no table of it")
+        said.append(
+            f"{folder} also holds results of slides that are not of this run: {listed}; they are in"
+            " no table of it"
+        )
     return list(dict.fromkeys(said))
 
 
 def _row(status: SlideStatus) -> dict[str, Any]:
-    return {"slide": status.name, "path": status.path, "status": status.status, "error": status.error, "sample": status.sample}
+    return {
+        "slide": status.name,
+        "path": status.path,
+        "status": status.status,
+        "error": status.error,
+        "sample": status.sample,
+    }

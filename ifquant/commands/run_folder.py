@@ -20,8 +20,11 @@ CRASH = "crash.txt"
 """Where an unexpected error is kept."""
 
 
-def check_out(folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Iterable[Path]) -> None:
-    """Refuse a folder in which a run would write onto an input, or onto a file that ifquant did not make.
+def check_out(
+    folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Iterable[Path]
+) -> None:
+    """Refuse a folder in which a run would write onto an input, or onto a file that ifquant did not
+    make.
 
     Parameters
     ----------
@@ -36,50 +39,80 @@ def check_out(folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Ite
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: a file; results need a folder of their own (-o)")
     inputs = {_key(path): path for path in (*files, *_inputs(jobs, recipe)) if os.path.exists(path)}
-    for path in {os.path.realpath(place): place for place in (folder, *folder.absolute().parents)}.values():
+    for path in {
+        os.path.realpath(place): place for place in (folder, *folder.absolute().parents)
+    }.values():
         found = inputs.get(_key(path)) if os.path.isdir(path) else None
         if found is not None:
             raise RequestError(f"{folder}: lies in the input {found}; choose another folder (-o)")
     images = {
-        _key(place) for job in jobs for path in job.ref.paths if os.path.exists(path) for place in (path, Path(path).absolute().parent)
+        _key(place)
+        for job in jobs
+        for path in job.ref.paths
+        if os.path.exists(path)
+        for place in (path, Path(path).absolute().parent)
     }
-    within = {_key(parent): path for path in inputs.values() for parent in Path(os.path.realpath(path)).parents}
+    within = {
+        _key(parent): path
+        for path in inputs.values()
+        for parent in Path(os.path.realpath(path)).parents
+    }
     for name in (*WRITTEN, CRASH):
         if os.path.lexists(folder / name):
             _refuse_input(folder / name, inputs)
             damaged = name == "run.json" and _is_damaged(folder)
-            if not damaged and not (ownership.marker(folder) and (folder / name).is_file() and not (folder / name).stat().st_size):
+            if not damaged and not (
+                ownership.marker(folder)
+                and (folder / name).is_file()
+                and not (folder / name).stat().st_size
+            ):
                 ownership.refuse_foreign(folder / name)
     for job in jobs:
         place = folder / job.name
         if os.path.lexists(place) and not place.is_dir():
-            raise RequestError(f"{place}: a file where the results of slide {job.name!r} belong; choose another folder (-o)")
+            raise RequestError(
+                f"{place}: a file where the results of slide {job.name!r} belong; choose another"
+                " folder (-o)"
+            )
         if place.is_dir() and _key(place) in images:
-            raise RequestError(f"{place}: the results of slide {job.name!r} would lie among its images; choose another folder (-o)")
+            raise RequestError(
+                f"{place}: the results of slide {job.name!r} would lie among its images; choose"
+                " another folder (-o)"
+            )
         for name in (*slide_outputs.SLIDE_FILES, REVIEWED, WORK):
             _refuse_input(place / name, inputs if name in slide_outputs.SLIDE_FILES else {})
             _refuse_input(place / name, within)
         if (strange := foreign_file(place)) is not None:
-            raise RequestError(f"{strange}: exists and was not made by ifquant; it is left as it is. Choose another folder (-o)")
+            raise RequestError(
+                f"{strange}: exists and was not made by ifquant; it is left as it is. Choose"
+                " another folder (-o)"
+            )
 
 
 def strays(folder: Path, jobs: Sequence[SlideJob]) -> list[str]:
     """Names of folders with results of slides that are not among those of this run."""
     own = {job.name for job in jobs}
-    return sorted(place.parent.name for place in folder.glob("*/slide.json") if place.parent.name not in own)
+    return sorted(
+        place.parent.name for place in folder.glob("*/slide.json") if place.parent.name not in own
+    )
 
 
 def _refuse_input(target: Path, inputs: Mapping[object, str | Path]) -> None:
     given = inputs.get(_key(target)) if target.exists() else None
     if given is not None:
-        raise RequestError(f"{target}: the run would replace this file, which is its own input {given}; choose another folder (-o)")
+        raise RequestError(
+            f"{target}: the run would replace this file, which is its own input {given}; choose"
+            " another folder (-o)"
+        )
 
 
 def _is_damaged(folder: Path) -> bool:
     """Whether run.json cannot be read in a folder that is one of results all the same."""
     if storage.read_json(folder / "run.json") is not None:
         return False
-    return ownership.marker(folder) is not None or any(ownership.made_here(path) for path in folder.glob("*/slide.json"))
+    return ownership.marker(folder) is not None or any(
+        ownership.made_here(path) for path in folder.glob("*/slide.json")
+    )
 
 
 def _inputs(jobs: Sequence[SlideJob], recipe: Recipe) -> Iterable[str | Path]:

@@ -50,18 +50,27 @@ def segment_file(
     Raises
     ------
     RequestError
-        If the channel is not in the file, cells are asked for without a pixel size, or `out` is an input or a file that ifquant did
-        not make.
+        If the channel is not in the file, cells are asked for without a pixel size, or `out` is an
+        input or a file that ifquant did not make.
     """
-    options = recipe.Segmentation(method=method or recipe.Segmentation().method, model=model, allow_download=allow_download)
+    options = recipe.Segmentation(
+        method=method or recipe.Segmentation().method, model=model, allow_download=allow_download
+    )
     if model is not None and options.method != "cellpose":
-        raise RequestError(f"--model is only read with --method cellpose, found method {options.method!r}; change one of them")
+        raise RequestError(
+            f"--model is only read with --method cellpose, found method {options.method!r}; change"
+            " one of them"
+        )
     refuse_inputs(out, [image, *([model] if model is not None else [])])
     refuse_foreign(out, labels=True)
     fetch_models(options, Reporter(quiet=False).say)
     with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
         info = slide.info
-        blocking = [problem for problem in info.problems if info.pixel_size_um is not None or "pixel size" not in problem]
+        blocking = [
+            problem
+            for problem in info.problems
+            if info.pixel_size_um is not None or "pixel size" not in problem
+        ]
         if blocking:
             raise RequestError(f"{image}: {'; '.join(blocking)}")
         nucleus = _channel(slide, channel)
@@ -70,15 +79,30 @@ def segment_file(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ScaleEstimated)
             image_pixels = slide.read([nucleus], whole)[0]
-            labels = segment_nuclei(image_pixels, pixel_size_um=info.pixel_size_um, method=options.method, options=options)
-        notes += [str(warning.message) for warning in caught if issubclass(warning.category, ScaleEstimated)]
+            labels = segment_nuclei(
+                image_pixels,
+                pixel_size_um=info.pixel_size_um,
+                method=options.method,
+                options=options,
+            )
+        notes += [
+            str(warning.message)
+            for warning in caught
+            if issubclass(warning.category, ScaleEstimated)
+        ]
         if cells:
             if info.pixel_size_um is None:
-                raise RequestError(f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size.")
+                raise RequestError(
+                    f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size."
+                )
             others = [index for index in range(info.shape[0]) if index != nucleus]
-            labels = segment_cells(labels, slide.read(others, whole), pixel_size_um=info.pixel_size_um)
+            labels = segment_cells(
+                labels, slide.read(others, whole), pixel_size_um=info.pixel_size_um
+            )
     kind = "cells" if cells else "nuclei"
-    tiff_writer.write_image(out, labels.astype(np.uint32), pixel_size_um=info.pixel_size_um, names=[kind], labels=True)
+    tiff_writer.write_image(
+        out, labels.astype(np.uint32), pixel_size_um=info.pixel_size_um, names=[kind], labels=True
+    )
     return int(labels.max(initial=0)), tuple(notes)
 
 
@@ -87,11 +111,17 @@ def _channel(slide: Slide, wanted: str | None) -> int:
     if wanted is None:
         guessed = [i for i, guess in enumerate(guess_roles(names)) if guess.role == "nucleus"]
         if len(names) > 1 and not guessed:
-            raise RequestError(f"no channel of {', '.join(map(repr, names))} looks like a nuclear stain; give --channel NAME_OR_INDEX")
+            raise RequestError(
+                f"no channel of {', '.join(map(repr, names))} looks like a nuclear stain; give"
+                " --channel NAME_OR_INDEX"
+            )
         return guessed[0] if guessed else 0
     lookup = {name.casefold(): i for i, name in enumerate(names)}
     if wanted.casefold() in lookup:
         return lookup[wanted.casefold()]
     if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
-    raise RequestError(f"--channel {wanted!r} is not one of {', '.join(map(repr, names))}, nor an index below {len(names)}")
+    raise RequestError(
+        f"--channel {wanted!r} is not one of {', '.join(map(repr, names))}, nor an index below"
+        f" {len(names)}"
+    )

@@ -1,8 +1,9 @@
 """An existing Dask cluster as executor. Nothing else in ifquant knows Dask.
 
-Workers open the slides themselves and leave their parts in the folder of the results, so both must be visible to them under the same
-paths. That, the installed versions and the threads are checked when a run starts, and once more in each process that joins later (one
-without ifquant is dropped by Dask as soon as it is sent a task).
+Workers open the slides themselves and leave their parts in the folder of the results, so both must
+be visible to them under the same paths. That, the installed versions and the threads are checked
+when a run starts, and once more in each process that joins later (one without ifquant is dropped by
+Dask as soon as it is sent a task).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Needs:
     Attributes
     ----------
     lock
-        Content of the lock file in `out`: it proves that the worker sees the same folder, not one of the same name.
+        Content of the lock file in `out`: it proves that the worker sees the same folder, not one
+        of the same name.
     inputs
         Files to open, with their sizes in bytes (None: a folder).
     begin
@@ -60,7 +62,11 @@ class Needs:
 
 @contextmanager
 def cluster_workers(
-    scheduler: str, *, begin: Callable[[], object] | None = None, inputs: Sequence[str | Path] = (), out: str | Path | None = None
+    scheduler: str,
+    *,
+    begin: Callable[[], object] | None = None,
+    inputs: Sequence[str | Path] = (),
+    out: str | Path | None = None,
 ) -> Iterator[Executor]:
     """Connect to a scheduler, check its workers, and yield them as an executor.
 
@@ -81,14 +87,20 @@ def cluster_workers(
     try:
         from distributed import Client
     except ImportError as error:
-        raise MissingDependency("--scheduler needs the package distributed: pip install 'ifquant[dask]'") from error
+        raise MissingDependency(
+            "--scheduler needs the package distributed: pip install 'ifquant[dask]'"
+        ) from error
     where = {"scheduler_file": scheduler} if os.path.isfile(scheduler) else {"address": scheduler}
     try:
         client = Client(**where, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise RequestError(f"no Dask scheduler answers at {scheduler} ({error}); start one with: dask scheduler") from error
+        raise RequestError(
+            f"no Dask scheduler answers at {scheduler} ({error}); start one with: dask scheduler"
+        ) from error
     needs = _needs(inputs, out)
-    later = replace(needs, inputs=(), begin=begin)  # for workers that join later; opening a slide says clearly enough that it is not there
+    later = replace(
+        needs, inputs=(), begin=begin
+    )  # for workers that join later; opening a slide says clearly enough that it is not there
     with client:
         _wait_for_a_worker(client, scheduler)
         _check_workers(client, needs)
@@ -119,13 +131,18 @@ def _pass_on(inner: Future[R], outer: Future[R]) -> None:
     if not outer.set_running_or_notify_cancel():
         return
     if inner.cancelled():
-        outer.set_exception(ResourceError("the connection to the Dask scheduler was lost; run again: finished tiles are kept"))
+        outer.set_exception(
+            ResourceError(
+                "the connection to the Dask scheduler was lost; run again: finished tiles are kept"
+            )
+        )
     elif isinstance(error := inner.exception(), KilledWorker):
         outer.set_exception(
             ResourceError(
-                f"Dask workers died {error.allowed_failures + 1} times on the same part of a slide, most likely because memory ran out "
-                f"(the last was {error.last_worker.address}); give workers more memory or use a smaller --tile-size, and run again: "
-                "finished tiles are kept"
+                f"Dask workers died {error.allowed_failures + 1} times on the same part of a slide,"
+                f" most likely because memory ran out (the last was {error.last_worker.address});"
+                " give workers more memory or use a smaller --tile-size, and run again: finished"
+                " tiles are kept"
             )
         )
     elif error is not None:
@@ -134,14 +151,16 @@ def _pass_on(inner: Future[R], outer: Future[R]) -> None:
         outer.set_result(inner.result())
 
 
-# ---- what workers need -------------------------------------------------------------------------------------------------------------------
+# ---- what workers need ---------------------------------------------------------------------------
 
 
 def _needs(inputs: Sequence[str | Path], out: str | Path | None) -> Needs:
     folder = None if out is None else os.path.abspath(out)
     sizes = tuple((os.path.abspath(path), _size(os.path.abspath(path))) for path in inputs)
     lock = "" if folder is None else _content(Path(folder) / LOCK_NAME)
-    return Needs(provenance.code_digest(), tuple(provenance.versions().items()), folder, lock, sizes)
+    return Needs(
+        provenance.code_digest(), tuple(provenance.versions().items()), folder, lock, sizes
+    )
 
 
 def _content(path: Path) -> str:
@@ -158,11 +177,18 @@ def _size(path: str) -> int | None:
 def lacking(needs: Needs) -> list[str]:
     """Say what this process lacks for a run; empty: nothing."""
     found = provenance.versions()
-    other = [f"{name} {found.get(name)} instead of {version}" for name, version in needs.versions if found.get(name) != version]
+    other = [
+        f"{name} {found.get(name)} instead of {version}"
+        for name, version in needs.versions
+        if found.get(name) != version
+    ]
     if other:
         return [f"it has {', '.join(other)}; install the same versions there"]
     if provenance.code_digest() != needs.code:
-        return [f"its ifquant {found['ifquant']} has other code than the one that started the run; install the same there"]
+        return [
+            f"its ifquant {found['ifquant']} has other code than the one that started the run;"
+            " install the same there"
+        ]
     said = [] if needs.out is None else _folder_problems(Path(needs.out), needs.lock)
     for path, size in needs.inputs:
         if not os.path.exists(path):
@@ -193,7 +219,9 @@ def run_checked(needs: Needs, function: Callable[..., R], *args: Any, **kwargs: 
     """Run a task on a worker that has been checked for this run."""
     problems = _checked(needs)
     if problems:
-        raise RequestError(f"a Dask worker on {_host()} cannot work on this run: {'; '.join(problems)}.")
+        raise RequestError(
+            f"a Dask worker on {_host()} cannot work on this run: {'; '.join(problems)}."
+        )
     return function(*args, **kwargs)
 
 
@@ -215,19 +243,21 @@ def _host() -> str:
     return platform.node() or "an unnamed computer"
 
 
-# ---- the check at the start --------------------------------------------------------------------------------------------------------------
+# ---- the check at the start ----------------------------------------------------------------------
 
 
 def _wait_for_a_worker(client: Client, scheduler: str) -> None:
     if client.ncores():
         return
-    wakes = client.submit(lambda: True, pure=False)  # a waiting task makes adaptive clusters start a worker
+    wakes = client.submit(
+        lambda: True, pure=False
+    )  # a waiting task makes adaptive clusters start a worker
     try:
         wakes.result(timeout=FIRST_WORKER_S)
     except TimeoutError:
         raise RequestError(
-            f"the Dask scheduler {scheduler} has had no worker for {FIRST_WORKER_S / 60:.0f} minutes; "
-            f"start some: dask worker {scheduler} --nthreads 1"
+            f"the Dask scheduler {scheduler} has had no worker for {FIRST_WORKER_S / 60:.0f}"
+            f" minutes; start some: dask worker {scheduler} --nthreads 1"
         ) from None
 
 
@@ -237,27 +267,47 @@ def _check_workers(client: Client, needs: Needs) -> None:
     processes = {}
     for worker, answer in client.run(_look_function(), asdict(needs), on_error="return").items():
         if isinstance(answer, BaseException):
-            problems[worker] = [f"it cannot be asked ({type(answer).__name__}: {answer}); install the same Python and packages there"]
+            problems[worker] = [
+                f"it cannot be asked ({type(answer).__name__}: {answer}); install the same Python"
+                " and packages there"
+            ]
         elif isinstance(answer, str):
-            problems[worker] = [f"ifquant cannot be loaded there ({answer}); install it in the environment of the worker"]
+            problems[worker] = [
+                f"ifquant cannot be loaded there ({answer}); install it in the environment of the"
+                " worker"
+            ]
         else:
             processes[worker], problems[worker] = tuple(answer[0]), list(answer[1])
     for worker, threads in client.nthreads().items():
         if threads != 1:
-            problems.setdefault(worker, []).append(f"it runs {threads} tasks at once in one process; start it with --nthreads 1")
+            problems.setdefault(worker, []).append(
+                f"it runs {threads} tasks at once in one process; start it with --nthreads 1"
+            )
     here = (_host(), os.getpid())
     crowded = Counter(processes.values())
     for worker, process in processes.items():
         if crowded[process] > 1 or process == here:
-            problems[worker].append("it shares its process with another worker or with the run; start workers as processes of their own")
-    lines = [f"  worker {worker}: {problem}" for worker, found in sorted(problems.items()) for problem in found]
+            problems[worker].append(
+                "it shares its process with another worker or with the run; start workers as"
+                " processes of their own"
+            )
+    lines = [
+        f"  worker {worker}: {problem}"
+        for worker, found in sorted(problems.items())
+        for problem in found
+    ]
     if lines:
         listed = "\n".join(lines)
-        raise RequestError(f"{len([w for w in problems if problems[w]])} Dask worker(s) cannot work on this run:\n{listed}")
+        raise RequestError(
+            f"{len([w for w in problems if problems[w]])} Dask worker(s) cannot work on this"
+            f" run:\n{listed}"
+        )
 
 
 def _look_function() -> Callable[[Any], Any]:
-    """Make the function that is sent by value, so that a worker without ifquant can still say so."""
+    """Make the function that is sent by value, so that a worker without ifquant can still say
+    so.
+    """
 
     def look(needs: Any) -> Any:
         try:
@@ -270,5 +320,7 @@ def _look_function() -> Callable[[Any], Any]:
 
 
 def look_here(needs: dict[str, Any]) -> tuple[tuple[str, int], list[str]]:
-    """Say which process this is, and what it lacks of `Needs` (as a dict: a worker without ifquant can unpickle that)."""
+    """Say which process this is, and what it lacks of `Needs` (as a dict: a worker without ifquant
+    can unpickle that).
+    """
     return (_host(), os.getpid()), lacking(Needs(**needs))

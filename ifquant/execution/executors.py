@@ -1,7 +1,8 @@
 """How a run is executed: never part of the recipe, never in a digest, never visible in a result.
 
-`executor` yields a `concurrent.futures.Executor`: in this process, in worker processes (`local_workers`), or on a Dask cluster (`cluster`).
-The rest of ifquant knows only that interface. Every worker uses one thread in every library.
+`executor` yields a `concurrent.futures.Executor`: in this process, in worker processes
+(`local_workers`), or on a Dask cluster (`cluster`). The rest of ifquant knows only that interface.
+Every worker uses one thread in every library.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ THREAD_VARIABLES = (
 
 
 MAX_DEATHS = 3
-"""How often the worker of one task may die (Dask's ``allowed-failures``); then the task itself is what kills them."""
+"""How often the worker of one task may die (Dask's ``allowed-failures``); then the task itself is
+what kills them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Execution:
     tile_size_px
         Side of a tile's core.
     scheduler
-        A Dask scheduler instead of local processes: its address (``tcp://host:8786``) or the scheduler file it wrote.
+        A Dask scheduler instead of local processes: its address (``tcp://host:8786``) or the
+        scheduler file it wrote.
     crop
         Work on this window of every slide only.
     fresh
@@ -68,15 +71,21 @@ class Execution:
         if self.workers < 1:
             raise RequestError(f"--workers is {self.workers}; it must be at least 1.")
         if self.tile_size_px < 64:
-            raise RequestError(f"--tile-size is {self.tile_size_px} px; it must be at least 64 px (2048 is a good choice).")
+            raise RequestError(
+                f"--tile-size is {self.tile_size_px} px; it must be at least 64 px (2048 is a good"
+                " choice)."
+            )
         if self.scheduler is not None and self.workers > 1:
             raise RequestError(
-                f"--scheduler and --workers {self.workers} are both given; a scheduler brings its own workers: leave one out."
+                f"--scheduler and --workers {self.workers} are both given; a scheduler brings its"
+                " own workers: leave one out."
             )
 
     @property
     def in_flight(self) -> int:
-        """How many tasks are handed out at once: enough to keep every worker busy, few enough to stop soon."""
+        """How many tasks are handed out at once: enough to keep every worker busy, few enough to
+        stop soon.
+        """
         return 2 * self.workers if self.scheduler is None else 256
 
 
@@ -84,7 +93,9 @@ class SerialExecutor(Executor):
     """Runs each task at once, in this process."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Run `fn` now; its result or exception is in the returned future. Interrupts are not caught."""
+        """Run `fn` now; its result or exception is in the returned future. Interrupts are not
+        caught.
+        """
         future: Future[R] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -94,14 +105,18 @@ class SerialExecutor(Executor):
 
 
 def one_thread_per_library() -> None:
-    """Ask every numeric library for one thread; effective for libraries imported afterwards and for child processes."""
+    """Ask every numeric library for one thread; effective for libraries imported afterwards and for
+    child processes.
+    """
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let linear algebra that is already loaded use one thread, too: the last bits of its sums depend on how many there are."""
+    """Let linear algebra that is already loaded use one thread, too: the last bits of its sums
+    depend on how many there are.
+    """
     from threadpoolctl import threadpool_limits
 
     one_thread_per_library()
@@ -111,20 +126,27 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def executor(
-    execution: Execution, *, begin: Callable[[], object], inputs: Sequence[str | Path] = (), out: str | Path | None = None
+    execution: Execution,
+    *,
+    begin: Callable[[], object],
+    inputs: Sequence[str | Path] = (),
+    out: str | Path | None = None,
 ) -> Iterator[Executor]:
     """Yield the executor that `execution` asks for.
 
-    When the block ends with an exception, interrupts included, work in progress is given up at once: what tasks write is whole or absent.
+    When the block ends with an exception, interrupts included, work in progress is given up at
+    once: what tasks write is whole or absent.
 
     Parameters
     ----------
     begin
-        Called in each worker before its first task: a function of the module whose tasks follow, so that its libraries load at once.
+        Called in each worker before its first task: a function of the module whose tasks follow, so
+        that its libraries load at once.
     inputs
         Files that workers open.
     out
-        Folder of the results, in which workers leave unfinished parts. Workers on other machines are checked for both at the start.
+        Folder of the results, in which workers leave unfinished parts. Workers on other machines
+        are checked for both at the start.
 
     Raises
     ------
@@ -148,11 +170,14 @@ def executor(
                 yield pool
 
 
-def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int) -> Iterator[R]:
-    """Run `function` on every task, at most `in_flight` at once, and yield each result as it arrives, in any order.
+def run_tasks(
+    pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *, in_flight: int
+) -> Iterator[R]:
+    """Run `function` on every task, at most `in_flight` at once, and yield each result as it
+    arrives, in any order.
 
-    Tasks whose worker died are run again. The first error cancels what has not started, waits for what has, and is raised; an interrupt
-    waits for nothing.
+    Tasks whose worker died are run again. The first error cancels what has not started, waits for
+    what has, and is raised; an interrupt waits for nothing.
 
     Raises
     ------
@@ -194,8 +219,9 @@ def run_tasks(pool: Executor, function: Callable[[T], R], tasks: Iterable[T], *,
 def _refuse_more(deaths: int) -> None:
     if deaths > MAX_DEATHS:
         raise ResourceError(
-            f"worker processes were killed {deaths} times on the same part of a slide, most likely because memory ran out; use fewer "
-            "workers or smaller tiles (--workers, --tile-size) and run again: finished tiles are kept. In a script, call ifquant.run below "
-            "if __name__ == '__main__'."
+            f"worker processes were killed {deaths} times on the same part of a slide, most likely"
+            " because memory ran out; use fewer workers or smaller tiles (--workers, --tile-size)"
+            " and run again: finished tiles are kept. In a script, call ifquant.run below if"
+            " __name__ == '__main__'."
         )
     logger.warning("a worker process was killed; its tiles are computed again")

@@ -1,4 +1,6 @@
-"""What a user sees while a run goes on: a bar with rate and time left on a terminal, plain lines elsewhere, nothing when quiet."""
+"""What a user sees while a run goes on: a bar with rate and time left on a terminal, plain lines
+elsewhere, nothing when quiet.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 logger = logging.getLogger("ifquant")
 
@@ -36,8 +46,19 @@ class Reporter:
         if not self._terminal:
             yield self
             return
-        columns = (TextColumn("  {task.description:<10}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as self._bar:
+        columns = (
+            TextColumn("  {task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
+        with Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as self._bar:
             yield self
         self._bar = None
 
@@ -49,7 +70,12 @@ class Reporter:
                 self._tasks[stage] = self._bar.add_task(stage, total=total, rate="")
             task = self._bar.tasks[[t.id for t in self._bar.tasks].index(self._tasks[stage])]
             rate = f"{task.speed:.2f}/s" if task.speed else ""
-            self._bar.update(self._tasks[stage], total=total, completed=self._done[stage] % (total + 1) or total, rate=rate)
+            self._bar.update(
+                self._tasks[stage],
+                total=total,
+                completed=self._done[stage] % (total + 1) or total,
+                rate=rate,
+            )
         elif time.monotonic() - self._last > HEARTBEAT_S:
             self.say(f"  {stage} {self._done[stage]}/{total}")
 

@@ -1,4 +1,6 @@
-"""A file that only ever grows: one line at a time, each flushed to the device, by one process at a time."""
+"""A file that only ever grows: one line at a time, each flushed to the device, by one process at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from ifquant.files.run_lock import lock_descriptor
 class AppendFile:
     """A file of lines, open for appending and locked until it is closed; use as a context manager.
 
-    Nothing that was written is ever changed. When the last line has no line end (its writer died), the next one begins on a line of its
-    own.
+    Nothing that was written is ever changed. When the last line has no line end (its writer died),
+    the next one begins on a line of its own.
 
     Raises
     ------
@@ -33,8 +35,16 @@ class AppendFile:
             storage.make_folder(self.path.parent)
             new = not self.path.exists()
             storage.before_mutation("create", str(self.path))
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-            self._file = io.FileIO(os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "a+b")
+            flags = (
+                os.O_RDWR
+                | os.O_CREAT
+                | os.O_APPEND
+                | getattr(os, "O_BINARY", 0)
+                | getattr(os, "O_NOFOLLOW", 0)
+            )
+            self._file = io.FileIO(
+                os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "a+b"
+            )
             try:
                 self._lock()
                 if new:
@@ -50,13 +60,19 @@ class AppendFile:
             if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 raise
             raise RequestError(
-                f"{self.path}: open in another window or process; close it there first, or use another reviewer's name"
+                f"{self.path}: open in another window or process; close it there first, or use"
+                " another reviewer's name"
             ) from None
 
     def __enter__(self) -> AppendFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property

@@ -1,7 +1,8 @@
 """Whose file it is: nothing is written onto an input, or onto a file that ifquant did not make.
 
-A file of ours is known by its content (the writer it names, its first columns), a folder by its marker. Paths are compared as the system
-sees them, so that links and other spellings of a path are seen through.
+A file of ours is known by its content (the writer it names, its first columns), a folder by its
+marker. Paths are compared as the system sees them, so that links and other spellings of a path are
+seen through.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def mark(folder: Path, slides: Iterable[str]) -> None:
     """Mark a folder as one of results, of these slides."""
     ours = not os.path.lexists(folder / MARKER) or marker(folder) is not None
     if not ours and not ((folder / MARKER).is_file() and not (folder / MARKER).stat().st_size):
-        raise RequestError(f"{folder / MARKER}: is no marker of ifquant's; move it, or choose another folder (-o)")
+        raise RequestError(
+            f"{folder / MARKER}: is no marker of ifquant's; move it, or choose another folder (-o)"
+        )
     wanted = {"format": FORMAT, "slides": list(slides)}
     if marker(folder) != wanted:
         storage.write_json(folder / MARKER, wanted)
@@ -71,11 +74,15 @@ def refuse_inputs(target: storage.PathLike, inputs: Iterable[storage.PathLike]) 
     """
     for given in inputs:
         if same_place(target, given) or (os.path.isdir(given) and inside(target, given)):
-            raise RequestError(f"{target}: would be written onto the input {given}, which would be lost; choose another name (-o)")
+            raise RequestError(
+                f"{target}: would be written onto the input {given}, which would be lost; choose"
+                " another name (-o)"
+            )
 
 
 def refuse_foreign(target: storage.PathLike, *, labels: bool = False) -> None:
-    """Refuse to replace a file that ifquant did not make (`labels`: that is no label image of ours); a missing one is fine.
+    """Refuse to replace a file that ifquant did not make (`labels`: that is no label image of
+    ours); a missing one is fine.
 
     Raises
     ------
@@ -84,7 +91,10 @@ def refuse_foreign(target: storage.PathLike, *, labels: bool = False) -> None:
     """
     if os.path.lexists(target) and not made_here(Path(target), labels=labels):
         what = "is no label image made by ifquant" if labels else "was not made by ifquant"
-        raise RequestError(f"{target}: exists and {what}; it is left as it is. Move it, or choose another name (-o)")
+        raise RequestError(
+            f"{target}: exists and {what}; it is left as it is. Move it, or choose another name"
+            " (-o)"
+        )
 
 
 def made_here(path: Path, *, labels: bool = False) -> bool:
@@ -102,24 +112,34 @@ def made_here(path: Path, *, labels: bool = False) -> bool:
             return _names_us_in_parquet(path)
         if head[:1] == b"{":
             content = storage.read_json(path)
-            return isinstance(content, dict) and (str(content.get("format", "")).startswith("ifquant ") or "recipe_digest" in content)
+            return isinstance(content, dict) and (
+                str(content.get("format", "")).startswith("ifquant ") or "recipe_digest" in content
+            )
     except OSError:
         return False
     if head.startswith(b"\x89PNG"):
         return b"Software\0ifquant" in head
     if re.match(rb"(ifquant \d[^\n]*, slide [^\n]*\n)?Traceback \(most recent call last\)", head):
         return b"ifquant" in head
-    return re.search(rb"<title>ifquant (report|review)</title>|<title>ifquant cohort: ", head) is not None or _is_our_table(head)
+    return re.search(
+        rb"<title>ifquant (report|review)</title>|<title>ifquant cohort: ", head
+    ) is not None or _is_our_table(head)
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file browser left this file in a folder that somebody looked at; nobody misses it."""
+    """Whether a file browser left this file in a folder that somebody looked at; nobody misses
+    it.
+    """
     return name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
 
 
 def _is_our_table(head: bytes) -> bool:
-    """Whether a text begins like a table of ours, as it was written or as a spreadsheet saved it anew."""
-    text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace").replace('"', "")
+    """Whether a text begins like a table of ours, as it was written or as a spreadsheet saved it
+    anew.
+    """
+    text = head.decode(
+        "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace"
+    ).replace('"', "")
     text = re.sub(r"\Asep=.\s+", "", text, flags=re.IGNORECASE)
     header = text.replace(";", ",").replace("\t", ",").splitlines()[0] if text else ""
     return f"{header},".startswith(tuple(f"{names}," for names in _CSV))
@@ -132,7 +152,9 @@ def _names_us_in_tiff(path: Path, labels: bool) -> bool:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             ours = str(page.tags.valueof("Software", "")) == "ifquant"
-            return ours and (not labels or any(f'Name="{name}"' in str(page.description) for name in LABEL_NAMES))
+            return ours and (
+                not labels or any(f'Name="{name}"' in str(page.description) for name in LABEL_NAMES)
+            )
     except Exception:  # whatever a damaged file raises: it is not ours
         return False
 
@@ -145,4 +167,6 @@ def _names_us_in_parquet(path: Path) -> bool:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
         return False
-    return any(key.startswith(b"ifquant") for key in schema.metadata or {}) or any(b"meaning" in (field.metadata or {}) for field in schema)
+    return any(key.startswith(b"ifquant") for key in schema.metadata or {}) or any(
+        b"meaning" in (field.metadata or {}) for field in schema
+    )

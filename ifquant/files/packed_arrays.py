@@ -1,4 +1,6 @@
-"""Arrays inside JSON, exactly: slide.json carries the calibration and the tissue mask it was made with."""
+"""Arrays inside JSON, exactly: slide.json carries the calibration and the tissue mask it was made
+with.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def packed(arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
         name: {
             "dtype": array.dtype.str,
             "shape": list(array.shape),
-            "zlib_base64": base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode(),
+            "zlib_base64": base64.b64encode(
+                zlib.compress(np.ascontiguousarray(array).tobytes(), 9)
+            ).decode(),
         }
         for name, array in arrays.items()
     }
@@ -26,6 +30,8 @@ def packed(arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
 def unpacked(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
     """Inverse of `packed`."""
     return {
-        name: np.frombuffer(zlib.decompress(base64.b64decode(value["zlib_base64"])), dtype=np.dtype(value["dtype"])).reshape(value["shape"])
+        name: np.frombuffer(
+            zlib.decompress(base64.b64decode(value["zlib_base64"])), dtype=np.dtype(value["dtype"])
+        ).reshape(value["shape"])
         for name, value in stored.items()
     }

@@ -37,28 +37,42 @@ class RunLock:
             storage.make_folder(self._path.parent)
             for _ in range(10):
                 storage.before_mutation("create", str(self._path))
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+                descriptor = os.open(
+                    self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666
+                )
                 try:
                     lock_descriptor(descriptor)
                 except OSError:
                     owner = os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else b""
                     os.close(descriptor)
                     raise RequestError(
-                        f"{self._path.parent}: another run is writing here ({_owner(owner)}); wait until it ends, stop it, "
-                        "or choose another folder"
+                        f"{self._path.parent}: another run is writing here ({_owner(owner)}); wait"
+                        " until it ends, stop it, or choose another folder"
                     ) from None
                 if _same_file(descriptor, self._path):
                     self._descriptor = descriptor
                     break
-                os.close(descriptor)  # the previous owner removed the file between our open and lock
+                os.close(
+                    descriptor
+                )  # the previous owner removed the file between our open and lock
             else:
-                raise RequestError(f"{self._path}: cannot be locked; another run starts and ends all the time. Try again")
-            text = json.dumps({"pid": os.getpid(), "host": platform.node(), "run": secrets.token_hex(8)}).encode()
+                raise RequestError(
+                    f"{self._path}: cannot be locked; another run starts and ends all the time. Try"
+                    " again"
+                )
+            text = json.dumps(
+                {"pid": os.getpid(), "host": platform.node(), "run": secrets.token_hex(8)}
+            ).encode()
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, text)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._descriptor < 0:
             return
         if sys.platform == "win32":  # an open file cannot be removed there
@@ -88,7 +102,9 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def lock_descriptor(descriptor: int) -> None:
-    """Hold an open file until it is closed or the process dies; OSError if another process (or descriptor) holds it."""
+    """Hold an open file until it is closed or the process dies; OSError if another process (or
+    descriptor) holds it.
+    """
     if sys.platform == "win32":
         import msvcrt
 

@@ -1,7 +1,9 @@
-"""Arrays in a file that has no name: the table and outlines of a large slide, without memory of their own.
+"""Arrays in a file that has no name: the table and outlines of a large slide, without memory of
+their own.
 
-They are arrays like any other, but what they hold is in the file, so that the system may take their memory back when something else needs
-it, and `Scratch.let_go` gives it back at once. The file is gone when the arrays are, or when the process is, however it ends.
+They are arrays like any other, but what they hold is in the file, so that the system may take their
+memory back when something else needs it, and `Scratch.let_go` gives it back at once. The file is
+gone when the arrays are, or when the process is, however it ends.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ class Scratch:
     file: mmap.mmap | None = None
 
     def let_go(self) -> None:
-        """Give the memory of the arrays back to the system, now; what they hold is read from the file when it is wanted again."""
-        if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):  # Windows has no such call, and takes the memory when it needs it
+        """Give the memory of the arrays back to the system, now; what they hold is read from the
+        file when it is wanted again.
+        """
+        if self.file is not None and hasattr(
+            mmap, "MADV_DONTNEED"
+        ):  # Windows has no such call, and takes the memory when it needs it
             self.file.madvise(mmap.MADV_DONTNEED)
 
 
@@ -56,7 +62,9 @@ def scratch(folder: storage.PathLike, wanted: Mapping[str, tuple[int, DTypeLike]
         with storage.unnamed_file(folder, size) as opened:
             file = mmap.mmap(opened.fileno(), size)
     arrays = {
-        name: np.frombuffer(file, kind, length, starts[name]) if file is not None and length else np.zeros(length, kind)
+        name: np.frombuffer(file, kind, length, starts[name])
+        if file is not None and length
+        else np.zeros(length, kind)
         for name, (length, kind) in wanted.items()
     }
     return Scratch(arrays, file)

@@ -1,8 +1,10 @@
 """Every change to the disk goes through this module: files appear whole or not at all.
 
-A file is written under a temporary name in its own folder (never across file systems), flushed to the device, checked, and renamed over
-the final name; the folder entry is flushed too. A failed write leaves nothing behind, a killed one leaves a `.part` that nobody mistakes
-for a result. Disk-full and quota errors become `ResourceError`, missing rights and impossible paths `RequestError`.
+A file is written under a temporary name in its own folder (never across file systems), flushed to
+the device, checked, and renamed over the final name; the folder entry is flushed too. A failed
+write leaves nothing behind, a killed one leaves a `.part` that nobody mistakes for a result.
+Disk-full and quota errors become `ResourceError`, missing rights and impossible paths
+`RequestError`.
 """
 
 from __future__ import annotations
@@ -27,10 +29,22 @@ from ifquant.errors import IfquantError, RequestError, ResourceError
 PathLike = str | os.PathLike[str]
 
 _REQUEST = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
-    errno.EINVAL, errno.ELOOP,
-}  # fmt: skip
-_REASON = {errno.ENOSPC: "the disk is full", errno.EFBIG: "the file would be larger than allowed", errno.EMFILE: "too many open files"}
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.ELOOP,
+}
+_REASON = {
+    errno.ENOSPC: "the disk is full",
+    errno.EFBIG: "the file would be larger than allowed",
+    errno.EMFILE: "too many open files",
+}
 if hasattr(errno, "EDQUOT"):
     _REASON[errno.EDQUOT] = "the disk quota is used up"
 ZEROS = 1 << 24
@@ -38,17 +52,21 @@ ZEROS = 1 << 24
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-# ---- primitives: the only calls that change the disk (tests let the n-th one fail) -------------------------------------------------------
+# ---- primitives: the only calls that change the disk (tests let the n-th one fail) ---------------
 
 
 def before_mutation(operation: str, path: str) -> None:
-    """Do nothing; called before every change to the disk. Tests replace it to let the n-th change fail or the process die."""
+    """Do nothing; called before every change to the disk. Tests replace it to let the n-th change
+    fail or the process die.
+    """
 
 
 def create_file(path: PathLike) -> io.FileIO:
     """Create a file that must not exist yet, for unbuffered writing."""
     before_mutation("create", os.fspath(path))
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b", buffering=0)
+    return os.fdopen(
+        os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b", buffering=0
+    )
 
 
 def write_new_file(path: PathLike, data: bytes | memoryview) -> None:
@@ -100,14 +118,20 @@ def remove(path: PathLike) -> None:
 
 
 def flush_folder(folder: PathLike) -> None:
-    """Flush the entry of a new file: without it a crash may lose the file although its content was flushed."""
+    """Flush the entry of a new file: without it a crash may lose the file although its content was
+    flushed.
+    """
     if sys.platform == "win32":
         return  # Windows flushes folder entries itself
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some network file systems have no fsync of folders
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.EBADF,
+        ):  # some network file systems have no fsync of folders
             raise
     finally:
         os.close(descriptor)
@@ -115,9 +139,11 @@ def flush_folder(folder: PathLike) -> None:
 
 @contextlib.contextmanager
 def unnamed_file(folder: PathLike, size: int) -> Iterator[IO[bytes]]:
-    """Give a file of `size` bytes of zeros on a folder's disk, all of it reserved; it has no name, so that nothing can be left over.
+    """Give a file of `size` bytes of zeros on a folder's disk, all of it reserved; it has no name,
+    so that nothing can be left over.
 
-    On Windows, where files in use cannot be left behind without a name, it lies in the system's folder for such files.
+    On Windows, where files in use cannot be left behind without a name, it lies in the system's
+    folder for such files.
     """
     with writing(folder):
         before_mutation("create", os.fspath(folder))
@@ -132,7 +158,7 @@ def unnamed_file(folder: PathLike, size: int) -> Iterator[IO[bytes]]:
             yield file
 
 
-# ---- whole files -------------------------------------------------------------------------------------------------------------------------
+# ---- whole files ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -151,21 +177,30 @@ def writing(path: PathLike) -> Iterator[None]:
     except IfquantError:
         raise
     except MemoryError as error:
-        raise ResourceError(f"{os.fspath(path)}: not enough memory to write it; use fewer workers or smaller tiles") from error
+        raise ResourceError(
+            f"{os.fspath(path)}: not enough memory to write it; use fewer workers or smaller tiles"
+        ) from error
     except OSError as error:
         reason = (error.strerror or str(error) or type(error).__name__).lower()
         if error.errno in _REQUEST:
-            raise RequestError(f"{os.fspath(path)}: cannot be written ({reason}); choose another folder or change its rights") from error
+            raise RequestError(
+                f"{os.fspath(path)}: cannot be written ({reason}); choose another folder or change"
+                " its rights"
+            ) from error
         reason = _REASON.get(error.errno or 0, reason)
-        raise ResourceError(f"{os.fspath(path)}: writing failed ({reason}); free space or choose another disk, then run again") from error
+        raise ResourceError(
+            f"{os.fspath(path)}: writing failed ({reason}); free space or choose another disk, then"
+            " run again"
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic_path(final: PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `final` to writers that want a file name (matplotlib, tifffile, pyarrow).
+    """Give a temporary path beside `final` to writers that want a file name (matplotlib, tifffile,
+    pyarrow).
 
-    The file keeps the suffix of `final`. When the block ends well and the file is not empty, it is flushed and renamed; when it raises,
-    the file is removed and `final` is as before.
+    The file keeps the suffix of `final`. When the block ends well and the file is not empty, it is
+    flushed and renamed; when it raises, the file is removed and `final` is as before.
     """
     final = Path(final)
     with writing(final):
@@ -186,7 +221,9 @@ def atomic_path(final: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(final: PathLike) -> Iterator[Path]:
-    """Give a temporary folder beside `final`, renamed to it when the block ends well. An older `final` is replaced."""
+    """Give a temporary folder beside `final`, renamed to it when the block ends well. An older
+    `final` is replaced.
+    """
     final = Path(final)
     with writing(final):
         make_folder(final.parent)
@@ -207,7 +244,9 @@ def atomic_folder(final: PathLike) -> Iterator[Path]:
 
 
 def part_name(name: str) -> str:
-    """Make a temporary name that ends like `name` and tells whose it is: .name.<pid>.<random>.part.suffix."""
+    """Make a temporary name that ends like `name` and tells whose it is:
+    .name.<pid>.<random>.part.suffix.
+    """
     short = name.encode()[:100].decode(errors="ignore")
     return f".{short}.{os.getpid()}.{secrets.token_hex(4)}.part{Path(name).suffix}"
 
@@ -216,12 +255,16 @@ def is_part(name: str) -> bool:
     """Whether a file name was made by `part_name`."""
     fields = name.split(".")
     return name.startswith(".") and any(
-        field == "part" and len(fields[i - 1]) == 8 and fields[i - 2].isdigit() for i, field in enumerate(fields) if i >= 4
+        field == "part" and len(fields[i - 1]) == 8 and fields[i - 2].isdigit()
+        for i, field in enumerate(fields)
+        if i >= 4
     )
 
 
 def remove_parts(folder: PathLike) -> list[str]:
-    """Delete what killed writers left in a folder. Only call while holding its lock. Returns the names removed."""
+    """Delete what killed writers left in a folder. Only call while holding its lock. Returns the
+    names removed.
+    """
     if not os.path.isdir(folder):
         return []
     found = [name for name in os.listdir(folder) if is_part(name)]
@@ -237,7 +280,9 @@ def write_bytes(final: PathLike, data: bytes) -> None:
 
 
 def write_blocks(final: PathLike, blocks: Iterable[bytes | memoryview]) -> None:
-    """Write a file atomically, block by block as they are made: text of any length without holding it whole."""
+    """Write a file atomically, block by block as they are made: text of any length without holding
+    it whole.
+    """
     final = Path(final)
     with writing(final):
         make_folder(final.parent)
@@ -263,8 +308,14 @@ def write_text(final: PathLike, text: str) -> None:
 
 
 def write_json(final: PathLike, content: Any) -> None:
-    """Write JSON atomically: sorted keys, a newline at the end, NaN and infinity as null (JSON has neither)."""
-    write_text(final, json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON atomically: sorted keys, a newline at the end, NaN and infinity as null (JSON has
+    neither).
+    """
+    write_text(
+        final,
+        json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        + "\n",
+    )
 
 
 def read_json(path: PathLike) -> Any:
@@ -276,7 +327,9 @@ def read_json(path: PathLike) -> Any:
 
 
 def write_npz(final: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays (no objects) to an .npz atomically; not compressed, which would cost more than computing most of them again."""
+    """Write arrays (no objects) to an .npz atomically; not compressed, which would cost more than
+    computing most of them again.
+    """
     buffer = io.BytesIO()
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
@@ -286,7 +339,9 @@ def write_npz(final: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_with(final: PathLike, write: Callable[[Path], object]) -> None:
-    """Let `write(path)` write a temporary file, then put it in place (e.g. `write_with(out, figure.savefig)`)."""
+    """Let `write(path)` write a temporary file, then put it in place (e.g. `write_with(out,
+    figure.savefig)`).
+    """
     with atomic_path(final) as part:
         write(part)
 
@@ -301,7 +356,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [
+            _plain(item)
+            for item in (sorted(value) if isinstance(value, set | frozenset) else value)
+        ]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, np.generic):

@@ -1,4 +1,6 @@
-"""Tables on disk: Parquet with the unit and meaning of each column, and CSV for spreadsheets. Written through `storage`."""
+"""Tables on disk: Parquet with the unit and meaning of each column, and CSV for spreadsheets.
+Written through `storage`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from ifquant.files.storage import PathLike, atomic_path, write_blocks
 _CSV_ROWS = 1 << 16
 """Rows turned into text at once: a matter of memory only."""
 _PLAIN = (1e-4, 1e10)
-"""Arrow and Python print numbers of this size alike, but for the ``.0`` of whole ones; the few others are printed by Python."""
+"""Arrow and Python print numbers of this size alike, but for the ``.0`` of whole ones; the few
+others are printed by Python."""
 
 
 def csv_text(table: pd.DataFrame) -> Iterator[str]:
@@ -32,7 +35,9 @@ def csv_text(table: pd.DataFrame) -> Iterator[str]:
     for start in range(0, len(table), _CSV_ROWS):
         block = table.iloc[start : start + _CSV_ROWS]
         cells = [_as_text(block.iloc[:, i]) for i in range(block.shape[1])]
-        lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+        lines = pc.binary_join_element_wise(
+            *cells, ",", null_handling="replace", null_replacement=""
+        )
         yield "\n".join(lines.to_pylist()) + "\n"
 
 
@@ -47,13 +52,22 @@ def _as_text(column: pd.Series[Any]) -> Any:
         values = pa.array(column)
         return pc.if_else(values, "True", "False")
     if pd.api.types.is_float_dtype(kind):
-        return _floats_as_text(column.to_numpy(np.float32 if kind == np.float32 else np.float64, na_value=np.nan))
+        return _floats_as_text(
+            column.to_numpy(np.float32 if kind == np.float32 else np.float64, na_value=np.nan)
+        )
     if pd.api.types.is_integer_dtype(kind):
         return pa.array(column).cast(pa.string())
-    texts = [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]
-    wrong = next((value for value in texts if value is not None and not isinstance(value, str)), None)
+    texts = [
+        None if missing else value for value, missing in zip(column, column.isna(), strict=True)
+    ]
+    wrong = next(
+        (value for value in texts if value is not None and not isinstance(value, str)), None
+    )
     if wrong is not None:
-        raise TypeError(f"column {column.name!r} holds a {type(wrong).__name__}; a CSV table has numbers, booleans, categories and text")
+        raise TypeError(
+            f"column {column.name!r} holds a {type(wrong).__name__}; a CSV table has numbers,"
+            " booleans, categories and text"
+        )
     return pa.array([None if value is None else _quoted(value) for value in texts], pa.string())
 
 
@@ -66,17 +80,26 @@ def _floats_as_text(values: NDArray[np.floating]) -> Any:
     missing = np.isnan(values)
     rare = ~plain & ~missing
     if rare.any():
-        text = pc.replace_with_mask(text, pa.array(rare), pa.array([str(value) for value in values[rare]], pa.string()))
-    return pc.if_else(pa.array(missing), pa.scalar(None, pa.string()), text) if missing.any() else text
+        text = pc.replace_with_mask(
+            text, pa.array(rare), pa.array([str(value) for value in values[rare]], pa.string())
+        )
+    return (
+        pc.if_else(pa.array(missing), pa.scalar(None, pa.string()), text) if missing.any() else text
+    )
 
 
 def _quoted(text: str) -> str:
     """Text as it stands, or in quotes where it would be read as several cells."""
-    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
+    return (
+        '"' + text.replace('"', '""') + '"'
+        if any(character in text for character in ',"\r\n')
+        else text
+    )
 
 
 SLIDE_KEYS = ("ifquant.slide", "ifquant.slides.slide")
-"""Keys under which Parquet files say of which slide they are: the one that is written, and one that was for a time."""
+"""Keys under which Parquet files say of which slide they are: the one that is written, and one that
+was for a time."""
 _ROWS = 1 << 17
 """Rows of a row group: what is turned into Arrow at once."""
 
@@ -102,7 +125,11 @@ def write_parquet(
     blocks = [table.iloc[start : start + _ROWS] for start in range(0, max(len(table), 1), _ROWS)]
     found = pa.Table.from_pandas(blocks[0], preserve_index=False).schema
     fields = [
-        field.with_metadata({**(field.metadata or {}), **_encoded(columns[field.name])}) if field.name in columns else field
+        (
+            field.with_metadata({**(field.metadata or {}), **_encoded(columns[field.name])})
+            if field.name in columns
+            else field
+        )
         for field in found
     ]
     schema = pa.schema(fields, metadata={**(found.metadata or {}), **_encoded(metadata or {})})
@@ -120,19 +147,29 @@ def write_parquet(
 def slide_of(path: PathLike) -> str | None:
     """Read of which slide a Parquet file says that it is; None where it does not say."""
     metadata = pq.read_schema(path).metadata or {}
-    return next((metadata[key.encode()].decode() for key in SLIDE_KEYS if key.encode() in metadata), None)
+    return next(
+        (metadata[key.encode()].decode() for key in SLIDE_KEYS if key.encode() in metadata), None
+    )
 
 
 def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
     """Read what `write_parquet` was told about each column."""
     return {
-        field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")}
+        field.name: {
+            key.decode(): value.decode()
+            for key, value in (field.metadata or {}).items()
+            if not key.startswith(b"PARQUET:")
+        }
         for field in pq.read_schema(path)
     }
 
 
-def write_csv(table: pd.DataFrame, final: PathLike, *, after_block: Callable[[], object] | None = None) -> None:
-    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing. `after_block` as in `write_parquet`."""
+def write_csv(
+    table: pd.DataFrame, final: PathLike, *, after_block: Callable[[], object] | None = None
+) -> None:
+    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing.
+    `after_block` as in `write_parquet`.
+    """
 
     def blocks() -> Iterator[bytes]:
         for text in csv_text(table):

@@ -1,8 +1,10 @@
-"""Tables as text (CSV, TSV), as spreadsheet programs write them: encoding, separator, header, and rows with their lines.
+"""Tables as text (CSV, TSV), as spreadsheet programs write them: encoding, separator, header, and
+rows with their lines.
 
-Understood: byte-order marks, UTF-16, UTF-8 and Windows-1252; commas, semicolons, tabs; Excel's first line ``sep=;``; blank lines; short
-rows. Refused with the line, because columns would shift or text would be lost without a word: rows with more values than the header,
-line breaks inside quotes, quotes that never close, a last line that was cut off.
+Understood: byte-order marks, UTF-16, UTF-8 and Windows-1252; commas, semicolons, tabs; Excel's
+first line ``sep=;``; blank lines; short rows. Refused with the line, because columns would shift or
+text would be lost without a word: rows with more values than the header, line breaks inside quotes,
+quotes that never close, a last line that was cut off.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class TableProblem(ValueError):
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text table on disk: how it is written, and its header as it stands in `header_line` (1 is the first line)."""
+    """A text table on disk: how it is written, and its header as it stands in `header_line` (1 is
+    the first line).
+    """
 
     path: Path
     encoding: str
@@ -57,13 +61,15 @@ class TextTable:
         values = _split(line, self.separator, number)
         if len(values) > len(self.header) and any(values[len(self.header) :]):
             raise TableProblem(
-                f"line {number}: {len(values)} values for {len(self.header)} columns, so that it is not known which is which; is a "
-                "value with the separator in it unquoted (a decimal comma?), or does the header lack a name (row names)?"
+                f"line {number}: {len(values)} values for {len(self.header)} columns, so that it is"
+                " not known which is which; is a value with the separator in it unquoted (a"
+                " decimal comma?), or does the header lack a name (row names)?"
             )
         return values[: len(self.header)]
 
     def checked(self) -> tuple[list[int], int]:
-        """Check every line of a table that a program wrote; returns the numbers of lines that hold nothing, and the most values of a row.
+        """Check every line of a table that a program wrote; returns the numbers of lines that hold
+        nothing, and the most values of a row.
 
         Raises
         ------
@@ -72,7 +78,9 @@ class TextTable:
         """
         blank, width, widest, number = [], len(self.header), 0, self.header_line
         for number, line in self.lines():
-            if '"' not in line and line.count(self.separator) + 1 == width:  # the common case, in a tenth of the time
+            if (
+                '"' not in line and line.count(self.separator) + 1 == width
+            ):  # the common case, in a tenth of the time
                 widest = width
                 continue
             if is_blank(line):
@@ -81,20 +89,29 @@ class TextTable:
             n = len(self.values(line, number))
             widest = max(widest, n)
             if n < width and not line.endswith("\n"):
-                raise TableProblem(f"line {number}: fewer than {width} values and no line end: the file was cut off")
+                raise TableProblem(
+                    f"line {number}: fewer than {width} values and no line end: the file was"
+                    " cut off"
+                )
         named = max((place for place, name in enumerate(self.header, 1) if name), default=0)
         if 0 < widest < named:
-            raise TableProblem(f"line {number}: the header has {named} names, and no row more than {widest} values; name what is there")
+            raise TableProblem(
+                f"line {number}: the header has {named} names, and no row more than {widest}"
+                " values; name what is there"
+            )
         return blank, widest
 
 
-def open_text_table(path: Path, separator: str | None = None, *, remarks: bool = False) -> TextTable:
+def open_text_table(
+    path: Path, separator: str | None = None, *, remarks: bool = False
+) -> TextTable:
     """Look at encoding, separator and header of a text table (also .gz).
 
     Parameters
     ----------
     separator
-        Default: what a first line ``sep=;`` says, else the commonest of comma, semicolon and tab in the header.
+        Default: what a first line ``sep=;`` says, else the commonest of comma, semicolon and tab in
+        the header.
     remarks
         Lines before the header that begin with # are passed over.
 
@@ -131,22 +148,30 @@ def is_blank(line: str) -> bool:
 
 
 def is_remark(line: str, separator: str) -> bool:
-    """Whether a line is a remark: it begins with # (below the header: # and a blank, for ``#12`` may name something)."""
+    """Whether a line is a remark: it begins with # (below the header: # and a blank, for ``#12``
+    may name something).
+    """
     return re.match(r"#" if not separator else r"#(\s|$)", line.lstrip(" \ufeff")) is not None
 
 
 def _split(line: str, separator: str, number: int) -> list[str]:
     if '"' not in line:
         return [value.strip().strip("\ufeff") for value in line.rstrip("\r\n").split(separator)]
-    tight = re.sub(rf'"[^\S\t]+(?={re.escape(separator)}|$)', '"', line.rstrip("\r\n"))  # blanks behind a closing quote
+    tight = re.sub(
+        rf'"[^\S\t]+(?={re.escape(separator)}|$)', '"', line.rstrip("\r\n")
+    )  # blanks behind a closing quote
     try:
         values = next(csv.reader([tight], delimiter=separator, skipinitialspace=True, strict=True))
     except csv.Error as error:
         if "end of data" in str(error):
             raise TableProblem(
-                f"line {number}: a quoted value has a line break in it, or its quote is never closed; put every row on one line"
+                f"line {number}: a quoted value has a line break in it, or its quote is never"
+                " closed; put every row on one line"
             ) from error
-        raise TableProblem(f"line {number}: a value goes on after its closing quote; double the quotes inside a quoted value") from error
+        raise TableProblem(
+            f"line {number}: a value goes on after its closing quote; double the quotes inside a"
+            " quoted value"
+        ) from error
     return [value.strip().strip("\ufeff") for value in values]
 
 

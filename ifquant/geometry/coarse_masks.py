@@ -1,4 +1,6 @@
-"""Shapes on a coarse grid: distances, closing gaps, dropping small areas. Radii and areas are in grid cells."""
+"""Shapes on a coarse grid: distances, closing gaps, dropping small areas. Radii and areas are in
+grid cells.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def eroded(mask: Mask, radius: float) -> Mask:
 
 
 def closed(mask: Mask, radius: float) -> Mask:
-    """Close with a disc; the image continues by reflection, so that gaps towards its border close as well."""
+    """Close with a disc; the image continues by reflection, so that gaps towards its border close
+    as well.
+    """
     pad = int(np.ceil(radius)) + 1
     pad_y, pad_x = min(pad, mask.shape[0]), min(pad, mask.shape[1])
     padded = np.pad(mask, ((pad_y, pad_y), (pad_x, pad_x)), mode="symmetric")
@@ -37,7 +41,10 @@ def without_small(mask: Mask, min_cells: float) -> Mask:
     """Drop 8-connected areas of fewer than `min_cells` cells."""
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     blocks = np.array_split(labels, -(-labels.size // _COUNTED))
-    keep = np.sum([np.bincount(block.ravel(), minlength=n + 1) for block in blocks], axis=0) >= min_cells
+    keep = (
+        np.sum([np.bincount(block.ravel(), minlength=n + 1) for block in blocks], axis=0)
+        >= min_cells
+    )
     keep[0] = False
     return np.asarray(keep[labels])
 

@@ -1,7 +1,9 @@
-"""Filters of bounded reach whose result at a pixel does not depend on the window it was computed in.
+"""Filters of bounded reach whose result at a pixel does not depend on the window it was computed
+in.
 
-Sums are exact integers (running sums of floats would carry rounding from the window's edge), distances are exact squared integers, and
-gaussians add their terms in the same order at every pixel.
+Sums are exact integers (running sums of floats would carry rounding from the window's edge),
+distances are exact squared integers, and gaussians add their terms in the same order at every
+pixel.
 """
 
 from __future__ import annotations
@@ -16,17 +18,25 @@ from numpy.typing import NDArray
 _TRUNCATE = 3.0
 
 
-def gaussian(values: NDArray[Any], sigma_px: float, radius_px: int | None = None) -> NDArray[np.float32]:
-    """Gaussian of a standard deviation in px, cut off at `radius_px` (default `gaussian_reach`); the array's border is repeated outwards.
+def gaussian(
+    values: NDArray[Any], sigma_px: float, radius_px: int | None = None
+) -> NDArray[np.float32]:
+    """Gaussian of a standard deviation in px, cut off at `radius_px` (default `gaussian_reach`);
+    the array's border is repeated outwards.
 
-    The same bits as scipy's ``gaussian_filter`` on float32: sums in double precision, symmetric pairs from the outside in, rounded after
-    each axis. Several times faster, because it goes along rows only.
+    The same bits as scipy's ``gaussian_filter`` on float32: sums in double precision, symmetric
+    pairs from the outside in, rounded after each axis. Several times faster, because it goes along
+    rows only.
     """
     if values.dtype.kind not in "iuf" or values.dtype.itemsize > 4:
         values = values.astype(np.float32)
     out = np.empty(values.shape, np.float32)
     if values.size:
-        _gaussian(np.ascontiguousarray(values), _weights(sigma_px, gaussian_reach(sigma_px) if radius_px is None else radius_px), out)
+        _gaussian(
+            np.ascontiguousarray(values),
+            _weights(sigma_px, gaussian_reach(sigma_px) if radius_px is None else radius_px),
+            out,
+        )
     return out
 
 
@@ -43,9 +53,11 @@ def gaussian_reach(sigma_px: float) -> int:
 
 
 def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
-    """Background under objects narrower than the box: mean over a box of the smallest value in a box around each pixel.
+    """Background under objects narrower than the box: mean over a box of the smallest value in a
+    box around each pixel.
 
-    Both boxes have the side ``2 * radius_px + 1`` and are clipped at the array's border, so that the reach is ``2 * radius_px``.
+    Both boxes have the side ``2 * radius_px + 1`` and are clipped at the array's border, so that
+    the reach is ``2 * radius_px``.
     """
     lowest = np.empty(values.shape, np.int16)
     if values.size:
@@ -54,14 +66,19 @@ def opened(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
 
 
 def blurred(values: NDArray[np.int16], radius_px: int) -> NDArray[np.int16]:
-    """Mean of means over boxes of side ``2 * radius_px + 1``: a cheap wide smoothing, of reach ``2 * radius_px``."""
+    """Mean of means over boxes of side ``2 * radius_px + 1``: a cheap wide smoothing, of reach ``2
+    * radius_px``.
+    """
     everywhere = np.ones((1, 1), np.bool_)
     once = box_mean(values, everywhere, radius_px, values)
     return box_mean(once, everywhere, radius_px, once)
 
 
-def box_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int, otherwise: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Mean, rounded down, over the mask's pixels in the box of side ``2 * radius_px + 1`` around each pixel.
+def box_mean(
+    values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int, otherwise: NDArray[np.int16]
+) -> NDArray[np.int16]:
+    """Mean, rounded down, over the mask's pixels in the box of side ``2 * radius_px + 1`` around
+    each pixel.
 
     Parameters
     ----------
@@ -82,7 +99,8 @@ def box_mean(values: NDArray[np.int16], mask: NDArray[np.bool_], radius_px: int,
 def bounded_depth(mask: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     """Distance in px of each mask pixel to the nearest pixel outside the mask, at most `cap_px`.
 
-    What lies beyond the array is unknown, not outside: the border of an image does not make a nucleus shallow.
+    What lies beyond the array is unknown, not outside: the border of an image does not make a
+    nucleus shallow.
     """
     squared = _squared_depth(np.ascontiguousarray(mask), cap_px)
     roots = np.sqrt(np.arange(cap_px * cap_px + 1)).astype(np.float32)
@@ -107,7 +125,10 @@ def _gaussian(values, weights, out):  # type: ignore[no-untyped-def]  # pragma: 
             above, below = max(y - radius + k, 0), min(y + radius - k, height - 1)
             weight = weights[k]
             for x in range(width):
-                sums[x] += (np.float64(np.float32(values[above, x])) + np.float64(np.float32(values[below, x]))) * weight
+                sums[x] += (
+                    np.float64(np.float32(values[above, x]))
+                    + np.float64(np.float32(values[below, x]))
+                ) * weight
         for x in range(width):
             row[radius + x] = np.float64(np.float32(sums[x]))
         for x in range(radius):
@@ -125,12 +146,19 @@ def _gaussian(values, weights, out):  # type: ignore[no-untyped-def]  # pragma: 
 
 @njit(cache=True)
 def _lowest(values, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Smallest value in the box around each pixel (van Herk 1992 down the columns, doubling along the rows)."""
+    """Smallest value in the box around each pixel (van Herk 1992 down the columns, doubling along
+    the rows).
+    """
     height, width = values.shape
     side = 2 * radius + 1
     highest = np.int16(32767)
-    n = -(-(height + 2 * radius) // side) * side  # rows above and below the image, up to whole blocks of `side`
-    until, since = np.empty((n, width), np.int16), np.empty((n, width), np.int16)  # smallest to the end, from the start of a block
+    n = (
+        -(-(height + 2 * radius) // side) * side
+    )  # rows above and below the image, up to whole blocks of `side`
+    until, since = (
+        np.empty((n, width), np.int16),
+        np.empty((n, width), np.int16),
+    )  # smallest to the end, from the start of a block
     for k in range(n):
         y = k - radius
         for x in range(width):
@@ -190,14 +218,24 @@ def _box_mean(values, mask, radius, otherwise, out):  # type: ignore[no-untyped-
                 total -= column_sum[x - radius - 1]
                 count -= column_count[x - radius - 1]
             totals[x], counts[x] = total, count
-        for x in range(width):  # exact: both are far below 2**53 and quotients lie at least 1 / count from the next integer
-            out[y, x] = np.int16(np.floor(totals[x] / max(counts[x], 1))) if counts[x] > 0 else otherwise[y, x]
+        for x in range(
+            width
+            # exact: both are far below 2**53 and quotients lie at least 1 / count from the next
+            # integer
+        ):
+            out[y, x] = (
+                np.int16(np.floor(totals[x] / max(counts[x], 1)))
+                if counts[x] > 0
+                else otherwise[y, x]
+            )
 
 
 @njit(cache=True)
 def _squared_depth(mask, cap):  # type: ignore[no-untyped-def]
     height, width = mask.shape
-    along = np.empty((height, width), np.int32)  # distance to the outside along the row, at most cap
+    along = np.empty(
+        (height, width), np.int32
+    )  # distance to the outside along the row, at most cap
     for y in range(height):
         run = cap
         for x in range(width):

@@ -1,4 +1,6 @@
-"""Points sorted into a square grid: the nearest one, and how many within a radius. Both exact; the grid only decides where to look."""
+"""Points sorted into a square grid: the nearest one, and how many within a radius. Both exact; the
+grid only decides where to look.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class PointGrid:
-    """Points (n, 2) by grid cell, row-major: cell k holds ``order[starts[k] : starts[k + 1]]``, at ``xs, ys``.
+    """Points (n, 2) by grid cell, row-major: cell k holds ``order[starts[k] : starts[k + 1]]``, at
+    ``xs, ys``.
 
     Attributes
     ----------
@@ -36,10 +39,16 @@ class PointGrid:
 
     @classmethod
     def of(cls, points: Floats, cell: float) -> PointGrid:
-        """Sort points (n, 2), at least one, into cells of about `cell`, larger where there would be many more cells than points."""
+        """Sort points (n, 2), at least one, into cells of about `cell`, larger where there would be
+        many more cells than points.
+        """
         low, high = points.min(axis=0), points.max(axis=0)
         extent = np.maximum(high - low, 1e-9)
-        cell = max(cell, float(np.sqrt(extent[0] * extent[1] / len(points))), float(extent.max()) / len(points))
+        cell = max(
+            cell,
+            float(np.sqrt(extent[0] * extent[1] / len(points))),
+            float(extent.max()) / len(points),
+        )
         columns, rows = (int(v) + 1 for v in np.floor(extent / cell))
         where = _cells_of(points, low, cell, columns, rows)
         order = np.argsort(where, kind="stable")
@@ -48,8 +57,12 @@ class PointGrid:
         return cls(low, cell, columns, rows, order, starts, xs, ys)
 
     def walk(self, points: Floats) -> Ids:
-        """Give an order in which points (m, 2) come cell by cell, so that what they look at stays in the processor's cache."""
-        return np.argsort(_cells_of(points, self.low, self.cell, self.columns, self.rows), kind="stable")
+        """Give an order in which points (m, 2) come cell by cell, so that what they look at stays
+        in the processor's cache.
+        """
+        return np.argsort(
+            _cells_of(points, self.low, self.cell, self.columns, self.rows), kind="stable"
+        )
 
 
 def _cells_of(points: Floats, low: Floats, cell: float, columns: int, rows: int) -> Ids:
@@ -58,7 +71,8 @@ def _cells_of(points: Floats, low: Floats, cell: float, columns: int, rows: int)
 
 
 def nearest_of(points: Floats, targets: Ids) -> tuple[Floats, Ids]:
-    """Distance from each point (n, 2) to the nearest of `targets` (indices of points) other than itself, and its index.
+    """Distance from each point (n, 2) to the nearest of `targets` (indices of points) other than
+    itself, and its index.
 
     nan and -1 where there is none.
     """
@@ -69,21 +83,41 @@ def nearest_of(points: Floats, targets: Ids) -> tuple[Floats, Ids]:
     grid = PointGrid.of(points[targets], 0.0)
     queries = grid.walk(points)
     gap2, found = _nearest(
-        points, queries, targets[grid.order], grid.starts, grid.columns, grid.rows, grid.xs, grid.ys, grid.low, grid.cell
+        points,
+        queries,
+        targets[grid.order],
+        grid.starts,
+        grid.columns,
+        grid.rows,
+        grid.xs,
+        grid.ys,
+        grid.low,
+        grid.cell,
     )
     distance[queries], nearest[queries] = np.where(found >= 0, np.sqrt(gap2), np.nan), found
     return distance, nearest
 
 
 def count_within(points: Floats, targets: Ids, radii_um: Floats) -> NDArray[np.int32]:
-    """Count for each point (n, 2) the `targets` (indices) other than itself at a distance of at most each radius: int32 (n, radii)."""
+    """Count for each point (n, 2) the `targets` (indices) other than itself at a distance of at
+    most each radius: int32 (n, radii).
+    """
     n = len(points)
     if n == 0 or len(targets) == 0 or len(radii_um) == 0:
         return np.zeros((n, len(radii_um)), np.int32)
     grid = PointGrid.of(points[targets], float(radii_um.max()) / 4)
     walk = grid.walk(points)
     found = _count_within(
-        points[walk, 0], points[walk, 1], grid.xs, grid.ys, grid.starts, grid.columns, grid.rows, grid.low, grid.cell, radii_um
+        points[walk, 0],
+        points[walk, 1],
+        grid.xs,
+        grid.ys,
+        grid.starts,
+        grid.columns,
+        grid.rows,
+        grid.low,
+        grid.cell,
+        radii_um,
     )
     counts = np.empty_like(found)
     counts[walk] = found
@@ -93,10 +127,11 @@ def count_within(points: Floats, targets: Ids, radii_um: Floats) -> NDArray[np.i
 
 @njit(cache=True)
 def _nearest(points, queries, owners, starts, columns, rows, xs, ys, low, cell):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared distance and owner of the nearest grid point not owned by the query itself; inf and -1 without one.
+    """Squared distance and owner of the nearest grid point not owned by the query itself; inf and
+    -1 without one.
 
-    Queries come cell by cell: what was nearest to the last is a bound to begin with. Rows of the grid are looked at from the query's own
-    outwards, each only where the bound reaches.
+    Queries come cell by cell: what was nearest to the last is a bound to begin with. Rows of the
+    grid are looked at from the query's own outwards, each only where the bound reaches.
     """
     gap2, found = np.full(len(queries), np.inf), np.full(len(queries), -1, np.int64)
     last = 0
@@ -113,7 +148,9 @@ def _nearest(points, queries, owners, starts, columns, rows, xs, ys, low, cell):
             for row in (home - step, home + step):
                 if row < 0 or row >= rows or (step == 0 and reached):
                     continue
-                away = max(low[1] + row * cell - y, y - (low[1] + (row + 1) * cell), 0.0) - 1e-6 * cell  # a rounded edge hides no point
+                away = (
+                    max(low[1] + row * cell - y, y - (low[1] + (row + 1) * cell), 0.0) - 1e-6 * cell
+                )  # a rounded edge hides no point
                 if away > 0 and away * away > best:
                     continue
                 reached = True

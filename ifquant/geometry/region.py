@@ -1,4 +1,6 @@
-"""The area in which cells could have been seen: a rectangle, or tissue on a coarse grid with its holes."""
+"""The area in which cells could have been seen: a rectangle, or tissue on a coarse grid with its
+holes.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +37,33 @@ class Region:
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 2 or self.mask.dtype != np.bool_ or not self.mask.any():
-            raise RequestError(f"a region needs a 2-D boolean mask with something in it, found {self.mask.dtype} {self.mask.shape}.")
+            raise RequestError(
+                f"a region needs a 2-D boolean mask with something in it, found {self.mask.dtype}"
+                f" {self.mask.shape}."
+            )
         if not all(np.isfinite(step) and step > 0 for step in self.step_um):
             raise RequestError(f"a region needs a grid step above 0 um, found {self.step_um}.")
 
     @classmethod
-    def rectangle(cls, width_um: float, height_um: float, corner_um: tuple[float, float] = (0.0, 0.0)) -> Region:
+    def rectangle(
+        cls, width_um: float, height_um: float, corner_um: tuple[float, float] = (0.0, 0.0)
+    ) -> Region:
         """Make a rectangle."""
-        return cls(np.ones((1, 1), np.bool_), (float(width_um), float(height_um)), corner_um, "rectangle")
+        return cls(
+            np.ones((1, 1), np.bool_), (float(width_um), float(height_um)), corner_um, "rectangle"
+        )
 
     @classmethod
-    def of_tissue(cls, mask: NDArray[np.bool_], step_px: int, image_shape: tuple[int, int], pixel_size_um: float, origin: str) -> Region:
-        """Make the region of a tissue mask (My, Mx) of `step_px` px. Grid cells cut by the image border (Y, X) are left out.
+    def of_tissue(
+        cls,
+        mask: NDArray[np.bool_],
+        step_px: int,
+        image_shape: tuple[int, int],
+        pixel_size_um: float,
+        origin: str,
+    ) -> Region:
+        """Make the region of a tissue mask (My, Mx) of `step_px` px. Grid cells cut by the image
+        border (Y, X) are left out.
 
         Raises
         ------
@@ -55,7 +72,12 @@ class Region:
         """
         rows, columns = image_shape[0] // step_px, image_shape[1] // step_px
         step = step_px * pixel_size_um
-        return cls(np.ascontiguousarray(mask[:rows, :columns], dtype=np.bool_), (step, step), (0.0, 0.0), origin)
+        return cls(
+            np.ascontiguousarray(mask[:rows, :columns], dtype=np.bool_),
+            (step, step),
+            (0.0, 0.0),
+            origin,
+        )
 
     @property
     def area_um2(self) -> float:
@@ -79,7 +101,9 @@ class Region:
         height, width = self.mask.shape
         right, bottom = self.corner_um[0] + self.extent_um[0], self.corner_um[1] + self.extent_um[1]
         inside = (column >= 0) & (row >= 0) & (x <= right) & (y <= bottom)
-        return np.asarray(inside & self.mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)])
+        return np.asarray(
+            inside & self.mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+        )
 
     def cells_of(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Column and row of the grid cell of points (not limited to the grid)."""

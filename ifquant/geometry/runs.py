@@ -1,7 +1,9 @@
-"""Objects as horizontal runs of pixels: the geometry of cells and nuclei, without a label image of the whole slide.
+"""Objects as horizontal runs of pixels: the geometry of cells and nuclei, without a label image of
+the whole slide.
 
-A run is ``(y, x0, x1)``: the pixels ``x0 <= x < x1`` of row ``y``, in pixels of the whole image. A label image is painted from runs, window
-by window; a cell of 400 px needs about 20 runs of 12 bytes.
+A run is ``(y, x0, x1)``: the pixels ``x0 <= x < x1`` of row ``y``, in pixels of the whole image. A
+label image is painted from runs, window by window; a cell of 400 px needs about 20 runs of 12
+bytes.
 """
 
 from __future__ import annotations
@@ -66,17 +68,23 @@ class CellRuns:
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-        source = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+        source = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(
+            offsets[-1]
+        )
         return CellRuns(offsets, self.y[source], self.x0[source], self.x1[source])
 
     def blocks(self, size: int) -> Iterator[tuple[int, CellRuns]]:
-        """Give the objects `size` by `size`, with the index of the first; nothing is copied (offsets do not begin at 0)."""
+        """Give the objects `size` by `size`, with the index of the first; nothing is copied
+        (offsets do not begin at 0).
+        """
         for start in range(0, len(self), size):
             yield start, CellRuns(self.offsets[start : start + size + 1], self.y, self.x0, self.x1)
 
     def shifted(self, dy: int, dx: int) -> CellRuns:
         """Move the objects by (`dy`, `dx`) px."""
-        return CellRuns(self.offsets, self.y + np.int32(dy), self.x0 + np.int32(dx), self.x1 + np.int32(dx))
+        return CellRuns(
+            self.offsets, self.y + np.int32(dy), self.x0 + np.int32(dx), self.x1 + np.int32(dx)
+        )
 
 
 def concatenate(parts: Sequence[CellRuns]) -> CellRuns:
@@ -93,8 +101,14 @@ def concatenate(parts: Sequence[CellRuns]) -> CellRuns:
     )
 
 
-def put_runs(target: CellRuns, places: NDArray[np.integer], objects: CellRuns, after: NDArray[np.integer] | None = None) -> None:
-    """Write all runs of `objects` in place: object `i` becomes object ``places[i]`` of `target`, which has room for it.
+def put_runs(
+    target: CellRuns,
+    places: NDArray[np.integer],
+    objects: CellRuns,
+    after: NDArray[np.integer] | None = None,
+) -> None:
+    """Write all runs of `objects` in place: object `i` becomes object ``places[i]`` of `target`,
+    which has room for it.
 
     With `after` (as long as `places`) they come after that many runs the object has already.
     """
@@ -105,7 +119,9 @@ def put_runs(target: CellRuns, places: NDArray[np.integer], objects: CellRuns, a
     target.y[at], target.x0[at], target.x1[at] = objects.y, objects.x0, objects.x1
 
 
-def runs_of(labels: NDArray[np.integer], ids: ArrayLike, origin: tuple[int, int] = (0, 0)) -> CellRuns:
+def runs_of(
+    labels: NDArray[np.integer], ids: ArrayLike, origin: tuple[int, int] = (0, 0)
+) -> CellRuns:
     """Find the runs of the labels `ids` in a label image.
 
     Parameters
@@ -113,7 +129,8 @@ def runs_of(labels: NDArray[np.integer], ids: ArrayLike, origin: tuple[int, int]
     labels : integer (Y, X)
         Label image of a window; 0 is background.
     ids : integer (n,)
-        Label of object 0, 1, ...; any order, no repetition. A label that does not occur gives an object without pixels.
+        Label of object 0, 1, ...; any order, no repetition. A label that does not occur gives an
+        object without pixels.
     origin
         Row and column of ``labels[0, 0]`` in the whole image.
 
@@ -143,34 +160,49 @@ def paint(runs: CellRuns, values: ArrayLike, window: Window) -> NDArray[np.uint3
 
     Returns
     -------
-    uint32 (Y, X) of ``window.shape``; 0 where there is no object. Where objects overlap the later one wins.
+    uint32 (Y, X) of ``window.shape``; 0 where there is no object. Where objects overlap the later
+    one wins.
     """
     colors = np.ascontiguousarray(values, dtype=np.uint32)
     if len(colors) != len(runs):
-        raise RequestError(f"{len(colors)} values for {len(runs)} objects; give one value per object.")
+        raise RequestError(
+            f"{len(colors)} values for {len(runs)} objects; give one value per object."
+        )
     canvas = np.zeros(window.shape, np.uint32)
     paint_onto(canvas, runs, colors, window)
     return canvas
 
 
-def paint_onto(canvas: NDArray[np.uint32], runs: CellRuns, colors: NDArray[np.uint32], window: Window) -> None:
-    """Paint object `i` with ``colors[i]`` onto the picture (Y, X) of a window, over what is there."""
+def paint_onto(
+    canvas: NDArray[np.uint32], runs: CellRuns, colors: NDArray[np.uint32], window: Window
+) -> None:
+    """Paint object `i` with ``colors[i]`` onto the picture (Y, X) of a window, over what is
+    there.
+    """
     _paint(runs.offsets, runs.y, runs.x0, runs.x1, colors, window.y0, window.x0, canvas)
 
 
 def anchors(labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """First pixel in raster order of labels 1..n (all present), shape (n, 2), as (y, x) in the window."""
+    """First pixel in raster order of labels 1..n (all present), shape (n, 2), as (y, x) in the
+    window.
+    """
     first = _first_pixels(np.ascontiguousarray(labels), int(labels.max(initial=0)))
     return np.stack(np.divmod(first, labels.shape[1]), axis=1)
 
 
-def bounds(labels: NDArray[np.int32], wanted: NDArray[np.integer], origin: tuple[int, int] = (0, 0)) -> Window | None:
-    """Smallest window of the image that holds all pixels of the labels `wanted`; None when there is no such pixel."""
+def bounds(
+    labels: NDArray[np.int32], wanted: NDArray[np.integer], origin: tuple[int, int] = (0, 0)
+) -> Window | None:
+    """Smallest window of the image that holds all pixels of the labels `wanted`; None when there is
+    no such pixel.
+    """
     chosen = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
     chosen[wanted] = True
     chosen[0] = False
     y0, x0, y1, x1 = (int(v) for v in _bounds(np.ascontiguousarray(labels), chosen))
-    return Window(y0 + origin[0], x0 + origin[1], y1 + origin[0], x1 + origin[1]) if y1 > 0 else None
+    return (
+        Window(y0 + origin[0], x0 + origin[1], y1 + origin[0], x1 + origin[1]) if y1 > 0 else None
+    )
 
 
 @njit(cache=True)

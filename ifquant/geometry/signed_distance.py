@@ -1,7 +1,9 @@
-"""Signed distance to the zero level of a field on a grid, exact below the grid's step, and closing by it.
+"""Signed distance to the zero level of a field on a grid, exact below the grid's step, and closing
+by it.
 
-A level field is positive inside; its outline runs between grid centers where it interpolates to 0. Everything is in grid steps. Whole
-slides have grids of a hundred million centers: fields are float32, and beside them only 4 bytes per center are needed.
+A level field is positive inside; its outline runs between grid centers where it interpolates to 0.
+Everything is in grid steps. Whole slides have grids of a hundred million centers: fields are
+float32, and beside them only 4 bytes per center are needed.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ Field = NDArray[np.float32]
 NOWHERE = 1e9
 """Distance where a field has no zero level."""
 _NEAR = 50.0
-"""Nearer than this, border centers beside the nearest are looked at, too: feet lie up to a step from their centers, so theirs may win.
-Then 2 of 1,000 distances are too large, half of them by less than 0.02 steps; without, 16 of 1,000 (measured against all feet)."""
+"""Nearer than this, border centers beside the nearest are looked at, too: feet lie up to a step
+from their centers, so theirs may win. Then 2 of 1,000 distances are too large, half of them by less
+than 0.02 steps; without, 16 of 1,000 (measured against all feet)."""
 
 
 def signed_distance(level: NDArray[np.floating]) -> Field:
-    """Distance of each grid center to the zero level, negative inside (-/+ `NOWHERE` when all is inside or outside); float32.
+    """Distance of each grid center to the zero level, negative inside (-/+ `NOWHERE` when all is
+    inside or outside); float32.
 
-    Centers beside the zero level are moved onto it along the gradient. The exact Euclidean feature transform (columns first, then the lower
-    envelope of each row: Meijster, Roerdink and Hesselink 2000) finds for every center the nearest of them, and the nearest of the moved
-    points around it gives the distance.
+    Centers beside the zero level are moved onto it along the gradient. The exact Euclidean feature
+    transform (columns first, then the lower envelope of each row: Meijster, Roerdink and Hesselink
+    2000) finds for every center the nearest of them, and the nearest of the moved points around it
+    gives the distance.
 
     Parameters
     ----------
@@ -39,7 +44,8 @@ def signed_distance(level: NDArray[np.floating]) -> Field:
 
 
 def closed_level(level: NDArray[np.floating], radius: float) -> Field:
-    """Close gaps up to twice `radius` wide: the level field of the outline moved out by `radius` and back in.
+    """Close gaps up to twice `radius` wide: the level field of the outline moved out by `radius`
+    and back in.
 
     The image continues by reflection, so that gaps towards its border close as well.
 
@@ -55,7 +61,9 @@ def closed_level(level: NDArray[np.floating], radius: float) -> Field:
     np.subtract(np.float32(radius), moved, out=moved)
     back = signed_distance(moved)
     np.subtract(np.float32(-radius), back, out=back)
-    return np.ascontiguousarray(back[pad[0] : pad[0] + level.shape[0], pad[1] : pad[1] + level.shape[1]])
+    return np.ascontiguousarray(
+        back[pad[0] : pad[0] + level.shape[0], pad[1] : pad[1] + level.shape[1]]
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -66,7 +74,9 @@ def _number_border(level):  # type: ignore[no-untyped-def]  # pragma: no cover
     for row in range(rows):
         for column in range(columns):
             inside = level[row, column] > 0
-            beside = (row > 0 and (level[row - 1, column] > 0) != inside) or (row < rows - 1 and (level[row + 1, column] > 0) != inside)
+            beside = (row > 0 and (level[row - 1, column] > 0) != inside) or (
+                row < rows - 1 and (level[row + 1, column] > 0) != inside
+            )
             beside = beside or (column > 0 and (level[row, column - 1] > 0) != inside)
             beside = beside or (column < columns - 1 and (level[row, column + 1] > 0) != inside)
             number[row, column] = n if beside else -1
@@ -76,7 +86,9 @@ def _number_border(level):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True)
 def _slope(here, before, after):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Slope of the field along one axis: towards the zero level where it lies next door, else central."""
+    """Slope of the field along one axis: towards the zero level where it lies next door, else
+    central.
+    """
     crosses_before, crosses_after = (here > 0) != (before > 0), (here > 0) != (after > 0)
     if crosses_after and (not crosses_before or abs(after - here) >= abs(here - before)):
         return after - here
@@ -87,9 +99,15 @@ def _slope(here, before, after):  # type: ignore[no-untyped-def]  # pragma: no c
 
 @njit(cache=True, nogil=True)
 def _feet(level, number, n):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Points (n, 2) on the zero level, one for each border center; and the rows of the border centers, column by column."""
+    """Points (n, 2) on the zero level, one for each border center; and the rows of the border
+    centers, column by column.
+    """
     rows, columns = level.shape
-    feet, starts, listed = np.empty((n, 2), np.float64), np.zeros(columns + 1, np.int64), np.empty(n, np.int32)
+    feet, starts, listed = (
+        np.empty((n, 2), np.float64),
+        np.zeros(columns + 1, np.int64),
+        np.empty(n, np.int32),
+    )
     for row in range(rows):
         for column in range(columns):
             k = number[row, column]
@@ -97,8 +115,16 @@ def _feet(level, number, n):  # type: ignore[no-untyped-def]  # pragma: no cover
                 continue
             starts[column + 1] += 1
             here = np.float64(level[row, column])
-            gy = _slope(here, np.float64(level[max(row - 1, 0), column]), np.float64(level[min(row + 1, rows - 1), column]))
-            gx = _slope(here, np.float64(level[row, max(column - 1, 0)]), np.float64(level[row, min(column + 1, columns - 1)]))
+            gy = _slope(
+                here,
+                np.float64(level[max(row - 1, 0), column]),
+                np.float64(level[min(row + 1, rows - 1), column]),
+            )
+            gx = _slope(
+                here,
+                np.float64(level[row, max(column - 1, 0)]),
+                np.float64(level[row, min(column + 1, columns - 1)]),
+            )
             steep = np.sqrt(gy * gy + gx * gx)
             scale = min(abs(here) / steep, 1.0) / steep if steep > 0 else 0.0
             if here > 0:
@@ -116,7 +142,9 @@ def _feet(level, number, n):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True, inline="always")
 def _nearest_foot(number, feet, row, column, r, c, best):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared distance of (row, column) to the nearest foot of the border centers around (r, c), if below `best`."""
+    """Squared distance of (row, column) to the nearest foot of the border centers around (r, c), if
+    below `best`.
+    """
     for i in range(max(r - 2, 0), min(r + 3, number.shape[0])):
         for j in range(max(c - 2, 0), min(c + 3, number.shape[1])):
             k = number[i, j]
@@ -127,12 +155,17 @@ def _nearest_foot(number, feet, row, column, r, c, best):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True)
 def _distance_to_feet(level, number, feet, starts, listed):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Signed distance (Y, X) of every center to the nearest foot around the nearest border center."""
+    """Signed distance (Y, X) of every center to the nearest foot around the nearest border
+    center.
+    """
     rows, columns = level.shape
     field = np.empty(level.shape, np.float32)
     at = starts[:-1].copy()  # per column, the border center nearest to the row
     gap2 = np.empty(columns, np.int64)
-    hull, until = np.empty(columns, np.int64), np.empty(columns, np.int64)  # columns of the lower envelope; where each takes over
+    hull, until = (
+        np.empty(columns, np.int64),
+        np.empty(columns, np.int64),
+    )  # columns of the lower envelope; where each takes over
     for row in range(rows):
         top = 0
         for column in range(columns):
@@ -147,7 +180,9 @@ def _distance_to_feet(level, number, feet, starts, listed):  # type: ignore[no-u
             while top:
                 other = hull[top - 1]
                 # first column nearer to this one's border center than to the other's
-                begin = (column * column - other * other + gap2[column] - gap2[other]) // (2 * (column - other)) + 1
+                begin = (column * column - other * other + gap2[column] - gap2[other]) // (
+                    2 * (column - other)
+                ) + 1
                 if begin > until[top - 1]:
                     break
                 top -= 1
@@ -167,7 +202,9 @@ def _distance_to_feet(level, number, feet, starts, listed):  # type: ignore[no-u
             for p in range(max(piece - 2, 0), last):
                 c = hull[p]
                 for m in range(max(at[c] - 1, starts[c]), min(at[c] + 2, starts[c + 1])):
-                    if (column - c) ** 2 + (row - listed[m]) ** 2 <= (nearest + 2) ** 2 and (p != piece or m != at[c]):
+                    if (column - c) ** 2 + (row - listed[m]) ** 2 <= (nearest + 2) ** 2 and (
+                        p != piece or m != at[c]
+                    ):
                         best = _nearest_foot(number, feet, row, column, listed[m], c, best)
             field[row, column] = -np.sqrt(best) if level[row, column] > 0 else np.sqrt(best)
     return field

@@ -1,8 +1,9 @@
 """Windows, cores and ownership: how a slide is cut without the cut showing in any result.
 
-A *window* is a half-open rectangle of full-resolution pixels. The *cores* of a tiling partition the image; each tile computes on its core
-grown by a halo and keeps only the objects whose anchor (first nucleus pixel in raster order) lies in its core. Nothing is merged by
-overlap: two tiles that see the same object compute the same object, and exactly one of them owns it (design, section 4).
+A *window* is a half-open rectangle of full-resolution pixels. The *cores* of a tiling partition the
+image; each tile computes on its core grown by a halo and keeps only the objects whose anchor (first
+nucleus pixel in raster order) lies in its core. Nothing is merged by overlap: two tiles that see
+the same object compute the same object, and exactly one of them owns it (design, section 4).
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ class Window:
 
     def hull(self, other: Window) -> Window:
         """Return the smallest window that holds both."""
-        return Window(min(self.y0, other.y0), min(self.x0, other.x0), max(self.y1, other.y1), max(self.x1, other.x1))
+        return Window(
+            min(self.y0, other.y0),
+            min(self.x0, other.x0),
+            max(self.y1, other.y1),
+            max(self.x1, other.x1),
+        )
 
     def contains(self, y: int, x: int) -> bool:
         """Whether pixel (y, x) lies inside."""
@@ -57,7 +63,9 @@ class Window:
 
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
         """Index of this window into an array (Y, X) that covers `outer`."""
-        return slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0)
+        return slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(
+            self.x0 - outer.x0, self.x1 - outer.x0
+        )
 
 
 def cores(image_shape: tuple[int, int], tile_size_px: int) -> list[Window]:
@@ -69,7 +77,10 @@ def cores(image_shape: tuple[int, int], tile_size_px: int) -> list[Window]:
         If `tile_size_px` is below 64: halos would dwarf the cores.
     """
     if tile_size_px < 64:
-        raise RequestError(f"tile size is {tile_size_px} px; it must be at least 64 px. Use --tile-size 1024 or more for speed.")
+        raise RequestError(
+            f"tile size is {tile_size_px} px; it must be at least 64 px. Use --tile-size 1024 or"
+            " more for speed."
+        )
     return list(_lattice(image_shape, tile_size_px))
 
 

@@ -1,10 +1,13 @@
-"""Nuclei and cells by Cellpose: whole objects on fixed windows, what two windows see settled by one rule.
+"""Nuclei and cells by Cellpose: whole objects on fixed windows, what two windows see settled by one
+rule.
 
-Cellpose tiles its input, averages the tiles, and its transformer looks at a whole tile at once; then its dynamics follow flows for hundreds
-of steps. So an object depends on the whole window cellpose is given, with no useful bound. The windows are therefore fixed: cells of a
-lattice of 1024 px anchored at the image's first pixel, grown by an overlap, clipped at the image's border. Each window's objects follow
-from image and lattice alone, whatever the tile size and the workers; `ifquant.nuclei.window_seams` has the rule for objects at the seams.
-The image is normalised by the levels of the whole slide, never by those of a window.
+Cellpose tiles its input, averages the tiles, and its transformer looks at a whole tile at once;
+then its dynamics follow flows for hundreds of steps. So an object depends on the whole window
+cellpose is given, with no useful bound. The windows are therefore fixed: cells of a lattice of 1024
+px anchored at the image's first pixel, grown by an overlap, clipped at the image's border. Each
+window's objects follow from image and lattice alone, whatever the tile size and the workers;
+`ifquant.nuclei.window_seams` has the rule for objects at the seams. The image is normalised by the
+levels of the whole slide, never by those of a window.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from ifquant.nuclei.window_seams import HOPS, WindowObjects, resolve
 from ifquant.recipe.model import Segmentation
 
 CORE_PX = 1024
-"""Side of a lattice cell in px: four of Cellpose-SAM's tiles, so that the overlap costs about half as much again."""
+"""Side of a lattice cell in px: four of Cellpose-SAM's tiles, so that the overlap costs about half
+as much again."""
 CONTEXT_PX = 64
 """Surroundings every object of a lattice cell is seen with, at least."""
 LEAST_OVERLAP_PX = 128
 CLIP = (-1.0, 4.0)
-"""Range of the normalised image: nothing of a stain, but it bounds hot pixels and values that are no numbers."""
+"""Range of the normalised image: nothing of a stain, but it bounds hot pixels and values that are
+no numbers."""
 CELL_TO_NUCLEUS = 2.0
 """Largest extent of a cell, in largest extents of a nucleus."""
 
@@ -97,10 +102,14 @@ class CellposeSegmenter:
             flow_threshold=self.flow_threshold,
             min_area_px=self.min_area_px,
         )
-        return whole_objects(found, cell, covered, image_shape, self.largest_px, self.min_area_px)[None]
+        return whole_objects(found, cell, covered, image_shape, self.largest_px, self.min_area_px)[
+            None
+        ]
 
     def normalised(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Network input (C, Y, X): the strongest of the guide channels, if there are any, and the nuclei."""
+        """Network input (C, Y, X): the strongest of the guide channels, if there are any, and the
+        nuclei.
+        """
         planes = pixels.astype(np.float32)
         planes = planes if planes.ndim == 3 else planes[None]
         for plane, (low, high) in zip(planes, self.levels, strict=True):
@@ -110,11 +119,15 @@ class CellposeSegmenter:
         np.clip(planes, *CLIP, out=planes)
         return planes if len(planes) == 1 else np.stack([planes[:-1].max(axis=0), planes[-1]])
 
-    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of first pixels."""
         return self.nuclei_and_seams(read_maps, window)[0]
 
-    def nuclei_and_seams(self, maps: LatticeMaps, window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def nuclei_and_seams(
+        self, maps: LatticeMaps, window: Window
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Labels of a window, and which of them (n + 1,) two lattice windows disagreed about."""
         near = maps.cells(window.grown(self.maps_reach_px, maps.image_shape))
         found = [WindowObjects(cell, maps.covered(cell), maps.load(cell)[0]) for cell in near]
@@ -126,9 +139,15 @@ class CellposeSegmenter:
 
 
 def whole_objects(
-    masks: NDArray[np.int32], cell: Window, covered: Window, image_shape: tuple[int, int], largest_px: int, min_area_px: int
+    masks: NDArray[np.int32],
+    cell: Window,
+    covered: Window,
+    image_shape: tuple[int, int],
+    largest_px: int,
+    min_area_px: int,
 ) -> NDArray[np.int32]:
-    """Objects of a lattice window that may be used, 1..n: with a pixel in the cell, not cut by the window's inner border, not too large.
+    """Objects of a lattice window that may be used, 1..n: with a pixel in the cell, not cut by the
+    window's inner border, not too large.
 
     Of a mask in several pieces the largest is kept (4-connected).
     """
@@ -155,26 +174,44 @@ def whole_objects(
     return labels
 
 
-def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None) -> CellposeSegmenter:
+def make(
+    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None
+) -> CellposeSegmenter:
     """Make the segmenter of nuclei.
 
     Raises
     ------
     RequestError
-        If there is no nucleus channel, no model is named, or the file is no network of the installed cellpose.
+        If there is no nucleus channel, no model is named, or the file is no network of the
+        installed cellpose.
     MissingDependency
         If cellpose or the file is not there.
     """
     if calibration is None:
-        raise RequestError('found no nucleus channel; method "cellpose" needs one: give a channel the role "nucleus"')
+        raise RequestError(
+            'found no nucleus channel; method "cellpose" needs one: give a channel the role'
+            ' "nucleus"'
+        )
     files = {file.option: file for file in model_files(options)}
-    return _made(options, files["model"], (calibration,), pixel_size_um, options.nucleus_diameter_um, options.max_diameter_um)
+    return _made(
+        options,
+        files["model"],
+        (calibration,),
+        pixel_size_um,
+        options.nucleus_diameter_um,
+        options.max_diameter_um,
+    )
 
 
 def make_cells(
-    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, guides: Sequence[ChannelLevels]
+    options: Segmentation,
+    *,
+    pixel_size_um: float,
+    calibration: ChannelLevels | None,
+    guides: Sequence[ChannelLevels],
 ) -> CellposeSegmenter | None:
-    """Make the segmenter of whole cells, where the recipe names a `cell_model`; it reads guide channels, then nuclei.
+    """Make the segmenter of whole cells, where the recipe names a `cell_model`; it reads guide
+    channels, then nuclei.
 
     Raises
     ------
@@ -187,16 +224,28 @@ def make_cells(
         return None
     if not guides:
         raise RequestError(
-            "segmentation.cell_model: found no channel with role tumor or myeloid, and no other channel may shape cells; "
-            "give one the role, or leave cell_model out"
+            "segmentation.cell_model: found no channel with role tumor or myeloid, and no other"
+            " channel may shape cells; give one the role, or leave cell_model out"
         )
     files = {file.option: file for file in model_files(options)}
     largest_um = CELL_TO_NUCLEUS * options.max_diameter_um
-    return _made(options, files["cell_model"], (*guides, calibration), pixel_size_um, options.cell_diameter_um, largest_um)
+    return _made(
+        options,
+        files["cell_model"],
+        (*guides, calibration),
+        pixel_size_um,
+        options.cell_diameter_um,
+        largest_um,
+    )
 
 
 def _made(
-    options: Segmentation, file: ModelFile, levels: Sequence[ChannelLevels], pixel_size_um: float, diameter_um: float, largest_um: float
+    options: Segmentation,
+    file: ModelFile,
+    levels: Sequence[ChannelLevels],
+    pixel_size_um: float,
+    diameter_um: float,
+    largest_um: float,
 ) -> CellposeSegmenter:
     sha256 = file.sha256
     package.import_cellpose()
@@ -205,7 +254,10 @@ def _made(
     return CellposeSegmenter(
         model=str(file.path),
         sha256=sha256,
-        levels=tuple((float(level.low), float(level.high if level.high > level.low else level.low + 1)) for level in levels),
+        levels=tuple(
+            (float(level.low), float(level.high if level.high > level.low else level.low + 1))
+            for level in levels
+        ),
         diameter_px=diameter_um / pixel_size_um,
         largest_px=largest_px,
         min_area_px=max(1, math.ceil(options.min_area_um2 / pixel_size_um**2)),

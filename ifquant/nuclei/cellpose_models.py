@@ -1,7 +1,9 @@
-"""Which network file a recipe names for Cellpose: found, checked and hashed here, before cellpose hears of it.
+"""Which network file a recipe names for Cellpose: found, checked and hashed here, before cellpose
+hears of it.
 
-Given a path that does not exist, cellpose silently downloads its default model instead, with TLS verification switched off for the whole
-process. So it is only ever handed the absolute path of a file that is there.
+Given a path that does not exist, cellpose silently downloads its default model instead, with TLS
+verification switched off for the whole process. So it is only ever handed the absolute path of a
+file that is there.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ NAMED: dict[int, dict[str, str]] = {
         "livecell_cp3": _CP3 + "livecell_cp3",
     },
 }
-"""Networks that can be asked for by name, by the cellpose version that reads them: name > address, as in cellpose's own models.py."""
+"""Networks that can be asked for by name, by the cellpose version that reads them: name > address,
+as in cellpose's own models.py."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ class ModelFile:
         if not self.path.is_file():
             how = "give the absolute path of a network file you have"
             if self.url:
-                how = "`ifquant run` and `ifquant segment` download it; without a network, copy it there from a machine that has one"
+                how = (
+                    "`ifquant run` and `ifquant segment` download it; without a network, copy it"
+                    " there from a machine that has one"
+                )
             raise MissingDependency(f"segmentation.{self.option}: found no file {self.path}; {how}")
         status = self.path.stat()
         return _sha256(str(self.path), status.st_size, status.st_mtime_ns)
@@ -76,18 +82,24 @@ def model_files(options: Segmentation) -> tuple[ModelFile, ...]:
     Raises
     ------
     RequestError
-        If `model` is missing, a path is not absolute, a name is unknown, or given without ``allow_download = true``.
+        If `model` is missing, a path is not absolute, a name is unknown, or given without
+        ``allow_download = true``.
     MissingDependency
         If cellpose is not installed.
     """
     installed_major()
     if options.model is None:
         raise RequestError(
-            'segmentation.model: missing; method = "cellpose" needs the absolute path of a network file, e.g. model = "/models/cpsam", '
-            'or a name with allow_download = true, e.g. model = "cpsam"'
+            'segmentation.model: missing; method = "cellpose" needs the absolute path of a network'
+            ' file, e.g. model = "/models/cpsam", or a name with allow_download = true, e.g. model'
+            ' = "cpsam"'
         )
     given = [("model", options.model), ("cell_model", options.cell_model)]
-    return tuple(_model_file(option, text, options.allow_download) for option, text in given if text is not None)
+    return tuple(
+        _model_file(option, text, options.allow_download)
+        for option, text in given
+        if text is not None
+    )
 
 
 def installed_major() -> int:
@@ -102,17 +114,22 @@ def installed_major() -> int:
         version = metadata.version("cellpose")
     except metadata.PackageNotFoundError as error:
         raise MissingDependency(
-            'method = "cellpose" needs the package cellpose, which is not installed: pip install "ifquant[cellpose]" '
-            "(see docs/cellpose.md), or choose another method"
+            'method = "cellpose" needs the package cellpose, which is not installed: pip install'
+            ' "ifquant[cellpose]" (see docs/cellpose.md), or choose another method'
         ) from error
     major, minor = (int(part) for part in version.split(".")[:2])
     if not (major == 4 or (major, minor) == (3, 1)):
-        raise MissingDependency(f'found cellpose {version}; expected 4.2 (or 3.1 for cyto3-type networks): pip install "cellpose>=4.2,<5"')
+        raise MissingDependency(
+            f"found cellpose {version}; expected 4.2 (or 3.1 for cyto3-type networks): pip install"
+            ' "cellpose>=4.2,<5"'
+        )
     return major
 
 
 def models_folder() -> Path:
-    """Return the folder of named networks, cellpose's own: $CELLPOSE_LOCAL_MODELS_PATH or ~/.cellpose/models."""
+    """Return the folder of named networks, cellpose's own: $CELLPOSE_LOCAL_MODELS_PATH or
+    ~/.cellpose/models.
+    """
     given = os.environ.get("CELLPOSE_LOCAL_MODELS_PATH")
     return Path(given).absolute() if given else Path.home() / ".cellpose" / "models"
 
@@ -127,19 +144,25 @@ def _model_file(option: str, text: str, allow_download: bool) -> ModelFile:
         other = 7 - major
         if text in NAMED[other]:
             raise RequestError(
-                f"segmentation.{option}: {text!r} is a network of cellpose {other}, installed is {metadata.version('cellpose')}: "
-                f'choose one of {", ".join(named)}, or pip install "cellpose>={other}{".1" if other == 3 else ".2"},<{other + 1}"'
+                f"segmentation.{option}: {text!r} is a network of cellpose {other}, installed is"
+                f" {metadata.version('cellpose')}: "
+                f"choose one of {', '.join(named)}, or pip install"
+                f' "cellpose>={other}{".1" if other == 3 else ".2"},<{other + 1}"'
             )
         near = nearest(text, list(named))
         raise RequestError(
-            f"segmentation.{option}: found {text!r}; expected the absolute path of a network file, or one of {', '.join(named)}"
-            + (f"; did you mean {near!r}?" if near else "")
+            f"segmentation.{option}: found {text!r}; expected the absolute path of a network file,"
+            f" or one of {', '.join(named)}" + (f"; did you mean {near!r}?" if near else "")
         )
     where = models_folder() / named[text].rsplit("/", 1)[1]
     if not allow_download:
         raise RequestError(
             f"segmentation.{option}: {text!r} is a name, and names need allow_download = true; "
-            + (f"or give the path of the file you have: {option} = {str(where)!r}" if where.is_file() else "or give an absolute path")
+            + (
+                f"or give the path of the file you have: {option} = {str(where)!r}"
+                if where.is_file()
+                else "or give an absolute path"
+            )
         )
     return ModelFile(option, where, named[text])
 

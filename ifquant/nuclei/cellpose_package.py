@@ -1,12 +1,16 @@
-"""The installed cellpose, 4 or 3.1: imported so that it works on a CPU, its networks loaded safely, one image segmented.
+"""The installed cellpose, 4 or 3.1: imported so that it works on a CPU, its networks loaded safely,
+one image segmented.
 
 What is worked around, each with its reason:
 
-- torchvision from PyPI links CUDA libraries that a CPU torch does not have. Its operators are then missing, and its import fails
-  (``operator torchvision::nms does not exist``). cellpose imports torchvision but never calls those operators, so declaring their names is
-  enough; the library object must stay alive.
-- cellpose loads files with ``strict=False``: weights that are missing from a file stay random. The names are compared here.
-- ``CellposeModel.eval(normalize=<bool>)`` writes into a module-wide dictionary: a whole dictionary is passed.
+- torchvision from PyPI links CUDA libraries that a CPU torch does not have. Its operators are then
+  missing, and its import fails (``operator torchvision::nms does not exist``). cellpose imports
+  torchvision but never calls those operators, so declaring their names is enough; the library
+  object must stay alive.
+- cellpose loads files with ``strict=False``: weights that are missing from a file stay random. The
+  names are compared here.
+- ``CellposeModel.eval(normalize=<bool>)`` writes into a module-wide dictionary: a whole dictionary
+  is passed.
 - ``max_size_fraction`` is relative to the window: it is switched off, the caller has a limit in um.
 """
 
@@ -32,14 +36,15 @@ from ifquant.errors import MissingDependency, RequestError
 from ifquant.nuclei.cellpose_models import installed_major
 
 REMEDY = (
-    "install torch and torchvision that belong together, e.g. for a CPU: "
-    "pip install torch==2.13.0 torchvision==0.28.0 --index-url https://download.pytorch.org/whl/cpu (see docs/cellpose.md)"
+    "install torch and torchvision that belong together, e.g. for a CPU: pip install torch==2.13.0"
+    " torchvision==0.28.0 --index-url https://download.pytorch.org/whl/cpu (see docs/cellpose.md)"
 )
 OPERATORS = ("nms", "qnms")
 """Operators that torchvision expects when it is imported."""
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 SMALLEST_PX = 64
-"""Smaller images are continued by their edge pixels: after rescaling, cellpose cannot tile less than a pixel."""
+"""Smaller images are continued by their edge pixels: after rescaling, cellpose cannot tile less
+than a pixel."""
 WINDOW = 14
 """Side of the windows of Segment Anything's other blocks, in its tokens."""
 _kept_alive: list[Any] = []
@@ -61,14 +66,22 @@ class Network:
     major: int
 
     def masks(
-        self, image: NDArray[np.float32], *, diameter_px: float, cellprob_threshold: float, flow_threshold: float, min_area_px: int
+        self,
+        image: NDArray[np.float32],
+        *,
+        diameter_px: float,
+        cellprob_threshold: float,
+        flow_threshold: float,
+        min_area_px: int,
     ) -> NDArray[np.int32]:
-        """Segment one normalised image (C, Y, X), cytoplasm before nuclei, with cellpose's own dynamics.
+        """Segment one normalised image (C, Y, X), cytoplasm before nuclei, with cellpose's own
+        dynamics.
 
         Parameters
         ----------
         diameter_px
-            Size of objects in px; CP3 networks are given the image at the scale they were trained at, CP4 networks as it is.
+            Size of objects in px; CP3 networks are given the image at the scale they were trained
+            at, CP4 networks as it is.
         """
         height, width = image.shape[1:]
         short = ((0, 0), (0, max(SMALLEST_PX - height, 0)), (0, max(SMALLEST_PX - width, 0)))
@@ -99,21 +112,29 @@ def import_cellpose() -> Any:
         If cellpose, torch or torchvision are missing or do not fit together, with the remedy.
     """
     major = installed_major()
-    logging.getLogger("cellpose").setLevel(logging.ERROR)  # it reports optional networks and every file as warnings
+    logging.getLogger("cellpose").setLevel(
+        logging.ERROR
+    )  # it reports optional networks and every file as warnings
     with _quiet():
         try:
             torch = import_module("torch")
         except ImportError as error:
-            raise MissingDependency(f"cellpose is installed, but torch cannot be imported ({error}); {REMEDY}") from error
+            raise MissingDependency(
+                f"cellpose is installed, but torch cannot be imported ({error}); {REMEDY}"
+            ) from error
         if tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2]) < (2, 6):
-            raise MissingDependency(f"found torch {torch.__version__}; expected 2.6 or newer, which loads no code from files; {REMEDY}")
+            raise MissingDependency(
+                f"found torch {torch.__version__}; expected 2.6 or newer, which loads no code from"
+                f" files; {REMEDY}"
+            )
         if major == 4:
             _import_torchvision(torch)
         try:
             return import_module("cellpose.models")
         except (ImportError, RuntimeError, AttributeError, OSError) as error:
             raise MissingDependency(
-                f'cellpose cannot be imported ({error}): pip install "ifquant[cellpose]" (see docs/cellpose.md)'
+                f'cellpose cannot be imported ({error}): pip install "ifquant[cellpose]" (see'
+                " docs/cellpose.md)"
             ) from error
 
 
@@ -129,14 +150,21 @@ def _import_torchvision(torch: Any) -> None:
     try:
         import_module("torchvision")
     except Exception as error:
-        raise MissingDependency(f"torchvision does not fit torch {torch.__version__} ({error}); {REMEDY}") from error
+        raise MissingDependency(
+            f"torchvision does not fit torch {torch.__version__} ({error}); {REMEDY}"
+        ) from error
 
 
 def _operators_load(torch: Any) -> bool:
     """Whether torchvision's compiled operators can be loaded."""
     package = importlib.util.find_spec("torchvision")
     folders = list(package.submodule_search_locations or []) if package is not None else []
-    files = [file for folder in folders for pattern in ("_C*.so", "_C*.pyd", "_C*.dylib") for file in sorted(Path(folder).glob(pattern))]
+    files = [
+        file
+        for folder in folders
+        for pattern in ("_C*.so", "_C*.pyd", "_C*.dylib")
+        for file in sorted(Path(folder).glob(pattern))
+    ]
     try:
         for file in files:
             torch.ops.load_library(str(file))
@@ -152,7 +180,8 @@ def load(path: str, sha256: str) -> Network:
     Raises
     ------
     RequestError
-        If the file is not a network of the installed cellpose, lacks weights, or is not the one whose SHA-256 was recorded.
+        If the file is not a network of the installed cellpose, lacks weights, or is not the one
+        whose SHA-256 was recorded.
     MissingDependency
         If cellpose cannot be imported.
     """
@@ -162,7 +191,9 @@ def load(path: str, sha256: str) -> Network:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise RequestError(f"{path} has changed during the run (SHA-256 {found}, at the start {sha256}); run again")
+        raise RequestError(
+            f"{path} has changed during the run (SHA-256 {found}, at the start {sha256}); run again"
+        )
     state = read_state(path)
     major = kind_of(state, path)
     torch = import_module("torch")
@@ -173,15 +204,21 @@ def load(path: str, sha256: str) -> Network:
                 with _encoder_of(state):
                     model = models.CellposeModel(gpu=cuda, pretrained_model=path, use_bfloat16=cuda)
             else:
-                model = models.CellposeModel(gpu=cuda, pretrained_model=path, nchan=_input_channels(state))
+                model = models.CellposeModel(
+                    gpu=cuda, pretrained_model=path, nchan=_input_channels(state)
+                )
     except (KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise RequestError(
-            f"{path} lacks weights of the network, or has them in other sizes ({said}); expected a whole network file"
+            f"{path} lacks weights of the network, or has them in other sizes ({said}); expected a"
+            " whole network file"
         ) from error
     absent = set(model.net.state_dict()) - set(state)
     if absent - {"diam_mean", "diam_labels"}:
-        raise RequestError(f"{path} lacks weights of the network ({', '.join(sorted(absent)[:3])}, ...); expected a whole network file")
+        raise RequestError(
+            f"{path} lacks weights of the network ({', '.join(sorted(absent)[:3])}, ...); expected"
+            " a whole network file"
+        )
     model.net.eval()
     return Network(model, major)
 
@@ -196,14 +233,21 @@ def read_state(path: str) -> dict[str, Any]:
     """
     torch = import_module("torch")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        state = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
     except Exception as error:  # pickle, zip and torch errors of every kind
         said = str(error).strip().splitlines()
         raise RequestError(
-            f"{path} is no network file that loads safely (weights only): {said[0] if said else type(error).__name__}"
+            f"{path} is no network file that loads safely (weights only):"
+            f" {said[0] if said else type(error).__name__}"
         ) from error
-    if not isinstance(state, Mapping) or not all(hasattr(value, "shape") for value in state.values()):
-        raise RequestError(f"{path} holds no table of weights; expected a network file saved by cellpose")
+    if not isinstance(state, Mapping) or not all(
+        hasattr(value, "shape") for value in state.values()
+    ):
+        raise RequestError(
+            f"{path} holds no table of weights; expected a network file saved by cellpose"
+        )
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
@@ -217,12 +261,21 @@ def kind_of(state: Mapping[str, Any], path: str) -> int:
     """
     major = 4 if "W2" in state else 3 if "output.2.weight" in state else None
     if major is None:
-        raise RequestError(f"{path} is no network of cellpose (neither CP3 nor CP4); expected one trained or published for cellpose")
+        raise RequestError(
+            f"{path} is no network of cellpose (neither CP3 nor CP4); expected one trained or"
+            " published for cellpose"
+        )
     if major != installed_major():
         wanted = '"cellpose>=4.2,<5"' if major == 4 else '"cellpose>=3.1,<4"'
-        raise RequestError(f"{path} is a CP{major} network, installed is cellpose {installed_major()}: pip install {wanted}")
+        raise RequestError(
+            f"{path} is a CP{major} network, installed is cellpose {installed_major()}: pip install"
+            f" {wanted}"
+        )
     if major == 4 and "encoder.cls_token" in state and importlib.util.find_spec("dinov3") is None:
-        raise RequestError(f"{path} is a CPDINO network, which needs the package dinov3; install it, or take a Cellpose-SAM network")
+        raise RequestError(
+            f"{path} is a CPDINO network, which needs the package dinov3; install it, or take a"
+            " Cellpose-SAM network"
+        )
     return major
 
 
@@ -233,9 +286,11 @@ def _input_channels(state: Mapping[str, Any]) -> int:
 
 @contextmanager
 def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
-    """Let cellpose build the transformer with the sizes in the file (it assumes ViT-L; a smaller one has the same layers).
+    """Let cellpose build the transformer with the sizes in the file (it assumes ViT-L; a smaller
+    one has the same layers).
 
-    In Segment Anything some blocks attend to the whole image and have as many relative positions; cellpose makes all of them global.
+    In Segment Anything some blocks attend to the whole image and have as many relative positions;
+    cellpose makes all of them global.
     """
     if "encoder.cls_token" in state:
         yield
@@ -260,7 +315,9 @@ def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
                 qkv_bias=True,
                 use_rel_pos=True,
                 window_size=WINDOW,
-                global_attn_indexes=[i for i, table in enumerate(positions) if len(table) != 2 * WINDOW - 1],
+                global_attn_indexes=[
+                    i for i, table in enumerate(positions) if len(table) != 2 * WINDOW - 1
+                ],
                 out_chans=state["encoder.neck.0.weight"].shape[0],
             )
 

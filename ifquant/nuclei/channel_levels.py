@@ -1,4 +1,6 @@
-"""Levels of one channel held in memory: what the pipeline's calibration measures block by block, for the functions that take arrays."""
+"""Levels of one channel held in memory: what the pipeline's calibration measures block by block,
+for the functions that take arrays.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from ifquant.geometry.windows import Window
 
 
 class ChannelLevels(Protocol):
-    """What a segmenter needs to know of its channel, in raw values; `calibrate.ChannelCalibration` is one."""
+    """What a segmenter needs to know of its channel, in raw values; `calibrate.ChannelCalibration`
+    is one.
+    """
 
     @property
     def low(self) -> float: ...  # noqa: D102
@@ -30,12 +34,15 @@ class ChannelLevels(Protocol):
 
 
 _DARK_ON_BRIGHT = 0.8
-"""Share of the range below the background. The 129 fluorescence images it was looked at on have at most 0.08, inverted at least 0.87."""
+"""Share of the range below the background. The 129 fluorescence images it was looked at on have at
+most 0.08, inverted at least 0.87."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """1 % and 99.8 % quantile, background level and spread, threshold between background and stain; raw values."""
+    """1 % and 99.8 % quantile, background level and spread, threshold between background and stain;
+    raw values.
+    """
 
     low: float
     high: float
@@ -45,16 +52,22 @@ class Levels:
 
 
 def levels_of(image: NDArray[Any]) -> Levels:
-    """Levels of an image (Y, X), every pixel counted once: integers that span at most 65,536 values exactly, others in bins of 0.8 %."""
+    """Levels of an image (Y, X), every pixel counted once: integers that span at most 65,536 values
+    exactly, others in bins of 0.8 %.
+    """
     offset = 0
     if image.dtype in (np.uint8, np.uint16):
         pixels = image
-    elif image.dtype.kind in "iu" and int(image.max()) - int(image.min()) <= np.iinfo(np.uint16).max:
+    elif (
+        image.dtype.kind in "iu" and int(image.max()) - int(image.min()) <= np.iinfo(np.uint16).max
+    ):
         offset = int(image.min())
         pixels = (image - image.min()).astype(np.uint16)
     else:
         pixels = image.astype(np.float32)
-    whole = merge([scan_block(pixels[None], Window(0, 0, *pixels.shape), max(1, *pixels.shape))], pixels.shape)
+    whole = merge(
+        [scan_block(pixels[None], Window(0, 0, *pixels.shape), max(1, *pixels.shape))], pixels.shape
+    )
     values, counts = whole.values, whole.counts[0]
     level, spread = stain.background(values, counts)
     threshold = stain.stain_threshold(values, counts).value
@@ -71,7 +84,8 @@ def levels_of(image: NDArray[Any]) -> Levels:
 
 
 def refuse_dark_on_bright(levels: ChannelLevels) -> None:
-    """Refuse a channel whose objects are darker than its background (brightfield, an inverted image).
+    """Refuse a channel whose objects are darker than its background (brightfield, an inverted
+    image).
 
     Raises
     ------
@@ -81,6 +95,7 @@ def refuse_dark_on_bright(levels: ChannelLevels) -> None:
     span = levels.high - levels.low
     if span > 0 and levels.background - levels.low > _DARK_ON_BRIGHT * span:
         raise SlideError(
-            f"found a nucleus channel whose background ({levels.background:g}) lies near the top of its range ({levels.low:g} to "
-            f"{levels.high:g}): dark nuclei on bright ground. Expected a fluorescent stain, bright on dark: invert the channel first"
+            f"found a nucleus channel whose background ({levels.background:g}) lies near the top of"
+            f" its range ({levels.low:g} to {levels.high:g}): dark nuclei on bright ground."
+            " Expected a fluorescent stain, bright on dark: invert the channel first"
         )

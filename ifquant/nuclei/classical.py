@@ -1,12 +1,15 @@
-"""Nuclei without a network: local contrast of bounded reach, depth as relief, the shared decoder, outlines by each nucleus' own brightness.
+"""Nuclei without a network: local contrast of bounded reach, depth as relief, the shared decoder,
+outlines by each nucleus' own brightness.
 
-1. Smooth, subtract the local background (an opening: haze and glow go, gaps between crowded nuclei stay visible).
+1. Smooth, subtract the local background (an opening: haze and glow go, gaps between crowded nuclei
+   stay visible).
 2. Foreground: sharpened contrast above a fraction of the mean contrast of the bright pixels around.
 3. Relief: bounded depth in the foreground; the shared decoder turns both into nuclei.
 4. Each nucleus ends where it falls to a fraction of its own brightness.
 
-All lengths scale with the typical nucleus diameter, all levels come from the whole slide's calibration. Constants were tuned on training
-images of DSB2018 and on simulated tissue (``benchmarks/nuclei_accuracy.py`` scores them on others).
+All lengths scale with the typical nucleus diameter, all levels come from the whole slide's
+calibration. Constants were tuned on training images of DSB2018 and on simulated tissue
+(``benchmarks/nuclei_accuracy.py`` scores them on others).
 """
 
 from __future__ import annotations
@@ -58,7 +61,8 @@ def refine(
     Returns
     -------
     int32 (Y, X)
-        The largest 4-connected piece of each object, holes filled, numbered 1..n in raster order of their first pixel.
+        The largest 4-connected piece of each object, holes filled, numbered 1..n in raster order of
+        their first pixel.
     """
     kept = np.zeros_like(labels)
     n = int(labels.max()) if labels.size else 0
@@ -108,12 +112,14 @@ _RELIEF_UNITS = 1000  # relief units of a depth of one nucleus diameter
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of the method; lengths in nucleus diameters, levels as fractions of the slide's stain level (see `make`).
+    """Constants of the method; lengths in nucleus diameters, levels as fractions of the slide's
+    stain level (see `make`).
 
     Attributes
     ----------
     smooth, soft, min_sigma_px
-        Standard deviations of the smoothings for outlines and for the foreground, and their least value in px.
+        Standard deviations of the smoothings for outlines and for the foreground, and their least
+        value in px.
     opening
         Half side of the boxes of the background opening: nuclei up to twice this are no background.
     bright, floor
@@ -121,19 +127,21 @@ class Tuning:
     around, ground
         Half sides of the boxes in which bright pixels, and those beside the nuclei, are averaged.
     crown
-        Nothing counts as brighter than this many times the mean of the bright pixels around: bright specks inside nuclei are no peaks.
+        Nothing counts as brighter than this many times the mean of the bright pixels around: bright
+        specks inside nuclei are no peaks.
     sharpen, sharpen_scale
-        How much what is brighter than its blurred surroundings is raised before the threshold, and the half side of the boxes of that
-        blur: opens the dim lines between touching nuclei.
+        How much what is brighter than its blurred surroundings is raised before the threshold, and
+        the half side of the boxes of that blur: opens the dim lines between touching nuclei.
     share
         A pixel is foreground above this fraction of the mean of the bright pixels around.
     depth_cap, relief_smooth
         Largest depth, and its smoothing.
     min_peak, merge_ratio, merge_depth
-        Decoder: least relief of a seed, and the saddle at which seeds join; in depths of a diameter.
+        Decoder: least relief of a seed, and the saddle at which seeds join; in depths of a
+        diameter.
     outline, level_quantile, min_contrast
-        A nucleus ends at this fraction of its brightness above the ground, which is this quantile of its pixels, and is dropped if less
-        bright than this.
+        A nucleus ends at this fraction of its brightness above the ground, which is this quantile
+        of its pixels, and is dropped if less bright than this.
     min_area
         Smallest area in squared diameters.
     """
@@ -191,8 +199,12 @@ class ClassicalSegmenter:
         level = filters.gaussian_reach(self._sigma_px(t.smooth))
         contrast = level + 2 * filters.box_radius(t.opening * d)
         beside = contrast + filters.box_radius(max(t.around, t.ground) * d)
-        crisp = max(beside, filters.gaussian_reach(self._sigma_px(t.soft))) + 2 * filters.box_radius(t.sharpen_scale * d)
-        depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(self._sigma_px(t.relief_smooth))
+        crisp = max(
+            beside, filters.gaussian_reach(self._sigma_px(t.soft))
+        ) + 2 * filters.box_radius(t.sharpen_scale * d)
+        depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(
+            self._sigma_px(t.relief_smooth)
+        )
         return self.options.reach_px + crisp + depth
 
     def _sigma_px(self, diameters: float) -> float:
@@ -202,7 +214,9 @@ class ClassicalSegmenter:
         """Never called: `lattice_px` is None."""
         raise NotImplementedError
 
-    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         """Labels (Y, X) of a window."""
         pixels = np.asarray(read(window))
         if not math.isfinite(self.stain):
@@ -217,34 +231,56 @@ class ClassicalSegmenter:
             min_area_px=self.options.min_area_px,
         )
 
-    def maps(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
+    def maps(
+        self, pixels: NDArray[Any]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.int16]]:
         """Foreground (0 or 255), relief, and height above the ground of raw pixels (Y, X)."""
         t, d = self.tuning, self.diameter_px
         floor, single = t.floor * self.stain, np.float32
         level = self._levels(pixels, t.smooth)
         behind = filters.opened(level, filters.box_radius(t.opening * d))
         contrast, is_bright = kernels.contrast_of(level, behind, t.bright * self.stain)
-        bright = filters.box_mean(contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level))
+        bright = filters.box_mean(
+            contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level)
+        )
         ground = filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind)
-        even, whole = kernels.evened(self._levels(pixels, t.soft), behind, bright, single(t.crown), single(floor))
+        even, whole = kernels.evened(
+            self._levels(pixels, t.soft), behind, bright, single(t.crown), single(floor)
+        )
         blurred = filters.blurred(whole, filters.box_radius(t.sharpen_scale * d))
-        inside = kernels.foreground_of(even, blurred, bright, contrast, single(t.sharpen), single(t.share), floor)
+        inside = kernels.foreground_of(
+            even, blurred, bright, contrast, single(t.sharpen), single(t.share), floor
+        )
         depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
-        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * single(_RELIEF_UNITS / d)
-        return inside.view(np.uint8) * np.uint8(255), relief.astype(np.int16), kernels.above_ground(level, ground, behind)
+        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * single(
+            _RELIEF_UNITS / d
+        )
+        return (
+            inside.view(np.uint8) * np.uint8(255),
+            relief.astype(np.int16),
+            kernels.above_ground(level, ground, behind),
+        )
 
     def _levels(self, pixels: NDArray[Any], smooth: float) -> NDArray[np.int16]:
         """Smoothed pixels in integer levels above the background."""
         single = np.float32
         values = filters.gaussian(pixels, self._sigma_px(smooth))
         levels: NDArray[np.int16] = kernels.to_levels(
-            values, single(self.background), single(_UNITS / self.span), single(-_UNITS), single(_LIMIT)
+            values,
+            single(self.background),
+            single(_UNITS / self.span),
+            single(-_UNITS),
+            single(_LIMIT),
         )
         return levels
 
 
 def make(
-    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, tuning: Tuning | None = None
+    options: Segmentation,
+    *,
+    pixel_size_um: float,
+    calibration: ChannelLevels | None,
+    tuning: Tuning | None = None,
 ) -> ClassicalSegmenter:
     """Make the segmenter from the recipe and the nucleus channel's levels.
 
@@ -254,7 +290,10 @@ def make(
         If there is no nucleus channel.
     """
     if calibration is None:
-        raise RequestError('found no nucleus channel; method "classical" needs one: give a channel the role "nucleus"')
+        raise RequestError(
+            'found no nucleus channel; method "classical" needs one: give a channel the role'
+            ' "nucleus"'
+        )
     tuning = tuning or Tuning()
     diameter = options.nucleus_diameter_um / pixel_size_um
     largest = max(options.max_diameter_um / pixel_size_um, diameter)
@@ -263,7 +302,12 @@ def make(
     stain = math.inf  # no pixel to learn from: nothing is a nucleus
     if threshold is not None:
         # between the dimmest stain and the brightest nuclei, on a logarithmic scale
-        stain = max(math.sqrt(max(threshold - calibration.background, 0) / span) * _UNITS / options.sensitivity, 1.0)
+        stain = max(
+            math.sqrt(max(threshold - calibration.background, 0) / span)
+            * _UNITS
+            / options.sensitivity,
+            1.0,
+        )
     min_area = max(options.min_area_um2 / pixel_size_um**2, tuning.min_area * diameter**2, 4)
     return ClassicalSegmenter(
         background=float(calibration.background),

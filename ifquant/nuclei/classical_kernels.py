@@ -1,4 +1,6 @@
-"""Compiled arithmetic of the classical method, pixel by pixel, in single precision and 16-bit integers."""
+"""Compiled arithmetic of the classical method, pixel by pixel, in single precision and 16-bit
+integers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def to_levels(smooth, background, scale, least, most):  # type: ignore[no-untype
 
 @njit(cache=True)
 def contrast_of(level, behind, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Height above what lies behind, at least 0, and where it exceeds a limit; int16 and bool (Y, X)."""
+    """Height above what lies behind, at least 0, and where it exceeds a limit; int16 and bool (Y,
+    X).
+    """
     contrast, bright = np.empty(level.shape, np.int16), np.empty(level.shape, np.bool_)
     a, b, c, d = level.ravel(), behind.ravel(), contrast.ravel(), bright.ravel()
     for i in range(a.size):
@@ -29,7 +33,9 @@ def contrast_of(level, behind, limit):  # type: ignore[no-untyped-def]  # pragma
 
 @njit(cache=True)
 def evened(soft, behind, bright, crown, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Height above what lies behind, but no more than `crown` times the brightness around (at least `floor`); float32 and int16 (Y, X)."""
+    """Height above what lies behind, but no more than `crown` times the brightness around (at least
+    `floor`); float32 and int16 (Y, X).
+    """
     even, whole = np.empty(soft.shape, np.float32), np.empty(soft.shape, np.int16)
     a, b, c, d, e = soft.ravel(), behind.ravel(), bright.ravel(), even.ravel(), whole.ravel()
     for i in range(a.size):
@@ -40,7 +46,9 @@ def evened(soft, behind, bright, crown, floor):  # type: ignore[no-untyped-def] 
 
 @njit(cache=True)
 def foreground_of(even, blurred, bright, contrast, sharpen, share, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Say where the sharpened brightness exceeds a share of the brightness around, on clear contrast; bool (Y, X)."""
+    """Say where the sharpened brightness exceeds a share of the brightness around, on clear
+    contrast; bool (Y, X).
+    """
     inside = np.empty(even.shape, np.bool_)
     a, b, c, d, e = even.ravel(), blurred.ravel(), bright.ravel(), contrast.ravel(), inside.ravel()
     for i in range(a.size):

@@ -1,4 +1,6 @@
-"""Connected pieces of labelled objects: holes, largest pieces, small objects. Kernels that work in place on int32 labels (Y, X)."""
+"""Connected pieces of labelled objects: holes, largest pieces, small objects. Kernels that work in
+place on int32 labels (Y, X).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from numba import njit
 
 @njit(cache=True)
 def fill_holes(labels):  # type: ignore[no-untyped-def]
-    """Give background enclosed by one label to that label, in place (4-connected background, as scipy's ``binary_fill_holes``).
+    """Give background enclosed by one label to that label, in place (4-connected background, as
+    scipy's ``binary_fill_holes``).
 
-    Background enclosed by several labels together, or reaching the array's border, stays background. Works on runs of background.
+    Background enclosed by several labels together, or reaching the array's border, stays
+    background. Works on runs of background.
     """
     height, width = labels.shape
     start = np.zeros(height + 1, np.int64)  # runs of row y: start[y] : start[y + 1]
@@ -55,7 +59,9 @@ def fill_holes(labels):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _around(labels, y, x0, x1):  # type: ignore[no-untyped-def]
-    """Return the one label around a run of background; -1 for several, or when it meets the array's border."""
+    """Return the one label around a run of background; -1 for several, or when it meets the array's
+    border.
+    """
     height, width = labels.shape
     if y == 0 or y == height - 1 or x0 == 0 or x1 == width:
         return np.int32(-1)
@@ -84,7 +90,9 @@ def _find(root, i):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
-    """Drop labels below `min_area` pixels and number the others in raster order of their first pixel, in place."""
+    """Drop labels below `min_area` pixels and number the others in raster order of their first
+    pixel, in place.
+    """
     flat = labels.ravel()
     area = np.zeros(n_labels + 1, np.int64)
     for i in range(flat.size):
@@ -107,7 +115,9 @@ def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untype
 
 @njit(cache=True)
 def largest_piece(labels, n, out):  # type: ignore[no-untyped-def]
-    """Copy the largest 4-connected piece of each label (of equal ones the first in raster order) into `out`."""
+    """Copy the largest 4-connected piece of each label (of equal ones the first in raster order)
+    into `out`.
+    """
     width = labels.shape[1]
     flat, target = labels.ravel(), out.ravel()
     best = np.zeros(n + 1, np.int64)

@@ -1,16 +1,21 @@
 """Maps to nuclei: the one decoder of every map-based method, with a stated reach.
 
-A flood over a whole clump (watershed) has no bound: in dense tissue a clump spans the slide, and what a tile sees of it changes the result.
-Here every decision looks at a bounded neighbourhood, in integers, with ties broken by raster order, so that a pixel at least
-``DecodeOptions.reach_px`` away from a window's inner border gets the same nucleus in every window (design, section 4):
+A flood over a whole clump (watershed) has no bound: in dense tissue a clump spans the slide, and
+what a tile sees of it changes the result. Here every decision looks at a bounded neighbourhood, in
+integers, with ties broken by raster order, so that a pixel at least ``DecodeOptions.reach_px`` away
+from a window's inner border gets the same nucleus in every window (design, section 4):
 
-1. each foreground pixel climbs to its best 3 x 3 neighbour by (relief, earlier in raster order) until it stands on a local maximum, the
-   seed; a climb of more than ``chain_px`` steps leaves the pixel unassigned. The pixels of one seed are a *basin*;
-2. a basin joins higher ground over its highest saddle (found by a flood from its seed, highest ground first, no further than ``merge_px``)
-   when that saddle is nearly as high as its own seed: this heals plateaus (the middle line of an elongated nucleus is one) and noise.
-   Joins form a forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its own seed;
-3. roots below ``min_peak`` are dropped; of each object only the 4-connected piece holding its seed is kept; holes are filled; objects
-   below ``min_area_px`` are dropped; labels are 1..n in raster order of each object's first pixel.
+1. each foreground pixel climbs to its best 3 x 3 neighbour by (relief, earlier in raster order)
+   until it stands on a local maximum, the seed; a climb of more than ``chain_px`` steps leaves the
+   pixel unassigned. The pixels of one seed are a *basin*;
+2. a basin joins higher ground over its highest saddle (found by a flood from its seed, highest
+   ground first, no further than ``merge_px``) when that saddle is nearly as high as its own seed:
+   this heals plateaus (the middle line of an elongated nucleus is one) and noise. Joins form a
+   forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its
+   own seed;
+3. roots below ``min_peak`` are dropped; of each object only the 4-connected piece holding its seed
+   is kept; holes are filled; objects below ``min_area_px`` are dropped; labels are 1..n in raster
+   order of each object's first pixel.
 
 Time is linear in pixels: about 0.05 CPU s per megapixel.
 """
@@ -27,7 +32,9 @@ from numpy.typing import NDArray
 from ifquant.errors import RequestError
 from ifquant.nuclei.connected_pieces import drop_small_and_number, fill_holes
 
-_PLACE = (1 << 24) - 1  # low bits of a packed heap entry: a place in the square of side 2 * merge_px + 1 around the seed
+_PLACE = (
+    (1 << 24) - 1
+)  # low bits of a packed heap entry: a place in the square of side 2 * merge_px + 1 around the seed
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,11 @@ class DecodeOptions:
     min_peak : int
         Seeds need at least this relief.
     merge_ratio : float
-        A basin joins higher ground when the saddle is at least this fraction of its own seed's relief. From 1 on only flat ground joins.
+        A basin joins higher ground when the saddle is at least this fraction of its own seed's
+        relief. From 1 on only flat ground joins.
     merge_depth : int
-        It also joins when its seed is at most this much above the saddle (0: only over flat ground).
+        It also joins when its seed is at most this much above the saddle (0: only over flat
+        ground).
     chain_px : int
         Largest number of climbing steps from a pixel to its seed: the largest radius of a basin.
     merge_px : int
@@ -63,16 +72,23 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         """Refuse bounds that mean nothing."""
         if not (1 <= self.foreground <= 255 and self.merge_ratio > 0 and self.merge_depth >= 0):
-            raise RequestError(f"decoder thresholds out of range: {self}; expected foreground 1..255, merge_ratio > 0, merge_depth >= 0")
+            raise RequestError(
+                f"decoder thresholds out of range: {self}; expected foreground 1..255, merge_ratio"
+                " > 0, merge_depth >= 0"
+            )
         if not (1 <= self.chain_px <= 16_000 and 0 <= self.merge_px <= 2_000):
-            raise RequestError(f"decoder bounds out of range: {self}; expected chain_px 1..16000 and merge_px 0..2000")
+            raise RequestError(
+                f"decoder bounds out of range: {self}; expected chain_px 1..16000 and merge_px"
+                " 0..2000"
+            )
 
     @property
     def reach_px(self) -> int:
         """Distance (per axis) from a window's inner border beyond which labels are exact.
 
-        A nucleus pixel lies within ``chain_px + merge_px`` of its root, the seed of every basin of the object within ``merge_px`` of that,
-        the path that joins it within another ``merge_px``, and each step of that path looks ``merge_px + chain_px + 1`` around a seed.
+        A nucleus pixel lies within ``chain_px + merge_px`` of its root, the seed of every basin of
+        the object within ``merge_px`` of that, the path that joins it within another ``merge_px``,
+        and each step of that path looks ``merge_px + chain_px + 1`` around a seed.
         """
         return 2 * self.chain_px + 4 * self.merge_px + 2
 
@@ -82,7 +98,11 @@ class DecodeOptions:
         return 2 * (self.chain_px + self.merge_px) + 1
 
 
-def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np.int16], options: DecodeOptions) -> NDArray[np.int32]:
+def decode(
+    foreground: NDArray[np.uint8],
+    relief: NDArray[np.uint8] | NDArray[np.int16],
+    options: DecodeOptions,
+) -> NDArray[np.int32]:
     """Turn a foreground map and a relief into labelled nuclei.
 
     Parameters
@@ -97,18 +117,24 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
     Returns
     -------
     ndarray (Y, X) int32
-        Labels 1..n in raster order of each nucleus' first pixel, 0 background; 4-connected, without holes.
+        Labels 1..n in raster order of each nucleus' first pixel, 0 background; 4-connected, without
+        holes.
 
     Raises
     ------
     RequestError
-        If the maps are not 2-D, differ in shape, or have another type (floats would make ties depend on rounding).
+        If the maps are not 2-D, differ in shape, or have another type (floats would make ties
+        depend on rounding).
     """
     if foreground.ndim != 2 or foreground.shape != relief.shape:
-        raise RequestError(f"found maps of shape {foreground.shape} and {relief.shape}; foreground and relief must be one (Y, X) shape")
+        raise RequestError(
+            f"found maps of shape {foreground.shape} and {relief.shape}; foreground and relief must"
+            " be one (Y, X) shape"
+        )
     if foreground.dtype != np.uint8 or relief.dtype not in (np.uint8, np.int16):
         raise RequestError(
-            f"found maps of type {foreground.dtype} and {relief.dtype}; expected uint8 and uint8 or int16: quantise them first"
+            f"found maps of type {foreground.dtype} and {relief.dtype}; expected uint8 and uint8 or"
+            " int16: quantise them first"
         )
     labels = np.zeros(foreground.shape, np.int32)
     if labels.size == 0:
@@ -117,7 +143,16 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
     rel = np.ascontiguousarray(relief)
     threshold = np.uint8(options.foreground)
     seeds = _basins(fg, rel, threshold, options.chain_px, labels)
-    roots = _roots(labels, fg, rel, threshold, seeds, options.merge_ratio, options.merge_depth, options.merge_px)
+    roots = _roots(
+        labels,
+        fg,
+        rel,
+        threshold,
+        seeds,
+        options.merge_ratio,
+        options.merge_depth,
+        options.merge_px,
+    )
     _keep_seed_piece(labels, rel, seeds, roots, options.min_peak)
     fill_holes(labels)
     drop_small_and_number(labels, seeds.size, options.min_area_px)
@@ -126,9 +161,13 @@ def decode(foreground: NDArray[np.uint8], relief: NDArray[np.uint8] | NDArray[np
 
 @njit(cache=True)
 def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped-def]
-    """Write the basin number (1..n, in raster order of seeds) of each pixel into `labels`; return the seeds' flat indices."""
+    """Write the basin number (1..n, in raster order of seeds) of each pixel into `labels`; return
+    the seeds' flat indices.
+    """
     height, width = fg.shape
-    up = np.full(height * width, -1, np.int32)  # -1 background, own index = seed, else the neighbour climbed to
+    up = np.full(
+        height * width, -1, np.int32
+    )  # -1 background, own index = seed, else the neighbour climbed to
     n_seeds = 0
     for y in range(height):
         for x in range(width):
@@ -141,8 +180,14 @@ def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped
                     if fg[ny, nx] < threshold:
                         continue
                     value = relief[ny, nx]
-                    # neighbours come in raster order: on a tie the first one wins, the pixel itself only against later ones
-                    if value > best or (value == best and best_y == y and best_x == x and (ny < y or (ny == y and nx < x))):
+                    # neighbours come in raster order: on a tie the first one wins, the pixel itself
+                    # only against later ones
+                    if value > best or (
+                        value == best
+                        and best_y == y
+                        and best_x == x
+                        and (ny < y or (ny == y and nx < x))
+                    ):
                         best, best_y, best_x = value, ny, nx
             up[y * width + x] = best_y * width + best_x
             if best_y == y and best_x == x:
@@ -185,20 +230,28 @@ def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped
 
 @njit(cache=True)
 def _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap):  # type: ignore[no-untyped-def]
-    """Basin joined to basin `b` over its highest saddle not below `lowest`, or `b`: a flood from the seed, highest ground first."""
+    """Basin joined to basin `b` over its highest saddle not below `lowest`, or `b`: a flood from
+    the seed, highest ground first.
+    """
     height, width = labels.shape
     seed_y, seed_x = seeds[b] // width, seeds[b] % width
     peak = np.int64(relief[seed_y, seed_x])
     side = 2 * merge_px + 1
     heap.clear()
-    heap.append(np.int64(merge_px * side + merge_px))  # packed: descent below the peak, order of discovery, place around the seed
+    heap.append(
+        np.int64(merge_px * side + merge_px)
+    )  # packed: descent below the peak, order of discovery, place around the seed
     visited[seeds[b]] = b
     discovered = np.int64(0)
     while len(heap) > 0:
         place = heappop(heap) & _PLACE
         y, x = seed_y - merge_px + place // side, seed_x - merge_px + place % side
-        for ny in range(max(y - 1, 0, seed_y - merge_px), min(y + 2, height, seed_y + merge_px + 1)):
-            for nx in range(max(x - 1, 0, seed_x - merge_px), min(x + 2, width, seed_x + merge_px + 1)):
+        for ny in range(
+            max(y - 1, 0, seed_y - merge_px), min(y + 2, height, seed_y + merge_px + 1)
+        ):
+            for nx in range(
+                max(x - 1, 0, seed_x - merge_px), min(x + 2, width, seed_x + merge_px + 1)
+            ):
                 level = np.int64(relief[ny, nx])
                 i = ny * width + nx
                 if fg[ny, nx] < threshold or level < lowest or visited[i] == b:
@@ -225,14 +278,19 @@ def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # typ
         peak = relief[seeds[b] // width, seeds[b] % width]
         lowest = min(np.int64(np.ceil(ratio * peak)), np.int64(peak) - depth)
         if lowest <= peak:
-            parent[b] = _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap)
+            parent[b] = _parent(
+                labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap
+            )
     roots = np.empty(n, np.int32)
     for b in range(n):
         y0, x0 = seeds[b] // width, seeds[b] % width
         node = b
         while parent[node] != node:
             node = parent[node]
-            if abs(seeds[node] // width - y0) > merge_px or abs(seeds[node] % width - x0) > merge_px:
+            if (
+                abs(seeds[node] // width - y0) > merge_px
+                or abs(seeds[node] % width - x0) > merge_px
+            ):
                 node = b
                 break
         roots[b] = node
@@ -241,7 +299,9 @@ def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # typ
 
 @njit(cache=True)
 def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no-untyped-def]
-    """Relabel basins by root, keeping only what is 4-connected to the root's seed, and only roots of enough relief."""
+    """Relabel basins by root, keeping only what is 4-connected to the root's seed, and only roots
+    of enough relief.
+    """
     width = labels.shape[1]
     flat = labels.ravel()
     for i in range(flat.size):

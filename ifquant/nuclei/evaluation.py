@@ -1,10 +1,13 @@
-"""How well predicted objects agree with true ones, over thresholds of intersection over union (IoU).
+"""How well predicted objects agree with true ones, over thresholds of intersection over union
+(IoU).
 
-A predicted and a true object match when their IoU reaches the threshold, each object at most once. Above 0.5 no object can reach it twice;
-at 0.5 and below the largest set of pairs is matched and, among these, the one with the largest sum of IoU (Hungarian algorithm).
+A predicted and a true object match when their IoU reaches the threshold, each object at most once.
+Above 0.5 no object can reach it twice; at 0.5 and below the largest set of pairs is matched and,
+among these, the one with the largest sum of IoU (Hungarian algorithm).
 
-``ap = tp / (tp + fp + fn)``, ``f1 = 2 tp / (2 tp + fp + fn)``, ``pq`` (panoptic quality) = sum of matched IoU / (tp + fp / 2 + fn / 2).
-Where neither image holds an object all rates are 1 (they agree); where only one does they are 0.
+``ap = tp / (tp + fp + fn)``, ``f1 = 2 tp / (2 tp + fp + fn)``, ``pq`` (panoptic quality) = sum of
+matched IoU / (tp + fp / 2 + fn / 2). Where neither image holds an object all rates are 1 (they
+agree); where only one does they are 0.
 """
 
 from __future__ import annotations
@@ -61,7 +64,9 @@ class Overlaps:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Pairs matched at one threshold: indices into `Overlaps.predicted_ids` and `truth_ids`, and their IoU, all (tp,)."""
+    """Pairs matched at one threshold: indices into `Overlaps.predicted_ids` and `truth_ids`, and
+    their IoU, all (tp,).
+    """
 
     predicted: NDArray[np.int64]
     truth: NDArray[np.int64]
@@ -84,13 +89,22 @@ def overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> Overlaps:
     first, second = _checked(predicted, "predicted"), _checked(truth, "true")
     if first.shape != second.shape:
         raise RequestError(
-            f"found predicted labels of shape {first.shape} and true ones of {second.shape}; they must cover the same pixels"
+            f"found predicted labels of shape {first.shape} and true ones of {second.shape}; they"
+            " must cover the same pixels"
         )
     p_ids, p_index, p_areas = _compact(first)
     t_ids, t_index, t_areas = _compact(second)
     both = (p_index >= 0) & (t_index >= 0)
     pair, shared = np.unique(p_index[both] * max(len(t_ids), 1) + t_index[both], return_counts=True)
-    return Overlaps(p_ids, t_ids, p_areas, t_areas, pair // max(len(t_ids), 1), pair % max(len(t_ids), 1), shared.astype(np.int64))
+    return Overlaps(
+        p_ids,
+        t_ids,
+        p_areas,
+        t_areas,
+        pair // max(len(t_ids), 1),
+        pair % max(len(t_ids), 1),
+        shared.astype(np.int64),
+    )
 
 
 def match(pairs: Overlaps, threshold: float) -> Matches:
@@ -105,12 +119,17 @@ def match(pairs: Overlaps, threshold: float) -> Matches:
     component = connected_components(graph, directed=False)[1][i]
     order = np.argsort(component, kind="stable")
     starts = np.flatnonzero(np.diff(component[order], prepend=-1))
-    chosen = [part if len(part) == 1 else part[_assign(i[part], j[part], iou[part])] for part in np.split(order, starts[1:])]
+    chosen = [
+        part if len(part) == 1 else part[_assign(i[part], j[part], iou[part])]
+        for part in np.split(order, starts[1:])
+    ]
     picked = np.sort(np.concatenate(chosen))
     return Matches(i[picked], j[picked], iou[picked])
 
 
-def evaluate(predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+def evaluate(
+    predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS
+) -> pd.DataFrame:
     """Compare predicted labels with the truth.
 
     Parameters
@@ -123,10 +142,11 @@ def evaluate(predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[
     Returns
     -------
     DataFrame
-        One row per threshold: `threshold`, `tp`, `fp`, `fn`, `ap`, `precision`, `recall`, `f1`, `pq`, `splits`, `merges`,
-        `mean_matched_iou` (nan without a match). `splits` counts true objects with two or more predicted pieces (more than half of a
-        piece lies in the object and it covers at least a tenth of it), `merges` counts predicted objects that hold two or more true ones
-        likewise; both are the same at every threshold.
+        One row per threshold: `threshold`, `tp`, `fp`, `fn`, `ap`, `precision`, `recall`, `f1`,
+        `pq`, `splits`, `merges`, `mean_matched_iou` (nan without a match). `splits` counts true
+        objects with two or more predicted pieces (more than half of a piece lies in the object and
+        it covers at least a tenth of it), `merges` counts predicted objects that hold two or more
+        true ones likewise; both are the same at every threshold.
 
     Raises
     ------
@@ -137,7 +157,8 @@ def evaluate(predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[
     --------
     >>> import numpy as np
     >>> truth = np.array([[1, 1, 0, 2, 2]])
-    >>> evaluate(np.array([[1, 1, 0, 2, 0]]), truth, thresholds=[0.5, 0.6])[["tp", "fp", "fn"]].values.tolist()
+    >>> found = evaluate(np.array([[1, 1, 0, 2, 0]]), truth, thresholds=[0.5, 0.6])
+    >>> found[["tp", "fp", "fn"]].values.tolist()
     [[2, 0, 0], [1, 1, 1]]
     """
     checked = _checked_thresholds(thresholds)
@@ -145,7 +166,10 @@ def evaluate(predicted: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[
     return _rates(counted)
 
 
-def evaluate_many(pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+def evaluate_many(
+    pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> pd.DataFrame:
     """Compare several images: each on its own, pooled, and the mean over images.
 
     Parameters
@@ -158,8 +182,9 @@ def evaluate_many(pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], thres
     Returns
     -------
     DataFrame
-        The columns of `evaluate` after a column `image`. Last come the rows ``(pooled)``, rates of the summed counts, and ``(mean)``,
-        means of the images' rates beside the same summed counts. Without any pair the table is empty.
+        The columns of `evaluate` after a column `image`. Last come the rows ``(pooled)``, rates of
+        the summed counts, and ``(mean)``, means of the images' rates beside the same summed counts.
+        Without any pair the table is empty.
 
     Raises
     ------
@@ -175,19 +200,27 @@ def evaluate_many(pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], thres
             raise RequestError(f"{name}: {error}") from error
         tables.append(counted.assign(image=name, iou_sum=iou_sum))
     if not tables:
-        return _rates(_counts(overlaps(np.zeros((1, 1), int), np.zeros((1, 1), int)), checked)[0]).iloc[:0].assign(image="")
+        return (
+            _rates(_counts(overlaps(np.zeros((1, 1), int), np.zeros((1, 1), int)), checked)[0])
+            .iloc[:0]
+            .assign(image="")
+        )
     per_image = _rates(pd.concat(tables, ignore_index=True))
     groups = per_image.groupby("threshold", sort=False)
     totals = groups[[*_COUNTS, "iou_sum"]].sum().reset_index()
     pooled = _rates(totals.assign(image=POOLED))
-    rates = groups[["ap", "precision", "recall", "f1", "pq", "mean_matched_iou"]].mean().reset_index()
+    rates = (
+        groups[["ap", "precision", "recall", "f1", "pq", "mean_matched_iou"]].mean().reset_index()
+    )
     mean = rates.merge(totals, on="threshold").assign(image=MEAN)
     table = pd.concat([per_image, pooled, mean[per_image.columns]], ignore_index=True)
     return table[["image", *(c for c in table.columns if c not in ("image", "iou_sum"))]]
 
 
 def split_and_merged(pairs: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find indices of true objects that were split and of predicted objects that merge several true ones (see `evaluate`)."""
+    """Find indices of true objects that were split and of predicted objects that merge several true
+    ones (see `evaluate`).
+    """
     in_truth = pairs.shared / pairs.predicted_areas[pairs.i]
     of_truth = pairs.shared / pairs.truth_areas[pairs.j]
     piece = (in_truth > _PIECE_IN_TRUTH) & (of_truth >= _PIECE_OF_TRUTH)
@@ -197,7 +230,9 @@ def split_and_merged(pairs: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int
     return split, merged
 
 
-def _counts(pairs: Overlaps, thresholds: Sequence[float]) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+def _counts(
+    pairs: Overlaps, thresholds: Sequence[float]
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Return counts per threshold, and the sums of matched IoU."""
     split, merged = split_and_merged(pairs)
     found = [match(pairs, threshold) for threshold in thresholds]
@@ -217,7 +252,9 @@ def _rates(counted: pd.DataFrame) -> pd.DataFrame:
     many = "image" in counted
 
     def rate(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(empty, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+        return np.where(
+            empty, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        )
 
     table = counted[["threshold", "tp", "fp", "fn"]].copy()
     table["ap"] = rate(tp, tp + fp + fn)
@@ -230,8 +267,12 @@ def _rates(counted: pd.DataFrame) -> pd.DataFrame:
     return table.assign(image=counted["image"], iou_sum=iou_sum) if many else table
 
 
-def _assign(i: NDArray[np.int64], j: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return indices of the pairs chosen in one connected group: most pairs first, then largest sum of IoU."""
+def _assign(
+    i: NDArray[np.int64], j: NDArray[np.int64], iou: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return indices of the pairs chosen in one connected group: most pairs first, then largest sum
+    of IoU.
+    """
     rows, row = np.unique(i, return_inverse=True)
     columns, column = np.unique(j, return_inverse=True)
     worth = np.zeros((len(rows), len(columns)))
@@ -242,7 +283,9 @@ def _assign(i: NDArray[np.int64], j: NDArray[np.int64], iou: NDArray[np.float64]
     return np.asarray(chosen[chosen >= 0], np.int64)
 
 
-def _compact(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _compact(
+    labels: NDArray[Any],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Labels that occur, their index at each pixel (-1 background), their areas."""
     flat = labels.ravel()
     largest = int(flat.max()) if flat.size else 0
@@ -262,11 +305,14 @@ def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
     array = np.asarray(labels)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
         raise RequestError(
-            f"found {what} labels of shape {array.shape} and type {array.dtype}; expected integers (Y, X), one number per object "
-            "(label a mask first, e.g. with skimage.measure.label)"
+            f"found {what} labels of shape {array.shape} and type {array.dtype}; expected integers"
+            " (Y, X), one number per object (label a mask first, e.g. with skimage.measure.label)"
         )
     if array.size and array.min() < 0:
-        raise RequestError(f"found negative {what} labels; expected 0 for background and positive numbers for objects")
+        raise RequestError(
+            f"found negative {what} labels; expected 0 for background and positive numbers for"
+            " objects"
+        )
     if array.size and array.max() > np.iinfo(np.int64).max:
         raise RequestError(f"found a {what} label above 2**63 - 1; renumber the objects")
     return array
@@ -275,5 +321,8 @@ def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
 def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
     checked = tuple(float(t) for t in thresholds)
     if not checked or len(set(checked)) < len(checked) or not all(0 < t <= 1 for t in checked):
-        raise RequestError(f"found IoU thresholds {checked}; expected at least one, each once, above 0 and at most 1")
+        raise RequestError(
+            f"found IoU thresholds {checked}; expected at least one, each once, above 0 and at"
+            " most 1"
+        )
     return checked

@@ -1,4 +1,6 @@
-"""A picture of the agreement of two label images: hits green, misses red, false finds orange, splits yellow, merges blue."""
+"""A picture of the agreement of two label images: hits green, misses red, false finds orange,
+splits yellow, merges blue.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ COLORS = {
 _MAX_SIDE_PX = 4000
 
 
-def paint(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:
+def paint(
+    predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5
+) -> NDArray[np.uint8]:
     """Color every object by its fate.
 
     Parameters
@@ -33,8 +37,9 @@ def paint(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) 
     Returns
     -------
     uint8 (Y, X, 3)
-        Predicted objects: hit, false find, or merge (holds several true ones). True objects where nothing was predicted: miss, or split
-        (several predicted pieces; painted over the pieces). Borders between predicted objects are dark, background is black.
+        Predicted objects: hit, false find, or merge (holds several true ones). True objects where
+        nothing was predicted: miss, or split (several predicted pieces; painted over the pieces).
+        Borders between predicted objects are dark, background is black.
     """
     pairs = overlaps(predicted, truth)
     found = match(pairs, threshold)
@@ -48,7 +53,9 @@ def paint(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) 
     of_predicted[1:][found.predicted] = names.index("hit")
     of_truth[0] = of_predicted[0] = 0
     true = of_truth[np.searchsorted(pairs.truth_ids, truth, side="right") * (truth > 0)]
-    code = of_predicted[np.searchsorted(pairs.predicted_ids, predicted, side="right") * (predicted > 0)]
+    code = of_predicted[
+        np.searchsorted(pairs.predicted_ids, predicted, side="right") * (predicted > 0)
+    ]
     code = np.where((code == 0) | (true == names.index("split")), true, code)
     rgb = np.array([(0, 0, 0), *COLORS.values()])[code]
     edge = np.zeros(predicted.shape, bool)
@@ -59,7 +66,9 @@ def paint(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) 
 
 
 def draw(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -> bytes:
-    """Draw `paint` with a legend as PNG; images above 4000 px a side are shown with every n-th pixel."""
+    """Draw `paint` with a legend as PNG; images above 4000 px a side are shown with every n-th
+    pixel.
+    """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -75,7 +84,10 @@ def draw(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -
         axes.imshow(rgb, interpolation="nearest")
     axes.set_axis_off()
     figure.legend(
-        handles=[Patch(color=color, label=f"{name} (IoU {threshold:g})" if name == "hit" else name) for name, color in COLORS.items()],
+        handles=[
+            Patch(color=color, label=f"{name} (IoU {threshold:g})" if name == "hit" else name)
+            for name, color in COLORS.items()
+        ],
         loc="outside lower center",
         ncols=len(COLORS),
         frameon=False,

@@ -1,7 +1,9 @@
-"""Masks made elsewhere, looked at once: what objects they hold, where, how large, in how many pieces.
+"""Masks made elsewhere, looked at once: what objects they hold, where, how large, in how many
+pieces.
 
-A label image of any size is scanned in strips of rows (`scan_strip`) that are then put together (`find_objects`): the halo of a tile is
-known before the first tile. Of a label in several pieces the largest is kept; the others are dropped and counted. Pieces are 8-connected.
+A label image of any size is scanned in strips of rows (`scan_strip`) that are then put together
+(`find_objects`): the halo of a tile is known before the first tile. Of a label in several pieces
+the largest is kept; the others are dropped and counted. Pieces are 8-connected.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class LabelStrip:
-    """Pieces of labels in whole rows ``y0 <= y < y1``: label, first pixel, box (y0, x0, y1, x1), area; piece numbers along the edges."""
+    """Pieces of labels in whole rows ``y0 <= y < y1``: label, first pixel, box (y0, x0, y1, x1),
+    area; piece numbers along the edges.
+    """
 
     y0: int
     y1: int
@@ -82,8 +86,13 @@ class LabelObjects:
         """
         wanted = np.asarray(anchor_y_px, np.int64) * self.width + np.asarray(anchor_x_px, np.int64)
         index = np.searchsorted(self.first, wanted)
-        if wanted.size and not np.array_equal(self.first[np.minimum(index, len(self.first) - 1)], wanted):
-            raise RequestError("found a nucleus that is none of the mask's objects; expected anchors of nuclei made from this mask")
+        if wanted.size and not np.array_equal(
+            self.first[np.minimum(index, len(self.first) - 1)], wanted
+        ):
+            raise RequestError(
+                "found a nucleus that is none of the mask's objects; expected anchors of nuclei"
+                " made from this mask"
+            )
         return index
 
     def warnings(self) -> tuple[str, ...]:
@@ -91,8 +100,15 @@ class LabelObjects:
         split = np.flatnonzero(self.pieces > 1)
         if len(split) == 0:
             return ()
-        some = ", ".join(map(str, self.source_label[split][:5])) + (", ..." if len(split) > 5 else "")
-        return (f"{len(split)} labels of the mask are in several pieces ({some}): the largest of each stays, {len(self.dropped)} dropped",)
+        some = ", ".join(map(str, self.source_label[split][:5])) + (
+            ", ..." if len(split) > 5 else ""
+        )
+        return (
+            (
+                f"{len(split)} labels of the mask are in several pieces ({some}): the largest of"
+                f" each stays, {len(self.dropped)} dropped"
+            ),
+        )
 
 
 def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
@@ -114,7 +130,10 @@ def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
     n = int(piece.max(initial=0))
     width = labels.shape[1]
     index = anchors(piece) @ np.array([width, 1])
-    boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in ndi.find_objects(piece)]
+    boxes = [
+        (rows.start, columns.start, rows.stop, columns.stop)
+        for rows, columns in ndi.find_objects(piece)
+    ]
     shift = np.array([y0, 0, y0, 0])
     return LabelStrip(
         y0,
@@ -129,7 +148,8 @@ def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
 
 
 def find_objects(strips: Iterable[LabelStrip]) -> LabelObjects:
-    """Put the pieces of consecutive strips together and keep the largest piece of each label (of equal ones the first in raster order).
+    """Put the pieces of consecutive strips together and keep the largest piece of each label (of
+    equal ones the first in raster order).
 
     Raises
     ------
@@ -137,11 +157,23 @@ def find_objects(strips: Iterable[LabelStrip]) -> LabelObjects:
         If there is no strip, or strips do not follow each other.
     """
     parts = list(strips)
-    if not parts or parts[0].y0 != 0 or any(a.y1 != b.y0 or len(a.top) != len(b.top) for a, b in pairwise(parts)):
-        raise RequestError("strips of a label image must follow each other from row 0 on, all of one width")
-    label, first, box, area = (np.concatenate([getattr(part, key) for part in parts]) for key in ("source_label", "first", "box", "area"))
+    if (
+        not parts
+        or parts[0].y0 != 0
+        or any(a.y1 != b.y0 or len(a.top) != len(b.top) for a, b in pairwise(parts))
+    ):
+        raise RequestError(
+            "strips of a label image must follow each other from row 0 on, all of one width"
+        )
+    label, first, box, area = (
+        np.concatenate([getattr(part, key) for part in parts])
+        for key in ("source_label", "first", "box", "area")
+    )
     starts = np.cumsum([0] + [len(part.area) for part in parts])
-    links = [_touching(a, b, int(i), int(j)) for (a, b), (i, j) in zip(pairwise(parts), pairwise(starts[:-1]), strict=True)]
+    links = [
+        _touching(a, b, int(i), int(j))
+        for (a, b), (i, j) in zip(pairwise(parts), pairwise(starts[:-1]), strict=True)
+    ]
     link = np.concatenate([np.zeros((0, 2), np.int64), *links])
     link = link[label[link[:, 0]] == label[link[:, 1]]]
     graph = coo_array((np.ones(len(link)), (link[:, 0], link[:, 1])), shape=(len(label),) * 2)
@@ -163,12 +195,20 @@ def find_objects(strips: Iterable[LabelStrip]) -> LabelObjects:
     kept, pieces = kept[raster], pieces[raster]
     dropped = np.sort(whole_first[order[~chosen]])
     return LabelObjects(
-        whole_label[kept], whole_first[kept], whole_box[kept], whole_area[kept], pieces.astype(np.int64), dropped, len(parts[0].top)
+        whole_label[kept],
+        whole_first[kept],
+        whole_box[kept],
+        whole_area[kept],
+        pieces.astype(np.int64),
+        dropped,
+        len(parts[0].top),
     )
 
 
 def pieces_of(labels: NDArray[Any]) -> NDArray[np.int32]:
-    """Find 8-connected pieces of equal labels, numbered 1..n in raster order of their first pixel."""
+    """Find 8-connected pieces of equal labels, numbered 1..n in raster order of their first
+    pixel.
+    """
     from skimage.measure import label
 
     checked = checked_labels(labels)
@@ -186,19 +226,29 @@ def checked_labels(labels: NDArray[Any]) -> NDArray[Any]:
         If they are not integers (Y, X), or one is negative.
     """
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise SlideError(f"found a mask of shape {labels.shape} and type {labels.dtype}; expected integers (Y, X), one per object")
+        raise SlideError(
+            f"found a mask of shape {labels.shape} and type {labels.dtype}; expected integers (Y,"
+            " X), one per object"
+        )
     if labels.size and labels.min() < 0:
-        raise SlideError(f"found the label {labels.min()} in a mask; expected 0 for background and positive numbers for objects")
+        raise SlideError(
+            f"found the label {labels.min()} in a mask; expected 0 for background and positive"
+            " numbers for objects"
+        )
     return labels
 
 
 def _touching(above: LabelStrip, below: LabelStrip, start_above: int, start_below: int) -> Ints:
-    """Pairs of pieces that meet across the border of two strips, diagonals included; labels may differ."""
+    """Pairs of pieces that meet across the border of two strips, diagonals included; labels may
+    differ.
+    """
     upper, lower = above.bottom, below.top
     pairs = []
     for shift in (-1, 0, 1):
         u = upper[max(shift, 0) : len(upper) + min(shift, 0)]
         v = lower[max(-shift, 0) : len(lower) + min(-shift, 0)]
         met = (u > 0) & (v > 0)
-        pairs.append(np.stack([u[met] - 1 + start_above, v[met] - 1 + start_below], axis=1).astype(np.int64))
+        pairs.append(
+            np.stack([u[met] - 1 + start_above, v[met] - 1 + start_below], axis=1).astype(np.int64)
+        )
     return np.unique(np.concatenate(pairs), axis=0)

@@ -1,8 +1,9 @@
 """Cells drawn as polygons (QuPath's GeoJSON) as a label image, painted window by window.
 
-QuPath exports a cell as a feature with its outline in `geometry` and its nucleus in `nucleusGeometry`; a plain detection has the first.
-A pixel belongs to a polygon when its center lies inside. Each polygon is painted on its own box, at coordinates relative to that box, so
-that windows agree to the pixel.
+QuPath exports a cell as a feature with its outline in `geometry` and its nucleus in
+`nucleusGeometry`; a plain detection has the first. A pixel belongs to a polygon when its center
+lies inside. Each polygon is painted on its own box, at coordinates relative to that box, so that
+windows agree to the pixel.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class LabelPolygons:
         """Labels (Y, X) of a window; where polygons overlap the first one has the pixel."""
         labels = np.zeros(window.shape, np.int32)
         y0, x0, y1, x1 = self.box.T
-        met = np.flatnonzero((y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0))
+        met = np.flatnonzero(
+            (y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0)
+        )
         for k in met[::-1]:
             box = Window(*(int(v) for v in self.box[k]))
             common = box.intersection(window)
@@ -51,7 +54,9 @@ class LabelPolygons:
         return labels
 
 
-def read_polygons(text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJSON") -> LabelPolygons:
+def read_polygons(
+    text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJSON"
+) -> LabelPolygons:
     """Read nuclei or cells from GeoJSON.
 
     Parameters
@@ -59,8 +64,9 @@ def read_polygons(text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJ
     text
         Content of the file: a FeatureCollection, a list of features or one feature.
     kind
-        "nuclei": `nucleusGeometry` where a feature has one, else its outline. "cells": the outline of features that have a
-        `nucleusGeometry` or are of object type "cell"; of all features when none is.
+        "nuclei": `nucleusGeometry` where a feature has one, else its outline. "cells": the outline
+        of features that have a `nucleusGeometry` or are of object type "cell"; of all features when
+        none is.
     name
         What errors call the file.
 
@@ -77,10 +83,14 @@ def read_polygons(text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJ
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise SlideError(f"{name}: found no GeoJSON ({error}); export the objects again as FeatureCollection") from error
+        raise SlideError(
+            f"{name}: found no GeoJSON ({error}); export the objects again as FeatureCollection"
+        ) from error
     features = content.get("features", [content]) if isinstance(content, dict) else content
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-        raise SlideError(f"{name}: found no list of features; expected GeoJSON as QuPath exports it")
+        raise SlideError(
+            f"{name}: found no list of features; expected GeoJSON as QuPath exports it"
+        )
     objects = [feature for feature in features if _object_type(feature) != "annotation"]
     if kind == "cells" and any(_is_cell(feature) for feature in objects):
         objects = [feature for feature in objects if _is_cell(feature)]
@@ -88,7 +98,8 @@ def read_polygons(text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJ
     polygons = [polygon for polygon in found if polygon is not None]
     if not polygons:
         raise SlideError(
-            f"{name}: found no polygon of {kind} among {len(features)} features; expected detections or cells, not annotations"
+            f"{name}: found no polygon of {kind} among {len(features)} features; expected"
+            " detections or cells, not annotations"
         )
     return of_geometries(polygons)
 
@@ -101,7 +112,9 @@ def of_geometries(geometries: Sequence[BaseGeometry]) -> LabelPolygons:
 
 
 def _inside(geometry: BaseGeometry, box: Window) -> NDArray[np.bool_]:
-    """Pixels of a box whose centers lie in the geometry (even-odd over all rings, so holes stay open)."""
+    """Pixels of a box whose centers lie in the geometry (even-odd over all rings, so holes stay
+    open).
+    """
     from skimage.draw import polygon2mask
 
     inside = np.zeros(box.shape, np.bool_)
@@ -131,11 +144,17 @@ def _is_cell(feature: Mapping[str, Any]) -> bool:
 
 
 def _polygon(feature: Mapping[str, Any], kind: str, name: str, i: int) -> BaseGeometry | None:
-    drawn = (feature.get("nucleusGeometry") or feature.get("geometry")) if kind == "nuclei" else feature.get("geometry")
+    drawn = (
+        (feature.get("nucleusGeometry") or feature.get("geometry"))
+        if kind == "nuclei"
+        else feature.get("geometry")
+    )
     if not isinstance(drawn, Mapping) or drawn.get("type") not in ("Polygon", "MultiPolygon"):
         return None
     try:
         polygon = shape(drawn)
     except (GEOSException, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise SlideError(f"{name}: feature {i} has no valid polygon ({error}); export the objects again") from error
+        raise SlideError(
+            f"{name}: feature {i} has no valid polygon ({error}); export the objects again"
+        ) from error
     return None if polygon.is_empty else polygon

@@ -1,6 +1,8 @@
-"""Masks made elsewhere as nuclei and cells: the same objects in every tile, and one cell for each nucleus.
+"""Masks made elsewhere as nuclei and cells: the same objects in every tile, and one cell for each
+nucleus.
 
-In a tile, `LabelsSegmenter` finds the pieces that `label_objects` found in the whole mask and knows by their first pixel which to drop.
+In a tile, `LabelsSegmenter` finds the pieces that `label_objects` found in the whole mask and knows
+by their first pixel which to drop.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class LabelsSegmenter:
         """Never called: `lattice_px` is None."""
         raise NotImplementedError
 
-    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of first pixels."""
         piece = pieces_of(np.asarray(read(window)))
         y, x = anchors(piece).T
@@ -72,8 +76,9 @@ class PairedCells:
 def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> PairedCells:
     """Give each nucleus its cell.
 
-    A nucleus goes with the cell that covers most of it; a cell with several such nuclei goes to the one it shares most pixels with (ties:
-    the first nucleus, the smaller cell label). Pixels of a nucleus belong to its own cell, whatever the mask of cells says.
+    A nucleus goes with the cell that covers most of it; a cell with several such nuclei goes to the
+    one it shares most pixels with (ties: the first nucleus, the smaller cell label). Pixels of a
+    nucleus belong to its own cell, whatever the mask of cells says.
 
     Parameters
     ----------
@@ -90,12 +95,17 @@ def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> PairedCells:
         If a label is negative.
     """
     if nuclei.shape != cells.shape:
-        raise RequestError(f"found nuclei of {nuclei.shape} and cells of {cells.shape} px; both masks must cover the same image")
+        raise RequestError(
+            f"found nuclei of {nuclei.shape} and cells of {cells.shape} px; both masks must cover"
+            " the same image"
+        )
     ids, index = np.unique(checked_labels(cells), return_inverse=True)
     index = index.reshape(cells.shape)
     n = int(nuclei.max(initial=0))
     both = (nuclei > 0) & (cells > 0)
-    pair, shared = np.unique(nuclei[both].astype(np.int64) * len(ids) + index[both], return_counts=True)
+    pair, shared = np.unique(
+        nuclei[both].astype(np.int64) * len(ids) + index[both], return_counts=True
+    )
     nucleus, cell = pair // max(len(ids), 1), pair % max(len(ids), 1)
     best = np.lexsort((cell, -shared, nucleus))
     best = best[np.diff(nucleus[best], prepend=0) != 0]  # the cell that covers most of each nucleus
@@ -108,11 +118,17 @@ def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> PairedCells:
     without_cell[nucleus[owner]] = False
     without_cell[0] = False
     labels = np.where(nuclei > 0, nuclei, of_cell[index]) if ids.size else nuclei.copy()
-    return PairedCells(labels.astype(np.int32), without_cell, ids[(of_cell == 0) & (ids > 0)].astype(np.int64))
+    return PairedCells(
+        labels.astype(np.int32), without_cell, ids[(of_cell == 0) & (ids > 0)].astype(np.int64)
+    )
 
 
 def make(
-    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, objects: LabelObjects | None = None
+    options: Segmentation,
+    *,
+    pixel_size_um: float,
+    calibration: ChannelLevels | None,
+    objects: LabelObjects | None = None,
 ) -> LabelsSegmenter:
     """Make the segmenter for a mask that was looked at by `label_objects.find_objects`.
 
@@ -125,7 +141,8 @@ def make(
     """
     if objects is None:
         raise RequestError(
-            'method "labels" takes masks you already have; expected [segmentation] nuclei = "masks/{slide}.tif" in the recipe'
+            'method "labels" takes masks you already have; expected [segmentation] nuclei ='
+            ' "masks/{slide}.tif" in the recipe'
         )
     limit = options.max_diameter_um / pixel_size_um
     extent = (objects.box[:, 2:] - objects.box[:, :2]).max(axis=1, initial=0)
@@ -134,8 +151,9 @@ def make(
         worst = too_large[np.argmax(extent[too_large])]
         y0, x0, _, _ = objects.box[worst]
         raise SlideError(
-            f"label {objects.source_label[worst]} at y={y0}, x={x0} is {extent[worst]} px ({extent[worst] * pixel_size_um:.0f} um) across, "
-            f"{len(too_large)} labels are above segmentation.max_diameter_um = {options.max_diameter_um:g}. "
-            "Is 0 the background of this mask? Raise max_diameter_um if these are nuclei"
+            f"label {objects.source_label[worst]} at y={y0}, x={x0} is {extent[worst]} px"
+            f" ({extent[worst] * pixel_size_um:.0f} um) across, {len(too_large)} labels are above"
+            f" segmentation.max_diameter_um = {options.max_diameter_um:g}. Is 0 the background of"
+            " this mask? Raise max_diameter_um if these are nuclei"
         )
     return LabelsSegmenter(objects.max_extent_px + 1, objects.dropped)

@@ -27,7 +27,8 @@ class LatticeMaps:
     load
         Cell > its maps (K, Y, X).
     needed
-        Cell > whether there are maps; those of the others count as empty, whatever window is asked for.
+        Cell > whether there are maps; those of the others count as empty, whatever window is asked
+        for.
     """
 
     step_px: int
@@ -58,6 +59,8 @@ class LatticeMaps:
             if out is None:
                 out = np.zeros((maps.shape[0], *window.shape), maps.dtype)
             common = cell.intersection(window)
-            out[(slice(None), *common.slices_in(window))] = maps[(slice(None), *common.slices_in(self.covered(cell)))]
+            out[(slice(None), *common.slices_in(window))] = maps[
+                (slice(None), *common.slices_in(self.covered(cell)))
+            ]
         assert out is not None, "a window without any tissue is never looked at"
         return out

@@ -1,9 +1,11 @@
 """How large nuclei are in an image whose pixel size nobody recorded.
 
-Two estimates that fail on different images: the scale at which blobs answer best to a difference of gaussians (holds under uneven light,
-haze and touching nuclei) and the widths of Otsu's foreground (finer, but a lit background or a whole embryo is one object to it). The
-second refines the first only where they agree within a factor of two. On the 481 training images of DSB2018 (median diameters 7 to 94
-px) the estimate lies within a factor 1.41 of the true median diameter in 98 of 100 images, within 1.25 in 91; the worst is off by 2.9.
+Two estimates that fail on different images: the scale at which blobs answer best to a difference of
+gaussians (holds under uneven light, haze and touching nuclei) and the widths of Otsu's foreground
+(finer, but a lit background or a whole embryo is one object to it). The second refines the first
+only where they agree within a factor of two. On the 481 training images of DSB2018 (median
+diameters 7 to 94 px) the estimate lies within a factor 1.41 of the true median diameter in 98 of
+100 images, within 1.25 in 91; the worst is off by 2.9.
 """
 
 from __future__ import annotations
@@ -20,9 +22,14 @@ from ifquant.geometry.filters import bounded_depth
 
 _FIRST_SIGMA_PX, _RATIO, _SCALES = 1.6, 1.2546, 16
 _DEEPEST_PX = 80
-_NOTHING = "found nothing bright in the image to estimate a nucleus size from; pass the pixel size instead"
+_NOTHING = (
+    "found nothing bright in the image to estimate a nucleus size from; pass the pixel size instead"
+)
 _MAX_BLOCKS, _BLOCK_PX = 4, 1024
-_BLOB_BIAS, _WIDTH_BIAS = 1.157, 1.09  # medians of true / estimated diameter over the training images
+_BLOB_BIAS, _WIDTH_BIAS = (
+    1.157,
+    1.09,
+)  # medians of true / estimated diameter over the training images
 
 
 def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
@@ -41,13 +48,19 @@ def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     Raises
     ------
     RequestError
-        If nothing in the image looks like a blob (a constant image), so that a scale would be invented.
+        If nothing in the image looks like a blob (a constant image), so that a scale would be
+        invented.
     """
     chosen = _telling_blocks(image)
-    low, high = min(float(block.min()) for block in chosen), max(float(block.max()) for block in chosen)
+    low, high = (
+        min(float(block.min()) for block in chosen),
+        max(float(block.max()) for block in chosen),
+    )
     if not high > low:
         raise RequestError(_NOTHING)
-    blocks = [((block.astype(np.float64) - low) / (high - low)).astype(np.float32) for block in chosen]
+    blocks = [
+        ((block.astype(np.float64) - low) / (high - low)).astype(np.float32) for block in chosen
+    ]
     by_blobs = _blob_diameter(blocks)
     if by_blobs is None:
         raise RequestError(_NOTHING)
@@ -66,19 +79,25 @@ def _telling_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
         for x in range(0, image.shape[1], _BLOCK_PX)
     ]
     scale = max(float(np.abs(image).max()), 1e-300)
-    contrast = np.array([float(np.std(block / scale, dtype=np.float64)) * math.sqrt(block.size) for block in blocks])
+    contrast = np.array(
+        [float(np.std(block / scale, dtype=np.float64)) * math.sqrt(block.size) for block in blocks]
+    )
     return [blocks[i] for i in np.sort(np.argsort(-contrast, kind="stable")[:_MAX_BLOCKS])]
 
 
 def _blob_diameter(blocks: list[NDArray[np.float32]]) -> float | None:
-    """Diameter of the blobs that answer best to a difference of gaussians: its positive part squared and summed, over sigma**0.8."""
+    """Diameter of the blobs that answer best to a difference of gaussians: its positive part
+    squared and summed, over sigma**0.8.
+    """
     energy = np.zeros(_SCALES)
     for block in blocks:
         shrink = 1  # a step of the pyramid, in px
         here = ndi.gaussian_filter(block, _FIRST_SIGMA_PX, truncate=3.0, mode="nearest")
         for i in range(_SCALES):
             sigma = _FIRST_SIGMA_PX * _RATIO**i
-            wider = ndi.gaussian_filter(here, sigma * math.sqrt(_RATIO**2 - 1) / shrink, truncate=3.0, mode="nearest")
+            wider = ndi.gaussian_filter(
+                here, sigma * math.sqrt(_RATIO**2 - 1) / shrink, truncate=3.0, mode="nearest"
+            )
             answer = np.maximum(here - wider, 0)
             energy[i] += float(np.square(answer, dtype=np.float64).sum()) * shrink**2 / sigma**0.8
             here = wider
@@ -86,15 +105,21 @@ def _blob_diameter(blocks: list[NDArray[np.float32]]) -> float | None:
                 height, width = here.shape[0] // 2, here.shape[1] // 2
                 if min(height, width) < 5:
                     break
-                here = here[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+                here = (
+                    here[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+                )
                 shrink *= 2
     if energy.max() <= 0:
         return None
     best = int(energy.argmax())
     step = 0.5  # the answer lies between a scale and the next
-    if 0 < best < len(energy) - 1 and energy[best - 1] > 0 and energy[best + 1] > 0:  # vertex of the parabola through three scales
+    if (
+        0 < best < len(energy) - 1 and energy[best - 1] > 0 and energy[best + 1] > 0
+    ):  # vertex of the parabola through three scales
         left, middle, right = np.log(energy[best - 1 : best + 2])
-        step += 0.5 * (left - right) / (left - 2 * middle + right) if left + right < 2 * middle else 0.0
+        step += (
+            0.5 * (left - right) / (left - 2 * middle + right) if left + right < 2 * middle else 0.0
+        )
     return float(_BLOB_BIAS * 2 * math.sqrt(2) * _FIRST_SIGMA_PX * _RATIO ** (best + step))
 
 

@@ -1,7 +1,9 @@
-"""Nuclei from one channel: what a segmentation method is, how it is made, and the public function for arrays.
+"""Nuclei from one channel: what a segmentation method is, how it is made, and the public function
+for arrays.
 
-A segmenter is a frozen, picklable value. It never sees the whole slide: it reads what it needs through `read`, and everything
-data-dependent (background, thresholds) was measured once for the whole slide and given to its factory.
+A segmenter is a frozen, picklable value. It never sees the whole slide: it reads what it needs
+through `read`, and everything data-dependent (background, thresholds) was measured once for the
+whole slide and given to its factory.
 """
 
 from __future__ import annotations
@@ -45,10 +47,11 @@ class Segmenter(Protocol):
     reach_px
         Nuclei further than this (per axis) from a window's inner border are exact.
     lattice_px
-        None: local filters, any window. Else `cell_maps` is called once per cell of this fixed lattice anchored at (0, 0), and its maps are
-        handed to `nuclei` through `read_maps`.
+        None: local filters, any window. Else `cell_maps` is called once per cell of this fixed
+        lattice anchored at (0, 0), and its maps are handed to `nuclei` through `read_maps`.
 
-    A segmenter may also have a method ``release()``: it is called when all maps are made, to let go of a network before cells are grown.
+    A segmenter may also have a method ``release()``: it is called when all maps are made, to let go
+    of a network before cells are grown.
     """
 
     @property
@@ -62,14 +65,17 @@ class Segmenter(Protocol):
         """Compute the maps (K, Y, X) of one lattice cell."""
         ...
 
-    def nuclei(self, read: Read, read_maps: ReadMaps, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Read, read_maps: ReadMaps, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of each nucleus' first pixel."""
         ...
 
 
 @runtime_checkable
 class OverlappingSegmenter(Protocol):
-    """A segmenter whose lattice windows overlap: each finds whole objects, and one fixed rule settles what two windows see.
+    """A segmenter whose lattice windows overlap: each finds whole objects, and one fixed rule
+    settles what two windows see.
 
     Attributes
     ----------
@@ -84,8 +90,12 @@ class OverlappingSegmenter(Protocol):
     @property
     def maps_reach_px(self) -> int: ...  # noqa: D102
 
-    def nuclei_and_seams(self, maps: LatticeMaps, window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Labels as `Segmenter.nuclei` gives them, and which of them (n + 1,) two windows disagreed about."""
+    def nuclei_and_seams(
+        self, maps: LatticeMaps, window: Window
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Labels as `Segmenter.nuclei` gives them, and which of them (n + 1,) two windows disagreed
+        about.
+        """
         ...
 
 
@@ -100,9 +110,15 @@ def maps_reach_px(segmenter: Segmenter) -> int:
 
 
 def find_objects(
-    segmenter: Segmenter, read: Read, maps: LatticeMaps, window: Window, image_shape: tuple[int, int]
+    segmenter: Segmenter,
+    read: Read,
+    maps: LatticeMaps,
+    window: Window,
+    image_shape: tuple[int, int],
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Labels (Y, X) of a window, and which of them (n + 1,) windows of the lattice disagreed about (none, where they do not overlap)."""
+    """Labels (Y, X) of a window, and which of them (n + 1,) windows of the lattice disagreed about
+    (none, where they do not overlap).
+    """
     if isinstance(segmenter, OverlappingSegmenter):
         return segmenter.nuclei_and_seams(maps, window)
     labels = segmenter.nuclei(read, maps, window, image_shape)
@@ -113,7 +129,9 @@ class ScaleEstimated(UserWarning):
     """No pixel size was given: the working scale was estimated from the image."""
 
 
-def make_segmenter(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None) -> Segmenter:
+def make_segmenter(
+    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None
+) -> Segmenter:
     """Make the segmenter a recipe asks for.
 
     Parameters
@@ -123,7 +141,8 @@ def make_segmenter(options: Segmentation, *, pixel_size_um: float, calibration: 
     pixel_size_um
         Edge of a pixel in um.
     calibration
-        Levels of the nucleus channel over the whole slide; None when there is no such channel (method "labels").
+        Levels of the nucleus channel over the whole slide; None when there is no such channel
+        (method "labels").
 
     Raises
     ------
@@ -142,14 +161,19 @@ def make_segmenter(options: Segmentation, *, pixel_size_um: float, calibration: 
 
 
 def make_cell_segmenter(
-    options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, guides: Sequence[ChannelLevels]
+    options: Segmentation,
+    *,
+    pixel_size_um: float,
+    calibration: ChannelLevels | None,
+    guides: Sequence[ChannelLevels],
 ) -> Segmenter | None:
     """Make what finds whole cells, where the recipe asks for it; None: cells are grown from nuclei.
 
     Parameters
     ----------
     guides
-        Levels of the channels that may shape cells (tumor, myeloid). What it reads is (C, Y, X): these channels, then the nuclei.
+        Levels of the channels that may shape cells (tumor, myeloid). What it reads is (C, Y, X):
+        these channels, then the nuclei.
 
     Raises
     ------
@@ -161,7 +185,9 @@ def make_cell_segmenter(
     factory = cell_segmenter_factory(options.method)
     if factory is None:
         return None
-    made: Segmenter | None = factory(options, pixel_size_um=pixel_size_um, calibration=calibration, guides=tuple(guides))
+    made: Segmenter | None = factory(
+        options, pixel_size_um=pixel_size_um, calibration=calibration, guides=tuple(guides)
+    )
     return made
 
 
@@ -173,14 +199,25 @@ def segment_image(segmenter: Segmenter, image: NDArray[Any]) -> NDArray[np.int32
     def read(window: Window) -> NDArray[Any]:
         return image[window.y0 : window.y1, window.x0 : window.x1]
 
-    maps = LatticeMaps(segmenter.lattice_px or max(*shape, 1), overlap_px(segmenter), shape, stored.__getitem__)
+    maps = LatticeMaps(
+        segmenter.lattice_px or max(*shape, 1), overlap_px(segmenter), shape, stored.__getitem__
+    )
     if segmenter.lattice_px is not None:
-        stored.update({cell: segmenter.cell_maps(read, cell, shape) for cell in cores(shape, segmenter.lattice_px)})
+        stored.update(
+            {
+                cell: segmenter.cell_maps(read, cell, shape)
+                for cell in cores(shape, segmenter.lattice_px)
+            }
+        )
     return find_objects(segmenter, read, maps, Window(0, 0, *shape), shape)[0]
 
 
 def segment_nuclei(
-    image: NDArray[Any], *, pixel_size_um: float | None = None, method: str = "unet", options: Segmentation | None = None
+    image: NDArray[Any],
+    *,
+    pixel_size_um: float | None = None,
+    method: str = "unet",
+    options: Segmentation | None = None,
 ) -> NDArray[np.int32]:
     """Segment the nuclei of one image.
 
@@ -189,8 +226,8 @@ def segment_nuclei(
     image : ndarray (Y, X), any numeric type
         Nuclear stain, bright on dark.
     pixel_size_um : float, optional
-        Edge of a pixel in um. None: the scale is estimated from the image and a `ScaleEstimated` warning states it; nuclei down to an
-        eighth of the typical area are then kept.
+        Edge of a pixel in um. None: the scale is estimated from the image and a `ScaleEstimated`
+        warning states it; nuclei down to an eighth of the typical area are then kept.
     method : str
         Name of the segmentation method.
     options : Segmentation, optional
@@ -199,7 +236,8 @@ def segment_nuclei(
     Returns
     -------
     ndarray (Y, X) int32
-        Labels 1..n in raster order of each nucleus' first pixel, 0 background. All 0 for a constant image.
+        Labels 1..n in raster order of each nucleus' first pixel, 0 background. All 0 for a constant
+        image.
 
     Raises
     ------
@@ -225,12 +263,15 @@ def segment_nuclei(
         }
         chosen = chosen.model_copy(update=bounds)
         warnings.warn(
-            f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as {chosen.nucleus_diameter_um:g} um, "
-            f"one pixel is {pixel_size_um:.3g} um. Pass pixel_size_um if you know it.",
+            f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as"
+            f" {chosen.nucleus_diameter_um:g} um, one pixel is {pixel_size_um:.3g} um. Pass"
+            " pixel_size_um if you know it.",
             ScaleEstimated,
             stacklevel=2,
         )
-    return segment_image(make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels_of(pixels)), pixels)
+    return segment_image(
+        make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels_of(pixels)), pixels
+    )
 
 
 def checked_image(image: NDArray[Any]) -> NDArray[Any]:
@@ -243,9 +284,19 @@ def checked_image(image: NDArray[Any]) -> NDArray[Any]:
     """
     pixels = np.asarray(image)
     if pixels.ndim != 2:
-        raise RequestError(f"found an image of shape {pixels.shape}; expected (Y, X): pass one channel, e.g. image[0]")
-    if pixels.dtype == bool or not (np.issubdtype(pixels.dtype, np.integer) or np.issubdtype(pixels.dtype, np.floating)):
-        raise RequestError(f"found an image of type {pixels.dtype}; expected integers or floats of a nuclear stain")
+        raise RequestError(
+            f"found an image of shape {pixels.shape}; expected (Y, X): pass one channel, e.g."
+            " image[0]"
+        )
+    if pixels.dtype == bool or not (
+        np.issubdtype(pixels.dtype, np.integer) or np.issubdtype(pixels.dtype, np.floating)
+    ):
+        raise RequestError(
+            f"found an image of type {pixels.dtype}; expected integers or floats of a nuclear stain"
+        )
     if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        raise RequestError("found NaN or infinite pixels; expected finite values: replace them, e.g. by numpy.nan_to_num")
+        raise RequestError(
+            "found NaN or infinite pixels; expected finite values: replace them, e.g. by"
+            " numpy.nan_to_num"
+        )
     return pixels

@@ -1,9 +1,12 @@
-"""Nuclei by the network that ships with ifquant: maps on a fixed lattice, the shared decoder at full resolution.
+"""Nuclei by the network that ships with ifquant: maps on a fixed lattice, the shared decoder at
+full resolution.
 
-The network sees 0.5 um per pixel. Its output at a pixel depends on pixels at most 107 away and, because it pools four times, on where the
-pixel lies in a grid of 16: so every call covers one cell of a lattice anchored at the image's first pixel, with 112 px around it and edges
-on multiples of 16. At the image's own border the window ends, and the image is continued by its mirror image up to the next multiple of 16.
-A pixel's maps thus follow from image and lattice alone; quantised to 8 bits they go through `ifquant.decode`, whose reach is bounded.
+The network sees 0.5 um per pixel. Its output at a pixel depends on pixels at most 107 away and,
+because it pools four times, on where the pixel lies in a grid of 16: so every call covers one cell
+of a lattice anchored at the image's first pixel, with 112 px around it and edges on multiples of
+16. At the image's own border the window ends, and the image is continued by its mirror image up to
+the next multiple of 16. A pixel's maps thus follow from image and lattice alone; quantised to 8
+bits they go through `ifquant.decode`, whose reach is bounded.
 """
 
 from __future__ import annotations
@@ -26,18 +29,27 @@ from ifquant.geometry.windows import Window
 from ifquant.nuclei import unet_kernels as kernels
 from ifquant.nuclei.channel_levels import ChannelLevels
 from ifquant.nuclei.decoder import DecodeOptions, decode
-from ifquant.nuclei.working_scale import nearest_ratio, source_range, to_image, to_working, working_shape
+from ifquant.nuclei.working_scale import (
+    nearest_ratio,
+    source_range,
+    to_image,
+    to_working,
+    working_shape,
+)
 from ifquant.recipe.model import Segmentation
 
 WORKING_UM = 0.5
 """Pixel size the network works at (um)."""
 REACH_PX = 107
-"""Working pixels around a pixel that can change its maps, in the worst position (tests/test_unet.py measures it)."""
+"""Working pixels around a pixel that can change its maps, in the worst position (tests/test_unet.py
+measures it)."""
 HALO_PX = 112
-"""Working pixels around a lattice cell that the network is given: the reach and the smoothing after it, on the grid of 16."""
+"""Working pixels around a lattice cell that the network is given: the reach and the smoothing after
+it, on the grid of 16."""
 CORE_PX = 2048
-"""Side of a lattice cell in working pixels, about: a multiple of 16 that is also whole image pixels. The halo adds a quarter to its
-area (at 1536 px a third); the network then holds about 1.2 GB."""
+"""Side of a lattice cell in working pixels, about: a multiple of 16 that is also whole image
+pixels. The halo adds a quarter to its area (at 1536 px a third); the network then holds about 1.2
+GB."""
 CLIP = (-0.2, 2.0)
 """Range of the normalised image, as in training."""
 MODEL = Path(__file__).parent / "models" / "nuclei.onnx"
@@ -45,7 +57,8 @@ MODEL = Path(__file__).parent / "models" / "nuclei.onnx"
 
 @dataclass(frozen=True)
 class Card:
-    """What the decoder needs to know of the model, tuned on held-out training images and stored in the model card.
+    """What the decoder needs to know of the model, tuned on held-out training images and stored in
+    the model card.
 
     Attributes
     ----------
@@ -56,7 +69,8 @@ class Card:
     contact
         How strongly the contact map lowers the relief (0: not at all, 1: to nothing).
     cap
-        Relief above this is cut off, so that the core of a nucleus is flat ground and cannot be split (0 to 255).
+        Relief above this is cut off, so that the core of a nucleus is flat ground and cannot be
+        split (0 to 255).
     smooth_px
         Standard deviation of the smoothing of the distance (working px).
     min_peak, merge_ratio
@@ -102,7 +116,9 @@ class UNetSegmenter:
 
     @property
     def lattice_px(self) -> int:
-        """Side of a lattice cell in image pixels: whole working pixels, a multiple of 16 of them."""
+        """Side of a lattice cell in image pixels: whole working pixels, a multiple of 16 of
+        them.
+        """
         step = 16 * self.ratio.denominator // math.gcd(16, self.ratio.numerator)
         return max(1, round(self.core_px / self.ratio / step)) * step
 
@@ -125,15 +141,24 @@ class UNetSegmenter:
         """
         if cell.y0 % self.lattice_px or cell.x0 % self.lattice_px:
             raise RequestError(
-                f"found a cell at y={cell.y0}, x={cell.x0}; expected multiples of {self.lattice_px} px: maps are made on one lattice"
+                f"found a cell at y={cell.y0}, x={cell.x0}; expected multiples of {self.lattice_px}"
+                " px: maps are made on one lattice"
             )
         whole = working_shape(image_shape, self.ratio)
-        axes = [self._axis(*edges) for edges in ((cell.y0, cell.y1, whole[0]), (cell.x0, cell.x1, whole[1]))]
+        axes = [
+            self._axis(*edges)
+            for edges in ((cell.y0, cell.y1, whole[0]), (cell.x0, cell.x1, whole[1]))
+        ]
         (y0, y1), (x0, x1) = axes
         if self.ratio == 1:
             maps = self.working_maps(np.asarray(read(Window(y0, x0, y1, x1))))
-            return np.ascontiguousarray(maps[(slice(None), *cell.slices_in(Window(y0, x0, y1, x1)))])
-        (top, bottom), (left, right) = (source_range(*axis, self.ratio, size) for axis, size in zip(axes, image_shape, strict=True))
+            return np.ascontiguousarray(
+                maps[(slice(None), *cell.slices_in(Window(y0, x0, y1, x1)))]
+            )
+        (top, bottom), (left, right) = (
+            source_range(*axis, self.ratio, size)
+            for axis, size in zip(axes, image_shape, strict=True)
+        )
         pixels = np.asarray(read(Window(top, left, bottom, right)))
         pixels = to_working(pixels, top, y0, y1, self.ratio, image_shape[0], 0)
         pixels = to_working(pixels, left, x0, x1, self.ratio, image_shape[1], 1)
@@ -144,11 +169,17 @@ class UNetSegmenter:
     def working_maps(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Foreground and relief (2, Y, X) of raw pixels (Y, X) at the working scale."""
         scale = np.float32(1 / (self.high - self.low))
-        prepared = kernels.normalised(np.ascontiguousarray(pixels), np.float32(self.low), scale, *map(np.float32, CLIP))
+        prepared = kernels.normalised(
+            np.ascontiguousarray(pixels), np.float32(self.low), scale, *map(np.float32, CLIP)
+        )
         foreground, distance, contact = probabilities(self.model, self.card.sha256, prepared)
-        return np.stack([kernels.quantised(foreground, np.float32(255)), relief(distance, contact, self.card)])
+        return np.stack(
+            [kernels.quantised(foreground, np.float32(255)), relief(distance, contact, self.card)]
+        )
 
-    def nuclei(self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+    def nuclei(
+        self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
         """Labels (Y, X) of a window."""
         foreground, heights = read_maps(window)
         return decode(foreground, heights, self.options)
@@ -158,13 +189,21 @@ class UNetSegmenter:
         _session.cache_clear()
 
     def _axis(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        """Working pixels along one axis that the network needs for the image pixels of a cell (of an image of `size` working pixels)."""
+        """Working pixels along one axis that the network needs for the image pixels of a cell (of
+        an image of `size` working pixels).
+        """
         first = start * self.ratio.numerator // self.ratio.denominator
         last = -(-stop * self.ratio.numerator // (16 * self.ratio.denominator)) * 16
         return max(first - HALO_PX, 0), min(last + HALO_PX, size)
 
 
-def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None, model: Path = MODEL) -> UNetSegmenter:
+def make(
+    options: Segmentation,
+    *,
+    pixel_size_um: float,
+    calibration: ChannelLevels | None,
+    model: Path = MODEL,
+) -> UNetSegmenter:
     """Make the segmenter from the recipe and the nucleus channel's levels.
 
     Raises
@@ -175,7 +214,9 @@ def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLev
         If the model file is missing.
     """
     if calibration is None:
-        raise RequestError('found no nucleus channel; method "unet" needs one: give a channel the role "nucleus"')
+        raise RequestError(
+            'found no nucleus channel; method "unet" needs one: give a channel the role "nucleus"'
+        )
     span = calibration.high - calibration.low
     card = read_card(model)
     largest = options.max_diameter_um / pixel_size_um
@@ -196,8 +237,12 @@ def make(options: Segmentation, *, pixel_size_um: float, calibration: ChannelLev
     )
 
 
-def relief(distance: NDArray[np.float32], contact: NDArray[np.float32], card: Card) -> NDArray[np.uint8]:
-    """High and flat in the cores of nuclei, low where two meet: the smoothed distance, lowered by the contact map, cut off at the cap."""
+def relief(
+    distance: NDArray[np.float32], contact: NDArray[np.float32], card: Card
+) -> NDArray[np.uint8]:
+    """High and flat in the cores of nuclei, low where two meet: the smoothed distance, lowered by
+    the contact map, cut off at the cap.
+    """
     low = kernels.lowered(distance, contact, np.float32(card.contact))
     if card.smooth_px > 0:
         low = filters.gaussian(low, card.smooth_px, int(2 * card.smooth_px + 0.5))
@@ -205,7 +250,9 @@ def relief(distance: NDArray[np.float32], contact: NDArray[np.float32], card: Ca
 
 
 def probabilities(model: str, sha256: str, normalised: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run the network: foreground, normalised distance, contact (3, Y, X), 0 to 1; the image is mirrored up to multiples of 16."""
+    """Run the network: foreground, normalised distance, contact (3, Y, X), 0 to 1; the image is
+    mirrored up to multiples of 16.
+    """
     height, width = normalised.shape
     if height % 16 or width % 16:
         normalised = np.pad(normalised, ((0, -height % 16), (0, -width % 16)), mode="symmetric")
@@ -225,7 +272,10 @@ def read_card(model: Path) -> Card:
     card = model.with_suffix(".json")
     missing = [str(path) for path in (model, card) if not path.is_file()]
     if missing:
-        raise MissingDependency(f"found no {' and no '.join(missing)}; expected the network that ships with ifquant: install ifquant again")
+        raise MissingDependency(
+            f"found no {' and no '.join(missing)}; expected the network that ships with ifquant:"
+            " install ifquant again"
+        )
     content = json.loads(card.read_text(encoding="utf-8"))
     return Card(sha256=content["sha256"], **content["decoder"])
 
@@ -236,18 +286,27 @@ def _session(model: str, sha256: str) -> Any:
     import onnxruntime
 
     path = Path(model)
-    content = (path if path.is_file() else MODEL).read_bytes()  # a worker elsewhere has its own copy, proven equal by its hash
+    content = (
+        path if path.is_file() else MODEL
+    ).read_bytes()  # a worker elsewhere has its own copy, proven equal by its hash
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise MissingDependency(
-            f"found a model {model} with SHA-256 {found}; its card says {sha256}: the file is damaged, install ifquant again"
+            f"found a model {model} with SHA-256 {found}; its card says {sha256}: the file is"
+            " damaged, install ifquant again"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.enable_mem_pattern = False  # it plans memory anew for every shape of window, and keeps all of the plans
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    options.enable_mem_pattern = (
+        False  # it plans memory anew for every shape of window, and keeps all of the plans
+    )
+    providers = [
+        name
+        for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
+        if name in onnxruntime.get_available_providers()
+    ]
     return onnxruntime.InferenceSession(content, options, providers=providers)
 
 

@@ -1,4 +1,6 @@
-"""Compiled arithmetic around the network: pixels to its input, its output to quantised maps. Single precision, in a fixed order."""
+"""Compiled arithmetic around the network: pixels to its input, its output to quantised maps. Single
+precision, in a fixed order.
+"""
 
 from __future__ import annotations
 

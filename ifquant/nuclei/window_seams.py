@@ -1,18 +1,23 @@
 """Objects found window by window where windows overlap: which of them stay, by one fixed rule.
 
-A network whose output depends on its whole window (attention, its own tiling) sees a nucleus at a seam twice, and not alike. Every window
-of the lattice reports the whole objects that have a pixel in its cell, the core of the window; it *owns* those whose anchor (first pixel in
-raster order) lies there. Two objects of different windows are *the same nucleus* when they share more than half of the smaller one.
+A network whose output depends on its whole window (attention, its own tiling) sees a nucleus at a
+seam twice, and not alike. Every window of the lattice reports the whole objects that have a pixel
+in its cell, the core of the window; it *owns* those whose anchor (first pixel in raster order) lies
+there. Two objects of different windows are *the same nucleus* when they share more than half of the
+smaller one.
 
 1. An owned object stays unless it is the same nucleus as an owned object with an earlier anchor.
-2. Each of two windows may place the anchor in the other's cell, so that nobody owns the nucleus. An object that is not owned is *adopted*,
-   unless it is the same nucleus as one that stays, or as another such object with an earlier anchor.
-3. Where two of those that stay still share pixels, these go to the owned one, then to the earlier anchor; of the other its largest piece
-   stays (4-connected; of equal ones the first), if that is large enough.
+2. Each of two windows may place the anchor in the other's cell, so that nobody owns the nucleus. An
+   object that is not owned is *adopted*, unless it is the same nucleus as one that stays, or as
+   another such object with an earlier anchor.
+3. Where two of those that stay still share pixels, these go to the owned one, then to the earlier
+   anchor; of the other its largest piece stays (4-connected; of equal ones the first), if that is
+   large enough.
 
-Each step looks at pairs that overlap and never further, so what happens to an object depends on objects at most four extents away. Objects
-are marked as *seam* when two windows disagreed about them: adopted, trimmed, preferred over another window's owned object, or reaching over
-the border of their cell without a counterpart of IoU 0.75 in the other window.
+Each step looks at pairs that overlap and never further, so what happens to an object depends on
+objects at most four extents away. Objects are marked as *seam* when two windows disagreed about
+them: adopted, trimmed, preferred over another window's owned object, or reaching over the border of
+their cell without a counterpart of IoU 0.75 in the other window.
 """
 
 from __future__ import annotations
@@ -38,7 +43,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class WindowObjects:
-    """What one window of the lattice reports: labels 1..n (0 background), each 4-connected, of all that its maps cover."""
+    """What one window of the lattice reports: labels 1..n (0 background), each 4-connected, of all
+    that its maps cover.
+    """
 
     cell: Window
     covered: Window
@@ -55,13 +62,16 @@ class _Candidates:
     order: Ints  # position by (owned first, anchor, window)
 
 
-def resolve(windows: Sequence[WindowObjects], wanted: Window, min_area_px: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def resolve(
+    windows: Sequence[WindowObjects], wanted: Window, min_area_px: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Apply the rule.
 
     Parameters
     ----------
     windows
-        In raster order of their cells; all whose cover meets `wanted` grown by `HOPS` extents of the largest object.
+        In raster order of their cells; all whose cover meets `wanted` grown by `HOPS` extents of
+        the largest object.
     wanted
         Window the labels are wanted for.
     min_area_px
@@ -69,7 +79,8 @@ def resolve(windows: Sequence[WindowObjects], wanted: Window, min_area_px: int) 
 
     Returns
     -------
-    int32 (Y, X) labels 1..n of `wanted` in raster order of first pixels, and the seam mark of each (n + 1,).
+    int32 (Y, X) labels 1..n of `wanted` in raster order of first pixels, and the seam mark of each
+    (n + 1,).
     """
     offsets = np.cumsum([0, *(int(window.labels.max(initial=0)) for window in windows)])
     candidates = _candidates(windows, offsets)
@@ -79,7 +90,12 @@ def resolve(windows: Sequence[WindowObjects], wanted: Window, min_area_px: int) 
     earlier = candidates.order[first] < candidates.order[second]
     trimmed = np.zeros(len(stays), np.bool_)
     trimmed[np.where(earlier, second, first)[both]] = True
-    marks = adopted | trimmed | beaten | (_without_counterpart(candidates, first, second, shared) & stays)
+    marks = (
+        adopted
+        | trimmed
+        | beaten
+        | (_without_counterpart(candidates, first, second, shared) & stays)
+    )
     canvas = _paint(windows, offsets, wanted, np.where(stays, candidates.order, len(stays)))
     by_order = np.zeros(len(stays) + 1, np.int64)  # the last entry, no object, is 0
     by_order[candidates.order] = np.arange(len(stays))
@@ -127,9 +143,14 @@ def _pairs(windows: Sequence[WindowObjects], offsets: Ints) -> tuple[Ints, Ints,
             common = a.covered.intersection(b.covered)
             if not common.size_px:
                 continue
-            left, right = a.labels[common.slices_in(a.covered)], b.labels[common.slices_in(b.covered)]
+            left, right = (
+                a.labels[common.slices_in(a.covered)],
+                b.labels[common.slices_in(b.covered)],
+            )
             both = (left > 0) & (right > 0)
-            code, shared = np.unique((left[both] + offsets[i]) * n + right[both] + offsets[j], return_counts=True)
+            code, shared = np.unique(
+                (left[both] + offsets[i]) * n + right[both] + offsets[j], return_counts=True
+            )
             found.append((code // n, code % n, shared.astype(np.int64)))
     if not found:
         none = np.zeros(0, np.int64)
@@ -141,7 +162,9 @@ def _pairs(windows: Sequence[WindowObjects], offsets: Ints) -> tuple[Ints, Ints,
 def _choose(
     candidates: _Candidates, first: Ints, second: Ints, shared: Ints
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which objects stay, which of them are adopted, and which were preferred over an owned object of another window."""
+    """Which objects stay, which of them are adopted, and which were preferred over an owned object
+    of another window.
+    """
     same = shared > SAME * np.minimum(candidates.area[first], candidates.area[second])
     first, second = first[same], second[same]
     swap = candidates.order[first] > candidates.order[second]
@@ -155,13 +178,18 @@ def _choose(
     beaten[better[rivals]] = True
     open_ = ~owned
     open_[0] = False
-    open_[worse[stays[better]]] = False  # owned objects come first in the order, so the better one of a mixed pair is the owned one
+    open_[worse[stays[better]]] = (
+        # owned objects come first in the order, so the better one of a mixed pair is the owned one
+        False
+    )
     adopted = open_.copy()
     adopted[worse[open_[better] & open_[worse]]] = False
     return stays | adopted, adopted, beaten & stays
 
 
-def _without_counterpart(candidates: _Candidates, first: Ints, second: Ints, shared: Ints) -> NDArray[np.bool_]:
+def _without_counterpart(
+    candidates: _Candidates, first: Ints, second: Ints, shared: Ints
+) -> NDArray[np.bool_]:
     """Objects reaching over the border of their cell that no other window saw alike."""
     area = candidates.area
     alike = shared >= AGREE * (area[first] + area[second] - shared)

@@ -1,7 +1,9 @@
-"""Pixels to the network's working scale and maps back, on one rational lattice anchored at the image's first pixel.
+"""Pixels to the network's working scale and maps back, on one rational lattice anchored at the
+image's first pixel.
 
-With the ratio a / b, `b` image pixels become `a` working pixels, and the pattern repeats: which pixels make a working pixel, and with what
-weights, follows from integers alone. Every sum runs in the same order at every pixel, so a window changes nothing, not even a rounding.
+With the ratio a / b, `b` image pixels become `a` working pixels, and the pattern repeats: which
+pixels make a working pixel, and with what weights, follows from integers alone. Every sum runs in
+the same order at every pixel, so a window changes nothing, not even a rounding.
 """
 
 from __future__ import annotations
@@ -12,33 +14,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RATIOS = tuple(Fraction(a, b) for a, b in ((1, 8), (1, 6), (1, 5), (1, 4), (1, 3), (1, 2), (2, 3), (1, 1), (3, 2), (2, 1), (3, 1), (4, 1)))
-"""Working pixels per image pixel that are used; the network tolerates what lies between two of them."""
+RATIOS = tuple(
+    Fraction(a, b)
+    for a, b in (
+        (1, 8),
+        (1, 6),
+        (1, 5),
+        (1, 4),
+        (1, 3),
+        (1, 2),
+        (2, 3),
+        (1, 1),
+        (3, 2),
+        (2, 1),
+        (3, 1),
+        (4, 1),
+    )
+)
+"""Working pixels per image pixel that are used; the network tolerates what lies between two of
+them."""
 
 
 def nearest_ratio(scale: float) -> Fraction:
-    """Return the ratio of `RATIOS` nearest to `scale` (working pixels per image pixel), by their quotient; 1 for about 0.82 to 1.22."""
+    """Return the ratio of `RATIOS` nearest to `scale` (working pixels per image pixel), by their
+    quotient; 1 for about 0.82 to 1.22.
+    """
     return min(RATIOS, key=lambda ratio: abs(float(np.log(scale / float(ratio)))))
 
 
 def working_shape(image_shape: tuple[int, int], ratio: Fraction) -> tuple[int, int]:
-    """Return height and width of a whole image at the working scale; the last pixel may reach beyond the image."""
+    """Return height and width of a whole image at the working scale; the last pixel may reach
+    beyond the image.
+    """
     height, width = (-(-size * ratio.numerator // ratio.denominator) for size in image_shape)
     return height, width
 
 
 def source_range(start: int, stop: int, ratio: Fraction, size: int) -> tuple[int, int]:
-    """Return the image pixels (half-open) that make the working pixels start..stop along one axis, and one more at each end."""
+    """Return the image pixels (half-open) that make the working pixels start..stop along one axis,
+    and one more at each end.
+    """
     a, b = ratio.numerator, ratio.denominator
     first, last = start * b // a, -(-stop * b // a)
     return max(first - 1, 0), min(last + 1, size)
 
 
-def to_working(pixels: NDArray[Any], origin: int, start: int, stop: int, ratio: Fraction, size: int, axis: int) -> NDArray[np.float32]:
+def to_working(
+    pixels: NDArray[Any], origin: int, start: int, stop: int, ratio: Fraction, size: int, axis: int
+) -> NDArray[np.float32]:
     """Resample one axis: working pixels start..stop from image pixels origin..origin + n.
 
-    Fewer pixels: the mean over the image pixels that a working pixel covers, those cut counted by their share. More pixels: linear
-    interpolation between pixel centers. Pixels beyond the image (of `size` pixels) repeat the last one.
+    Fewer pixels: the mean over the image pixels that a working pixel covers, those cut counted by
+    their share. More pixels: linear interpolation between pixel centers. Pixels beyond the image
+    (of `size` pixels) repeat the last one.
     """
     values = np.moveaxis(np.asarray(pixels), axis, 0).astype(np.float32)
     a, b = ratio.numerator, ratio.denominator
@@ -58,13 +86,19 @@ def to_working(pixels: NDArray[Any], origin: int, start: int, stop: int, ratio: 
         result = np.zeros((wanted.size, values.shape[1]), np.float32)
         for k in range(-(-b // a) + 1):
             index = left // a + k
-            share = np.clip(np.minimum((index + 1) * a, left + b) - np.maximum(index * a, left), 0, None)
+            share = np.clip(
+                np.minimum((index + 1) * a, left + b) - np.maximum(index * a, left), 0, None
+            )
             result += at(index) * (share / b).astype(np.float32)[:, None]
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))
 
 
-def to_image(maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio: Fraction, axis: int) -> NDArray[np.uint8]:
-    """Bring maps back along one axis: image pixels start..stop from working pixels origin..origin + n, linear, in integers."""
+def to_image(
+    maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio: Fraction, axis: int
+) -> NDArray[np.uint8]:
+    """Bring maps back along one axis: image pixels start..stop from working pixels origin..origin +
+    n, linear, in integers.
+    """
     values = np.moveaxis(maps, axis, 0)
     a, b = ratio.numerator, ratio.denominator
     if a == b:
@@ -73,11 +107,20 @@ def to_image(maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio:
     below, parts, whole = _between((2 * wanted + 1) * a - b, 2 * b)
     last = values.shape[0] - 1
     weight = parts.astype(np.uint16).reshape(-1, *[1] * (values.ndim - 1))
-    lower, upper = values[np.clip(below - origin, 0, last)], values[np.clip(below + 1 - origin, 0, last)]
-    mixed = (lower * (np.uint16(whole) - weight) + upper * weight + np.uint16(whole // 2)) // np.uint16(whole)
+    lower, upper = (
+        values[np.clip(below - origin, 0, last)],
+        values[np.clip(below + 1 - origin, 0, last)],
+    )
+    mixed = (
+        lower * (np.uint16(whole) - weight) + upper * weight + np.uint16(whole // 2)
+    ) // np.uint16(whole)
     return np.ascontiguousarray(np.moveaxis(mixed.astype(np.uint8), 0, axis))
 
 
-def _between(position: NDArray[np.int64], whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Return the index of the center at or before `position` / `whole`, and how many `whole`-ths the position lies beyond it."""
+def _between(
+    position: NDArray[np.int64], whole: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return the index of the center at or before `position` / `whole`, and how many `whole`-ths
+    the position lies beyond it.
+    """
     return position // whole, position % whole, whole

@@ -1,9 +1,11 @@
-"""Phenotypes from positivity: the first rule that fits, with three-valued logic, and double positives by contact.
+"""Phenotypes from positivity: the first rule that fits, with three-valued logic, and double
+positives by contact.
 
-A marker a rule requires (``CD11c+``) is judged in the channel's compartment; one it excludes (``PanCK-``) in the soma, away from shared
-borders, so that spill-over from a touching tumor cell does not hide the very myeloid cells that touch tumor. Positivity is null where a
-gate is not callable; a rule whose answer then stays unknown does not fit, and the cell is marked uncertain when that could change its
-phenotype.
+A marker a rule requires (``CD11c+``) is judged in the channel's compartment; one it excludes
+(``PanCK-``) in the soma, away from shared borders, so that spill-over from a touching tumor cell
+does not hide the very myeloid cells that touch tumor. Positivity is null where a gate is not
+callable; a rule whose answer then stays unknown does not fit, and the cell is marked uncertain when
+that could change its phenotype.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from ifquant.columns.cell_columns import OTHER
 from ifquant.errors import RequestError
 from ifquant.recipe.rules import Rule, holds, markers, parse, text_of
 
-__all__ = ["Assignment", "DoublePositives", "Rule", "assign", "double_positives", "parse", "text_of"]
+__all__ = [
+    "Assignment",
+    "DoublePositives",
+    "Rule",
+    "assign",
+    "double_positives",
+    "parse",
+    "text_of",
+]
 
 Positivity = Mapping[str, pd.arrays.BooleanArray]
 
@@ -37,7 +47,8 @@ class Assignment:
     several
         More than one rule fits; the first was taken.
     uncertain
-        A rule before the one taken (any rule, where none fits) has an unknown answer: with its gate the phenotype might be another.
+        A rule before the one taken (any rule, where none fits) has an unknown answer: with its gate
+        the phenotype might be another.
     """
 
     names: tuple[str, ...]
@@ -50,7 +61,9 @@ class Assignment:
         return pd.Categorical.from_codes(self.codes, categories=pd.Index(self.names))
 
 
-def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity, n_cells: int) -> Assignment:
+def assign(
+    rules: Mapping[str, Rule], required: Positivity, excluded: Positivity, n_cells: int
+) -> Assignment:
     """Give each cell the first phenotype whose rule holds.
 
     Parameters
@@ -58,7 +71,8 @@ def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity
     rules
         Phenotype > parsed rule, in order.
     required, excluded
-        Marker > nullable boolean array (n_cells,): positivity in the channel's compartment and in the soma.
+        Marker > nullable boolean array (n_cells,): positivity in the channel's compartment and in
+        the soma.
     n_cells
         Number of cells.
 
@@ -68,10 +82,13 @@ def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity
         If a rule names a marker without positivity.
     """
     for name, rule in rules.items():
-        lacking = {m.name for m in markers(rule) if m.name not in (required if m.positive else excluded)}
+        lacking = {
+            m.name for m in markers(rule) if m.name not in (required if m.positive else excluded)
+        }
         if lacking:
             raise RequestError(
-                f"phenotype {name}: no positivity for {', '.join(sorted(lacking))}; only measured markers can be named in a rule."
+                f"phenotype {name}: no positivity for {', '.join(sorted(lacking))}; only measured"
+                " markers can be named in a rule."
             )
     codes = np.full(n_cells, len(rules), np.int16)
     fits = np.zeros(n_cells, np.int32)
@@ -88,10 +105,12 @@ def assign(rules: Mapping[str, Rule], required: Positivity, excluded: Positivity
 
 @dataclass(frozen=True)
 class DoublePositives:
-    """Cells positive for two markers that should exclude each other, by contact with the cells they could be confused with.
+    """Cells positive for two markers that should exclude each other, by contact with the cells they
+    could be confused with.
 
-    Many more among touching than among apart cells speaks for spill-over or for segmentation that joins two cells; as many among cells that
-    touch nothing speaks for true double positives (or an unspecific stain).
+    Many more among touching than among apart cells speaks for spill-over or for segmentation that
+    joins two cells; as many among cells that touch nothing speaks for true double positives (or an
+    unspecific stain).
     """
 
     first: str
@@ -114,10 +133,16 @@ class DoublePositives:
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Plain values for JSON, with both fractions."""
-        return {**asdict(self), "fraction_touching": self.fraction_touching, "fraction_apart": self.fraction_apart}
+        return {
+            **asdict(self),
+            "fraction_touching": self.fraction_touching,
+            "fraction_apart": self.fraction_apart,
+        }
 
 
-def double_positives(positive: Positivity, first: str, second: str, touching: ArrayLike) -> DoublePositives:
+def double_positives(
+    positive: Positivity, first: str, second: str, touching: ArrayLike
+) -> DoublePositives:
     """Count cells positive for both markers, in their own compartments, by contact.
 
     Parameters
@@ -125,7 +150,8 @@ def double_positives(positive: Positivity, first: str, second: str, touching: Ar
     positive
         Marker > nullable boolean array (n_cells,) in the channel's compartment.
     first, second
-        The two markers. Only cells positive for at least one of them are counted; unknown in either counts as unknown.
+        The two markers. Only cells positive for at least one of them are counted; unknown in either
+        counts as unknown.
     touching
         Per cell (n_cells,): touches a cell it could borrow the other stain from.
     """

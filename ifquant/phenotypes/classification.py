@@ -1,4 +1,6 @@
-"""From measured intensities to classes: gates of a slide, positivity, phenotypes and the flags that go with them."""
+"""From measured intensities to classes: gates of a slide, positivity, phenotypes and the flags that
+go with them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Columns = Mapping[str, Any] | pd.DataFrame
 
 
 def gate_column(recipe: Recipe, marker: str, compartment: str | None = None) -> str:
-    """Column of cells.parquet a marker's gate is applied to; `compartment` other than the channel's own gives the same statistic there."""
+    """Column of cells.parquet a marker's gate is applied to; `compartment` other than the channel's
+    own gives the same statistic there.
+    """
     channel = resolved(recipe).channel(marker)
     return f"{marker}_{compartment or channel.compartment}_{recipe.gate(marker).statistic}"
 
@@ -49,7 +53,8 @@ def fit_gates(
     recipe
         The recipe (resolved or not).
     controls
-        Marker > intensities of its control cells in `gate_column`, for markers with method = control.
+        Marker > intensities of its control cells in `gate_column`, for markers with method =
+        control.
     shared
         Gates fitted on the cohort by `fit_shared_gates`; these markers are not fitted again.
 
@@ -76,9 +81,14 @@ def fit_gates(
 
 
 def fit_shared_gates(
-    slides: Mapping[str, Columns], recipe: Recipe, *, controls: Mapping[str, ArrayLike] | None = None
+    slides: Mapping[str, Columns],
+    recipe: Recipe,
+    *,
+    controls: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, FittedGate]:
-    """Fit the gates that the recipe shares over the cohort, on the cells of all slides pooled (slide name > columns)."""
+    """Fit the gates that the recipe shares over the cohort, on the cells of all slides pooled
+    (slide name > columns).
+    """
     full = resolved(recipe)
     gates = {}
     for marker in shared_markers(full):
@@ -95,22 +105,29 @@ def fit_shared_gates(
 
 
 def positivity(values: ArrayLike, gate: FittedGate) -> pd.arrays.BooleanArray:
-    """Positive where above the gate; null where the gate is not callable or the value is not a number."""
+    """Positive where above the gate; null where the gate is not callable or the value is not a
+    number.
+    """
     intensities = np.asarray(values, np.float64)
     if gate.value is None:
-        return pd.arrays.BooleanArray(np.zeros(intensities.shape, np.bool_), np.ones(intensities.shape, np.bool_))
+        return pd.arrays.BooleanArray(
+            np.zeros(intensities.shape, np.bool_), np.ones(intensities.shape, np.bool_)
+        )
     with np.errstate(invalid="ignore"):
         return pd.arrays.BooleanArray(intensities > gate.value, np.isnan(intensities))
 
 
-def classify_cells(columns: Columns, recipe: Recipe, gates: Mapping[str, FittedGate]) -> dict[str, Any]:
+def classify_cells(
+    columns: Columns, recipe: Recipe, gates: Mapping[str, FittedGate]
+) -> dict[str, Any]:
     """Classify the cells of one slide.
 
     Parameters
     ----------
     columns
-        Measured columns (n_cells,): of every gated marker its `gate_column` and the same statistic in the soma; ``growth_class`` (codes of
-        `GROWTH_CLASSES`, or their names) and ``flags`` where present.
+        Measured columns (n_cells,): of every gated marker its `gate_column` and the same statistic
+        in the soma; ``growth_class`` (codes of `GROWTH_CLASSES`, or their names) and ``flags``
+        where present.
     recipe
         The recipe (resolved or not).
     gates
@@ -118,16 +135,21 @@ def classify_cells(columns: Columns, recipe: Recipe, gates: Mapping[str, FittedG
 
     Returns
     -------
-    ``<marker>_positive`` (nullable boolean), ``phenotype`` (categorical), ``phenotype_code`` (int16, positions in
-    `table.phenotype_names`: the recipe's order, other last), and ``flags``
+    ``<marker>_positive`` (nullable boolean), ``phenotype`` (categorical), ``phenotype_code``
+    (int16, positions in `table.phenotype_names`: the recipe's order, other last), and ``flags``
     (uint32; bits several_phenotypes, phenotype_uncertain and growth_mismatch added to those given).
     """
     full = resolved(recipe)
     required, excluded = positivity_by_place(columns, full, gates)
     assignment = assign(parsed_phenotypes(full), required, excluded, _length(columns))
-    marks: dict[str, NDArray[np.bool_]] = {"several_phenotypes": assignment.several, "phenotype_uncertain": assignment.uncertain}
+    marks: dict[str, NDArray[np.bool_]] = {
+        "several_phenotypes": assignment.several,
+        "phenotype_uncertain": assignment.uncertain,
+    }
     if "growth_class" in columns:
-        marks["growth_mismatch"] = growth_mismatch(np.asarray(columns["growth_class"]), assignment, full)
+        marks["growth_mismatch"] = growth_mismatch(
+            np.asarray(columns["growth_class"]), assignment, full
+        )
     flags = encode_flags(_length(columns), marks)
     if "flags" in columns:
         flags |= np.asarray(columns["flags"], np.uint32)
@@ -142,17 +164,24 @@ def classify_cells(columns: Columns, recipe: Recipe, gates: Mapping[str, FittedG
 def positivity_by_place(
     columns: Columns, recipe: Recipe, gates: Mapping[str, FittedGate]
 ) -> tuple[dict[str, pd.arrays.BooleanArray], dict[str, pd.arrays.BooleanArray]]:
-    """Positivity of every gated marker in its compartment, and of those that rules exclude in the soma, both by the same gate.
+    """Positivity of every gated marker in its compartment, and of those that rules exclude in the
+    soma, both by the same gate.
 
     Where the channel is judged in the nucleus or the soma, exclusion is judged there too.
     """
     full = resolved(recipe)
-    left_out = {m.name for rule in parsed_phenotypes(full).values() for m in markers(rule) if not m.positive}
+    left_out = {
+        m.name for rule in parsed_phenotypes(full).values() for m in markers(rule) if not m.positive
+    }
     required, excluded = {}, {}
     for marker in gated(full):
         if marker not in gates:
-            raise RequestError(f"no gate for {marker}; fit_gates gives one for each of {', '.join(gated(full))}.")
-        required[marker] = positivity(_intensities(columns, gate_column(full, marker)), gates[marker])
+            raise RequestError(
+                f"no gate for {marker}; fit_gates gives one for each of {', '.join(gated(full))}."
+            )
+        required[marker] = positivity(
+            _intensities(columns, gate_column(full, marker)), gates[marker]
+        )
         if marker in left_out:
             place = full.channel(marker).compartment
             soma = gate_column(full, marker, place if place == "nucleus" else "soma")
@@ -160,15 +189,21 @@ def positivity_by_place(
     return required, excluded
 
 
-def growth_mismatch(growth_class: NDArray[Any], assignment: Assignment, recipe: Recipe) -> NDArray[np.bool_]:
-    """Cells grown as tumor or myeloid whose phenotype requires no channel of that role, and the reverse.
+def growth_mismatch(
+    growth_class: NDArray[Any], assignment: Assignment, recipe: Recipe
+) -> NDArray[np.bool_]:
+    """Cells grown as tumor or myeloid whose phenotype requires no channel of that role, and the
+    reverse.
 
-    Cells whose phenotype is uncertain are not compared: a missing gate says nothing about how they grew.
+    Cells whose phenotype is uncertain are not compared: a missing gate says nothing about how they
+    grew.
     """
     expected = np.zeros(len(assignment.names), np.uint8)
     for code, rule in enumerate(parsed_phenotypes(recipe).values()):
         roles = {recipe.channel(m.name).role for m in markers(rule) if m.positive}
-        expected[code] = next((i for i, name in enumerate(GROWTH_CLASSES) if i and name in roles), 0)
+        expected[code] = next(
+            (i for i, name in enumerate(GROWTH_CLASSES) if i and name in roles), 0
+        )
     grown = growth_class
     if grown.dtype.kind not in "iu":
         names = {name: i for i, name in enumerate(GROWTH_CLASSES)}
@@ -183,8 +218,9 @@ def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePosit
     Parameters
     ----------
     columns
-        The finished table: ``<marker>_positive``, ``phenotype`` and ``n_touching_<phenotype>`` of [proximity].
-        A cell counts as touching when it touches a cell of ``to`` or ``from`` other than its own phenotype.
+        The finished table: ``<marker>_positive``, ``phenotype`` and ``n_touching_<phenotype>`` of
+        [proximity]. A cell counts as touching when it touches a cell of ``to`` or ``from`` other
+        than its own phenotype.
     """
     full = resolved(recipe)
     touching = np.zeros(_length(columns), np.bool_)
@@ -195,13 +231,20 @@ def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePosit
             counts = pd.Series(columns[column], dtype="Int64").to_numpy(dtype=np.int64, na_value=0)
             touching |= (counts > 0) & (own != name)
     pairs = [(a.name, b.name) for a in full.with_role("tumor") for b in full.with_role("myeloid")]
-    positive = {name: pd.Series(columns[f"{name}_positive"], dtype="boolean").array for pair in pairs for name in pair}
+    positive = {
+        name: pd.Series(columns[f"{name}_positive"], dtype="boolean").array
+        for pair in pairs
+        for name in pair
+    }
     return [double_positives(positive, first, second, touching) for first, second in pairs]
 
 
 def _intensities(columns: Columns, name: str) -> NDArray[np.float64]:
     if name not in columns:
-        raise RequestError(f"column {name!r} is missing; measure this marker, compartment and statistic ([measure] statistics).")
+        raise RequestError(
+            f"column {name!r} is missing; measure this marker, compartment and statistic ([measure]"
+            " statistics)."
+        )
     return np.asarray(columns[name], np.float64)
 
 

@@ -1,15 +1,20 @@
-"""Gates: the intensity above which a cell counts as positive for a marker, where it came from, and whether there is one at all.
+"""Gates: the intensity above which a cell counts as positive for a marker, where it came from, and
+whether there is one at all.
 
-Methods: ``value`` (given), ``control`` (a quantile of control cells), ``mixture`` and ``otsu`` (both on log intensities). The automatic
-two are *callable* only when the distribution holds two populations; positivity is null otherwise, not invented. Two populations means: a
-significant valley between two modes (valley.py has the test and its sources), at most 80 % as dense as the lesser mode; two fitted
-components of a Gaussian mixture at least 2 apart in Ashman's D; and at least 1 % of the cells in the smaller.
+Methods: ``value`` (given), ``control`` (a quantile of control cells), ``mixture`` and ``otsu``
+(both on log intensities). The automatic two are *callable* only when the distribution holds two
+populations; positivity is null otherwise, not invented. Two populations means: a significant valley
+between two modes (valley.py has the test and its sources), at most 80 % as dense as the lesser
+mode; two fitted components of a Gaussian mixture at least 2 apart in Ashman's D; and at least 1 %
+of the cells in the smaller.
 
-The gate of ``mixture`` is the *lowest point of the valley* between the two modes (of the smoothed histogram of log intensities; the middle
-of it where it is empty). It is not where the two Gaussians cross: negative cells have a tail to the right of light that spills over from
-neighbours, and a narrow Gaussian beside a wide one then ends far too early. Over skewed populations with such tails the crossing
-misplaced cells worth 9 % of the positive ones more than the best possible gate (up to 50 %), the crossing kept on the valley's floor
-1.7 %, the lowest point 0.9 %. The gate of ``otsu`` is Otsu's threshold, kept on the floor of the valley.
+The gate of ``mixture`` is the *lowest point of the valley* between the two modes (of the smoothed
+histogram of log intensities; the middle of it where it is empty). It is not where the two Gaussians
+cross: negative cells have a tail to the right of light that spills over from neighbours, and a
+narrow Gaussian beside a wide one then ends far too early. Over skewed populations with such tails
+the crossing misplaced cells worth 9 % of the positive ones more than the best possible gate (up to
+50 %), the crossing kept on the valley's floor 1.7 %, the lowest point 0.9 %. The gate of ``otsu``
+is Otsu's threshold, kept on the floor of the valley.
 """
 
 from __future__ import annotations
@@ -44,26 +49,31 @@ class FittedGate:
     Attributes
     ----------
     marker, column
-        The marker, and the column of cells.parquet the gate is applied to (``value < column``: positive).
+        The marker, and the column of cells.parquet the gate is applied to (``value < column``:
+        positive).
     value
         Gate in raw intensities; None when not callable.
     callable
         False: positivity is null for every cell.
     method, scope
-        ``mixture | otsu | value | control``; ``slide`` or ``cohort`` (one gate shared by all slides).
+        ``mixture | otsu | value | control``; ``slide`` or ``cohort`` (one gate shared by all
+        slides).
     origin
         One sentence for the report: where the gate came from, or why there is none.
     n_cells, positive_fraction
-        Cells the gate was fitted on (finite values), and the fraction of them above it (None when not callable).
+        Cells the gate was fitted on (finite values), and the fraction of them above it (None when
+        not callable).
     edges, counts
-        Histogram of the cells: edges in raw intensities, equally wide on the log scale; empty when there is nothing to show.
+        Histogram of the cells: edges in raw intensities, equally wide on the log scale; empty when
+        there is nothing to show.
     offset
         Added to intensities before the logarithm (0 unless some are not positive).
     components
-        (weight, median intensity, standard deviation of the log) of the two components, the dimmer first; empty unless fitted.
+        (weight, median intensity, standard deviation of the log) of the two components, the dimmer
+        first; empty unless fitted.
     valley, depth, separation, score
-        Evidence for two populations: lowest point of the valley in raw intensities, its density over the
-        lesser mode's, Ashman's D, score of the scan (needed: `needed`).
+        Evidence for two populations: lowest point of the valley in raw intensities, its density
+        over the lesser mode's, Ashman's D, score of the scan (needed: `needed`).
     warning
         What the user should know, or None.
     """
@@ -107,8 +117,8 @@ def fit_gate(
     Parameters
     ----------
     values
-        Intensities of the cells, (n_cells,), raw; or slide > intensities for one gate shared over a cohort (all cells pooled, each counts
-        once). NaN and infinite values are left out.
+        Intensities of the cells, (n_cells,), raw; or slide > intensities for one gate shared over a
+        cohort (all cells pooled, each counts once). NaN and infinite values are left out.
     gate
         Method and parameters, from the recipe.
     marker, column
@@ -121,7 +131,8 @@ def fit_gate(
     Raises
     ------
     RequestError
-        If method = value comes without value, or method = control without control cells' intensities.
+        If method = value comes without value, or method = control without control cells'
+        intensities.
     """
     shared = isinstance(values, Mapping)
     pooled = _finite(list(values.values()) if isinstance(values, Mapping) else [values])
@@ -135,11 +146,16 @@ def fit_gate(
         "n_cells": pooled.size,
         **_shown(histogram),
     }
-    where = f"{pooled.size:,} cells of {f'{len(values)} slides' if isinstance(values, Mapping) else 'this slide'}"
+    where = (
+        f"{pooled.size:,} cells of"
+        f" {f'{len(values)} slides' if isinstance(values, Mapping) else 'this slide'}"
+    )
     if gate.method == "value":
         if gate.value is None:
             raise RequestError(f'gate of {marker}: method = "value" needs value = ..., found none.')
-        return _called(facts, pooled, gate.value, "given in the recipe", _extreme(pooled, gate.value))
+        return _called(
+            facts, pooled, gate.value, "given in the recipe", _extreme(pooled, gate.value)
+        )
     if gate.method == "control":
         return _from_control(facts, pooled, gate, marker, control, min_cells)
     if pooled.size < min_cells:
@@ -148,8 +164,15 @@ def fit_gate(
         return _refused(facts, f"not callable: all {where} have the same value")
     mixture = bimodality.fit_mixture(histogram, valley.bin if valley is not None else None)
     needed = critical_score(pooled.size)
-    facts["components"] = tuple((w, histogram.raw(m), s) for w, m, s in zip(mixture.weights, mixture.means, mixture.sds, strict=True))
-    facts |= {"separation": mixture.separation, "needed": needed, "score": valley.score if valley is not None else 0.0}
+    facts["components"] = tuple(
+        (w, histogram.raw(m), s)
+        for w, m, s in zip(mixture.weights, mixture.means, mixture.sds, strict=True)
+    )
+    facts |= {
+        "separation": mixture.separation,
+        "needed": needed,
+        "score": valley.score if valley is not None else 0.0,
+    }
     if valley is not None:
         facts |= {"valley": histogram.raw(histogram.centers[valley.bin]), "depth": valley.depth}
     doubt = _one_mode(valley, needed) or _one_component(mixture)
@@ -161,7 +184,9 @@ def fit_gate(
 
 
 def evidence(values: ArrayLike) -> tuple[bool, str]:
-    """Whether intensities hold two populations, and the reason when they do not (the rule of `fit_gate`, without its minimum of cells)."""
+    """Whether intensities hold two populations, and the reason when they do not (the rule of
+    `fit_gate`, without its minimum of cells).
+    """
     pooled = _finite([values])
     histogram = bimodality.log_histogram(pooled)
     if histogram is None:
@@ -179,7 +204,10 @@ def _one_mode(valley: Valley | None, needed: float) -> str | None:
     if valley.score < needed:
         return f"one mode as far as can be told: score {valley.score:.1f}, {needed:.1f} is needed"
     if valley.depth > MAX_VALLEY:
-        return f"the valley reaches {valley.depth:.0%} of the lesser mode, at most {MAX_VALLEY:.0%} would do"
+        return (
+            f"the valley reaches {valley.depth:.0%} of the lesser mode, at most {MAX_VALLEY:.0%}"
+            " would do"
+        )
     return None
 
 
@@ -187,66 +215,130 @@ def _one_component(mixture: Mixture) -> str | None:
     if mixture.separation < bimodality.MIN_SEPARATION:
         return f"Ashman's D is {mixture.separation:.1f}, {bimodality.MIN_SEPARATION:g} is needed"
     if min(mixture.weights) < bimodality.MIN_WEIGHT:
-        return f"the smaller component holds {min(mixture.weights):.1%} of the cells, {bimodality.MIN_WEIGHT:.0%} are needed"
+        return (
+            f"the smaller component holds {min(mixture.weights):.1%} of the cells,"
+            f" {bimodality.MIN_WEIGHT:.0%} are needed"
+        )
     return None
 
 
 def _between(gate: Gate, histogram: LogHistogram, valley: Valley) -> tuple[float, str]:
     lowest = float(histogram.centers[valley.bin])
     if gate.method != "otsu":
-        return lowest, "lowest point of the valley between two populations of log intensities (two-component mixture)"
+        return (
+            lowest,
+            (
+                "lowest point of the valley between two populations of log intensities"
+                " (two-component mixture)"
+            ),
+        )
     low, high = (float(histogram.centers[at]) for at in valley.floor)
     found = float(threshold_otsu(hist=(histogram.counts, histogram.centers)))
     how = "Otsu's threshold on log intensities"
     if low <= found <= high:
         return found, how
     if histogram.centers[valley.left_mode] < found < histogram.centers[valley.right_mode]:
-        return float(np.clip(found, low, high)), f"{how}, kept on the floor of the valley between the two modes"
+        return (
+            float(np.clip(found, low, high)),
+            f"{how}, kept on the floor of the valley between the two modes",
+        )
     return lowest, "valley between the two modes of log intensities (otsu gave no gate there)"
 
 
 def _further(histogram: LogHistogram, valley: Valley) -> str | None:
     """Warn when either side of the valley holds two populations itself."""
-    for side, counts in (("below", histogram.counts[: valley.bin]), ("above", histogram.counts[valley.bin :])):
+    for side, counts in (
+        ("below", histogram.counts[: valley.bin]),
+        ("above", histogram.counts[valley.bin :]),
+    ):
         again = find_valley(counts)
         n = int(counts.sum())
         if again is not None and again.score >= critical_score(n) and again.depth <= MAX_VALLEY:
-            return f"the cells {side} the gate show two populations themselves: three or more in all; look at the histogram"
+            return (
+                f"the cells {side} the gate show two populations themselves: three or more in all;"
+                " look at the histogram"
+            )
     return None
 
 
-def _from_control(facts: dict[str, Any], pooled: Floats, gate: Gate, marker: str, control: ArrayLike | None, min_cells: int) -> FittedGate:
-    source = f"control slide {gate.control_slide!r}" if gate.control_slide is not None else f"control region {gate.control_region!r}"
+def _from_control(
+    facts: dict[str, Any],
+    pooled: Floats,
+    gate: Gate,
+    marker: str,
+    control: ArrayLike | None,
+    min_cells: int,
+) -> FittedGate:
+    source = (
+        f"control slide {gate.control_slide!r}"
+        if gate.control_slide is not None
+        else f"control region {gate.control_region!r}"
+    )
     if control is None:
-        raise RequestError(f'gate of {marker}: method = "control" needs the intensities of the cells of {source}, found none.')
+        raise RequestError(
+            f'gate of {marker}: method = "control" needs the intensities of the cells of {source},'
+            " found none."
+        )
     cells = _finite([control])
     if cells.size < min_cells:
-        return _refused(facts, f"not callable: {cells.size:,} cells in {source}, {min_cells} are needed")
+        return _refused(
+            facts, f"not callable: {cells.size:,} cells in {source}, {min_cells} are needed"
+        )
     value = float(np.quantile(cells, gate.control_quantile))
     beyond = cells.size * (1 - gate.control_quantile)
     warning = None
     if beyond < MIN_BEYOND:
-        warning = f"the {gate.control_quantile:g} quantile of {cells.size:,} control cells rests on {beyond:.1f} cells above it"
-    return _called(facts, pooled, value, f"{gate.control_quantile:g} quantile of {cells.size:,} cells of {source}", warning)
+        warning = (
+            f"the {gate.control_quantile:g} quantile of {cells.size:,} control cells rests on"
+            f" {beyond:.1f} cells above it"
+        )
+    return _called(
+        facts,
+        pooled,
+        value,
+        f"{gate.control_quantile:g} quantile of {cells.size:,} cells of {source}",
+        warning,
+    )
 
 
 def _extreme(pooled: Floats, value: float) -> str | None:
     if pooled.size == 0:
         return None
     if value >= pooled.max():
-        return f"the gate {value:g} lies above every cell (largest {pooled.max():g}): no cell is positive"
+        return (
+            f"the gate {value:g} lies above every cell (largest {pooled.max():g}): no cell is"
+            " positive"
+        )
     if value < pooled.min():
-        return f"the gate {value:g} lies below every cell (smallest {pooled.min():g}): all cells are positive"
+        return (
+            f"the gate {value:g} lies below every cell (smallest {pooled.min():g}): all cells are"
+            " positive"
+        )
     return None
 
 
-def _called(facts: dict[str, Any], pooled: Floats, value: float, origin: str, warning: str | None) -> FittedGate:
+def _called(
+    facts: dict[str, Any], pooled: Floats, value: float, origin: str, warning: str | None
+) -> FittedGate:
     fraction = float(np.count_nonzero(pooled > value) / pooled.size) if pooled.size else None
-    return FittedGate(value=float(value), callable=True, origin=origin, positive_fraction=fraction, warning=warning, **facts)
+    return FittedGate(
+        value=float(value),
+        callable=True,
+        origin=origin,
+        positive_fraction=fraction,
+        warning=warning,
+        **facts,
+    )
 
 
 def _refused(facts: dict[str, Any], why: str) -> FittedGate:
-    return FittedGate(value=None, callable=False, origin=why, warning=f"{facts['marker']}: no gate, positivity is left empty", **facts)
+    return FittedGate(
+        value=None,
+        callable=False,
+        origin=why,
+        warning=f"{facts['marker']}: no gate, positivity is left empty",
+        **facts,
+    )
 
 
 def _finite(arrays: list[ArrayLike]) -> Floats:
@@ -261,4 +353,8 @@ def _shown(histogram: LogHistogram | None) -> dict[str, Any]:
     factor = bimodality.N_BINS // REPORT_BINS
     edges = np.exp(histogram.edges[::factor]) - histogram.offset
     counts = histogram.counts.reshape(-1, factor).sum(axis=1)
-    return {"edges": tuple(edges.tolist()), "counts": tuple(counts.tolist()), "offset": histogram.offset}
+    return {
+        "edges": tuple(edges.tolist()),
+        "counts": tuple(counts.tolist()),
+        "offset": histogram.offset,
+    }

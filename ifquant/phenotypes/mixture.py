@@ -1,4 +1,6 @@
-"""The distribution of intensities: a histogram on the log scale and a mixture of two Gaussians on it. Whether there are two: valley.py."""
+"""The distribution of intensities: a histogram on the log scale and a mixture of two Gaussians on
+it. Whether there are two: valley.py.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,18 @@ Floats = NDArray[np.float64]
 
 N_BINS = 512
 _MIN_STEPS = 5
-"""Tied values lie at least this many of their steps above zero, or the log would make modes of the steps."""
+"""Tied values lie at least this many of their steps above zero, or the log would make modes of the
+steps."""
 _MERGED = 4
 """Bins merged for the mixture, which needs no finer ones."""
 MIN_SEPARATION = 2.0
-"""Ashman's D of the two components: below 2 two Gaussians do not separate (Ashman, Bird & Zepf 1994, Astron. J. 108:2348)."""
+"""Ashman's D of the two components: below 2 two Gaussians do not separate (Ashman, Bird & Zepf
+1994, Astron. J. 108:2348)."""
 MIN_WEIGHT = 0.01
 """Least fraction of cells in the smaller component."""
 TAIL = 0.01
-"""The histogram reaches from this quantile to its complement, and as far again beyond each as it is from the median."""
+"""The histogram reaches from this quantile to its complement, and as far again beyond each as it is
+from the median."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +68,36 @@ class Mixture:
 
     @property
     def separation(self) -> float:
-        """Ashman's D: distance of the means in units of the root mean square of the standard deviations."""
-        return float(abs(self.means[1] - self.means[0]) / np.sqrt((self.sds[0] ** 2 + self.sds[1] ** 2) / 2))
+        """Ashman's D: distance of the means in units of the root mean square of the standard
+        deviations.
+        """
+        return float(
+            abs(self.means[1] - self.means[0]) / np.sqrt((self.sds[0] ** 2 + self.sds[1] ** 2) / 2)
+        )
 
     def crossing(self) -> float | None:
-        """Where both components are equally likely, between the means; None where they do not cross there."""
+        """Where both components are equally likely, between the means; None where they do not cross
+        there.
+        """
         (w0, w1), (m0, m1), (s0, s1) = self.weights, self.means, self.sds
         a = 1 / s1**2 - 1 / s0**2
         b = 2 * (m0 / s0**2 - m1 / s1**2)
         c = m1**2 / s1**2 - m0**2 / s0**2 + 2 * np.log((w0 * s1) / (w1 * s0))
         roots = np.roots([a, b, c]) if abs(a) > 1e-9 * abs(b) else np.array([-c / b])
-        inside = [float(root.real) for root in roots if abs(root.imag) < 1e-9 and m0 < root.real < m1]
+        inside = [
+            float(root.real) for root in roots if abs(root.imag) < 1e-9 and m0 < root.real < m1
+        ]
         return inside[0] if len(inside) == 1 else None
 
 
 def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
     """Histogram of finite intensities on the log scale; None when they do not vary.
 
-    Where more than one value in a thousand is not positive, an offset is added to all: minus the least value plus the range up to the 90 %
-    (99 %, 100 %) quantile, so that clipped values do not become a population of their own. Heavily tied values (medians of integer images)
-    are spread evenly over their grid step, and shifted where the log would tear the steps apart. The order of the values does not matter.
+    Where more than one value in a thousand is not positive, an offset is added to all: minus the
+    least value plus the range up to the 90 % (99 %, 100 %) quantile, so that clipped values do not
+    become a population of their own. Heavily tied values (medians of integer images) are spread
+    evenly over their grid step, and shifted where the log would tear the steps apart. The order of
+    the values does not matter.
     """
     values = np.sort(values[np.isfinite(values)])
     if values.size == 0 or values[-1] - values[0] < 1e-100:  # less has no inverse
@@ -97,7 +112,9 @@ def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
         offset = float(span - values[0])
     offset = max(offset, float(_MIN_STEPS * gap - values[0])) if gap > 0 else offset
     least = float(unique[unique + offset > 0].min()) + offset
-    low_q, middle, high_q = np.log(np.maximum(np.quantile(values, [TAIL, 0.5, 1 - TAIL]) + offset, least))
+    low_q, middle, high_q = np.log(
+        np.maximum(np.quantile(values, [TAIL, 0.5, 1 - TAIL]) + offset, least)
+    )
     low = max(np.log(max(unique[0] + offset - gap / 2, least / 2)), 2 * low_q - middle)
     high = min(np.log(unique[-1] + offset + gap / 2), 2 * high_q - middle)
     if not high > low:  # 99 % of the values are one and the same
@@ -115,8 +132,11 @@ def log_histogram(values: Floats, n_bins: int = N_BINS) -> LogHistogram | None:
     return LogHistogram(edges, np.diff(cumulative), offset, values.size)
 
 
-def fit_mixture(histogram: LogHistogram, split: int | None = None, max_iterations: int = 200) -> Mixture:
-    """Fit two Gaussians to a histogram by expectation maximisation: deterministic, independent of the order of cells.
+def fit_mixture(
+    histogram: LogHistogram, split: int | None = None, max_iterations: int = 200
+) -> Mixture:
+    """Fit two Gaussians to a histogram by expectation maximisation: deterministic, independent of
+    the order of cells.
 
     Parameters
     ----------

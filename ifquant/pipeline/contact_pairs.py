@@ -1,4 +1,6 @@
-"""Contacts of responders with sources, measured on the pixels of ligand and response, where the recipe asks the question."""
+"""Contacts of responders with sources, measured on the pixels of ligand and response, where the
+recipe asks the question.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def contact_pairs(
     image_shape: tuple[int, int],
     pixel_size_um: float,
 ) -> pd.DataFrame | None:
-    """Measure every contact of a responder with a source: the columns of `pair_columns`, ids are rows + 1. None without [priming].
+    """Measure every contact of a responder with a source: the columns of `pair_columns`, ids are
+    rows + 1. None without [priming].
 
     Parameters
     ----------
@@ -45,7 +48,9 @@ def contact_pairs(
     options = recipe.priming
     if options is None or options.responder is None or options.source is None:
         return None
-    channels = [panel.indices[panel.names.index(name)] for name in (options.ligand, options.response)]
+    channels = [
+        panel.indices[panel.names.index(name)] for name in (options.ligand, options.response)
+    ]
     names = phenotype_names(recipe)
     return measure_contacts(
         touching_pairs(cells),

@@ -1,4 +1,6 @@
-"""`method = "labels"` on a slide: find the mask files, look at them once, and hand windows of them to the tiles."""
+"""`method = "labels"` on a slide: find the mask files, look at them once, and hand windows of them
+to the tiles.
+"""
 
 from __future__ import annotations
 
@@ -76,12 +78,16 @@ class Masks:
         return _objects(self.objects_path)
 
     def pair(self, nuclei: NDArray[np.int32], window: Window) -> PairedCells | None:
-        """Cells of a window, paired with their nuclei; None when there is no cell mask and cells are grown."""
+        """Cells of a window, paired with their nuclei; None when there is no cell mask and cells
+        are grown.
+        """
         if self.cells is None:
             return None
         return label_segmenter.pair_cells(nuclei, self.cells.read(window))
 
-    def columns(self, anchor_y_px: NDArray[Any], anchor_x_px: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def columns(
+        self, anchor_y_px: NDArray[Any], anchor_x_px: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
         """`source_label` and measured flags of the nuclei with these anchors."""
         index = self.objects.at(anchor_y_px, anchor_x_px)
         flags = encode_flags(len(index), {"split_source_label": self.objects.pieces[index] > 1})
@@ -89,7 +95,8 @@ class Masks:
 
 
 def mask_files(options: Segmentation, slide: str, image: str) -> MaskFiles | None:
-    """Where the masks of a slide are: paths of the recipe with {slide} filled in, relative to the working folder or to the slide's.
+    """Where the masks of a slide are: paths of the recipe with {slide} filled in, relative to the
+    working folder or to the slide's.
 
     Raises
     ------
@@ -107,14 +114,18 @@ def mask_files(options: Segmentation, slide: str, image: str) -> MaskFiles | Non
         existing = next((candidate for candidate in candidates if candidate.exists()), None)
         if existing is None:
             raise SlideError(
-                f"no mask of {kind} for slide {slide!r}: looked for {' and '.join(map(str, candidates))}; see [segmentation] {kind}"
+                f"no mask of {kind} for slide {slide!r}: looked for"
+                f" {' and '.join(map(str, candidates))}; see [segmentation] {kind}"
             )
         found.append(existing)
     return MaskFiles(*found)
 
 
-def look_at(files: MaskFiles, work: Path, image_shape: tuple[int, int], crop: Window | None) -> Masks:
-    """Look at the masks of a slide once, in strips; polygons (GeoJSON) become label images in `work`.
+def look_at(
+    files: MaskFiles, work: Path, image_shape: tuple[int, int], crop: Window | None
+) -> Masks:
+    """Look at the masks of a slide once, in strips; polygons (GeoJSON) become label images in
+    `work`.
 
     Raises
     ------
@@ -122,14 +133,27 @@ def look_at(files: MaskFiles, work: Path, image_shape: tuple[int, int], crop: Wi
         If a mask has another size than the slide, or holds no labels.
     """
     nuclei = _as_image(files.nuclei, work / "nuclei.tif", image_shape, crop)
-    cells = _as_image(files.cells, work / "cells.tif", image_shape, crop) if files.cells is not None else None
+    cells = (
+        _as_image(files.cells, work / "cells.tif", image_shape, crop)
+        if files.cells is not None
+        else None
+    )
     objects = nuclei.objects(image_shape)
     listed = work / "objects.npz"
-    storage.write_npz(listed, {field.name: np.asarray(getattr(objects, field.name)) for field in fields(objects)})
-    return Masks(nuclei, cells, str(listed), cells.objects(image_shape).max_extent_px if cells is not None else 0)
+    storage.write_npz(
+        listed, {field.name: np.asarray(getattr(objects, field.name)) for field in fields(objects)}
+    )
+    return Masks(
+        nuclei,
+        cells,
+        str(listed),
+        cells.objects(image_shape).max_extent_px if cells is not None else 0,
+    )
 
 
-def _as_image(path: Path, image: Path, image_shape: tuple[int, int], crop: Window | None) -> LabelImage:
+def _as_image(
+    path: Path, image: Path, image_shape: tuple[int, int], crop: Window | None
+) -> LabelImage:
     if path.suffix.lower() not in POLYGONS:
         return LabelImage(str(path.absolute()), crop)
     if not image.exists():
@@ -137,11 +161,25 @@ def _as_image(path: Path, image: Path, image_shape: tuple[int, int], crop: Windo
         polygons = read_polygons(path.read_text(encoding="utf-8"), kind, str(path))
         y, x = (crop.y0, crop.x0) if crop is not None else (0, 0)
         blocks = (
-            (block, polygons.paint(Window(block.y0 + y, block.x0 + x, block.y1 + y, block.x1 + x)).astype(np.uint32)[None])
+            (
+                block,
+                polygons.paint(
+                    Window(block.y0 + y, block.x0 + x, block.y1 + y, block.x1 + x)
+                ).astype(np.uint32)[None],
+            )
             for block in cores(image_shape, STRIP_PX)
         )
         shape = (1, *image_shape)
-        tiff_writer.write_ome_tiff(image, blocks, shape=shape, dtype="uint32", pixel_size_um=None, names=[kind], labels=True, pyramid=False)
+        tiff_writer.write_ome_tiff(
+            image,
+            blocks,
+            shape=shape,
+            dtype="uint32",
+            pixel_size_um=None,
+            names=[kind],
+            labels=True,
+            pyramid=False,
+        )
     return LabelImage(str(image))
 
 
@@ -158,7 +196,9 @@ def _opened(image: LabelImage) -> Slide:
 @lru_cache(maxsize=1)
 def _objects(path: str) -> LabelObjects:
     with np.load(path, allow_pickle=False) as stored:
-        arrays: dict[str, Any] = {name: stored[name] if stored[name].ndim else int(stored[name]) for name in stored.files}
+        arrays: dict[str, Any] = {
+            name: stored[name] if stored[name].ndim else int(stored[name]) for name in stored.files
+        }
     return LabelObjects(**arrays)
 
 

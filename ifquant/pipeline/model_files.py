@@ -1,4 +1,6 @@
-"""Network files that the user chose: fetched where the recipe allows it, hashed, and put on record."""
+"""Network files that the user chose: fetched where the recipe allows it, hashed, and put on
+record.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from ifquant.registry import model_files_of
 
 
 def models_used(options: Segmentation) -> dict[str, dict[str, str]]:
-    """Network files a recipe names, by its key: file name, SHA-256, version of the package that reads it; empty where there are none.
+    """Network files a recipe names, by its key: file name, SHA-256, version of the package that
+    reads it; empty where there are none.
 
     Raises
     ------
@@ -24,7 +27,10 @@ def models_used(options: Segmentation) -> dict[str, dict[str, str]]:
     if list_files is None:
         return {}
     version = metadata.version(options.method)
-    return {file.option: {"file": file.path.name, "sha256": file.sha256, options.method: version} for file in list_files(options)}
+    return {
+        file.option: {"file": file.path.name, "sha256": file.sha256, options.method: version}
+        for file in list_files(options)
+    }
 
 
 def fetch_models(options: Segmentation, say: Callable[[str], None]) -> None:

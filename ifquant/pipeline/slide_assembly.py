@@ -1,4 +1,6 @@
-"""All cells of a slide in the order of their ids, put together from the parts of its tiles; kept on the disk, not in memory."""
+"""All cells of a slide in the order of their ids, put together from the parts of its tiles; kept on
+the disk, not in memory.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,23 @@ def assemble(parts: Sequence[TilePart], folder: Path) -> MeasuredCells:
         orphan_px += part.orphan_px
         if len(part.cells):
             columns = {name: column.dtype for name, column in part.table.items()}
-            anchors.append(np.asarray(part.table["anchor_y_px"], np.int64) << 32 | np.asarray(part.table["anchor_x_px"], np.int64))
+            anchors.append(
+                np.asarray(part.table["anchor_y_px"], np.int64) << 32
+                | np.asarray(part.table["anchor_x_px"], np.int64)
+            )
             lengths["nuclei"].append(np.diff(part.nuclei.offsets))
             lengths["cells"].append(np.diff(part.cells.offsets))
     order = np.argsort(np.concatenate(anchors), kind="stable")
     if (np.diff(np.concatenate(anchors)[order]) == 0).any():
-        raise TileError("two tiles own the same cell; please report this with the slide's size and the tile size used.")
+        raise TileError(
+            "two tiles own the same cell; please report this with the slide's size and the tile"
+            " size used."
+        )
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
-    whole = MeasuredCells.room(folder, columns, {kind: np.concatenate(lengths[kind])[order] for kind in KINDS}, orphan_px)
+    whole = MeasuredCells.room(
+        folder, columns, {kind: np.concatenate(lengths[kind])[order] for kind in KINDS}, orphan_px
+    )
     start = 0
     for part in parts:
         here = places[start : start + len(part.cells)]

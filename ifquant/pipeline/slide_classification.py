@@ -1,4 +1,6 @@
-"""The table stage: measured cells > gates > phenotypes > proximity > one `SlideResult`. Runs on whole tables, in a second or two."""
+"""The table stage: measured cells > gates > phenotypes > proximity > one `SlideResult`. Runs on
+whole tables, in a second or two.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from ifquant.columns.flags import encode_flags
 from ifquant.errors import RequestError, SlideError
 from ifquant.geometry.runs import CellRuns
 from ifquant.notes import grave, gravest_first
-from ifquant.phenotypes.classification import classify_cells, fit_gates, fit_shared_gates, gate_column, shared_markers
+from ifquant.phenotypes.classification import (
+    classify_cells,
+    fit_gates,
+    fit_shared_gates,
+    gate_column,
+    shared_markers,
+)
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.slide_jobs import SlideJob
@@ -34,7 +42,8 @@ from ifquant.slides.slide_names import slide_key
 Columns = Mapping[str, NDArray[Any]]
 
 MANY_SATURATED = 0.01
-"""Fraction of saturated tissue pixels from which a channel is warned about: its brightest cells cannot be compared any more."""
+"""Fraction of saturated tissue pixels from which a channel is warned about: its brightest cells
+cannot be compared any more."""
 
 
 class Cohort:
@@ -50,14 +59,26 @@ class Cohort:
         """
         self._recipe = recipe
         gates = {marker: recipe.gate(marker) for marker in cell_columns.gated_markers(recipe)}
-        self._control = {marker: gate.control_slide for marker, gate in gates.items() if gate.method == "control" and gate.control_slide}
+        self._control = {
+            marker: gate.control_slide
+            for marker, gate in gates.items()
+            if gate.method == "control" and gate.control_slide
+        }
         for marker, control in self._control.items():
-            fitting = [name for name in names if name == control] or [name for name in names if slide_key(name) == slide_key(control)]
+            fitting = [name for name in names if name == control] or [
+                name for name in names if slide_key(name) == slide_key(control)
+            ]
             if len(fitting) != 1:
                 known = ", ".join(names)
-                raise RequestError(f"gates.markers.{marker}: the control slide {control!r} is not among the slides of this run ({known}).")
+                raise RequestError(
+                    f"gates.markers.{marker}: the control slide {control!r} is not among the slides"
+                    f" of this run ({known})."
+                )
             self._control[marker] = fitting[0]
-        self._columns = {marker: gate_column(recipe, marker) for marker in {*shared_markers(recipe), *self._control}}
+        self._columns = {
+            marker: gate_column(recipe, marker)
+            for marker in {*shared_markers(recipe), *self._control}
+        }
         self._slides: dict[str, dict[str, NDArray[Any]]] = {}
         self._shared: dict[str, FittedGate] = {}
 
@@ -68,19 +89,29 @@ class Cohort:
 
     def add(self, name: str, cells: Columns) -> None:
         """Keep what other slides need of this one."""
-        self._slides[name] = {column: np.asarray(cells.get(column, np.zeros(0))) for column in self._columns.values()}
+        self._slides[name] = {
+            column: np.asarray(cells.get(column, np.zeros(0))) for column in self._columns.values()
+        }
 
     def close(self) -> None:
         """Fit the shared gates; all slides have been added."""
         if any(slide not in self._slides for slide in self._control.values()):
             return  # the control slide failed: no slide gets gates, and each says why
         if shared_markers(self._recipe) and self._slides:
-            self._shared = fit_shared_gates(self._slides, self._recipe, controls=self._controls(None, None))
+            self._shared = fit_shared_gates(
+                self._slides, self._recipe, controls=self._controls(None, None)
+            )
 
     def digest(self) -> str:
         """Digest of all that other slides contribute to a slide."""
-        controls = {m: [float(v) for v in self._slides[s][self._columns[m]]] for m, s in self._control.items() if s in self._slides}
-        return digest({"shared": {m: asdict(g) for m, g in self._shared.items()}, "controls": controls})
+        controls = {
+            m: [float(v) for v in self._slides[s][self._columns[m]]]
+            for m, s in self._control.items()
+            if s in self._slides
+        }
+        return digest(
+            {"shared": {m: asdict(g) for m, g in self._shared.items()}, "controls": controls}
+        )
 
     def gates(self, cells: Columns, regions: Regions | None) -> dict[str, FittedGate]:
         """Fit the gates of one slide.
@@ -92,26 +123,42 @@ class Cohort:
         """
         for marker, slide in self._control.items():
             if slide not in self._slides:
-                raise SlideError(f"the gate of {marker} needs the control slide {slide!r}, which failed; mend that first, then run again.")
-        return fit_gates(cells, self._recipe, controls=self._controls(cells, regions), shared=self._shared)
+                raise SlideError(
+                    f"the gate of {marker} needs the control slide {slide!r}, which failed; mend"
+                    " that first, then run again."
+                )
+        return fit_gates(
+            cells, self._recipe, controls=self._controls(cells, regions), shared=self._shared
+        )
 
     def _controls(self, cells: Columns | None, regions: Regions | None) -> dict[str, NDArray[Any]]:
-        controls = {marker: self._slides[slide][self._columns[marker]] for marker, slide in self._control.items()}
+        controls = {
+            marker: self._slides[slide][self._columns[marker]]
+            for marker, slide in self._control.items()
+        }
         for marker in cell_columns.gated_markers(self._recipe):
             gate = self._recipe.gate(marker)
             if cells is None or gate.method != "control" or marker in controls:
                 continue
             if regions is None:
                 raise SlideError(
-                    f"the gate of {marker} needs the region {gate.control_region!r}, but the slide has no regions file (GeoJSON)."
+                    f"the gate of {marker} needs the region {gate.control_region!r}, but the slide"
+                    " has no regions file (GeoJSON)."
                 )
             inside = regions.contains("control", cells["y_px"], cells["x_px"], gate.control_region)
             controls[marker] = cells[gate_column(self._recipe, marker)][inside]
         return controls
 
 
-def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: Cohort, digests: Mapping[str, str]) -> SlideResult:
-    """Classify the cells of one slide, place them among each other, and gather everything the outputs need.
+def finish_slide(
+    job: SlideJob,
+    prepared: Prepared,
+    measured: Measured,
+    cohort: Cohort,
+    digests: Mapping[str, str],
+) -> SlideResult:
+    """Classify the cells of one slide, place them among each other, and gather everything the
+    outputs need.
 
     Raises
     ------
@@ -128,9 +175,9 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
     gates = cohort.gates(cells, prepared.regions)
     classes = classify_cells(cells, recipe, gates)
     names = cell_columns.phenotype_names(recipe)
-    codes = np.array([names.index(str(p)) for p in pd.Categorical(classes["phenotype"]).categories], np.int64)[
-        pd.Categorical(classes["phenotype"]).codes
-    ]
+    codes = np.array(
+        [names.index(str(p)) for p in pd.Categorical(classes["phenotype"]).categories], np.int64
+    )[pd.Categorical(classes["phenotype"]).codes]
     near = distances.proximity(
         cells["x_um"],
         cells["y_um"],
@@ -144,8 +191,19 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
     )
     found.scratch.let_go()
     region = _tumor_region(prepared, outlines, codes, names)
-    depth = region.signed_distance_um(cells["x_um"], cells["y_um"]) if region is not None else np.full(n, np.nan)
-    values = {**cells, **classes, **near, "phenotype": codes, "tumor_region_distance_um": depth, "cell_id": np.arange(1, n + 1)}
+    depth = (
+        region.signed_distance_um(cells["x_um"], cells["y_um"])
+        if region is not None
+        else np.full(n, np.nan)
+    )
+    values = {
+        **cells,
+        **classes,
+        **near,
+        "phenotype": codes,
+        "tumor_region_distance_um": depth,
+        "cell_id": np.arange(1, n + 1),
+    }
     wanted = {column.name for column in cell_columns.cell_columns(recipe)}
     return SlideResult(
         name=job.name,
@@ -154,7 +212,9 @@ def finish_slide(job: SlideJob, prepared: Prepared, measured: Measured, cohort: 
         panel=prepared.panel,
         recipe=recipe,
         calibration=measured.calibration,
-        table=cell_columns.typed({name: column for name, column in values.items() if name in wanted}, recipe),
+        table=cell_columns.typed(
+            {name: column for name, column in values.items() if name in wanted}, recipe
+        ),
         nuclei=nuclei,
         cells=outlines,
         gates=tuple(gates.values()),
@@ -195,16 +255,23 @@ def _columns(prepared: Prepared, found: MeasuredCells) -> dict[str, NDArray[Any]
     if found.table:
         return dict(found.table)
     kinds = {column.name: column.dtype for column in cell_columns.cell_columns(prepared.recipe)}
-    return {name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name]) for name in prepared.measured_columns}
+    return {
+        name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name])
+        for name in prepared.measured_columns
+    }
 
 
-def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]) -> TumorRegion | None:
+def _tumor_region(
+    prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]
+) -> TumorRegion | None:
     plan = prepared.plan
     drawn = prepared.regions
     if drawn is not None and drawn.tumor is not None:
         step = max(1, round(2.0 / plan.pixel_size_um))
         mask = drawn.mask("tumor", plan.image_shape, step)
-        return tumor_region_of_mask(mask, step_px=step, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um)
+        return tumor_region_of_mask(
+            mask, step_px=step, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um
+        )
     target = cell_columns.proximity_pair(plan.recipe)[1]
     if target is None:
         return None
@@ -217,20 +284,46 @@ def _tumor_region(prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int6
     )
 
 
-def _warnings(prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int) -> list[str]:
+def _warnings(
+    prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int
+) -> list[str]:
     """Sentences for people, the gravest first."""
     said = [*prepared.info.warnings, *measured.warnings]
     said += list(prepared.regions.notes) if prepared.regions is not None else []
     if n_cells == 0:
-        said.append(grave("No cells were found; see the thresholds of the nucleus channel and the tissue mask."))
+        said.append(
+            grave(
+                "No cells were found; see the thresholds of the nucleus channel and the tissue"
+                " mask."
+            )
+        )
     for channel in measured.calibration.channels:
         if channel.saturated_fraction > MANY_SATURATED:
-            said.append(f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated.")
+            said.append(
+                f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are"
+                " saturated."
+            )
         if channel.nonfinite_fraction > 0:
-            said.append(grave(f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite and were left out."))
-        if not channel.stained and prepared.recipe.channel(channel.name).role in ("nucleus", "tumor", "myeloid"):
-            said.append(grave(f"{channel.name} shows no stain above its background ({channel.threshold_origin})."))
+            said.append(
+                grave(
+                    f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite"
+                    " and were left out."
+                )
+            )
+        if not channel.stained and prepared.recipe.channel(channel.name).role in (
+            "nucleus",
+            "tumor",
+            "myeloid",
+        ):
+            said.append(
+                grave(
+                    f"{channel.name} shows no stain above its background"
+                    f" ({channel.threshold_origin})."
+                )
+            )
     for gate in gates.values():
         if gate.warning:
-            said.append(grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}")
+            said.append(
+                grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}"
+            )
     return gravest_first(said)

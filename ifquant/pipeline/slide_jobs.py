@@ -16,7 +16,8 @@ from ifquant.slides.slide_names import slide_key, without_suffix
 
 @dataclass(frozen=True)
 class SlideJob:
-    """One slide of a run: its folder in the results, how to open it, and what the sample sheet says of it.
+    """One slide of a run: its folder in the results, how to open it, and what the sample sheet says
+    of it.
 
     Attributes
     ----------
@@ -43,8 +44,8 @@ def find_jobs(
 ) -> list[SlideJob]:
     """Find the slides of a run, in the order of the request.
 
-    With a sample sheet its rows are the slides; `images` then only says where to look for rows without a path, and every image found must
-    have a row.
+    With a sample sheet its rows are the slides; `images` then only says where to look for rows
+    without a path, and every image found must have a row.
 
     Raises
     ------
@@ -54,10 +55,15 @@ def find_jobs(
     found = find_slides([str(image) for image in images]) if images else []
     if samples is None:
         if not found:
-            raise RequestError("no slides to work on: give slides, folders or globs, or a sample sheet by --samples samples.csv")
+            raise RequestError(
+                "no slides to work on: give slides, folders or globs, or a sample sheet by"
+                " --samples samples.csv"
+            )
         names = unique_names(found)
         return [
-            SlideJob(name, path, _ref((path,), None, pixel_size_um, z, allow_lossy), None, _beside(path))
+            SlideJob(
+                name, path, _ref((path,), None, pixel_size_um, z, allow_lossy), None, _beside(path)
+            )
             for name, path in zip(names, found, strict=True)
         ]
     rows = read_samples(samples)
@@ -66,16 +72,27 @@ def find_jobs(
     at = _places(rows, left)
     if missing := [row.slide for row in rows if not row.paths and row.slide not in at]:
         raise RequestError(
-            f"{samples}: no image found for {', '.join(map(repr, missing))}; give a path column, or the folder of the slides."
+            f"{samples}: no image found for {', '.join(map(repr, missing))}; give a path column, or"
+            " the folder of the slides."
         )
     if stray := [path for path in left if path not in at.values()]:
-        raise RequestError(f"{samples} has no row for {', '.join(stray)}; add rows, or leave these images out.")
+        raise RequestError(
+            f"{samples} has no row for {', '.join(stray)}; add rows, or leave these images out."
+        )
     jobs = []
     for row in rows:
         paths = row.paths or (at[row.slide],)
         size = row.pixel_size_um if row.pixel_size_um is not None else pixel_size_um
         regions = Path(row.regions) if row.regions else _beside(paths[0])
-        jobs.append(SlideJob(row.slide, ", ".join(paths), _ref(tuple(paths), row, size, z, allow_lossy), row, regions))
+        jobs.append(
+            SlideJob(
+                row.slide,
+                ", ".join(paths),
+                _ref(tuple(paths), row, size, z, allow_lossy),
+                row,
+                regions,
+            )
+        )
     return jobs
 
 
@@ -96,30 +113,56 @@ def _places(rows: Sequence[Sample], images: Sequence[str]) -> dict[str, str]:
         fitting = [] if row.paths else named.get(slide_key(row.written or row.slide), [])
         exact = [path for path in fitting if os.path.basename(path) == row.written] or fitting
         if len(exact) > 1:
-            raise RequestError(f"slide {row.slide!r} of the sample sheet (line {row.line}) fits {', '.join(exact)}; give its path.")
+            raise RequestError(
+                f"slide {row.slide!r} of the sample sheet (line {row.line}) fits"
+                f" {', '.join(exact)}; give its path."
+            )
         if exact:
             at[row.slide] = exact[0]
     return at
 
 
 def _ref(
-    paths: tuple[str, ...], row: Sample | None, size: float | None, z: Literal["max", "mean"] | int | None, allow_lossy: bool
+    paths: tuple[str, ...],
+    row: Sample | None,
+    size: float | None,
+    z: Literal["max", "mean"] | int | None,
+    allow_lossy: bool,
 ) -> SlideRef:
     names = row.channel_names if row is not None else None
     origin = "sheet" if row is not None and row.pixel_size_um is not None else "option"
-    return SlideRef(paths=paths, channel_names=names, pixel_size_um=size, z=z, allow_lossy=allow_lossy, pixel_size_origin=origin)
+    return SlideRef(
+        paths=paths,
+        channel_names=names,
+        pixel_size_um=size,
+        z=z,
+        allow_lossy=allow_lossy,
+        pixel_size_origin=origin,
+    )
 
 
 def _beside(path: str) -> Path | None:
-    """Find the regions of an image: a GeoJSON file of its own name, else of its cleaned name unless that is another image's own."""
-    folder, own, cleaned = Path(path).parent, without_suffix(os.path.basename(os.path.normpath(path))), slide_name(path)
+    """Find the regions of an image: a GeoJSON file of its own name, else of its cleaned name unless
+    that is another image's own.
+    """
+    folder, own, cleaned = (
+        Path(path).parent,
+        without_suffix(os.path.basename(os.path.normpath(path))),
+        slide_name(path),
+    )
     if (folder / f"{own}.geojson").is_file():
         return folder / f"{own}.geojson"
     if cleaned == own or not (folder / f"{cleaned}.geojson").is_file():
         return None
-    others = (name for name in os.listdir(folder) if name != os.path.basename(os.path.normpath(path)))
+    others = (
+        name for name in os.listdir(folder) if name != os.path.basename(os.path.normpath(path))
+    )
     return (
         None
-        if any(without_suffix(name) == cleaned != name for name in others if not name.endswith(".geojson"))
+        if any(
+            without_suffix(name) == cleaned != name
+            for name in others
+            if not name.endswith(".geojson")
+        )
         else folder / f"{cleaned}.geojson"
     )

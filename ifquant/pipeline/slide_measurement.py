@@ -1,7 +1,8 @@
 """One slide from file to measured cells: calibrate (pass 1) > tiles (pass 2) > assemble.
 
-The unfinished work of a slide lives in one folder named by its `cells` digest and tile size; every part in it is whole or absent, so a run
-that was killed at any moment goes on with the tiles that are missing.
+The unfinished work of a slide lives in one folder named by its `cells` digest and tile size; every
+part in it is whole or absent, so a run that was killed at any moment goes on with the tiles that
+are missing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 SCAN_BLOCK_PX = 2048
-"""Side of the blocks read in pass 1; a matter of memory only, histograms are exact for any block size."""
+"""Side of the blocks read in pass 1; a matter of memory only, histograms are exact for any block
+size."""
 
 Advance = Callable[[str, int, int], None]
 """Progress callback: stage, done, total."""
@@ -73,7 +75,9 @@ class Uncalibrated:
 
 @dataclass(frozen=True)
 class ScanTask:
-    """One block of pass 1; with `tissue`, only the pixels on it are counted. `shown_step` asks for the block's part of the overview."""
+    """One block of pass 1; with `tissue`, only the pixels on it are counted. `shown_step` asks for
+    the block's part of the overview.
+    """
 
     ref: SlideRef
     channels: tuple[int, ...]
@@ -102,12 +106,18 @@ class Measured:
 
 
 def worker_start() -> None:
-    """Get a worker ready for its first task: this module's libraries are loaded by now; close what an earlier run left open."""
+    """Get a worker ready for its first task: this module's libraries are loaded by now; close what
+    an earlier run left open.
+    """
     close_slide()
 
 
-def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance) -> tuple[Calibration, Stack]:
-    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much is glass); also its overview picture."""
+def calibrate_slide(
+    plan: Uncalibrated, *, pool: Executor, in_flight: int, advance: Advance
+) -> tuple[Calibration, Stack]:
+    """Calibrate one slide from whole-slide histograms (pass 1, and pass 1b over tissue where much
+    is glass); also its overview picture.
+    """
     step = calibrate.grid_step_px(plan.recipe.tissue.step_um, plan.pixel_size_um)
     shown_step = step_for(plan.image_shape, plan.recipe.picture.max_size_px)
     both = math.lcm(step, shown_step)
@@ -117,12 +127,21 @@ def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advan
     def count(stage: str, tissue: TissueMask | None) -> SlideHistogram:
         wanted = [window for window in windows if tissue is None or tissue.any(window)]
         mask, shown = (None, shown_step) if tissue is None else (tissue.mask, None)
-        tasks = [ScanTask(plan.ref, plan.panel.indices, window, step, mask, shown) for window in wanted]
+        tasks = [
+            ScanTask(plan.ref, plan.panel.indices, window, step, mask, shown) for window in wanted
+        ]
         parts = run_tasks(pool, scan, tasks, in_flight=in_flight)
-        return calibrate.merge(_collected(_counted(parts, stage, len(tasks), advance), picture), plan.image_shape)
+        return calibrate.merge(
+            _collected(_counted(parts, stage, len(tasks), advance), picture), plan.image_shape
+        )
 
     counted = count("calibrate", None)
-    tissue = calibrate.find_tissue(counted, pixel_size_um=plan.pixel_size_um, options=plan.recipe.tissue, restrict=plan.analysed)
+    tissue = calibrate.find_tissue(
+        counted,
+        pixel_size_um=plan.pixel_size_um,
+        options=plan.recipe.tissue,
+        restrict=plan.analysed,
+    )
     if calibrate.needs_second_pass(tissue) and bool(tissue.mask.any()):
         del counted  # block means of a large slide: not twice in memory
         counted = count("calibrate tissue", tissue)
@@ -130,7 +149,9 @@ def calibrate_slide(plan: Uncalibrated, *, pool: Executor, in_flight: int, advan
     return calibration, picture.stack([channel.display for channel in calibration.channels])
 
 
-def _collected(scanned: Iterable[tuple[HistogramPart, NDArray[Any] | None]], picture: StackBuilder) -> Iterator[HistogramPart]:
+def _collected(
+    scanned: Iterable[tuple[HistogramPart, NDArray[Any] | None]], picture: StackBuilder
+) -> Iterator[HistogramPart]:
     for part, shown in scanned:
         if shown is not None:
             picture.add(part.window, shown)
@@ -144,7 +165,13 @@ def _counted(results: Iterable[T], stage: str, total: int, advance: Advance) -> 
 
 
 def measure_slide(
-    plan: Uncalibrated, *, work: Path, execution: Execution, pool: Executor, advance: Advance, calibration: Calibration | None = None
+    plan: Uncalibrated,
+    *,
+    work: Path,
+    execution: Execution,
+    pool: Executor,
+    advance: Advance,
+    calibration: Calibration | None = None,
 ) -> Measured:
     """Calibrate, segment and measure one slide, reusing the parts that `work` already holds.
 
@@ -162,18 +189,38 @@ def measure_slide(
     """
     in_flight = execution.in_flight
     work = work.absolute()  # workers may have another working folder
-    plan = replace(plan, ref=replace(plan.ref, paths=tuple(os.path.abspath(path) for path in plan.ref.paths)))
+    plan = replace(
+        plan, ref=replace(plan.ref, paths=tuple(os.path.abspath(path) for path in plan.ref.paths))
+    )
     for folder in (work, work / "tiles"):
         storage.make_folder(folder)
-    calibration, overview = _calibrated(plan, work, calibration, pool=pool, in_flight=in_flight, advance=advance)
-    masks = look_at(plan.masks, work, plan.image_shape, plan.ref.crop) if plan.masks is not None else None
+    calibration, overview = _calibrated(
+        plan, work, calibration, pool=pool, in_flight=in_flight, advance=advance
+    )
+    masks = (
+        look_at(plan.masks, work, plan.image_shape, plan.ref.crop)
+        if plan.masks is not None
+        else None
+    )
     segmenter = _segmenter(plan, calibration, masks)
     found = _cell_segmenter(plan, calibration) if masks is None else None
-    shared = SlidePlan(plan.ref, str(work), plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um, masks, found)
+    shared = SlidePlan(
+        plan.ref,
+        str(work),
+        plan.recipe,
+        plan.panel,
+        segmenter,
+        plan.image_shape,
+        plan.pixel_size_um,
+        masks,
+        found,
+    )
     tiles = cores(plan.image_shape, execution.tile_size_px)
 
     def stage(name: str, function: Callable[[K], Window], tasks: list[K]) -> None:
-        for _ in _counted(run_tasks(pool, function, tasks, in_flight=in_flight), name, len(tasks), advance):
+        for _ in _counted(
+            run_tasks(pool, function, tasks, in_flight=in_flight), name, len(tasks), advance
+        ):
             pass
 
     for kind in shared.map_makers:
@@ -183,20 +230,36 @@ def measure_slide(
     stage("tiles", compute_tile, [TileTask(shared, core) for core in tiles])
     close_slide()
     warnings = masks.objects.warnings() if masks is not None else ()
-    return Measured(calibration, assemble(_Parts(shared, tiles), work), tuple(tiles), warnings, overview)
+    return Measured(
+        calibration, assemble(_Parts(shared, tiles), work), tuple(tiles), warnings, overview
+    )
 
 
 def _calibrated(
-    plan: Uncalibrated, work: Path, given: Calibration | None, *, pool: Executor, in_flight: int, advance: Advance
+    plan: Uncalibrated,
+    work: Path,
+    given: Calibration | None,
+    *,
+    pool: Executor,
+    in_flight: int,
+    advance: Advance,
 ) -> tuple[Calibration, Stack | None]:
-    """Calibration and overview of a slide: those kept in `work`, or made and kept. Without an overview the picture is read at the end."""
+    """Calibration and overview of a slide: those kept in `work`, or made and kept. Without an
+    overview the picture is read at the end.
+    """
     stored, shown = work / "calibration.npz", work / "overview.npz"
     kept = load_part(stored)
     if kept is not None:
         seen = load_part(shown)
         whole = Window(0, 0, *plan.image_shape)
-        return Calibration.from_arrays(kept), None if seen is None else Stack(seen["pixels"], whole, int(seen["step"]))
-    calibration, overview = (given, None) if given else calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
+        return Calibration.from_arrays(kept), None if seen is None else Stack(
+            seen["pixels"], whole, int(seen["step"])
+        )
+    calibration, overview = (
+        (given, None)
+        if given
+        else calibrate_slide(plan, pool=pool, in_flight=in_flight, advance=advance)
+    )
     if overview is not None:
         save_part(shown, {"pixels": overview.pixels, "step": np.array(overview.step)})
     save_part(stored, calibration.to_arrays())
@@ -204,7 +267,9 @@ def _calibrated(
 
 
 class _Parts(Sequence[TilePart]):
-    """The parts of all tiles, each read when it is looked at; computed again if the disk has damaged it."""
+    """The parts of all tiles, each read when it is looked at; computed again if the disk has
+    damaged it.
+    """
 
     def __init__(self, plan: SlidePlan, tiles: Sequence[Window]) -> None:
         self._plan, self._tiles = plan, tiles
@@ -224,7 +289,9 @@ class _Parts(Sequence[TilePart]):
 def _segmenter(plan: Uncalibrated, calibration: Calibration, masks: Masks | None) -> Segmenter:
     options = plan.recipe.segmentation
     if masks is not None:
-        return label_segmenter.make(options, pixel_size_um=plan.pixel_size_um, calibration=None, objects=masks.objects)
+        return label_segmenter.make(
+            options, pixel_size_um=plan.pixel_size_um, calibration=None, objects=masks.objects
+        )
     nucleus = plan.panel.nucleus(options.channel)
     levels = calibration[plan.panel.names[nucleus]] if nucleus is not None else None
     return make_segmenter(options, pixel_size_um=plan.pixel_size_um, calibration=levels)

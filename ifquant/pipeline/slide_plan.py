@@ -1,4 +1,6 @@
-"""What all tiles of one slide share, the reaches that follow from it, and what a worker process keeps open of the slide it works on."""
+"""What all tiles of one slide share, the reaches that follow from it, and what a worker process
+keeps open of the slide it works on.
+"""
 
 from __future__ import annotations
 
@@ -45,25 +47,34 @@ class SlidePlan:
 
     @property
     def halo_px(self) -> int:
-        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth, and the nuclei therein."""
+        """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth,
+        and the nuclei therein.
+        """
         nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
         return nucleus_px + self.cells_px + self.segmenter.reach_px
 
     @property
     def cells_px(self) -> int:
-        """Distance from a nucleus within which everything lies that its cell, and what is measured of it, depend on.
+        """Distance from a nucleus within which everything lies that its cell, and what is measured
+        of it, depend on.
 
-        Cells that are found, not grown, reach as far as the largest of them. So do their neighbours, which are cells only if a nucleus is
-        theirs, perhaps one at their far end.
+        Cells that are found, not grown, reach as far as the largest of them. So do their
+        neighbours, which are cells only if a nucleus is theirs, perhaps one at their far end.
         """
         options = self.recipe.segmentation
-        growth_px = cell_model.reach_px(self.recipe.cells, self.pixel_size_um, options.max_diameter_um)
+        growth_px = cell_model.reach_px(
+            self.recipe.cells, self.pixel_size_um, options.max_diameter_um
+        )
         largest_px = 0
         if self.masks is not None and self.masks.cells is not None:
             largest_px = self.masks.cells_extent_px
         elif self.cell_segmenter is not None:
             largest_px = self.cell_segmenter.reach_px
-        found_px = 2 * largest_px + math.ceil(options.max_diameter_um / self.pixel_size_um) if largest_px else 0
+        found_px = (
+            2 * largest_px + math.ceil(options.max_diameter_um / self.pixel_size_um)
+            if largest_px
+            else 0
+        )
         return max(growth_px, found_px) + self.compartments_px
 
     @property
@@ -74,12 +85,20 @@ class SlidePlan:
     @property
     def map_makers(self) -> dict[str, Segmenter]:
         """Segmenters that work on a lattice, by the folder of their maps."""
-        found = {"maps": self.segmenter} | ({"cell_maps": self.cell_segmenter} if self.cell_segmenter is not None else {})
-        return {kind: segmenter for kind, segmenter in found.items() if segmenter.lattice_px is not None}
+        found = {"maps": self.segmenter} | (
+            {"cell_maps": self.cell_segmenter} if self.cell_segmenter is not None else {}
+        )
+        return {
+            kind: segmenter for kind, segmenter in found.items() if segmenter.lattice_px is not None
+        }
 
     def needs_maps(self, kind: str, cell: Window, tissue: TissueMask) -> bool:
-        """Whether anything in tissue can depend on the maps of a lattice cell; those of the others count as empty, for every tiling."""
-        return tissue.any(cell.grown(self.halo_px + maps_reach_px(self.map_makers[kind]), self.image_shape))
+        """Whether anything in tissue can depend on the maps of a lattice cell; those of the others
+        count as empty, for every tiling.
+        """
+        return tissue.any(
+            cell.grown(self.halo_px + maps_reach_px(self.map_makers[kind]), self.image_shape)
+        )
 
     def part_path(self, core: Window) -> Path:
         """Where the part of a tile is kept until the slide is done."""

@@ -1,4 +1,6 @@
-"""One slide of a run before its pixels are looked at: opened, checked, matched with the recipe, and compared with earlier results."""
+"""One slide of a run before its pixels are looked at: opened, checked, matched with the recipe, and
+compared with earlier results.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class Prepared:
 
     @cached_property
     def measured_columns(self) -> tuple[str, ...]:
-        """Columns of cells.parquet that measuring gives (no gate, phenotype or neighbour needed)."""
+        """Columns of cells.parquet that measuring gives (no gate, phenotype or neighbour
+        needed).
+        """
         groups = ("place", "shape", "shape of the nucleus", "intensity")
         wanted = [
             c.name
@@ -86,14 +90,20 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     ref = slide.with_crop(job.ref, execution.crop) if execution.crop else job.ref
     with ref.open() as opened:
         info = opened.info
-    by_index = {channel.index: channel.name for channel in recipe.channels if channel.index is not None}
-    if by_index and info.format != "unreadable":  # the recipe names planes by position: for files with duplicated or missing names
+    by_index = {
+        channel.index: channel.name for channel in recipe.channels if channel.index is not None
+    }
+    if (
+        by_index and info.format != "unreadable"
+    ):  # the recipe names planes by position: for files with duplicated or missing names
         ref = slide.renamed_by_index(ref, info, by_index)
         with ref.open() as opened:
             info = opened.info
     slide.require_usable(info)
     if info.pixel_size_um is None:
-        raise SlideError(f"{job.path}: no pixel size found; give it with --pixel-size (um per pixel).")
+        raise SlideError(
+            f"{job.path}: no pixel size found; give it with --pixel-size (um per pixel)."
+        )
     panel = find_panel(recipe, info.channels)
     shape = (info.shape[1], info.shape[2])
     drawn = regions.read_regions(str(job.regions)) if job.regions is not None else None
@@ -102,13 +112,17 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     step = grid_step_px(recipe.tissue.step_um, info.pixel_size_um)
     analysed = drawn.analysed(shape, step) if drawn is not None else None
     masks = mask_files(recipe.segmentation, job.name, job.ref.paths[0])
-    plan = Uncalibrated(ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value, masks)
+    plan = Uncalibrated(
+        ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value, masks
+    )
     image = slide.fingerprint(job.ref)
     inputs: dict[str, Any] = {
         "image": image,
         "regions": _sha256(job.regions),
         "pixel_size_um": info.pixel_size_um,
-        "crop": None if execution.crop is None else [execution.crop.y0, execution.crop.x0, execution.crop.y1, execution.crop.x1],
+        "crop": None
+        if execution.crop is None
+        else [execution.crop.y0, execution.crop.x0, execution.crop.y1, execution.crop.x1],
         "channels": list(panel.indices),
         "segmenter": segmenter_identity(recipe.segmentation.method),
         "masks": None if masks is None else [_sha256(masks.nuclei), _sha256(masks.cells)],
@@ -116,7 +130,11 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     models = models_used(recipe.segmentation)
     if models:
         inputs["models"] = models
-    digests = {"input": image, **{option: used["sha256"] for option, used in models.items()}, **provenance.stage_digests(recipe, inputs)}
+    digests = {
+        "input": image,
+        **{option: used["sha256"] for option, used in models.items()},
+        **provenance.stage_digests(recipe, inputs),
+    }
     work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
     earlier = None if execution.fresh else finished(folder) or interrupted(folder)
     if earlier is not None and earlier["digests"].get("cells") != digests["cells"]:
@@ -124,23 +142,38 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     return Prepared(info, panel, recipe, drawn, plan, digests, folder, work, earlier)
 
 
-def measured(prepared: Prepared, execution: Execution, pool: Executor, advance: Advance) -> Measured:
-    """Cells of a slide: from finished results when their measurements are still valid, else measured."""
+def measured(
+    prepared: Prepared, execution: Execution, pool: Executor, advance: Advance
+) -> Measured:
+    """Cells of a slide: from finished results when their measurements are still valid, else
+    measured.
+    """
     if prepared.earlier is not None:
         calibration = Calibration.from_arrays(unpacked(prepared.earlier["calibration_arrays"]))
-        cells = cells_of(prepared.folder, prepared.measured_columns, prepared.plan.image_shape, prepared.earlier["orphan_px"])
+        cells = cells_of(
+            prepared.folder,
+            prepared.measured_columns,
+            prepared.plan.image_shape,
+            prepared.earlier["orphan_px"],
+        )
         if cells is not None:
             return Measured(calibration, cells, ())
-    return measure_slide(prepared.plan, work=prepared.work, execution=execution, pool=pool, advance=advance)
+    return measure_slide(
+        prepared.plan, work=prepared.work, execution=execution, pool=pool, advance=advance
+    )
 
 
 def segmenter_identity(method: str) -> Any:
-    """Say what decides a segmenter's answer beside the recipe and the version of ifquant: the model card, a plugin's version."""
+    """Say what decides a segmenter's answer beside the recipe and the version of ifquant: the model
+    card, a plugin's version.
+    """
     if method == "unet":
         from ifquant.nuclei.unet import MODEL, read_card
 
         return asdict(read_card(MODEL))
-    points = [] if method in SEGMENTERS else list(entry_points(group="ifquant.segmenters", name=method))
+    points = (
+        [] if method in SEGMENTERS else list(entry_points(group="ifquant.segmenters", name=method))
+    )
     return [[point.value, point.dist.version if point.dist else None] for point in points]
 
 

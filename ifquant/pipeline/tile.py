@@ -1,8 +1,11 @@
-"""One tile: nuclei > cells > measurements of the objects it owns. A pure function of a `TileTask`, run by any executor.
+"""One tile: nuclei > cells > measurements of the objects it owns. A pure function of a `TileTask`,
+run by any executor.
 
-Each stage works on the window it needs: nuclei on the core plus the reaches of all stages, so that every owned object, its cell and
-everything that shaped it lies inside; cells on the owned nuclei plus the reach of growth; measurements on the owned cells. An owned object
-that still meets an inner border is an error, never half a cell (design, section 4). Of a core that is partly glass only the tissue counts.
+Each stage works on the window it needs: nuclei on the core plus the reaches of all stages, so that
+every owned object, its cell and everything that shaped it lies inside; cells on the owned nuclei
+plus the reach of growth; measurements on the owned cells. An owned object that still meets an inner
+border is an error, never half a cell (design, section 4). Of a core that is partly glass only the
+tissue counts.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ def compute_maps(task: MapTask) -> Window:
     path = tile_parts.path_of(Path(plan.work), task.core, task.kind)
     if load_part(path) is None:
         read = _nucleus_reader(plan) if task.kind == "maps" else _cell_reader(plan)
-        tile_parts.save(path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape))
+        tile_parts.save(
+            path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape)
+        )
     return task.core
 
 
@@ -74,18 +79,32 @@ def tile_part(task: TileTask) -> TilePart:
     if found is None:
         return TilePart(core, {}, CellRuns.empty(), CellRuns.empty(), int(np.count_nonzero(orphan)))
     small = found.grown(plan.compartments_px, plan.image_shape).intersection(window)
-    nuclei, cells = (np.ascontiguousarray(labels[small.slices_in(window)]) for labels in (nuclei, grown.labels))
+    nuclei, cells = (
+        np.ascontiguousarray(labels[small.slices_in(window)]) for labels in (nuclei, grown.labels)
+    )
     image = open_slide(plan.ref).read(plan.panel.indices, small)
     table = measured_rows(
-        image, nuclei, cells, owned, small, panel=plan.panel, recipe=plan.recipe, pixel_size_um=plan.pixel_size_um, by=calibration
+        image,
+        nuclei,
+        cells,
+        owned,
+        small,
+        panel=plan.panel,
+        recipe=plan.recipe,
+        pixel_size_um=plan.pixel_size_um,
+        by=calibration,
     )
     table["growth_class"] = grown.growth_class[owned]
-    table["flags"] |= encode_flags(len(owned), {"lattice_seam": seams[owned] | np.isin(owned, uncertain)})
+    table["flags"] |= encode_flags(
+        len(owned), {"lattice_seam": seams[owned] | np.isin(owned, uncertain)}
+    )
     if plan.masks is not None:
         known = plan.masks.columns(table["anchor_y_px"], table["anchor_x_px"])
         table["source_label"] = known["source_label"]
         table["flags"] |= known["flags"]
-    nucleus_runs, cell_runs = (runs_of(labels, owned, (small.y0, small.x0)) for labels in (nuclei, cells))
+    nucleus_runs, cell_runs = (
+        runs_of(labels, owned, (small.y0, small.x0)) for labels in (nuclei, cells)
+    )
     return TilePart(core, table, nucleus_runs, cell_runs, int(np.count_nonzero(orphan)))
 
 
@@ -94,8 +113,9 @@ def _owned_nuclei(
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32], Window]:
     """Nuclei of the window that decides the cells of those with their anchor in `inside`.
 
-    Labels (Y, X), which of them (n + 1,) lie at a seam of the lattice, labels of the owned, the window.
-    The first window is large enough for nuclei of the stated largest diameter; where an owned one is larger, it is enlarged.
+    Labels (Y, X), which of them (n + 1,) lie at a seam of the lattice, labels of the owned, the
+    window. The first window is large enough for nuclei of the stated largest diameter; where an
+    owned one is larger, it is enlarged.
     """
     window = inside.grown(plan.halo_px, plan.image_shape)
     while True:
@@ -104,7 +124,9 @@ def _owned_nuclei(
         here = (y >= inside.y0) & (y < inside.y1) & (x >= inside.x0) & (x < inside.x1)
         owned = np.flatnonzero(here).astype(np.int32) + np.int32(1)
         found = bounds(nuclei, owned, (window.y0, window.x0))
-        needed = (inside if found is None else inside.hull(found)).grown(plan.cells_px, plan.image_shape)
+        needed = (inside if found is None else inside.hull(found)).grown(
+            plan.cells_px, plan.image_shape
+        )
         exact = needed.grown(plan.segmenter.reach_px, plan.image_shape)
         if exact.intersection(window) == exact:
             return np.ascontiguousarray(nuclei[needed.slices_in(window)]), seams, owned, needed
@@ -123,7 +145,9 @@ def measured_rows(
     pixel_size_um: float,
     by: Calibration,
 ) -> dict[str, NDArray[Any]]:
-    """Measure cells of a window as every tile does (and a review, after it edited outlines); with the flags that measuring gives."""
+    """Measure cells of a window as every tile does (and a review, after it edited outlines); with
+    the flags that measuring gives.
+    """
     table = measurement.measure_cells(
         image,
         nuclei,
@@ -143,13 +167,21 @@ def measured_rows(
 def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint32]:
     """Move the conditions that measuring found into the column ``flags``."""
     marks = {name: table.pop(name) for name in MEASURED_FLAGS if name in table}
-    marks["saturated"] = np.any([table[f"{name}_saturated_fraction"] > SATURATED_FRACTION for name in names], axis=0)
+    marks["saturated"] = np.any(
+        [table[f"{name}_saturated_fraction"] > SATURATED_FRACTION for name in names], axis=0
+    )
     return encode_flags(len(table["anchor_y_px"]), marks)
 
 
-def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _nuclei(
+    plan: SlidePlan, window: Window, calibration: Calibration
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     found = find_objects(
-        plan.segmenter, _nucleus_reader(plan), _lattice_maps(plan, "maps", plan.segmenter, calibration), window, plan.image_shape
+        plan.segmenter,
+        _nucleus_reader(plan),
+        _lattice_maps(plan, "maps", plan.segmenter, calibration),
+        window,
+        plan.image_shape,
     )
     return found if plan.masks is not None else _on_tissue(*found, window, calibration)
 
@@ -157,17 +189,26 @@ def _nuclei(plan: SlidePlan, window: Window, calibration: Calibration) -> tuple[
 def _cells(
     plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration
 ) -> tuple[cell_model.GrownCells, NDArray[np.int32]]:
-    """Grow the cells of a window, or take those of the mask or of the cell segmenter; also the labels of cells at a seam of its lattice."""
+    """Grow the cells of a window, or take those of the mask or of the cell segmenter; also the
+    labels of cells at a seam of its lattice.
+    """
     paired = plan.masks.pair(nuclei, window) if plan.masks is not None else None
     uncertain = np.zeros(0, np.int32)
     if plan.cell_segmenter is not None:
         lattice = _lattice_maps(plan, "cell_maps", plan.cell_segmenter, calibration)
-        found, seams = find_objects(plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.image_shape)
+        found, seams = find_objects(
+            plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.image_shape
+        )
         paired = pair_cells(nuclei, found)
         uncertain = np.unique(paired.labels[seams[found] & (nuclei == 0)])
     if paired is not None:
         none = np.zeros(nuclei.shape, np.bool_)
-        return cell_model.GrownCells(paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none), uncertain
+        return (
+            cell_model.GrownCells(
+                paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none
+            ),
+            uncertain,
+        )
     guides = plan.panel.positions("tumor", "myeloid")
     grown = cell_model.grow_cells(
         nuclei,
@@ -183,7 +224,9 @@ def _cells(
 def _on_tissue(
     nuclei: NDArray[np.int32], seams: NDArray[np.bool_], window: Window, calibration: Calibration
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Drop nuclei whose anchor is on glass: a property of the nucleus, so tiles may skip glass without changing any result."""
+    """Drop nuclei whose anchor is on glass: a property of the nucleus, so tiles may skip glass
+    without changing any result.
+    """
     y, x = anchors(nuclei).T
     keep = calibration.tissue.contains(y + window.y0, x + window.x0)
     if keep.all():
@@ -198,7 +241,9 @@ def _threshold(recipe: Recipe, calibration: Calibration, name: str) -> float | N
     return given if given is not None else calibration[name].threshold
 
 
-def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: SlidePlan) -> None:
+def _refuse_cut(
+    cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: SlidePlan
+) -> None:
     height, width = plan.image_shape
     edges = [
         cells[0] if window.y0 > 0 else None,
@@ -206,12 +251,18 @@ def _refuse_cut(cells: NDArray[np.int32], owned: NDArray[np.int32], window: Wind
         cells[:, 0] if window.x0 > 0 else None,
         cells[:, -1] if window.x1 < width else None,
     ]
-    met = np.intersect1d(np.unique(np.concatenate([np.zeros(1, np.int32), *(edge for edge in edges if edge is not None)])), owned)
+    met = np.intersect1d(
+        np.unique(
+            np.concatenate([np.zeros(1, np.int32), *(edge for edge in edges if edge is not None)])
+        ),
+        owned,
+    )
     if met.size:
         y, x = np.argwhere(cells == met[0])[0] + (window.y0, window.x0)
         raise TileError(
-            f"a cell at y={y}, x={x} px is larger than the halo of {plan.halo_px} px. "
-            "Raise segmentation.max_diameter_um (or the growth distances in [cells]) above the size of your largest objects."
+            f"a cell at y={y}, x={x} px is larger than the halo of {plan.halo_px} px. Raise"
+            " segmentation.max_diameter_um (or the growth distances in [cells]) above the size of"
+            " your largest objects."
         )
 
 
@@ -226,12 +277,19 @@ def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
 def _cell_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
     """Read the channels that may shape cells, then the nuclei, as (C, Y, X)."""
     nucleus = plan.panel.nucleus(plan.recipe.segmentation.channel)
-    wanted = [*plan.panel.positions("tumor", "myeloid"), *([nucleus] if nucleus is not None else [])]
+    wanted = [
+        *plan.panel.positions("tumor", "myeloid"),
+        *([nucleus] if nucleus is not None else []),
+    ]
     return lambda window: open_slide(plan.ref).read([plan.panel.indices[i] for i in wanted], window)
 
 
-def _lattice_maps(plan: SlidePlan, kind: str, segmenter: Segmenter, calibration: Calibration) -> LatticeMaps:
-    """Give access to the stored maps of a segmenter; none is ever loaded for a method without a lattice."""
+def _lattice_maps(
+    plan: SlidePlan, kind: str, segmenter: Segmenter, calibration: Calibration
+) -> LatticeMaps:
+    """Give access to the stored maps of a segmenter; none is ever loaded for a method without a
+    lattice.
+    """
     work, tissue = Path(plan.work), calibration.tissue
     return LatticeMaps(
         step_px=segmenter.lattice_px or 1,

@@ -1,4 +1,6 @@
-"""What one tile leaves for `assembled`: rows and geometry of the cells it owns, as one .npz file (zip members carry a CRC)."""
+"""What one tile leaves for `assembled`: rows and geometry of the cells it owns, as one .npz file
+(zip members carry a CRC).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TilePart:
-    """Rows (columns of equal length, not yet sorted), geometry and orphan myeloid area (px) of one tile's core."""
+    """Rows (columns of equal length, not yet sorted), geometry and orphan myeloid area (px) of one
+    tile's core.
+    """
 
     core: Window
     table: Mapping[str, NDArray[Any]]
@@ -37,14 +41,18 @@ class TilePart:
 
     @classmethod
     def empty(cls, core: Window) -> TilePart:
-        """Return a part without cells; it has no columns, other parts or the empty table define them."""
+        """Return a part without cells; it has no columns, other parts or the empty table define
+        them.
+        """
         return cls(core, {}, CellRuns.empty(), CellRuns.empty(), 0)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Flatten into named arrays."""
         arrays = {f"table/{name}": np.asarray(column) for name, column in self.table.items()}
         for kind, runs in (("nuclei", self.nuclei), ("cells", self.cells)):
-            arrays |= {f"{kind}/{field}": getattr(runs, field) for field in ("offsets", "y", "x0", "x1")}
+            arrays |= {
+                f"{kind}/{field}": getattr(runs, field) for field in ("offsets", "y", "x0", "x1")
+            }
         arrays["core"] = np.array([self.core.y0, self.core.x0, self.core.y1, self.core.x1])
         arrays["orphan_px"] = np.array(self.orphan_px)
         return arrays
@@ -52,9 +60,22 @@ class TilePart:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> TilePart:
         """Inverse of `to_arrays`."""
-        table = {name.removeprefix("table/"): column for name, column in arrays.items() if name.startswith("table/")}
-        runs = {kind: CellRuns(*(arrays[f"{kind}/{field}"] for field in ("offsets", "y", "x0", "x1"))) for kind in ("nuclei", "cells")}
-        return cls(Window(*(int(v) for v in arrays["core"])), table, runs["nuclei"], runs["cells"], int(arrays["orphan_px"]))
+        table = {
+            name.removeprefix("table/"): column
+            for name, column in arrays.items()
+            if name.startswith("table/")
+        }
+        runs = {
+            kind: CellRuns(*(arrays[f"{kind}/{field}"] for field in ("offsets", "y", "x0", "x1")))
+            for kind in ("nuclei", "cells")
+        }
+        return cls(
+            Window(*(int(v) for v in arrays["core"])),
+            table,
+            runs["nuclei"],
+            runs["cells"],
+            int(arrays["orphan_px"]),
+        )
 
 
 def save_part(path: Path, arrays: Arrays) -> None:
@@ -63,10 +84,14 @@ def save_part(path: Path, arrays: Arrays) -> None:
     Raises
     ------
     TileError
-        If the folder has gone: the run that asked for this part has ended, and a later one finished the slide.
+        If the folder has gone: the run that asked for this part has ended, and a later one finished
+        the slide.
     """
     if not path.parent.is_dir():
-        raise TileError(f"the folder of unfinished parts {path.parent} has gone; another run has finished or removed this slide.")
+        raise TileError(
+            f"the folder of unfinished parts {path.parent} has gone; another run has finished or"
+            " removed this slide."
+        )
     storage.write_npz(path, arrays)
 
 
@@ -77,7 +102,9 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def load_part(path: Path) -> dict[str, NDArray[Any]] | None:
-    """Read the arrays of a part; None, and the file is removed, when the disk has damaged it since it was written."""
+    """Read the arrays of a part; None, and the file is removed, when the disk has damaged it since
+    it was written.
+    """
     try:
         return load_arrays(path)
     except FileNotFoundError:
@@ -94,14 +121,25 @@ def path_of(work: Path, cell: Window, kind: str = "maps") -> Path:
 
 
 def save(path: Path, maps: NDArray[Any]) -> None:
-    """Write the maps (K, Y, X) of a lattice cell; packed by the fastest codec, a slide's maps would be as large as one of its channels."""
+    """Write the maps (K, Y, X) of a lattice cell; packed by the fastest codec, a slide's maps would
+    be as large as one of its channels.
+    """
     packed = imagecodecs.zstd_encode(maps.tobytes(), level=1)
-    save_part(path, {"shape": np.array(maps.shape), "dtype": np.array(maps.dtype.str), "zstd": np.frombuffer(packed, np.uint8)})
+    save_part(
+        path,
+        {
+            "shape": np.array(maps.shape),
+            "dtype": np.array(maps.dtype.str),
+            "zstd": np.frombuffer(packed, np.uint8),
+        },
+    )
 
 
 @lru_cache(maxsize=9)
 def load(path: Path) -> NDArray[Any]:
-    """Inverse of `save`; a damaged file raises. The last few are kept: neighbouring tiles look at the same ones."""
+    """Inverse of `save`; a damaged file raises. The last few are kept: neighbouring tiles look at
+    the same ones.
+    """
     stored = load_arrays(path)
     content = imagecodecs.zstd_decode(stored["zstd"].tobytes())
     return np.frombuffer(content, str(stored["dtype"])).reshape(stored["shape"])

@@ -1,4 +1,6 @@
-"""Counts, densities and the proximity summary of a slide: the cells' part of its row in slides.csv."""
+"""Counts, densities and the proximity summary of a slide: the cells' part of its row in
+slides.csv.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from ifquant.columns.cell_columns import um_text
 
 
-def densities(codes: ArrayLike, names: Sequence[str], tissue_area_mm2: float) -> dict[str, float | int]:
-    """Count cells: n_cells, and n_<P>, <P>_per_mm2 of tissue for each phenotype (nan without tissue); `codes` index `names`."""
+def densities(
+    codes: ArrayLike, names: Sequence[str], tissue_area_mm2: float
+) -> dict[str, float | int]:
+    """Count cells: n_cells, and n_<P>, <P>_per_mm2 of tissue for each phenotype (nan without
+    tissue); `codes` index `names`.
+    """
     code = np.asarray(codes)
     row: dict[str, float | int] = {"n_cells": len(code)}
     for index, name in enumerate(names):
@@ -22,7 +28,10 @@ def densities(codes: ArrayLike, names: Sequence[str], tissue_area_mm2: float) ->
 
 
 def proximity_summary(
-    columns: Mapping[str, NDArray[np.generic]], is_from: NDArray[np.bool_], to: str, radii_um: Sequence[float]
+    columns: Mapping[str, NDArray[np.generic]],
+    is_from: NDArray[np.bool_],
+    to: str,
+    radii_um: Sequence[float],
 ) -> dict[str, float]:
     """Summarise how the `from` cells lie to phenotype `to`.
 
@@ -39,14 +48,19 @@ def proximity_summary(
 
     Returns
     -------
-    median_nearest_<to>_um, fraction_touching_<to> (only where outlines were known), fraction_<to>_within_<r>um: fractions of the `from`
-    cells with at least one such neighbour. nan without `from` cells; the median is nan without `to` cells too.
+    median_nearest_<to>_um, fraction_touching_<to> (only where outlines were known),
+    fraction_<to>_within_<r>um: fractions of the `from` cells with at least one such neighbour. nan
+    without `from` cells; the median is nan without `to` cells too.
     """
     nearest = np.asarray(columns[f"nearest_{to}_um"], dtype=np.float64)[is_from]
     nearest = nearest[np.isfinite(nearest)]
-    summary = {f"median_nearest_{to}_um": float(np.median(nearest)) if len(nearest) else float("nan")}
+    summary = {
+        f"median_nearest_{to}_um": float(np.median(nearest)) if len(nearest) else float("nan")
+    }
     counts = {f"fraction_touching_{to}": f"n_touching_{to}"}
-    counts |= {f"fraction_{to}_within_{um_text(r)}um": f"n_{to}_within_{um_text(r)}um" for r in radii_um}
+    counts |= {
+        f"fraction_{to}_within_{um_text(r)}um": f"n_{to}_within_{um_text(r)}um" for r in radii_um
+    }
     for name, column in counts.items():
         if column in columns:
             having = np.asarray(columns[column], dtype=np.float64)[is_from] > 0

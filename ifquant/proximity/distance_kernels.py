@@ -1,8 +1,9 @@
 """Compiled kernels of distances.py: border gaps between objects, discs over the tissue mask.
 
-A pixel is the closed square of its row and column. The gap between two objects is the smallest distance between their squares; squared
-and in px it is an integer, so that gaps are exact. Boxes of objects are kept in a packed tree (8 boxes per node, in Morton order): a query
-visits only boxes nearer than the best gap found.
+A pixel is the closed square of its row and column. The gap between two objects is the smallest
+distance between their squares; squared and in px it is an integer, so that gaps are exact. Boxes of
+objects are kept in a packed tree (8 boxes per node, in Morton order): a query visits only boxes
+nearer than the best gap found.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ FAR = np.int64(2**62)
 """Squared gap of an object that has no partner."""
 
 
-def build_tree(boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+def build_tree(
+    boxes: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Pack half-open boxes (n, 4: y0, x0, y1, x1) into a tree.
 
     Returns
@@ -30,12 +33,17 @@ def build_tree(boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.
     center = (boxes[:, :2].astype(np.int64) + boxes[:, 2:]) // 2
     if len(center):
         center -= center.min(axis=0)
-    order = np.argsort(_spread(center[:, 0]) | (_spread(center[:, 1]) << np.uint64(1)), kind="stable").astype(np.int64)
+    order = np.argsort(
+        _spread(center[:, 0]) | (_spread(center[:, 1]) << np.uint64(1)), kind="stable"
+    ).astype(np.int64)
     level = np.ascontiguousarray(boxes[order])
     nodes, levels = [level], [0, len(level)]
     while len(level) > 1:
         starts = np.arange(0, len(level), _FAN)
-        level = np.concatenate((np.minimum.reduceat(level[:, :2], starts), np.maximum.reduceat(level[:, 2:], starts)), axis=1)
+        level = np.concatenate(
+            (np.minimum.reduceat(level[:, :2], starts), np.maximum.reduceat(level[:, 2:], starts)),
+            axis=1,
+        )
         nodes.append(level)
         levels.append(levels[-1] + len(level))
     return order, np.concatenate(nodes), np.array(levels, np.int64)
@@ -73,14 +81,20 @@ def _run_gap2(y, x0, x1, i, j):  # type: ignore[no-untyped-def]  # pragma: no co
 
 @njit(cache=True)
 def _pair_gap2(offsets, y, x0, x1, boxes, a, b, best):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared gap between objects `a` and `b` if below `best`, else `best`; rows of `a` no nearer to the box of `b` are left out."""
+    """Squared gap between objects `a` and `b` if below `best`, else `best`; rows of `a` no nearer
+    to the box of `b` are left out.
+    """
     first, last = offsets[b], offsets[b + 1]
-    best = min(best, _run_gap2(y, x0, x1, (offsets[a] + offsets[a + 1]) // 2, (first + last) // 2))  # a bound to prune with
+    best = min(
+        best, _run_gap2(y, x0, x1, (offsets[a] + offsets[a + 1]) // 2, (first + last) // 2)
+    )  # a bound to prune with
     reach = np.int64(np.ceil(np.sqrt(np.float64(best))))
     for i in range(offsets[a], offsets[a + 1]):
         if _box_gap2(boxes, b, y[i], x0[i], y[i] + 1, x1[i]) >= best:
             continue
-        while first < last and y[first] < y[i] - reach:  # rows at a gap of `reach` or more cannot win
+        while (
+            first < last and y[first] < y[i] - reach
+        ):  # rows at a gap of `reach` or more cannot win
             first += 1
         for j in range(first, last):
             if y[j] > y[i] + reach:
@@ -147,7 +161,9 @@ def touching_pairs_kernel(offsets, y, x0, x1, boxes, order, nodes, levels):  # t
 
 @njit(cache=True)
 def nearest_border_kernel(queries, seeds, offsets, y, x0, x1, boxes, targets, order, nodes, levels):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared gap from each query object to the nearest target other than itself; `seeds` are targets to begin with, or -1."""
+    """Squared gap from each query object to the nearest target other than itself; `seeds` are
+    targets to begin with, or -1.
+    """
     result = np.empty(len(queries), np.int64)
     depth = len(levels) - 1
     stack_level = np.empty(_FAN * 32, np.int64)
@@ -199,7 +215,9 @@ def _half_disc(x, r):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True)
 def _disc_strip(x0, x1, y, r):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Signed area of the disc of radius r around 0 between the x axis and height y, for x0 <= x <= x1."""
+    """Signed area of the disc of radius r around 0 between the x axis and height y, for x0 <= x <=
+    x1.
+    """
     height = min(abs(y), r)
     x0, x1 = max(x0, -r), min(x1, r)
     if x0 >= x1:
@@ -218,7 +236,9 @@ def _disc_strip(x0, x1, y, r):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 @njit(cache=True)
 def tissue_within_kernel(x_px, y_px, radii_px, mask, total, step, height, width):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fraction of each disc that is tissue inside the image (n, radii); `total` is the summed-area table of `mask` (My + 1, Mx + 1)."""
+    """Fraction of each disc that is tissue inside the image (n, radii); `total` is the summed-area
+    table of `mask` (My + 1, Mx + 1).
+    """
     result = np.empty((len(x_px), len(radii_px)), np.float64)
     rows, columns = mask.shape
     for i in range(len(x_px)):
@@ -231,7 +251,12 @@ def tissue_within_kernel(x_px, y_px, radii_px, mask, total, step, height, width)
             if row0 > row1 or column0 > column1:
                 result[i, k] = 0.0
                 continue
-            filled = total[row1 + 1, column1 + 1] - total[row0, column1 + 1] - total[row1 + 1, column0] + total[row0, column0]
+            filled = (
+                total[row1 + 1, column1 + 1]
+                - total[row0, column1 + 1]
+                - total[row1 + 1, column0]
+                + total[row0, column0]
+            )
             inside = y - r >= 0 and x - r >= 0 and y + r <= height and x + r <= width
             if inside and filled == (row1 - row0 + 1) * (column1 - column0 + 1):
                 result[i, k] = 1.0
@@ -249,6 +274,8 @@ def tissue_within_kernel(x_px, y_px, radii_px, mask, total, step, height, width)
                         while column <= column1 and mask[row, column]:
                             column += 1
                         left, right = start * step - x, min(column * step, width) - x
-                        area += _disc_strip(left, right, top, r) - _disc_strip(left, right, bottom, r)
+                        area += _disc_strip(left, right, top, r) - _disc_strip(
+                            left, right, bottom, r
+                        )
             result[i, k] = min(max(area / (math.pi * r * r), 0.0), 1.0)
     return result

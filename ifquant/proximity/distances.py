@@ -1,7 +1,8 @@
-"""Distances, contacts and neighbour counts between phenotypes, in um, on the whole table of a slide.
+"""Distances, contacts and neighbour counts between phenotypes, in um, on the whole table of a
+slide.
 
-Distances are between centroids and between borders. A border distance is exact: the smallest distance between the pixel squares of two
-cells, 0 when they touch, corners included.
+Distances are between centroids and between borders. A border distance is exact: the smallest
+distance between the pixel squares of two cells, 0 when they touch, corners included.
 """
 
 from __future__ import annotations
@@ -53,12 +54,14 @@ def proximity(
     tissue
         Tissue mask; None leaves out ``tissue_within_<r>um``.
     of
-        Phenotypes that get columns; default all of `names`. A phenotype no cell has gives nan and 0.
+        Phenotypes that get columns; default all of `names`. A phenotype no cell has gives nan and
+        0.
 
     Returns
     -------
-    dict of arrays (n,): for each phenotype P ``nearest_P_um``, ``nearest_P_border_um`` (float64, nan without a partner), ``n_touching_P``,
-    ``n_P_within_<r>um`` (int32); then ``tissue_within_<r>um`` (float64).
+    dict of arrays (n,): for each phenotype P ``nearest_P_um``, ``nearest_P_border_um`` (float64,
+    nan without a partner), ``n_touching_P``, ``n_P_within_<r>um`` (int32); then
+    ``tissue_within_<r>um`` (float64).
 
     Raises
     ------
@@ -70,7 +73,8 @@ def proximity(
     wanted = list(names) if of is None else list(of)
     if len(code) != len(points) or (runs is not None and len(runs) != len(points)):
         raise RequestError(
-            f"{len(points)} centroids, {len(code)} phenotypes, {'no' if runs is None else len(runs)} outlines; give one of each per cell."
+            f"{len(points)} centroids, {len(code)} phenotypes,"
+            f" {'no' if runs is None else len(runs)} outlines; give one of each per cell."
         )
     if unknown := [name for name in wanted if name not in names]:
         raise RequestError(f"phenotype {unknown[0]!r} is not one of {', '.join(names)}.")
@@ -83,13 +87,19 @@ def proximity(
         columns[f"nearest_{name}_um"] = distance
         if runs is not None and pairs is not None:
             touching = count_touching(pairs, targets, len(points))
-            columns[f"nearest_{name}_border_um"] = nearest_border_px(runs, targets, touching, nearest) * pixel_size_um
+            columns[f"nearest_{name}_border_um"] = (
+                nearest_border_px(runs, targets, touching, nearest) * pixel_size_um
+            )
             columns[f"n_touching_{name}"] = touching
         counts = count_within(points, targets, radii)
-        columns.update({f"n_{name}_within_{um_text(r)}um": counts[:, k].copy() for k, r in enumerate(radii)})
+        columns.update(
+            {f"n_{name}_within_{um_text(r)}um": counts[:, k].copy() for k, r in enumerate(radii)}
+        )
     if tissue is not None:
         fractions = tissue_within(points, radii, tissue, pixel_size_um)
-        columns.update({f"tissue_within_{um_text(r)}um": fractions[:, k].copy() for k, r in enumerate(radii)})
+        columns.update(
+            {f"tissue_within_{um_text(r)}um": fractions[:, k].copy() for k, r in enumerate(radii)}
+        )
     return columns
 
 
@@ -107,7 +117,9 @@ def touching_pairs(runs: CellRuns) -> tuple[Ids, Ids]:
     if len(filled) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     order, nodes, levels = kernels.build_tree(boxes[filled])
-    i, j = kernels.touching_pairs_kernel(runs.offsets, runs.y, runs.x0, runs.x1, boxes, filled[order], nodes, levels)
+    i, j = kernels.touching_pairs_kernel(
+        runs.offsets, runs.y, runs.x0, runs.x1, boxes, filled[order], nodes, levels
+    )
     by_pair = np.lexsort((j, i))
     return i[by_pair], j[by_pair]
 
@@ -117,11 +129,16 @@ def count_touching(pairs: tuple[Ids, Ids], targets: Ids, n: int) -> NDArray[np.i
     is_target = np.zeros(n, np.bool_)
     is_target[targets] = True
     i, j = pairs
-    return (np.bincount(i[is_target[j]], minlength=n) + np.bincount(j[is_target[i]], minlength=n)).astype(np.int32)
+    return (
+        np.bincount(i[is_target[j]], minlength=n) + np.bincount(j[is_target[i]], minlength=n)
+    ).astype(np.int32)
 
 
-def nearest_border_px(runs: CellRuns, targets: Ids, touching: NDArray[np.int32], nearest: Ids) -> Floats:
-    """Gap in px from each object to the nearest of `targets` other than itself; nan where there is none.
+def nearest_border_px(
+    runs: CellRuns, targets: Ids, touching: NDArray[np.int32], nearest: Ids
+) -> Floats:
+    """Gap in px from each object to the nearest of `targets` other than itself; nan where there is
+    none.
 
     Parameters
     ----------
@@ -130,7 +147,8 @@ def nearest_border_px(runs: CellRuns, targets: Ids, touching: NDArray[np.int32],
     targets
         Indices of objects.
     touching, nearest : integer (n,)
-        Number of touching targets (gap 0 without search) and a target to begin with, or -1; they speed the search up and do not change it.
+        Number of touching targets (gap 0 without search) and a target to begin with, or -1; they
+        speed the search up and do not change it.
     """
     result = np.full(len(runs), np.nan)
     filled = np.diff(runs.offsets) > 0
@@ -143,22 +161,44 @@ def nearest_border_px(runs: CellRuns, targets: Ids, touching: NDArray[np.int32],
     order, nodes, levels = kernels.build_tree(boxes[partners])
     seeds = nearest[queries]
     seeds = np.where((seeds >= 0) & filled[seeds], seeds, -1)
-    gap2 = kernels.nearest_border_kernel(queries, seeds, runs.offsets, runs.y, runs.x0, runs.x1, boxes, partners, order, nodes, levels)
+    gap2 = kernels.nearest_border_kernel(
+        queries,
+        seeds,
+        runs.offsets,
+        runs.y,
+        runs.x0,
+        runs.x1,
+        boxes,
+        partners,
+        order,
+        nodes,
+        levels,
+    )
     result[queries] = np.where(gap2 < kernels.FAR, np.sqrt(gap2.astype(np.float64)), np.nan)
     return result
 
 
-def tissue_within(points: Floats, radii_um: Floats, tissue: TissueMask, pixel_size_um: float) -> Floats:
-    """Fraction of the disc of each radius around each point (n, 2; um) that is tissue inside the image: exact areas, (n, radii)."""
+def tissue_within(
+    points: Floats, radii_um: Floats, tissue: TissueMask, pixel_size_um: float
+) -> Floats:
+    """Fraction of the disc of each radius around each point (n, 2; um) that is tissue inside the
+    image: exact areas, (n, radii).
+    """
     total = np.zeros((tissue.mask.shape[0] + 1, tissue.mask.shape[1] + 1), np.int64)
     total[1:, 1:] = np.cumsum(np.cumsum(tissue.mask, axis=0, dtype=np.int64), axis=1)
     x_px, y_px = points[:, 0] / pixel_size_um, points[:, 1] / pixel_size_um
     height, width = tissue.image_shape
-    return np.asarray(kernels.tissue_within_kernel(x_px, y_px, radii_um / pixel_size_um, tissue.mask, total, tissue.step_px, height, width))
+    return np.asarray(
+        kernels.tissue_within_kernel(
+            x_px, y_px, radii_um / pixel_size_um, tissue.mask, total, tissue.step_px, height, width
+        )
+    )
 
 
 def _points(x_um: ArrayLike, y_um: ArrayLike) -> Floats:
     x, y = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise RequestError(f"x has shape {x.shape} and y {y.shape}; both must be one number per cell.")
+        raise RequestError(
+            f"x has shape {x.shape} and y {y.shape}; both must be one number per cell."
+        )
     return np.stack((x, y), axis=1)

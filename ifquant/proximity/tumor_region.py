@@ -1,7 +1,8 @@
-"""The tumor region: where tumor cells form tissue, its outline, the distance to its border and what lives along it.
+"""The tumor region: where tumor cells form tissue, its outline, the distance to its border and what
+lives along it.
 
-The region lives on a grid of about 4 um. Its border is where the signed distance, interpolated between grid centers, is 0; outline,
-distances and density bands all use that one field.
+The region lives on a grid of about 4 um. Its border is where the signed distance, interpolated
+between grid centers, is 0; outline, distances and density bands all use that one field.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class TumorRegion:
     Attributes
     ----------
     field_um : float32 (My, Mx)
-        Signed distance of each grid center to the border in um, negative inside (-0.0 included); the border runs between centers, where it
-        interpolates to 0. Nothing else is kept: on whole slides each array of this size takes hundreds of megabytes.
+        Signed distance of each grid center to the border in um, negative inside (-0.0 included);
+        the border runs between centers, where it interpolates to 0. Nothing else is kept: on whole
+        slides each array of this size takes hundreds of megabytes.
     step_px, image_shape, pixel_size_um
         The grid; its last row and column are cut by the image border (Y, X).
     origin
@@ -56,7 +58,14 @@ class TumorRegion:
     origin: str
 
     @classmethod
-    def within(cls, level: Field, step_px: int, image_shape: tuple[int, int], pixel_size_um: float, origin: str) -> TumorRegion | None:
+    def within(
+        cls,
+        level: Field,
+        step_px: int,
+        image_shape: tuple[int, int],
+        pixel_size_um: float,
+        origin: str,
+    ) -> TumorRegion | None:
         """Make the region where `level` (My, Mx) is positive; None where it nowhere is."""
         if not (level > 0).any():
             return None
@@ -77,38 +86,65 @@ class TumorRegion:
     @property
     def area_mm2(self) -> float:
         """Area inside the image in mm2."""
-        return TissueMask(self.mask, self.step_px, self.image_shape, self.origin).area_px() * self.pixel_size_um**2 / 1e6
+        return (
+            TissueMask(self.mask, self.step_px, self.image_shape, self.origin).area_px()
+            * self.pixel_size_um**2
+            / 1e6
+        )
 
     def area_within_mm2(self, tissue: TissueMask) -> float:
         """Area inside the tissue mask in mm2 (exact: both grids are cut into common rectangles)."""
-        spans = [np.unique(np.r_[0 : n : self.step_px, 0 : n : tissue.step_px, n]) for n in self.image_shape]
+        spans = [
+            np.unique(np.r_[0 : n : self.step_px, 0 : n : tissue.step_px, n])
+            for n in self.image_shape
+        ]
         y, x = (edges[:-1] for edges in spans)
         heights, widths, area_px = np.diff(spans[0]), np.diff(spans[1]), 0
-        for rows in np.array_split(np.arange(len(y)), -(-len(y) // 1024)):  # whole slides: not all rows at once
+        for rows in np.array_split(
+            np.arange(len(y)), -(-len(y) // 1024)
+        ):  # whole slides: not all rows at once
             own = self.mask[np.ix_(y[rows] // self.step_px, x // self.step_px)]
             both = own & tissue.mask[np.ix_(y[rows] // tissue.step_px, x // tissue.step_px)]
             area_px += int(heights[rows] @ both.astype(np.int64) @ widths)
         return area_px * self.pixel_size_um**2 / 1e6
 
     def signed_distance_um(self, x_um: ArrayLike, y_um: ArrayLike) -> Floats:
-        """Distance of points (um) to the region's border, negative inside; nan when the region fills the image (it has no border there)."""
+        """Distance of points (um) to the region's border, negative inside; nan when the region
+        fills the image (it has no border there).
+        """
         x, y = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64)
         if self.fills_image:
             return np.full(x.shape, np.nan)
         step_um = self.step_px * self.pixel_size_um
-        return np.asarray(ndimage.map_coordinates(self.field_um, [y / step_um - 0.5, x / step_um - 0.5], order=1, mode="nearest"))
+        return np.asarray(
+            ndimage.map_coordinates(
+                self.field_um, [y / step_um - 0.5, x / step_um - 0.5], order=1, mode="nearest"
+            )
+        )
 
     @cached_property
     def rings_um(self) -> tuple[Floats, ...]:
-        """Closed outlines (k, 2) as x, y in um, of the region and of its holes, closed along the image border."""
+        """Closed outlines (k, 2) as x, y in um, of the region and of its holes, closed along the
+        image border.
+        """
         height_um, width_um = (v * self.pixel_size_um for v in self.image_shape)
         step_um = self.step_px * self.pixel_size_um
         if self.fills_image:
-            corners = [(0.0, 0.0), (width_um, 0.0), (width_um, height_um), (0.0, height_um), (0.0, 0.0)]
+            corners = [
+                (0.0, 0.0),
+                (width_um, 0.0),
+                (width_um, height_um),
+                (0.0, height_um),
+                (0.0, 0.0),
+            ]
             return (np.array(corners),)
         rings = []
-        islands, _ = ndimage.label(ndimage.binary_dilation(self.mask, np.ones((3, 3))), np.ones((3, 3)))
-        for k, box in enumerate(ndimage.find_objects(islands), 1):  # one by one: contours of a whole slide at once take gigabytes
+        islands, _ = ndimage.label(
+            ndimage.binary_dilation(self.mask, np.ones((3, 3))), np.ones((3, 3))
+        )
+        for k, box in enumerate(
+            ndimage.find_objects(islands), 1
+        ):  # one by one: contours of a whole slide at once take gigabytes
             around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
             own = np.where(islands[around] == k, self.field_um[around], np.float32(NOWHERE))
             for contour in _closed_contours(own):
@@ -119,9 +155,13 @@ class TumorRegion:
     @cached_property
     def polygons_um(self) -> tuple[shapely.Polygon, ...]:
         """Polygons with holes, x and y in um, for GeoJSON and areas."""
-        shapes = [shapely.make_valid(shapely.Polygon(ring)) for ring in self.rings_um if len(ring) > 3]
+        shapes = [
+            shapely.make_valid(shapely.Polygon(ring)) for ring in self.rings_um if len(ring) > 3
+        ]
         merged = shapely.GeometryCollection()
-        for polygon in sorted(shapes, key=lambda shape: -shape.area):  # outer before inner: each ring switches inside and outside
+        for polygon in sorted(
+            shapes, key=lambda shape: -shape.area
+        ):  # outer before inner: each ring switches inside and outside
             merged = shapely.symmetric_difference(merged, polygon)
         parts = shapely.get_parts(merged)
         return tuple(part for part in parts if part.geom_type == "Polygon" and part.area > 0)
@@ -135,7 +175,8 @@ def tumor_region_of_cells(
     pixel_size_um: float,
     options: Proximity | None = None,
 ) -> TumorRegion | None:
-    """Find the region that tumor cells form: grid cells they cover to half, gaps closed, small islands and holes ignored.
+    """Find the region that tumor cells form: grid cells they cover to half, gaps closed, small
+    islands and holes ignored.
 
     Parameters
     ----------
@@ -172,9 +213,15 @@ def tumor_region_of_cells(
 
 
 def tumor_region_of_mask(
-    mask: NDArray[np.bool_], *, step_px: int, image_shape: tuple[int, int], pixel_size_um: float, origin: str = "regions"
+    mask: NDArray[np.bool_],
+    *,
+    step_px: int,
+    image_shape: tuple[int, int],
+    pixel_size_um: float,
+    origin: str = "regions",
 ) -> TumorRegion | None:
-    """Take the user's tumor polygons, drawn on a grid of `step_px` px, as they are; None when they cover nothing.
+    """Take the user's tumor polygons, drawn on a grid of `step_px` px, as they are; None when they
+    cover nothing.
 
     Raises
     ------
@@ -182,18 +229,27 @@ def tumor_region_of_mask(
         If the mask's shape is not that of the grid.
     """
     if mask.shape != grid_shape(image_shape, step_px):
-        raise RequestError(f"tumor mask has shape {mask.shape}; expected {grid_shape(image_shape, step_px)} for a grid of {step_px} px.")
-    level = ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest", truncate=4.0)  # without the stairs of the grid
+        raise RequestError(
+            f"tumor mask has shape {mask.shape}; expected {grid_shape(image_shape, step_px)} for a"
+            f" grid of {step_px} px."
+        )
+    level = ndimage.gaussian_filter(
+        mask.astype(np.float32), 1.0, mode="nearest", truncate=4.0
+    )  # without the stairs of the grid
     level -= np.float32(0.5)
     return TumorRegion.within(level, step_px, image_shape, pixel_size_um, origin)
 
 
 def _closed_contours(field: Field) -> list[Floats]:
-    """Zero contours (k, 2) as y, x in grid cells of a field, its first center at 0.5; closed along the border of the field."""
+    """Zero contours (k, 2) as y, x in grid cells of a field, its first center at 0.5; closed along
+    the border of the field.
+    """
     padded = np.pad(field, 1, mode="edge")
     edge = np.ones(padded.shape, np.bool_)
     edge[1:-1, 1:-1] = False
-    padded[edge] = np.abs(padded[edge])  # mirrored: the outline closes half a cell out, on the image border
+    padded[edge] = np.abs(
+        padded[edge]
+    )  # mirrored: the outline closes half a cell out, on the image border
     return [contour - 0.5 for contour in measure.find_contours(padded, 0.0) if len(contour) >= 4]
 
 
@@ -213,33 +269,54 @@ def margin_bands(
     region, tissue
         Tumor region and tissue mask of the slide.
     x_um, y_um, codes : (n,)
-        Cell centroids and phenotypes (indices into `names`, -1 for none). Cells outside the tissue mask are left out, as their area is.
+        Cell centroids and phenotypes (indices into `names`, -1 for none). Cells outside the tissue
+        mask are left out, as their area is.
     edges_um
-        Ascending signed distances, negative inside; band k is ``edges[k] <= distance < edges[k + 1]``.
+        Ascending signed distances, negative inside; band k is ``edges[k] <= distance < edges[k +
+        1]``.
 
     Returns
     -------
-    One row per band: from_um, to_um, tissue_mm2, and per phenotype n_<P>, <P>_per_mm2 (nan where the band has no tissue).
+    One row per band: from_um, to_um, tissue_mm2, and per phenotype n_<P>, <P>_per_mm2 (nan where
+    the band has no tissue).
     """
     edges = np.asarray(edges_um, dtype=np.float64)
     if len(edges) < 2 or np.any(np.diff(edges) <= 0):
-        raise RequestError(f"margin_um is {list(edges_um)}; expected at least two ascending distances in um.")
+        raise RequestError(
+            f"margin_um is {list(edges_um)}; expected at least two ascending distances in um."
+        )
     table = pd.DataFrame({"from_um": edges[:-1], "to_um": edges[1:]})
     if region.fills_image:
         area_mm2 = np.zeros(len(edges) - 1)
     else:
-        area_px = _band_areas(region.field_um, region.step_px, *region.image_shape, tissue.mask, tissue.step_px, edges, _SUBSAMPLES)
+        area_px = _band_areas(
+            region.field_um,
+            region.step_px,
+            *region.image_shape,
+            tissue.mask,
+            tissue.step_px,
+            edges,
+            _SUBSAMPLES,
+        )
         area_mm2 = area_px * region.pixel_size_um**2 / 1e6
     table["tissue_mm2"] = area_mm2
-    x, y, code = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64), np.asarray(codes)
+    x, y, code = (
+        np.asarray(x_um, dtype=np.float64),
+        np.asarray(y_um, dtype=np.float64),
+        np.asarray(codes),
+    )
     distance = region.signed_distance_um(x, y)
-    use = tissue.contains(y / region.pixel_size_um, x / region.pixel_size_um) & np.isfinite(distance)
+    use = tissue.contains(y / region.pixel_size_um, x / region.pixel_size_um) & np.isfinite(
+        distance
+    )
     band = np.searchsorted(edges, distance, side="right") - 1
     for index, name in enumerate(names):
         chosen = band[use & (code == index)]
         n = np.bincount(chosen[(chosen >= 0) & (chosen < len(edges) - 1)], minlength=len(edges) - 1)
         table[f"n_{name}"] = n
-        table[f"{name}_per_mm2"] = np.where(area_mm2 > 0, n / np.where(area_mm2 > 0, area_mm2, 1.0), np.nan)
+        table[f"{name}_per_mm2"] = np.where(
+            area_mm2 > 0, n / np.where(area_mm2 > 0, area_mm2, 1.0), np.nan
+        )
     return table
 
 
@@ -260,12 +337,16 @@ def _cover(chosen, offsets, y, x0, x1, step, covered):  # type: ignore[no-untype
             for i in range(offsets[k], offsets[k + 1]):
                 row = y[i] // step
                 for column in range(x0[i] // step, (x1[i] - 1) // step + 1):
-                    covered[row, column] += min(x1[i], (column + 1) * step) - max(x0[i], column * step)
+                    covered[row, column] += min(x1[i], (column + 1) * step) - max(
+                        x0[i], column * step
+                    )
 
 
 @njit(cache=True)
 def _band_areas(field, step, height, width, tissue, tissue_step, edges, points):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Tissue pixels per band, sampled at `points` x `points` points of each grid cell on the bilinear field."""
+    """Tissue pixels per band, sampled at `points` x `points` points of each grid cell on the
+    bilinear field.
+    """
     rows, columns = field.shape
     areas = np.zeros(len(edges) - 1, np.float64)
     for row in range(rows):

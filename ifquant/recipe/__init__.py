@@ -1,1 +1,3 @@
-"""The recipe: each parameter declared once, read, checked, overridden, resolved; rules of phenotypes; the template."""
+"""The recipe: each parameter declared once, read, checked, overridden, resolved; rules of
+phenotypes; the template.
+"""

@@ -1,14 +1,19 @@
-"""Fill in every default of a recipe that depends on other sections, so that nothing downstream guesses.
+"""Fill in every default of a recipe that depends on other sections, so that nothing downstream
+guesses.
 
 - compartment by role: tumor > cytoplasm, nucleus > nucleus, everything else > cell;
 - segmentation.channel: the nucleus channel;
-- phenotypes: tumor = any tumor channel positive; myeloid = any myeloid channel positive and no tumor channel positive (each only where the
-  recipe has such a channel); names ``tumor`` and ``myeloid``, in this order;
-- proximity.from: the phenotype called myeloid, else the first that requires a myeloid channel; proximity.to likewise with tumor;
-- priming (where it is given): responder and source from [proximity], the response's compartment from its channel, controls from the roles;
+- phenotypes: tumor = any tumor channel positive; myeloid = any myeloid channel positive and no
+  tumor channel positive (each only where the recipe has such a channel); names ``tumor`` and
+  ``myeloid``, in this order;
+- proximity.from: the phenotype called myeloid, else the first that requires a myeloid channel;
+  proximity.to likewise with tumor;
+- priming (where it is given): responder and source from [proximity], the response's compartment
+  from its channel, controls from the roles;
 - gates.markers: one entry per gated channel;
-- picture.colors: nucleus gray, tumor blue, the first two markers red and green; myeloid channels take what these two leave (the outlines
-  show the phenotype). Further channels are shown only when the recipe gives them a color. Names become #rrggbb, ``none`` stays.
+- picture.colors: nucleus gray, tumor blue, the first two markers red and green; myeloid channels
+  take what these two leave (the outlines show the phenotype). Further channels are shown only when
+  the recipe gives them a color. Names become #rrggbb, ``none`` stays.
 
 `resolved` is idempotent.
 """
@@ -39,13 +44,21 @@ HIDDEN = "none"
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """Return the recipe with all dependent defaults filled in; see the module's text for the rules."""
+    """Return the recipe with all dependent defaults filled in; see the module's text for the
+    rules.
+    """
     channels = tuple(
-        channel.model_copy(update={"compartment": channel.compartment or COMPARTMENT_BY_ROLE.get(channel.role, "cell")})
+        channel.model_copy(
+            update={
+                "compartment": channel.compartment or COMPARTMENT_BY_ROLE.get(channel.role, "cell")
+            }
+        )
         for channel in recipe.channels
     )
     recipe = recipe.model_copy(update={"channels": channels})
-    recipe = recipe.model_copy(update={"phenotypes": dict(recipe.phenotypes) or default_phenotypes(recipe)})
+    recipe = recipe.model_copy(
+        update={"phenotypes": dict(recipe.phenotypes) or default_phenotypes(recipe)}
+    )
     segmentation = recipe.segmentation
     if segmentation.channel is None and (nuclei := recipe.with_role("nucleus")):
         segmentation = segmentation.model_copy(update={"channel": nuclei[0].name})
@@ -55,9 +68,18 @@ def resolved(recipe: Recipe) -> Recipe:
             "to": recipe.proximity.to or phenotype_of(recipe, "tumor"),
         }
     )
-    gates = recipe.gates.model_copy(update={"markers": {name: recipe.gate(name) for name in gated(recipe)}})
+    gates = recipe.gates.model_copy(
+        update={"markers": {name: recipe.gate(name) for name in gated(recipe)}}
+    )
     picture = recipe.picture.model_copy(update={"colors": colors(recipe)})
-    recipe = recipe.model_copy(update={"segmentation": segmentation, "proximity": proximity, "gates": gates, "picture": picture})
+    recipe = recipe.model_copy(
+        update={
+            "segmentation": segmentation,
+            "proximity": proximity,
+            "gates": gates,
+            "picture": picture,
+        }
+    )
     return recipe.model_copy(update={"priming": _priming(recipe)})
 
 
@@ -65,8 +87,14 @@ def _priming(recipe: Recipe) -> Priming | None:
     options = recipe.priming
     if options is None:
         return None
-    controls = tuple(c.name for c in recipe.with_role("nucleus", "tumor", "background") if c.name not in (options.ligand, options.response))
-    compartment = recipe.channel(options.response).compartment if options.response in recipe.names else None
+    controls = tuple(
+        c.name
+        for c in recipe.with_role("nucleus", "tumor", "background")
+        if c.name not in (options.ligand, options.response)
+    )
+    compartment = (
+        recipe.channel(options.response).compartment if options.response in recipe.names else None
+    )
     return options.model_copy(
         update={
             "responder": options.responder or recipe.proximity.from_,
@@ -84,7 +112,9 @@ def aliases(recipe: Recipe) -> dict[str, str]:
 
 def parsed_phenotypes(recipe: Recipe) -> dict[str, Rule]:
     """Phenotype > parsed rule, in order."""
-    return {name: parse(rule, recipe.names, aliases(recipe)) for name, rule in recipe.phenotypes.items()}
+    return {
+        name: parse(rule, recipe.names, aliases(recipe)) for name, rule in recipe.phenotypes.items()
+    }
 
 
 def default_phenotypes(recipe: Recipe) -> dict[str, str]:
@@ -97,12 +127,16 @@ def default_phenotypes(recipe: Recipe) -> dict[str, str]:
     if myeloid:
         any_myeloid = " | ".join(f"{name}+" for name in myeloid)
         no_tumor = "".join(f" & {name}-" for name in tumor)
-        rules["myeloid"] = f"({any_myeloid}){no_tumor}" if len(myeloid) > 1 and tumor else any_myeloid + no_tumor
+        rules["myeloid"] = (
+            f"({any_myeloid}){no_tumor}" if len(myeloid) > 1 and tumor else any_myeloid + no_tumor
+        )
     return rules
 
 
 def phenotype_of(recipe: Recipe, role: Role) -> str | None:
-    """Find the phenotype that stands for a role: the one called like it, else the first whose rule requires a channel of that role."""
+    """Find the phenotype that stands for a role: the one called like it, else the first whose rule
+    requires a channel of that role.
+    """
     if role in recipe.phenotypes:
         return role
     wanted = {channel.name for channel in recipe.with_role(role)}
@@ -113,9 +147,17 @@ def phenotype_of(recipe: Recipe, role: Role) -> str | None:
 
 
 def gated(recipe: Recipe) -> tuple[str, ...]:
-    """Markers that get a gate: tumor, myeloid and marker channels, channels with a gate of their own, and those that rules name."""
-    named = set(recipe.gates.markers) | {marker.name for rule in parsed_phenotypes(recipe).values() for marker in markers(rule)}
-    return tuple(c.name for c in recipe.channels if c.role in GATED_ROLES or (c.name in named and c.role != "ignore"))
+    """Markers that get a gate: tumor, myeloid and marker channels, channels with a gate of their
+    own, and those that rules name.
+    """
+    named = set(recipe.gates.markers) | {
+        marker.name for rule in parsed_phenotypes(recipe).values() for marker in markers(rule)
+    }
+    return tuple(
+        c.name
+        for c in recipe.channels
+        if c.role in GATED_ROLES or (c.name in named and c.role != "ignore")
+    )
 
 
 def colors(recipe: Recipe) -> dict[str, str]:
@@ -147,6 +189,12 @@ def _quoted(name: str) -> str:
 
 
 def channel_colors(recipe: Recipe) -> dict[str, str]:
-    """Color of every channel that is shown, by name, in the recipe's order (`colors`; ``none`` hides a channel)."""
+    """Color of every channel that is shown, by name, in the recipe's order (`colors`; ``none``
+    hides a channel).
+    """
     ignored = {channel.name for channel in recipe.channels if channel.role == "ignore"}
-    return {name: color for name, color in colors(recipe).items() if color != HIDDEN and name not in ignored}
+    return {
+        name: color
+        for name, color in colors(recipe).items()
+        if color != HIDDEN and name not in ignored
+    }

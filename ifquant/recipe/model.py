@@ -1,7 +1,8 @@
 """The recipe: every scientific choice of a run, as frozen values declared once.
 
-CLI help, the JSON Schema, the commented template of ``ifquant init`` and the docs are all generated from the fields below. What is run and
-how (paths, workers, tile size) is never part of a recipe, nor of its digest.
+CLI help, the JSON Schema, the commented template of ``ifquant init`` and the docs are all generated
+from the fields below. What is run and how (paths, workers, tile size) is never part of a recipe,
+nor of its digest.
 """
 
 from __future__ import annotations
@@ -24,13 +25,32 @@ class Channel(Section):
     """One channel of the panel, addressed by name (or by index when the file has no names)."""
 
     name: Name = Field(
-        description="Name as in the file; column names in all tables use it exactly as written (default with index = 3: channel_3)"
+        description=(
+            "Name as in the file; column names in all tables use it exactly as written (default"
+            " with index = 3: channel_3)"
+        )
     )
-    index: int | None = Field(None, ge=0, le=100_000, description="0-based position in the file, for files without channel names")
-    aliases: tuple[Name, ...] = Field((), description="Other names the same marker has on other slides of the cohort")
-    role: Role = Field("marker", description="nucleus, tumor and myeloid channels shape cells; marker channels are only measured")
+    index: int | None = Field(
+        None,
+        ge=0,
+        le=100_000,
+        description="0-based position in the file, for files without channel names",
+    )
+    aliases: tuple[Name, ...] = Field(
+        (), description="Other names the same marker has on other slides of the cohort"
+    )
+    role: Role = Field(
+        "marker",
+        description=(
+            "nucleus, tumor and myeloid channels shape cells; marker channels are only measured"
+        ),
+    )
     compartment: Compartment | None = Field(
-        None, description="Where positivity is judged; default: tumor > cytoplasm, nucleus > nucleus, others > cell"
+        None,
+        description=(
+            "Where positivity is judged; default: tumor > cytoplasm, nucleus > nucleus, others >"
+            " cell"
+        ),
     )
 
     @model_validator(mode="before")
@@ -45,9 +65,14 @@ class SlideOptions(Section):
     """How files are read."""
 
     z: Literal["max", "mean"] | Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Projection of a z-stack: max, mean or one plane's index; a stack without it is refused"
+        None,
+        description=(
+            "Projection of a z-stack: max, mean or one plane's index; a stack without it is refused"
+        ),
     )
-    allow_lossy: bool = Field(False, description="Accept lossy compressed pixels (JPEG), which change intensities")
+    allow_lossy: bool = Field(
+        False, description="Accept lossy compressed pixels (JPEG), which change intensities"
+    )
 
 
 class TissueOptions(Section):
@@ -55,7 +80,9 @@ class TissueOptions(Section):
 
     enabled: bool = Field(True, description="false: the whole image counts as tissue")
     step_um: Um = Field(8.0, description="Grid of the tissue mask in um")
-    close_um: Um = Field(40.0, description="Gaps up to this width between stained areas count as tissue, in um")
+    close_um: Um = Field(
+        40.0, description="Gaps up to this width between stained areas count as tissue, in um"
+    )
     min_area_um2: float = Field(10_000.0, ge=0, description="Smaller islands are debris, in um2")
 
 
@@ -63,25 +90,63 @@ class Segmentation(Section):
     """How nuclei are found."""
 
     method: str = Field(
-        "unet", description="unet (ships with ifquant) | classical | cellpose | labels (masks you have) | any installed segmenter"
+        "unet",
+        description=(
+            "unet (ships with ifquant) | classical | cellpose | labels (masks you have) | any"
+            " installed segmenter"
+        ),
     )
-    channel: str | None = Field(None, description="Nucleus channel; default: the channel whose role is nucleus")
-    nucleus_diameter_um: Um = Field(8.0, description="Typical nucleus diameter in um (classical; cellpose 3 networks)")
+    channel: str | None = Field(
+        None, description="Nucleus channel; default: the channel whose role is nucleus"
+    )
+    nucleus_diameter_um: Um = Field(
+        8.0, description="Typical nucleus diameter in um (classical; cellpose 3 networks)"
+    )
     min_area_um2: float = Field(12.0, ge=0, description="Smaller objects are debris, in um2")
-    max_diameter_um: Um = Field(30.0, description="Largest nucleus diameter the decoder keeps whole, in um")
-    sensitivity: float = Field(1.0, gt=0, le=5, description="Scales the foreground threshold down: above 1 finds dimmer nuclei")
-    nuclei: str | None = Field(None, description="method = labels: path of nucleus masks; {slide} stands for the slide's name")
+    max_diameter_um: Um = Field(
+        30.0, description="Largest nucleus diameter the decoder keeps whole, in um"
+    )
+    sensitivity: float = Field(
+        1.0,
+        gt=0,
+        le=5,
+        description="Scales the foreground threshold down: above 1 finds dimmer nuclei",
+    )
+    nuclei: str | None = Field(
+        None,
+        description="method = labels: path of nucleus masks; {slide} stands for the slide's name",
+    )
     cells: str | None = Field(None, description="method = labels: path of cell masks (optional)")
     model: str | None = Field(
-        None, description="method = cellpose: absolute path of the network for nuclei, or with allow_download its name, e.g. cpsam"
+        None,
+        description=(
+            "method = cellpose: absolute path of the network for nuclei, or with allow_download its"
+            " name, e.g. cpsam"
+        ),
     )
     cell_model: str | None = Field(
-        None, description="method = cellpose: network for whole cells, each paired with its nucleus; without it cells are grown"
+        None,
+        description=(
+            "method = cellpose: network for whole cells, each paired with its nucleus; without it"
+            " cells are grown"
+        ),
     )
-    allow_download: bool = Field(False, description="method = cellpose: networks may be given by name and are downloaded once")
-    cellprob_threshold: float = Field(0.0, ge=-20, le=20, description="method = cellpose: below 0 finds more and larger objects")
-    flow_threshold: float = Field(0.4, ge=0, le=10, description="method = cellpose: largest flow error of an object; 0 keeps all")
-    cell_diameter_um: Um = Field(16.0, description="method = cellpose: typical cell diameter in um (cellpose 3 networks)")
+    allow_download: bool = Field(
+        False,
+        description="method = cellpose: networks may be given by name and are downloaded once",
+    )
+    cellprob_threshold: float = Field(
+        0.0, ge=-20, le=20, description="method = cellpose: below 0 finds more and larger objects"
+    )
+    flow_threshold: float = Field(
+        0.4,
+        ge=0,
+        le=10,
+        description="method = cellpose: largest flow error of an object; 0 keeps all",
+    )
+    cell_diameter_um: Um = Field(
+        16.0, description="method = cellpose: typical cell diameter in um (cellpose 3 networks)"
+    )
 
 
 class Cells(Section):
@@ -90,38 +155,72 @@ class Cells(Section):
     other_um: Um = Field(2.5, description="Growth of cells that carry no tumor or myeloid stain")
     tumor_um: Um = Field(8.0, description="Largest growth inside the tumor stain (cytokeratin)")
     myeloid_soma_um: Um = Field(3.0, description="Soma of a myeloid cell: nucleus plus this")
-    myeloid_process_um: Um = Field(15.0, description="Myeloid stain connected to the soma belongs to the cell up to this distance")
-    intrusion_um: float = Field(1.0, ge=0, description="How far a non-tumor cell may enter the tumor stain")
-    ring_um: Um = Field(2.0, description="Ring around the nucleus in which tumor and myeloid stain decide how a cell grows")
-    min_stained_fraction: float = Field(0.5, gt=0, le=1, description="Fraction of that ring that must be stained")
-    thresholds: dict[str, float] = Field({}, description="Pixel threshold per channel, raw values, instead of the calibrated one")
+    myeloid_process_um: Um = Field(
+        15.0,
+        description="Myeloid stain connected to the soma belongs to the cell up to this distance",
+    )
+    intrusion_um: float = Field(
+        1.0, ge=0, description="How far a non-tumor cell may enter the tumor stain"
+    )
+    ring_um: Um = Field(
+        2.0,
+        description=(
+            "Ring around the nucleus in which tumor and myeloid stain decide how a cell grows"
+        ),
+    )
+    min_stained_fraction: float = Field(
+        0.5, gt=0, le=1, description="Fraction of that ring that must be stained"
+    )
+    thresholds: dict[str, float] = Field(
+        {}, description="Pixel threshold per channel, raw values, instead of the calibrated one"
+    )
 
 
 class Measure(Section):
     """What is measured per cell."""
 
-    statistics: tuple[Statistic, ...] = Field(("mean", "median"), description="Any of mean, median, p95, sum, std")
+    statistics: tuple[Statistic, ...] = Field(
+        ("mean", "median"), description="Any of mean, median, p95, sum, std"
+    )
     membrane_um: Um = Field(1.0, description="Width of the membrane ring inside the cell border")
-    shared_membrane: bool = Field(True, description="false: membrane pixels within membrane_um of another cell are left out")
+    shared_membrane: bool = Field(
+        True, description="false: membrane pixels within membrane_um of another cell are left out"
+    )
     soma_um: Um = Field(2.0, description="Soma: nucleus plus this")
-    soma_clear_um: float = Field(1.0, ge=0, description="Soma leaves out pixels this close to another cell")
+    soma_clear_um: float = Field(
+        1.0, ge=0, description="Soma leaves out pixels this close to another cell"
+    )
     background: Literal["none", "calibration"] = Field(
         "none", description="calibration: add <marker>_<compartment>_corrected_<statistic> columns"
     )
 
 
 class Gate(Section):
-    """How one marker is called positive. A value alone means method = value, a control slide or region alone method = control."""
+    """How one marker is called positive. A value alone means method = value, a control slide or
+    region alone method = control.
+    """
 
     method: Literal["mixture", "otsu", "value", "control"] = Field(
-        "mixture", description="mixture | otsu (both on log intensities, only when two populations show) | value | control"
+        "mixture",
+        description=(
+            "mixture | otsu (both on log intensities, only when two populations show) | value |"
+            " control"
+        ),
     )
     value: float | None = Field(None, description="method = value: the gate in raw intensities")
-    control_slide: str | None = Field(None, description="method = control: slide without this stain (its name)")
-    control_region: str | None = Field(None, description="method = control: name of a polygon of kind 'control'")
-    control_quantile: float = Field(0.99, gt=0.5, lt=1, description="Quantile of the control cells taken as gate")
+    control_slide: str | None = Field(
+        None, description="method = control: slide without this stain (its name)"
+    )
+    control_region: str | None = Field(
+        None, description="method = control: name of a polygon of kind 'control'"
+    )
+    control_quantile: float = Field(
+        0.99, gt=0.5, lt=1, description="Quantile of the control cells taken as gate"
+    )
     shared: bool = Field(False, description="true: one gate for all slides of the cohort")
-    statistic: GateStatistic = Field("mean", description="Statistic the gate is applied to: mean, median or p95")
+    statistic: GateStatistic = Field(
+        "mean", description="Statistic the gate is applied to: mean, median or p95"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -137,65 +236,152 @@ class Gate(Section):
 class Gates(Section):
     """Default gate and exceptions per marker."""
 
-    default: Gate = Field(default_factory=Gate, description="Used for every marker without its own entry")
+    default: Gate = Field(
+        default_factory=Gate, description="Used for every marker without its own entry"
+    )
     markers: dict[str, Gate] = Field({}, description="Per marker: [gates.markers.PanCK]")
-    min_cells: int = Field(50, ge=2, description="Fewer cells than this: automatic gates are not callable")
+    min_cells: int = Field(
+        50, ge=2, description="Fewer cells than this: automatic gates are not callable"
+    )
 
 
 class Proximity(Section):
     """Distances and counts between phenotypes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        populate_by_name=True,
+    )
 
-    from_: str | None = Field(None, alias="from", description="Phenotype the summary looks from; default: myeloid if there is one")
-    to: str | None = Field(None, description="Phenotype it looks to; default: tumor if there is one")
-    radii_um: tuple[Um, ...] = Field((10, 20, 50, 100), description="Radii of the neighbour counts, in um")
-    region_close_um: Um = Field(30.0, description="Tumor region: gaps between tumor cells up to this width are closed")
-    region_min_area_um2: float = Field(5_000.0, ge=0, description="Tumor region: smaller islands and holes are ignored")
-    margin_um: tuple[float, ...] = Field((-100, -50, -20, 0, 20, 50, 100), description="Edges of the density bands at the invasive margin")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Phenotype the summary looks from; default: myeloid if there is one",
+    )
+    to: str | None = Field(
+        None, description="Phenotype it looks to; default: tumor if there is one"
+    )
+    radii_um: tuple[Um, ...] = Field(
+        (10, 20, 50, 100), description="Radii of the neighbour counts, in um"
+    )
+    region_close_um: Um = Field(
+        30.0, description="Tumor region: gaps between tumor cells up to this width are closed"
+    )
+    region_min_area_um2: float = Field(
+        5_000.0, ge=0, description="Tumor region: smaller islands and holes are ignored"
+    )
+    margin_um: tuple[float, ...] = Field(
+        (-100, -50, -20, 0, 20, 50, 100),
+        description="Edges of the density bands at the invasive margin",
+    )
 
 
 class Priming(Section):
-    """Does the response of one cell type depend on the ligand of the cells it touches? Runs only where this section is."""
+    """Does the response of one cell type depend on the ligand of the cells it touches? Runs only
+    where this section is.
+    """
 
-    responder: str | None = Field(None, description="Phenotype that responds; default: `from` of [proximity]")
-    response: str = Field(description="Channel measured in the responders, e.g. IL1B")
-    source: str | None = Field(None, description="Phenotype that carries the ligand; default: `to` of [proximity]")
-    ligand: str = Field(description="Channel measured on the sources, e.g. TGFB1")
-    response_compartment: Compartment | None = Field(None, description="Where the response is measured; default: the channel's compartment")
-    ligand_compartment: Compartment = Field("membrane", description="Where the ligand is measured")
-    ligand_antibody: str = Field("", description="Clone, and what it binds (latent or active form); printed in every report")
-    radii_um: tuple[Um, ...] = Field((20, 50), description="Sensitivity: exposure within these radii, weighted by distance, beside contact")
-    away_um: Um = Field(1.5, description="The primary ligand leaves out source pixels this close to the responder")
-    erode_um: Um = Field(1.0, description="Guard: response measured this far inside the responder's border")
-    contact_um: Um = Field(12.0, description="Tables without outlines only: cells whose centroids are this close count as touching")
-    controls: tuple[str, ...] | None = Field(
-        None, description="Negative controls taken as ligand; default: the channels of role nucleus, tumor and background"
+    responder: str | None = Field(
+        None, description="Phenotype that responds; default: `from` of [proximity]"
     )
-    reference_um: Um = Field(40.0, description="Bandwidth of the local staining level that is adjusted for")
-    snap_um: Um = Field(15.0, description="A shifted neighbour takes the nearest source within this distance, else it is dropped")
-    permutations: int = Field(999, ge=199, le=100_000, description="Random shifts of the null model")
-    min_exposed: int = Field(60, ge=30, description="Fewer responders in contact with a source: not testable")
+    response: str = Field(description="Channel measured in the responders, e.g. IL1B")
+    source: str | None = Field(
+        None, description="Phenotype that carries the ligand; default: `to` of [proximity]"
+    )
+    ligand: str = Field(description="Channel measured on the sources, e.g. TGFB1")
+    response_compartment: Compartment | None = Field(
+        None, description="Where the response is measured; default: the channel's compartment"
+    )
+    ligand_compartment: Compartment = Field("membrane", description="Where the ligand is measured")
+    ligand_antibody: str = Field(
+        "", description="Clone, and what it binds (latent or active form); printed in every report"
+    )
+    radii_um: tuple[Um, ...] = Field(
+        (20, 50),
+        description=(
+            "Sensitivity: exposure within these radii, weighted by distance, beside contact"
+        ),
+    )
+    away_um: Um = Field(
+        1.5, description="The primary ligand leaves out source pixels this close to the responder"
+    )
+    erode_um: Um = Field(
+        1.0, description="Guard: response measured this far inside the responder's border"
+    )
+    contact_um: Um = Field(
+        12.0,
+        description=(
+            "Tables without outlines only: cells whose centroids are this close count as touching"
+        ),
+    )
+    controls: tuple[str, ...] | None = Field(
+        None,
+        description=(
+            "Negative controls taken as ligand; default: the channels of role nucleus, tumor and"
+            " background"
+        ),
+    )
+    reference_um: Um = Field(
+        40.0, description="Bandwidth of the local staining level that is adjusted for"
+    )
+    snap_um: Um = Field(
+        15.0,
+        description=(
+            "A shifted neighbour takes the nearest source within this distance, else it is dropped"
+        ),
+    )
+    permutations: int = Field(
+        999, ge=199, le=100_000, description="Random shifts of the null model"
+    )
+    min_exposed: int = Field(
+        60, ge=30, description="Fewer responders in contact with a source: not testable"
+    )
 
 
 class CohortOptions(Section):
-    """How slides become a cohort: patients are the unit, groups and visits come from the sample sheet."""
+    """How slides become a cohort: patients are the unit, groups and visits come from the sample
+    sheet.
+    """
 
-    unit: Literal["patient"] = Field("patient", description="What is independent: patients, never cells or images")
-    group: str | None = Field("group", description="Column of the sample sheet whose values are compared between patients")
-    visit: str | None = Field(None, description="Column that tells visits apart (before, after); compared within patients")
-    order: tuple[str, ...] = Field((), description="Groups and visits in the order they are compared; default: as in the sample sheet")
-    proximity_shifts: int = Field(199, ge=0, le=10_000, description="Random shifts and labellings of the proximity tests; 0: none")
-    multiverse: bool = Field(True, description="Recompute the effect over gates, radii and compartments")
-    gate_replicates: int = Field(200, ge=40, le=10_000, description="Bootstrap replicates behind the interval of each gate")
+    unit: Literal["patient"] = Field(
+        "patient", description="What is independent: patients, never cells or images"
+    )
+    group: str | None = Field(
+        "group", description="Column of the sample sheet whose values are compared between patients"
+    )
+    visit: str | None = Field(
+        None, description="Column that tells visits apart (before, after); compared within patients"
+    )
+    order: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Groups and visits in the order they are compared; default: as in the sample sheet"
+        ),
+    )
+    proximity_shifts: int = Field(
+        199,
+        ge=0,
+        le=10_000,
+        description="Random shifts and labellings of the proximity tests; 0: none",
+    )
+    multiverse: bool = Field(
+        True, description="Recompute the effect over gates, radii and compartments"
+    )
+    gate_replicates: int = Field(
+        200, ge=40, le=10_000, description="Bootstrap replicates behind the interval of each gate"
+    )
 
     @field_validator("unit", mode="before")
     @classmethod
     def _patients(cls, value: Any) -> Any:
         if value != "patient":
             raise ValueError(
-                f"{value!r} cannot be the unit: cells and images of one patient are not independent; pooled cells reject a true null "
-                'in about 80 % of cohorts; remove the line or write unit = "patient"'
+                f"{value!r} cannot be the unit: cells and images of one patient are not"
+                " independent; pooled cells reject a true null in about 80 % of cohorts; remove"
+                ' the line or write unit = "patient"'
             )
         return value
 
@@ -204,9 +390,15 @@ class Picture(Section):
     """The overlay picture."""
 
     colors: dict[str, str] = Field(
-        {}, description="Channel > color name, #rrggbb or none (hidden). Default: nucleus gray, tumor blue, first markers red and green"
+        {},
+        description=(
+            "Channel > color name, #rrggbb or none (hidden). Default: nucleus gray, tumor blue,"
+            " first markers red and green"
+        ),
     )
-    pair_lines: bool = Field(False, description="Draw lines from each `from` cell to its nearest `to` cell")
+    pair_lines: bool = Field(
+        False, description="Draw lines from each `from` cell to its nearest `to` cell"
+    )
     max_size_px: int = Field(2000, ge=200, le=10_000, description="Longest side of overlay.png")
 
 
@@ -228,13 +420,19 @@ class Recipe(Section):
     gates: Gates = Gates()
     phenotypes: dict[Name, str] = Field(
         {},
-        description='Name = rule, in order, e.g. myeloid = "CD11c+ & PanCK-". Default: tumor and myeloid from the channels of these roles',
+        description=(
+            'Name = rule, in order, e.g. myeloid = "CD11c+ & PanCK-". Default: tumor and myeloid'
+            " from the channels of these roles"
+        ),
     )
     proximity: Proximity = Proximity()
     priming: Priming | None = Field(None, description="Statistics of the question; absent: not run")
     cohort: CohortOptions = CohortOptions()
     table: TableMapping | None = Field(
-        None, description="ifquant analyze: how cell tables of another program are read; absent: our results"
+        None,
+        description=(
+            "ifquant analyze: how cell tables of another program are read; absent: our results"
+        ),
     )
     picture: Picture = Picture()
     outputs: Outputs = Outputs()

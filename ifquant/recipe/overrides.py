@@ -1,8 +1,9 @@
 """Overrides of recipe values from the command line: ``--set section.key=value``.
 
-Keys are dotted; where a channel, marker or phenotype is named, the whole rest of the key may be its name, dots and spaces included
-(``channels.CK8.18.role=tumor``, ``gates.markers.HLA-DR.value=300``), and quotes work as in TOML. A channel is addressed by its name, an
-alias, or its position in the list. Values are TOML; a word that is not TOML (``membrane``) is taken as text.
+Keys are dotted; where a channel, marker or phenotype is named, the whole rest of the key may be its
+name, dots and spaces included (``channels.CK8.18.role=tumor``, ``gates.markers.HLA-DR.value=300``),
+and quotes work as in TOML. A channel is addressed by its name, an alias, or its position in the
+list. Values are TOML; a word that is not TOML (``membrane``) is taken as text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def apply_overrides(data: dict[str, Any], overrides: tuple[str, ...]) -> list[st
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip() or not value.strip():
-            problems.append(f"--set {override}: expected section.key=value, e.g. --set proximity.radii_um=[10,20]")
+            problems.append(
+                f"--set {override}: expected section.key=value, e.g. --set"
+                " proximity.radii_um=[10,20]"
+            )
             continue
         try:
             _assign(data, _path(data, _parts(key.strip())), _value(value.strip()))
@@ -87,9 +91,15 @@ def _path(data: dict[str, Any], parts: list[str]) -> list[str | int]:
 
 
 def _channel(data: dict[str, Any], parts: list[str]) -> tuple[int, int]:
-    """Position of the channel that the first parts name (as many as fit), and how many parts its name takes."""
+    """Position of the channel that the first parts name (as many as fit), and how many parts its
+    name takes.
+    """
     channels = data.get("channels")
-    entries = [entry for entry in channels if isinstance(entry, dict)] if isinstance(channels, list) else []
+    entries = (
+        [entry for entry in channels if isinstance(entry, dict)]
+        if isinstance(channels, list)
+        else []
+    )
     names: dict[str, int] = {}
     for i, entry in enumerate(entries):
         aliases = entry.get("aliases")
@@ -120,7 +130,9 @@ def _assign(data: dict[str, Any], path: list[str | int], value: Any) -> None:
         if not isinstance(last, int):
             raise RecipeError("expected channels.NAME.key=value")
         if not isinstance(value, dict):
-            raise RecipeError('expected a table for a whole channel, e.g. {name = "DAPI", role = "nucleus"}')
+            raise RecipeError(
+                'expected a table for a whole channel, e.g. {name = "DAPI", role = "nucleus"}'
+            )
         at[last] = value
     else:
         at[str(last)] = value

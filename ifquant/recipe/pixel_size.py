@@ -1,4 +1,6 @@
-"""The one check of a pixel size, whoever states it: a file, an option, a sheet, a recipe, a caller."""
+"""The one check of a pixel size, whoever states it: a file, an option, a sheet, a recipe, a
+caller.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ def implausible(pixel_size_um: float) -> str | None:
         return None
     nm = pixel_size_um / 1000
     guess = f"; is it in nm? Then it is {nm:g} um" if low <= nm <= high else ""
-    return f"{pixel_size_um:g} um per pixel is outside {low:g} to {high:g} um{guess or ', probably a wrong unit'}"
+    return (
+        f"{pixel_size_um:g} um per pixel is outside {low:g} to {high:g}"
+        f" um{guess or ', probably a wrong unit'}"
+    )
 
 
 def check_pixel_size(pixel_size_um: float, source: str) -> None:
@@ -34,6 +39,9 @@ def check_pixel_size(pixel_size_um: float, source: str) -> None:
         Always then.
     """
     if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise RequestError(f"{source} is {pixel_size_um}; expected a positive number of micrometers per pixel, e.g. 0.5")
+        raise RequestError(
+            f"{source} is {pixel_size_um}; expected a positive number of micrometers per pixel,"
+            " e.g. 0.5"
+        )
     if reason := implausible(pixel_size_um):
         raise RequestError(f"{source}: {reason}; give um per pixel, e.g. 0.325")

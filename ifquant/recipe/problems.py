@@ -1,4 +1,6 @@
-"""Turn validation errors of a recipe into lines a user can act on, and repair the data so that later checks still make sense."""
+"""Turn validation errors of a recipe into lines a user can act on, and repair the data so that
+later checks still make sense.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,16 @@ _TYPES = {
 def explain(error: ValidationError, data: dict[str, Any]) -> tuple[list[str], bool]:
     """Messages for all problems found, and repair `data` in place.
 
-    A misspelled key or choice becomes the nearest known one, anything else that does not fit is left out.
+    A misspelled key or choice becomes the nearest known one, anything else that does not fit is
+    left out.
 
     Returns
     -------
     messages
         One line per problem: ``place: found ..., expected ...; did you mean ...?``
     trustworthy
-        False when what is left cannot be judged further (a channel was lost, or nothing could be repaired).
+        False when what is left cannot be judged further (a channel was lost, or nothing could be
+        repaired).
     """
     messages: list[str] = []
     trustworthy = True
@@ -59,7 +63,9 @@ def known_keys(model: type[BaseModel]) -> list[str]:
 
 
 def all_places() -> Iterator[tuple[str, str]]:
-    """Every key of every section with its full place, for hints at keys that stand in the wrong section."""
+    """Every key of every section with its full place, for hints at keys that stand in the wrong
+    section.
+    """
     for name, field in Recipe.model_fields.items():
         yield name, f"[{name}]"
         for model in _models(field.annotation):
@@ -75,14 +81,22 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(inner)
 
 
-def _by_place(error: ValidationError, data: dict[str, Any]) -> dict[tuple[str | int, ...], list[ErrorDetails]]:
-    """Group errors by the deepest place that exists in the data (unions add names of their branches to it)."""
+def _by_place(
+    error: ValidationError, data: dict[str, Any]
+) -> dict[tuple[str | int, ...], list[ErrorDetails]]:
+    """Group errors by the deepest place that exists in the data (unions add names of their branches
+    to it).
+    """
     groups: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for item in error.errors(include_url=False):
         place: list[str | int] = []
         at: Any = data
         for i, part in enumerate(item["loc"]):
-            inside = part in at if isinstance(at, dict) else isinstance(at, tuple) and isinstance(part, int) and part < len(at)
+            inside = (
+                part in at
+                if isinstance(at, dict)
+                else isinstance(at, tuple) and isinstance(part, int) and part < len(at)
+            )
             if inside:
                 at = at[part]
             elif item["type"] == "missing" and i == len(item["loc"]) - 1:
@@ -103,15 +117,22 @@ def _message(place: tuple[str | int, ...], group: list[ErrorDetails], data: dict
         return _unknown_key(place)
     if kind == "missing":
         return _missing(place)
-    choices = [choice for item in group if item["type"] == "literal_error" for choice in _choices(item)]
+    choices = [
+        choice for item in group if item["type"] == "literal_error" for choice in _choices(item)
+    ]
     if choices:
         near = nearest(value, choices) if isinstance(value, str) else None
         more = " or a whole number" if any(item["type"].startswith("int") for item in group) else ""
-        return f"found {_shown(value)}, expected one of {', '.join(choices)}{more}" + (f"; did you mean {near!r}?" if near else "")
+        return f"found {_shown(value)}, expected one of {', '.join(choices)}{more}" + (
+            f"; did you mean {near!r}?" if near else ""
+        )
     if kind in _TYPES:
         hint = ""
         if kind == "tuple_type" and place == ("channels",) and isinstance(value, dict):
-            return "found a single section, expected a list of channels: write [[channels]] with two brackets"
+            return (
+                "found a single section, expected a list of channels: write [[channels]] with two"
+                " brackets"
+            )
         if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
             hint = "; write it without quotes"
         return f"found {_shown(value)}, expected {_TYPES[kind]}{hint}"
@@ -137,7 +158,10 @@ def _plain(item: ErrorDetails) -> str:
 
 
 def _choices(item: ErrorDetails) -> list[str]:
-    return [part.strip().strip("'") for part in item.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(",")]
+    return [
+        part.strip().strip("'")
+        for part in item.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(",")
+    ]
 
 
 def _shown(value: Any) -> str:
@@ -157,7 +181,9 @@ def _section(place: tuple[str | int, ...]) -> type[BaseModel] | None:
     for part in place[:-1]:
         if isinstance(part, int) or model is None:
             continue
-        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
+        field = next(
+            (f for name, f in model.model_fields.items() if (f.alias or name) == part), None
+        )
         if field is not None:
             model = next(_models(field.annotation), None)
     return model
@@ -180,13 +206,19 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
     model = _section(place)
     known = f"known keys here: {', '.join(known_keys(model))}" if model is not None else ""
     if far:
-        return f"unknown key; did you mean {next(text for name, text in all_places() if name == far)}? ({known})"
+        return (
+            f"unknown key; did you mean {next(text for name, text in all_places() if name == far)}?"
+            f" ({known})"
+        )
     return f"unknown key; {known}"
 
 
 def _missing(place: tuple[str | int, ...]) -> str:
     if place == ("channels",):
-        return 'missing; a recipe lists its channels: [[channels]] name = "DAPI" role = "nucleus" (ifquant init SLIDE writes it)'
+        return (
+            'missing; a recipe lists its channels: [[channels]] name = "DAPI" role = "nucleus"'
+            " (ifquant init SLIDE writes it)"
+        )
     if place and place[-1] == "name":
         return 'missing; each channel has name = "..." as in the file (or index = N)'
     return "missing"
@@ -213,7 +245,9 @@ def _repair(place: tuple[str | int, ...], group: list[ErrorDetails], data: dict[
         if near is not None and near not in parent:
             parent[near] = value
     elif isinstance(value, str):
-        choices = [choice for item in group if item["type"] == "literal_error" for choice in _choices(item)]
+        choices = [
+            choice for item in group if item["type"] == "literal_error" for choice in _choices(item)
+        ]
         near = nearest(value, choices)
         if near is not None:
             parent[key] = near

@@ -1,4 +1,6 @@
-"""Read a recipe: TOML to frozen values, with every problem reported at once, at its place, with the nearest known key."""
+"""Read a recipe: TOML to frozen values, with every problem reported at once, at its place, with the
+nearest known key.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from ifquant.recipe.model import Recipe
 from ifquant.recipe.overrides import apply_overrides
 from ifquant.recipe.problems import explain
 
-__all__ = ["canonical", "load_recipe", "parse_recipe", "recipe_schema", "resolved", "to_canonical_json"]
+__all__ = [
+    "canonical",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_schema",
+    "resolved",
+    "to_canonical_json",
+]
 
 MAX_BYTES = 1_000_000
 """A recipe is a page of text; anything larger is another file."""
@@ -31,7 +40,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Parameters
     ----------
     path
-        TOML file, UTF-8 (a byte order mark and UTF-16 with one, as PowerShell writes them, are understood).
+        TOML file, UTF-8 (a byte order mark and UTF-16 with one, as PowerShell writes them, are
+        understood).
     overrides
         ``section.key=value`` each, as given to ``--set``.
 
@@ -48,17 +58,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no such file"
-            raise RecipeError(f"{path}: {what}; expected a recipe. Make one with: ifquant init SLIDE > {path.name or 'recipe.toml'}")
+            raise RecipeError(
+                f"{path}: {what}; expected a recipe. Make one with: ifquant init SLIDE >"
+                f" {path.name or 'recipe.toml'}"
+            )
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise RecipeError(f"{path}: {size:,} bytes; a recipe has at most {MAX_BYTES:,}. Is this another file?")
+            raise RecipeError(
+                f"{path}: {size:,} bytes; a recipe has at most {MAX_BYTES:,}. Is this another file?"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror or error}).") from error
     return parse_recipe(_decoded(raw, str(path)), overrides, source=str(path))
 
 
-def parse_recipe(recipe: str | Mapping[str, Any], overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
+def parse_recipe(
+    recipe: str | Mapping[str, Any], overrides: Sequence[str] = (), *, source: str = "recipe"
+) -> Recipe:
     """Make a recipe from TOML text or from plain values (dicts, lists, numbers, text).
 
     Raises
@@ -68,7 +85,9 @@ def parse_recipe(recipe: str | Mapping[str, Any], overrides: Sequence[str] = (),
     """
     if isinstance(recipe, str):
         if len(recipe) > MAX_BYTES:
-            raise RecipeError(f"{source}: {len(recipe):,} characters; a recipe has at most {MAX_BYTES:,}.")
+            raise RecipeError(
+                f"{source}: {len(recipe):,} characters; a recipe has at most {MAX_BYTES:,}."
+            )
         data = _toml(recipe, source)
     else:
         data = copy.deepcopy(dict(recipe))
@@ -80,19 +99,24 @@ def parse_recipe(recipe: str | Mapping[str, Any], overrides: Sequence[str] = (),
     if found or parsed is None:
         unique = list(dict.fromkeys(found))
         count = f"{len(unique)} problems" if len(unique) != 1 else "1 problem"
-        raise RecipeError(f"{source}: {count}\n" + "\n".join(f"  {_printable(problem)}" for problem in unique))
+        raise RecipeError(
+            f"{source}: {count}\n" + "\n".join(f"  {_printable(problem)}" for problem in unique)
+        )
     return parsed
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:
-    """Plain values of a recipe for digests: aliases as in TOML, and phenotypes as a list of pairs, because their order matters."""
+    """Plain values of a recipe for digests: aliases as in TOML, and phenotypes as a list of pairs,
+    because their order matters.
+    """
     plain = recipe.model_dump(mode="json", by_alias=True)
     plain["phenotypes"] = [[name, rule] for name, rule in recipe.phenotypes.items()]
     return plain
 
 
 def from_canonical(plain: Mapping[str, Any]) -> Recipe:
-    """Inverse of `canonical`: the recipe that run.json records (files sort keys, so the order of rules is kept in a list).
+    """Inverse of `canonical`: the recipe that run.json records (files sort keys, so the order of
+    rules is kept in a list).
 
     Raises
     ------
@@ -104,21 +128,38 @@ def from_canonical(plain: Mapping[str, Any]) -> Recipe:
         values["phenotypes"] = dict(values.get("phenotypes", ()))
         return Recipe.model_validate(values)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"the recorded recipe cannot be read by this version of ifquant: {error}. Run ifquant run again.") from error
+        raise RecipeError(
+            f"the recorded recipe cannot be read by this version of ifquant: {error}. Run ifquant"
+            " run again."
+        ) from error
 
 
 def to_canonical_json(recipe: Recipe) -> str:
-    """One line of JSON that is equal for two recipes exactly when they mean the same values (sorted keys, ordered phenotypes)."""
-    return json.dumps(canonical(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """One line of JSON that is equal for two recipes exactly when they mean the same values (sorted
+    keys, ordered phenotypes).
+    """
+    return json.dumps(
+        canonical(recipe),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
 
 
 def recipe_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of recipe.toml, for editors (first line of a recipe: ``#:schema ifquant.schema.json``)."""
+    """JSON Schema (2020-12) of recipe.toml, for editors (first line of a recipe: ``#:schema
+    ifquant.schema.json``).
+    """
     schema = Recipe.model_json_schema(by_alias=True, mode="validation")
     channel = schema["$defs"]["Channel"]
     channel.pop("required", None)
     channel["anyOf"] = [{"required": ["name"]}, {"required": ["index"]}]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ifquant recipe"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "ifquant recipe",
+    }
 
 
 def _printable(text: str) -> str:
@@ -132,7 +173,10 @@ def _decoded(raw: bytes, source: str) -> str:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise RecipeError(f"{source}: not UTF-8 text (line {line}, byte {raw[error.start]:#04x}); save the recipe as UTF-8.") from None
+        raise RecipeError(
+            f"{source}: not UTF-8 text (line {line}, byte {raw[error.start]:#04x}); save the recipe"
+            " as UTF-8."
+        ) from None
 
 
 def _toml(text: str, source: str) -> dict[str, Any]:
@@ -145,9 +189,11 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _validated(data: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
-    """Validate; what does not fit is reported, then repaired or left out so that the sections can still be checked against each other.
+    """Validate; what does not fit is reported, then repaired or left out so that the sections can
+    still be checked against each other.
 
-    A recipe that cannot be completed (no usable channel, say) gives None: checks across sections would only invent problems.
+    A recipe that cannot be completed (no usable channel, say) gives None: checks across sections
+    would only invent problems.
     """
     found: list[str] = []
     data = _tuples(data)
@@ -163,7 +209,9 @@ def _validated(data: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
 
 
 def _tuples(value: Any) -> Any:
-    """Turn lists into tuples (validation is strict: a TOML array is a tuple here); the dicts are copies that may be repaired."""
+    """Turn lists into tuples (validation is strict: a TOML array is a tuple here); the dicts are
+    copies that may be repaired.
+    """
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -7,9 +7,10 @@ Grammar (whitespace is free; strongest binding last)::
     factor = ("!" | "not") factor | "(" rule ")" | marker ("+" | "-")
     marker = a channel name (the longest that fits) | '"' name '"' | "'" name "'"
 
-Negation is pushed down to the markers while parsing (``!(A+ | B-)`` becomes ``A- & B+``), so that a parsed rule holds only *required* (+)
-and *excluded* (-) markers: the two are judged in different places of the cell. Logic is Kleene's with three values, as pandas' nullable
-booleans have it: unknown & false = false, unknown | true = true, else unknown stays unknown.
+Negation is pushed down to the markers while parsing (``!(A+ | B-)`` becomes ``A- & B+``), so that a
+parsed rule holds only *required* (+) and *excluded* (-) markers: the two are judged in different
+places of the cell. Logic is Kleene's with three values, as pandas' nullable booleans have it:
+unknown & false = false, unknown | true = true, else unknown stays unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import pandas as pd
 from ifquant.errors import RecipeError
 
 SIGNS = {"+": True, "-": False, "\u2212": False, "\u2013": False}
-"""Signs as written: plus, hyphen-minus, and the minus and dash that word processors make of it (superscripts normalise to these)."""
+"""Signs as written: plus, hyphen-minus, and the minus and dash that word processors make of it
+(superscripts normalise to these)."""
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
 _WORDS = {"not": "!", "and": "&", "or": "|"}
@@ -65,14 +67,16 @@ def parse(text: str, names: Sequence[str], aliases: Mapping[str, str] | None = N
     text
         The rule.
     names
-        Marker names that may appear; they may hold spaces, hyphens, signs or Greek letters. The longest name that fits is taken.
+        Marker names that may appear; they may hold spaces, hyphens, signs or Greek letters. The
+        longest name that fits is taken.
     aliases
         Other spellings: alias > name.
 
     Raises
     ------
     RecipeError
-        With the position, what was found there and what was expected (for an unknown marker: the nearest known one).
+        With the position, what was found there and what was expected (for an unknown marker: the
+        nearest known one).
     """
     return _Parser(text, {**(aliases or {}), **{name: name for name in names}}).parse()
 
@@ -96,7 +100,9 @@ def text_of(rule: Rule) -> str:
 
 
 def holds(
-    rule: Rule, required: Mapping[str, pd.arrays.BooleanArray], excluded: Mapping[str, pd.arrays.BooleanArray]
+    rule: Rule,
+    required: Mapping[str, pd.arrays.BooleanArray],
+    excluded: Mapping[str, pd.arrays.BooleanArray],
 ) -> pd.arrays.BooleanArray:
     """Evaluate a rule over cells.
 
@@ -105,7 +111,8 @@ def holds(
     rule
         A parsed rule.
     required
-        Marker > nullable boolean array (n_cells,): positive where the marker is judged (its compartment); used for ``marker+``.
+        Marker > nullable boolean array (n_cells,): positive where the marker is judged (its
+        compartment); used for ``marker+``.
     excluded
         The same judged in the soma; used for ``marker-``.
 
@@ -133,7 +140,9 @@ class _Parser:
 
     def parse(self) -> Rule:
         if len(self.text) > MAX_LENGTH:
-            raise RecipeError(f"a rule of {len(self.text)} characters; at most {MAX_LENGTH} are read.")
+            raise RecipeError(
+                f"a rule of {len(self.text)} characters; at most {MAX_LENGTH} are read."
+            )
         if not self.text.strip():
             raise RecipeError('the rule is empty; write e.g. "CD11c+ & PanCK-".')
         rule = self.any_of(False)
@@ -174,7 +183,9 @@ class _Parser:
         return rule
 
     def marker(self) -> tuple[str, bool] | None:
-        """Take the longest known name here that has a sign behind it, after which the rule can go on."""
+        """Take the longest known name here that has a sign behind it, after which the rule can go
+        on.
+        """
         quote = self.text[self.at : self.at + 1]
         if quote in {'"', "'"} and quote:
             end = self.text.find(quote, self.at + 1)
@@ -225,15 +236,22 @@ class _Parser:
     def error(self, expected: str) -> RecipeError:
         rest = self.text[self.at : self.at + 20]
         found = repr(rest) if rest else "the end"
-        return RecipeError(f"{self.source!r}: {expected}, found {found} at character {self.at + 1}.")
+        return RecipeError(
+            f"{self.source!r}: {expected}, found {found} at character {self.at + 1}."
+        )
 
     def unknown_marker(self, name: str | None = None) -> RecipeError:
         if name is None:
-            name = re.split(r"[&|()!]|[+\-\u2212\u2013]\s*(?:$|[&|)])", self.text[self.at :])[0].strip()
+            name = re.split(r"[&|()!]|[+\-\u2212\u2013]\s*(?:$|[&|)])", self.text[self.at :])[
+                0
+            ].strip()
         if not name:
             return self.error("expected a marker with + or -")
         if name in self.names:
-            return RecipeError(f"{self.source!r}: marker {name!r} needs + (required) or - (excluded) behind it, found {name!r} alone.")
+            return RecipeError(
+                f"{self.source!r}: marker {name!r} needs + (required) or - (excluded) behind it,"
+                f" found {name!r} alone."
+            )
         near = nearest(name, self.names)
         known = ", ".join(repr(key) for key in sorted(self.names, key=str.casefold)[:20])
         return RecipeError(

@@ -1,4 +1,6 @@
-"""The stuff recipe sections are made of: frozen values that refuse unknown keys, names fit for columns, lengths."""
+"""The stuff recipe sections are made of: frozen values that refuse unknown keys, names fit for
+columns, lengths.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,15 @@ Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_clean_
 
 
 def name_key(name: str) -> str:
-    """Give what two names must not share: the name compatibility-normalised (micro sign = mu) and without case."""
+    """Give what two names must not share: the name compatibility-normalised (micro sign = mu) and
+    without case.
+    """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 class Section(BaseModel):
     """A frozen part of the recipe that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )

@@ -1,4 +1,6 @@
-"""What an analysis found, as one value: everything the cohort's page prints and every CSV beside it comes from here."""
+"""What an analysis found, as one value: everything the cohort's page prints and every CSV beside it
+comes from here.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class FlowRow:
 
 @dataclass(frozen=True)
 class ProximityRow:
-    """One proximity test of one slide, its responders against its sources; `p` None with the reason where it could not be made."""
+    """One proximity test of one slide, its responders against its sources; `p` None with the reason
+    where it could not be made.
+    """
 
     slide: str
     null: str

@@ -1,4 +1,5 @@
-"""The cohort's page (report.html of an analysis), its figures as SVG and PDF, its numbers as CSV, and cohort.json.
+"""The cohort's page (report.html of an analysis), its figures as SVG and PDF, its numbers as CSV,
+and cohort.json.
 
 The page loads nothing from anywhere; the same analysis gives the same bytes.
 """
@@ -20,7 +21,13 @@ from ifquant.report import cohort_sentences as text
 from ifquant.report.analysis import Analysis
 from ifquant.report.cohort_figures import dose_figure, forest_figure, guards_figure, null_figure
 from ifquant.report.cohort_methods import cohort_methods
-from ifquant.report.cohort_tables import cells_of_tests, compared_cells, location_cells, opinion_counts, tables
+from ifquant.report.cohort_tables import (
+    cells_of_tests,
+    compared_cells,
+    location_cells,
+    opinion_counts,
+    tables,
+)
 from ifquant.report.figure_style import figure_bytes, uri
 from ifquant.report.multiverse_figure import multiverse_figure
 from ifquant.report.page import environment
@@ -34,7 +41,8 @@ FORMAT = "ifquant analysis 1"
 
 
 def write_analysis(analysis: Analysis, out: Path) -> None:
-    """Write everything an analysis leaves into `out`, which appears whole or not at all; an earlier analysis there is replaced.
+    """Write everything an analysis leaves into `out`, which appears whole or not at all; an earlier
+    analysis there is replaced.
 
     Raises
     ------
@@ -43,19 +51,28 @@ def write_analysis(analysis: Analysis, out: Path) -> None:
     """
     refuse_foreign(out)
     with storage.atomic_folder(out) as folder:
-        figures = {name: {kind: figure_bytes(figure, kind) for kind in ("svg", "pdf")} for name, figure in drawn(analysis).items()}
+        figures = {
+            name: {kind: figure_bytes(figure, kind) for kind in ("svg", "pdf")}
+            for name, figure in drawn(analysis).items()
+        }
         for name, made in figures.items():
             for kind, content in made.items():
                 storage.write_bytes(folder / "figures" / f"{name}.{kind}", content)
         for name, table in tables(analysis).items():
             table_files.write_csv(safe_for_spreadsheets(table), folder / name)
-        storage.write_text(folder / "report.html", page(analysis, {name: uri(made["svg"]) for name, made in figures.items()}))
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        storage.write_text(
+            folder / "report.html",
+            page(analysis, {name: uri(made["svg"]) for name, made in figures.items()}),
+        )
+        files = sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
         storage.write_json(folder / RECORD, {**record(analysis), "files": files})
 
 
 def refuse_foreign(out: Path) -> None:
-    """Refuse to replace a folder that is not an earlier analysis, or holds a file that the analysis did not write.
+    """Refuse to replace a folder that is not an earlier analysis, or holds a file that the analysis
+    did not write.
 
     Raises
     ------
@@ -66,29 +83,59 @@ def refuse_foreign(out: Path) -> None:
         return
     found = storage.read_json(out / RECORD) if out.is_dir() else None
     every = out.rglob("*") if out.is_dir() else ()
-    files = [path for path in every if (path.is_symlink() or not path.is_dir()) and not is_system_file(path.name)]
+    files = [
+        path
+        for path in every
+        if (path.is_symlink() or not path.is_dir()) and not is_system_file(path.name)
+    ]
     present = {path.relative_to(out).as_posix() for path in files}
-    if not out.is_dir() or (present and not (isinstance(found, dict) and found.get("format") == FORMAT)):
-        raise RequestError(f"{out}: holds something else than an earlier analysis, which would be replaced; choose another folder (-o).")
+    if not out.is_dir() or (
+        present and not (isinstance(found, dict) and found.get("format") == FORMAT)
+    ):
+        raise RequestError(
+            f"{out}: holds something else than an earlier analysis, which would be replaced; choose"
+            " another folder (-o)."
+        )
     own = found.get("files") if isinstance(found, dict) else None
-    written = set(own) if isinstance(own, list) else {name for name in present if _looks_written(name)}
+    written = (
+        set(own) if isinstance(own, list) else {name for name in present if _looks_written(name)}
+    )
     if strange := sorted(present - written - {RECORD}):
         raise RequestError(
-            f"{out / strange[0]}: not written by the analysis there, which would be replaced; move it, or choose another folder."
+            f"{out / strange[0]}: not written by the analysis there, which would be replaced; move"
+            " it, or choose another folder."
         )
 
 
 TABLE_NAMES = (
-    "effects", "patients", "slide_guards", "guards", "tests", "comparisons", "opinions", "dose_response", "null", "measures", "naive",
-    "flow", "proximity", "proximity_curves", "gates", "multiverse",
-)  # fmt: skip
+    "effects",
+    "patients",
+    "slide_guards",
+    "guards",
+    "tests",
+    "comparisons",
+    "opinions",
+    "dose_response",
+    "null",
+    "measures",
+    "naive",
+    "flow",
+    "proximity",
+    "proximity_curves",
+    "gates",
+    "multiverse",
+)
 _FIGURES = ("forest", "dose_response", "null", "guards", "multiverse")
 _TABLES = tuple(f"{name}.csv" for name in TABLE_NAMES)
 
 
 def _looks_written(name: str) -> bool:
     """Whether an analysis that kept no list of its files may have written this one."""
-    return name in ("report.html", *_TABLES, *(f"figures/{figure}.{kind}" for figure in _FIGURES for kind in ("svg", "pdf")))
+    return name in (
+        "report.html",
+        *_TABLES,
+        *(f"figures/{figure}.{kind}" for figure in _FIGURES for kind in ("svg", "pdf")),
+    )
 
 
 def drawn(analysis: Analysis) -> dict[str, Figure]:
@@ -107,7 +154,9 @@ def drawn(analysis: Analysis) -> dict[str, Figure]:
 def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
     """Text of report.html; `figures`: name > data URI."""
     cohort, question = analysis.cohort, analysis.question
-    compared = [named for named in cohort.comparisons if not (question.refusal and named.measure == EFFECT)]
+    compared = [
+        named for named in cohort.comparisons if not (question.refusal and named.measure == EFFECT)
+    ]
     return (
         environment()
         .get_template("analysis.html.j2")
@@ -134,7 +183,9 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
             located=location_cells(analysis),
             opinions=[(opinion, *opinion_counts(cohort, opinion)) for opinion in cohort.opinions],
             comparisons=[(named, compared_cells(analysis, named)) for named in compared],
-            numbered=_numbered([named.comparison.reason or named.comparison.note or "" for named in compared]),
+            numbered=_numbered(
+                [named.comparison.reason or named.comparison.note or "" for named in compared]
+            ),
             adjusted={test.name: test.adjusted for test in cohort.tests},
             recipe_digest=provenance.digest(analysis.recipe.model_dump(mode="json", by_alias=True)),
         )
@@ -143,7 +194,9 @@ def page(analysis: Analysis, figures: Mapping[str, str]) -> str:
 
 def _numbered(notes: Sequence[str]) -> dict[str, int]:
     """Note > its number, in the order of first appearance."""
-    return {note: number for number, note in enumerate(dict.fromkeys(note for note in notes if note), 1)}
+    return {
+        note: number for number, note in enumerate(dict.fromkeys(note for note in notes if note), 1)
+    }
 
 
 def _sentence(reason: str) -> str:
@@ -155,7 +208,14 @@ def _sentence(reason: str) -> str:
 def _refused(cohort: CohortResult) -> str:
     """Why groups and visits were not compared at all; "" when they were."""
     reasons = [named.comparison.reason or "" for named in cohort.comparisons]
-    return next((f"Refused:{reason.removeprefix('refused:').rstrip('.')}." for reason in reasons if reason.startswith("refused:")), "")
+    return next(
+        (
+            f"Refused:{reason.removeprefix('refused:').rstrip('.')}."
+            for reason in reasons
+            if reason.startswith("refused:")
+        ),
+        "",
+    )
 
 
 def record(analysis: Analysis) -> dict[str, Any]:
@@ -164,7 +224,10 @@ def record(analysis: Analysis) -> dict[str, Any]:
     effect = {name: value for name, value in vars(cohort.effect).items() if name != "null"}
     return {
         "format": FORMAT,
-        "question": {**asdict(analysis.question), "sentence": text.question_sentence(analysis.question)},
+        "question": {
+            **asdict(analysis.question),
+            "sentence": text.question_sentence(analysis.question),
+        },
         "verdict": cohort.verdict,
         "headline": cohort.headline,
         "reason": cohort.reason,
@@ -172,17 +235,32 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "patients": [vars(patient) for patient in cohort.patients],
         "excluded": dict(cohort.excluded),
         "opinions": [
-            {**vars(opinion), **dict(zip(("n_slides", "n_cells"), opinion_counts(cohort, opinion), strict=True))}
+            {
+                **vars(opinion),
+                **dict(zip(("n_slides", "n_cells"), opinion_counts(cohort, opinion), strict=True)),
+            }
             for opinion in cohort.opinions
         ],
         "guards": [
-            {"name": g.name, "kind": g.kind, **{key: value for key, value in vars(g.effect).items() if key != "null"}}
+            {
+                "name": g.name,
+                "kind": g.kind,
+                **{key: value for key, value in vars(g.effect).items() if key != "null"},
+            }
             for g in cohort.guards
         ],
         "comparisons": [
-            {"measure": named.measure, **vars(named.comparison), "n_cells": compared_cells(analysis, named)} for named in cohort.comparisons
+            {
+                "measure": named.measure,
+                **vars(named.comparison),
+                "n_cells": compared_cells(analysis, named),
+            }
+            for named in cohort.comparisons
         ],
-        "tests": [{**asdict(test), "n_cells": cells_of_tests(analysis)[test.name]} for test in cohort.tests],
+        "tests": [
+            {**asdict(test), "n_cells": cells_of_tests(analysis)[test.name]}
+            for test in cohort.tests
+        ],
         "multiverse": vars(summarized(analysis.specifications)),
         "slides": [slide.to_dict() for slide in cohort.slides],
         "members": {name: vars(member) for name, member in cohort.members.items()},

@@ -1,4 +1,6 @@
-"""Sentences of the cohort's page: the question, p, bleed-through, curves, what the answer cannot say (methods: analysis_methods.py)."""
+"""Sentences of the cohort's page: the question, p, bleed-through, curves, what the answer cannot
+say (methods: analysis_methods.py).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from ifquant.statistics.cohort.multiverse import Multiverse
 from ifquant.statistics.priming.question import Question
 
 NO_OUTLINES = (
-    "Tables without outlines tell contact by the distance of centroids, and bring no pixels at the contacts: spill-over between touching "
-    "cells cannot be excluded here."
+    "Tables without outlines tell contact by the distance of centroids, and bring no pixels at the"
+    " contacts: spill-over between touching cells cannot be excluded here."
 )
 
 
@@ -27,8 +29,9 @@ def question_sentence(question: Question) -> str:
     if not question.ligand:
         return f"How do {question.responder} cells lie to {question.source} cells?"
     return (
-        f"Do {question.responder} cells that touch {question.source} cells with more {question.ligand} contain more {question.response}, "
-        f"at equal number and distance of {question.source} neighbors?"
+        f"Do {question.responder} cells that touch {question.source} cells with more"
+        f" {question.ligand} contain more {question.response}, at equal number and distance of"
+        f" {question.source} neighbors?"
     )
 
 
@@ -36,19 +39,32 @@ def p_sentence(effect: CohortEffect) -> str:
     """Write the primary p-value with all that stands beside it."""
     if effect.p is None:
         return f"No p-value: {effect.reason or 'not testable'}."
-    how = "exact sign-flip over patients" if effect.exact else "sign-flip over patients, 99,999 random patterns"
-    return f"p = {effect.p:.3g} ({how}; smallest possible here {effect.smallest_p:.2g}); {effect.n_text}"
+    how = (
+        "exact sign-flip over patients"
+        if effect.exact
+        else "sign-flip over patients, 99,999 random patterns"
+    )
+    return (
+        f"p = {effect.p:.3g} ({how}; smallest possible here {effect.smallest_p:.2g});"
+        f" {effect.n_text}"
+    )
 
 
 def multiverse_sentence(found: Multiverse) -> str:
     """Say what the specifications show together."""
-    if not found.n_estimated or found.lowest is None or found.highest is None or found.median is None:
+    if (
+        not found.n_estimated
+        or found.lowest is None
+        or found.highest is None
+        or found.median is None
+    ):
         return "No specification could be estimated."
     return (
-        f"{found.n} specifications, {found.n_estimated} with an estimate: {found.n_same_sign} have the sign of the primary analysis and "
-        f"{found.n_below_alpha} a sign-flip p of at most 0.05; effects from {effect_text(found.lowest)} to "
-        f"{effect_text(found.highest)}, median {effect_text(found.median)}. They share their cells: this shows how far the result "
-        "hangs on one choice and is no test."
+        f"{found.n} specifications, {found.n_estimated} with an estimate: {found.n_same_sign} have"
+        f" the sign of the primary analysis and {found.n_below_alpha} a sign-flip p of at most"
+        f" 0.05; effects from {effect_text(found.lowest)} to {effect_text(found.highest)}, median"
+        f" {effect_text(found.median)}. They share their cells: this shows how far the result hangs"
+        " on one choice and is no test."
     )
 
 
@@ -60,18 +76,30 @@ def bleed_sentence(cohort: CohortResult, question: Question) -> str:
     )
     parts = []
     for light, channel, kind, name in pairs:
-        values = [getattr(slide.bleed_through, name) for slide in cohort.slides if slide.bleed_through is not None]
+        values = [
+            getattr(slide.bleed_through, name)
+            for slide in cohort.slides
+            if slide.bleed_through is not None
+        ]
         known = np.array([value for value in values if math.isfinite(value)])
         if len(known):
             low, middle, high = (_signed(100 * float(v)) for v in np.quantile(known, (0, 0.5, 1)))
-            over = "1 slide" if len(known) == 1 else f"median of {len(known)} slides, {low} to {high} %"
+            over = (
+                "1 slide"
+                if len(known) == 1
+                else f"median of {len(known)} slides, {low} to {high} %"
+            )
             parts.append(f"{light} into the channel of {channel} {middle} % ({over}; {kind} cells)")
         else:
-            parts.append(f"{light} into the channel of {channel} not known (too few {kind} cells away from the other kind)")
+            parts.append(
+                f"{light} into the channel of {channel} not known (too few {kind} cells away from"
+                " the other kind)"
+            )
     return (
-        f"Bleed-through: {', '.join(parts)}. Of 100 units of light of one marker so many appear in the other's channel, as the slope "
-        "between the channels over cells that touch no tested cell of the other kind. Where such cells make both proteins together, or "
-        "share other light, it is an upper bound; where one protein excludes the other, it is too small."
+        f"Bleed-through: {', '.join(parts)}. Of 100 units of light of one marker so many appear in"
+        " the other's channel, as the slope between the channels over cells that touch no tested"
+        " cell of the other kind. Where such cells make both proteins together, or share other"
+        " light, it is an upper bound; where one protein excludes the other, it is too small."
     )
 
 
@@ -85,7 +113,10 @@ def curves_sentence(analysis: Analysis) -> str:
     if not len(analysis.curves):
         return ""
     band = bandwidth_text(analysis)
-    more = f", and the inhomogeneous K ({band}: what varies more slowly counts as density, what varies faster as interaction)"
+    more = (
+        f", and the inhomogeneous K ({band}: what varies more slowly counts as density, what varies"
+        " faster as interaction)"
+    )
     return f"Curves and envelopes of L and G are in proximity_curves.csv{more if band else ''}."
 
 
@@ -94,16 +125,28 @@ def cohort_limits(analysis: Analysis) -> list[str]:
     question = analysis.question
     if not question.ligand:
         return [
-            "That cells lie near each other says nothing on cause: both may follow the same tissue architecture.",
+            (
+                "That cells lie near each other says nothing on cause: both may follow the same"
+                " tissue architecture."
+            ),
             "A section is about 4 µm thick: neighbors above and below its plane are missed.",
         ]
     return [
-        "Cells of one moment are observed: an association at equal proximity is consistent with priming and does not show that one cell "
-        "changes the other.",
-        *priming_limits(analysis.recipe, gate_varied=any(n.endswith(" gate") for s in analysis.specifications for n in s.choices)),
+        (
+            "Cells of one moment are observed: an association at equal proximity is consistent with"
+            " priming and does not show that one cell changes the other."
+        ),
+        *priming_limits(
+            analysis.recipe,
+            gate_varied=any(
+                n.endswith(" gate") for s in analysis.specifications for n in s.choices
+            ),
+        ),
         *([] if by_outlines(analysis) else [NO_OUTLINES]),
-        "Slides that cannot be tested are listed with their reason and take no part; if that depends on the effect, the others are a "
-        "selection.",
+        (
+            "Slides that cannot be tested are listed with their reason and take no part; if that"
+            " depends on the effect, the others are a selection."
+        ),
     ]
 
 
@@ -114,5 +157,7 @@ def settings_rows(analysis: Analysis) -> Mapping[str, str]:
     assert options is not None
     chosen = {"priming": options.model_dump(mode="json"), "cohort": cohort.model_dump(mode="json")}
     return {
-        f"{section}.{name}": "not set" if value is None else str(value) for section, own in chosen.items() for name, value in own.items()
+        f"{section}.{name}": "not set" if value is None else str(value)
+        for section, own in chosen.items()
+        for name, value in own.items()
     }

@@ -18,24 +18,38 @@ from ifquant.statistics.priming.slide_effect import SlideEffect
 
 
 def cells_of_tests(analysis: Analysis) -> dict[str, int]:
-    """Test > cells it rests on: those tested for the effect and its guards, else all kept cells of the slides that have the measure."""
+    """Test > cells it rests on: those tested for the effect and its guards, else all kept cells of
+    the slides that have the measure.
+    """
     cohort = analysis.cohort
     out = {test.name: test.n_cells for test in cohort.tests}
     for named in cohort.comparisons:
         one = named.comparison
-        out[f"{named.measure}: {one.second} against {one.first}"] = sum(compared_cells(analysis, named))
+        out[f"{named.measure}: {one.second} against {one.first}"] = sum(
+            compared_cells(analysis, named)
+        )
     return out | {name: location_cells(analysis) for name in cohort.locations}
 
 
 def compared_cells(analysis: Analysis, named: NamedComparison) -> tuple[int, int]:
-    """Cells on both sides of a comparison; of measures other than the effect all kept cells of the slides that have the measure."""
+    """Cells on both sides of a comparison; of measures other than the effect all kept cells of the
+    slides that have the measure.
+    """
     one = named.comparison
     if named.measure == EFFECT:
         return one.n_cells
     values = analysis.measures.get(named.measure, {})
-    known = {slide: analysis.cohort.members[slide] for slide, value in values.items() if math.isfinite(value)}
+    known = {
+        slide: analysis.cohort.members[slide]
+        for slide, value in values.items()
+        if math.isfinite(value)
+    }
     sides = [
-        {slide for slide, member in known.items() if member.patient and (member.visit if one.kind == "paired" else member.group) == name}
+        {
+            slide
+            for slide, member in known.items()
+            if member.patient and (member.visit if one.kind == "paired" else member.group) == name
+        }
         for name in (one.first, one.second)
     ]
     if one.kind == "paired":
@@ -51,9 +65,15 @@ def location_cells(analysis: Analysis) -> int:
 
 
 def opinion_counts(cohort: CohortResult, opinion: Opinion) -> tuple[int | None, int | None]:
-    """Slides and cells behind a second opinion: those of the primary test when it rests on the same patients; else not known."""
+    """Slides and cells behind a second opinion: those of the primary test when it rests on the same
+    patients; else not known.
+    """
     effect = cohort.effect
-    return (effect.n_slides, effect.n_cells) if opinion.n_patients == effect.n_patients else (None, None)
+    return (
+        (effect.n_slides, effect.n_cells)
+        if opinion.n_patients == effect.n_patients
+        else (None, None)
+    )
 
 
 def _kept(analysis: Analysis, slides: Container[str]) -> int:
@@ -70,15 +90,24 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "guards": _guards(cohort),
         "tests": _tests(analysis),
         "comparisons": _comparisons(analysis),
-        "opinions": pd.DataFrame([{**vars(one), **dict(zip(_N, opinion_counts(cohort, one), strict=True))} for one in cohort.opinions]),
+        "opinions": pd.DataFrame(
+            [
+                {**vars(one), **dict(zip(_N, opinion_counts(cohort, one), strict=True))}
+                for one in cohort.opinions
+            ]
+        ),
         "dose_response": _frame(cohort.dose),
         "null": _null(cohort),
         "measures": _measures(analysis),
-        "naive": pd.DataFrame([{"slide": s.slide, **vars(row)} for s in cohort.slides for row in s.naive]),
+        "naive": pd.DataFrame(
+            [{"slide": s.slide, **vars(row)} for s in cohort.slides for row in s.naive]
+        ),
         "flow": _frame(analysis.flow),
         "proximity": _frame(analysis.proximity),
         "proximity_curves": analysis.curves,
-        "gates": pd.DataFrame([{"slide": slide, **vars(one)} for slide, own in analysis.gates.items() for one in own]),
+        "gates": pd.DataFrame(
+            [{"slide": slide, **vars(one)} for slide, own in analysis.gates.items() for one in own]
+        ),
         "multiverse": _multiverse(analysis.specifications),
     }
     return {f"{name}.csv": table for name, table in made.items() if len(table)}
@@ -98,11 +127,26 @@ def _effects(cohort: CohortResult) -> pd.DataFrame:
         fraction = slide.fraction
         rows.append(
             {
-                "slide": slide.slide, "patient": member.patient, "group": member.group, "visit": member.visit, "verdict": slide.verdict,
-                "reason": slide.reason, "z": slide.z, "se_z": slide.se_z, "correlation": slide.correlation, "low": slide.interval[0],
-                "high": slide.interval[1], "p_shift": slide.p, "n_effective": slide.n_effective, "slope": slide.slope,
-                "slope_se": slide.slope_se, "n_cells": slide.n_cells, "n_responders": slide.n_responders, "n_exposed": slide.n_exposed,
-                "n_sources": slide.n_sources, "n_touched_sources": slide.n_touched_sources,
+                "slide": slide.slide,
+                "patient": member.patient,
+                "group": member.group,
+                "visit": member.visit,
+                "verdict": slide.verdict,
+                "reason": slide.reason,
+                "z": slide.z,
+                "se_z": slide.se_z,
+                "correlation": slide.correlation,
+                "low": slide.interval[0],
+                "high": slide.interval[1],
+                "p_shift": slide.p,
+                "n_effective": slide.n_effective,
+                "slope": slide.slope,
+                "slope_se": slide.slope_se,
+                "n_cells": slide.n_cells,
+                "n_responders": slide.n_responders,
+                "n_exposed": slide.n_exposed,
+                "n_sources": slide.n_sources,
+                "n_touched_sources": slide.n_touched_sources,
                 **{f"p_{name}": test.p for name, test in slide.tests.items() if name != "shift"},
                 "n_touching_high": None if fraction is None else fraction.high,
                 "n_touching_high_positive": None if fraction is None else fraction.high_positive,
@@ -111,12 +155,14 @@ def _effects(cohort: CohortResult) -> pd.DataFrame:
                 **_levels(slide),
                 "in_cohort": slide.slide not in cohort.excluded,
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
 def _levels(slide: SlideEffect) -> dict[str, Any]:
-    """Background, its SD, and how many values lay at the floor of one SD, for response and ligand; bleed-through between them."""
+    """Background, its SD, and how many values lay at the floor of one SD, for response and ligand;
+    bleed-through between them.
+    """
     out: dict[str, Any] = {}
     for name, marker in (("response", slide.question.response), ("ligand", slide.question.ligand)):
         level, floor = slide.backgrounds.get(marker), slide.floored.get(name)
@@ -134,14 +180,23 @@ def _levels(slide: SlideEffect) -> dict[str, Any]:
 def _patients(cohort: CohortResult) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"patient": p.patient, "group": p.group, "z": p.value, "se_z": p.se, "n_slides": p.n_slides, "n_exposed": p.n_cells}
+            {
+                "patient": p.patient,
+                "group": p.group,
+                "z": p.value,
+                "se_z": p.se,
+                "n_slides": p.n_slides,
+                "n_exposed": p.n_cells,
+            }
             for p in cohort.patients
         ]
     )
 
 
 def _slide_guards(cohort: CohortResult) -> pd.DataFrame:
-    return pd.DataFrame([{"slide": slide.slide, **vars(row)} for slide in cohort.slides for row in slide.guards])
+    return pd.DataFrame(
+        [{"slide": slide.slide, **vars(row)} for slide in cohort.slides for row in slide.guards]
+    )
 
 
 def _counts(e: CohortEffect) -> dict[str, int]:
@@ -152,8 +207,22 @@ def _guards(cohort: CohortResult) -> pd.DataFrame:
     rows = []
     for guard in cohort.guards:
         e = guard.effect
-        numbers = {"z": e.estimate, "low": e.low, "high": e.high, "p": e.p, "smallest_p": e.smallest_p}
-        rows.append({"name": guard.name, "kind": guard.kind, **numbers, **_counts(e), "reads_as": guard.reads_as})
+        numbers = {
+            "z": e.estimate,
+            "low": e.low,
+            "high": e.high,
+            "p": e.p,
+            "smallest_p": e.smallest_p,
+        }
+        rows.append(
+            {
+                "name": guard.name,
+                "kind": guard.kind,
+                **numbers,
+                **_counts(e),
+                "reads_as": guard.reads_as,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -162,13 +231,20 @@ def _tests(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "family": t.family.name, "method": t.family.method, "name": t.name, "p": t.p, "p_adjusted": t.adjusted,
-                "smallest_p": t.smallest_p, "n_patients": t.n_patients, "n_slides": t.n_slides, "n_cells": cells[t.name],
+                "family": t.family.name,
+                "method": t.family.method,
+                "name": t.name,
+                "p": t.p,
+                "p_adjusted": t.adjusted,
+                "smallest_p": t.smallest_p,
+                "n_patients": t.n_patients,
+                "n_slides": t.n_slides,
+                "n_cells": cells[t.name],
                 "reason": t.reason,
             }
             for t in analysis.cohort.tests
         ]
-    )  # fmt: skip
+    )
 
 
 def _comparisons(analysis: Analysis) -> pd.DataFrame:
@@ -176,7 +252,11 @@ def _comparisons(analysis: Analysis) -> pd.DataFrame:
     for named in analysis.cohort.comparisons:
         one = named.comparison
         values = {name: value for name, value in vars(one).items() if not name.startswith("n_")}
-        for name, pair in (("n_patients", one.n_patients), ("n_slides", one.n_slides), ("n_cells", compared_cells(analysis, named))):
+        for name, pair in (
+            ("n_patients", one.n_patients),
+            ("n_slides", one.n_slides),
+            ("n_cells", compared_cells(analysis, named)),
+        ):
             values |= {f"{name}_first": pair[0], f"{name}_second": pair[1]}
         rows.append({"measure": named.measure, **values})
     return pd.DataFrame(rows)
@@ -187,15 +267,31 @@ def _measures(analysis: Analysis) -> pd.DataFrame:
     rows = []
     for name, values in analysis.measures.items():
         own = [(slide, members[slide]) for slide in values]
-        rows += [{"slide": slide, "patient": m.patient, "group": m.group, "measure": name, "value": values[slide]} for slide, m in own]
+        rows += [
+            {
+                "slide": slide,
+                "patient": m.patient,
+                "group": m.group,
+                "measure": name,
+                "value": values[slide],
+            }
+            for slide, m in own
+        ]
     return pd.DataFrame(rows)
 
 
 def _null(cohort: CohortResult) -> pd.DataFrame:
     """Quantiles of both null distributions (a file of a million sign patterns helps nobody)."""
     steps = [i / 200 for i in range(201)]
-    made: dict[str, list[float]] = {"sign_flip": cohort.effect.null.tolist(), "shift": list(cohort.shift_null)}
-    columns = {name: pd.Series(values).quantile(steps).to_numpy() for name, values in made.items() if len(values)}
+    made: dict[str, list[float]] = {
+        "sign_flip": cohort.effect.null.tolist(),
+        "shift": list(cohort.shift_null),
+    }
+    columns = {
+        name: pd.Series(values).quantile(steps).to_numpy()
+        for name, values in made.items()
+        if len(values)
+    }
     return pd.DataFrame({"quantile": steps, **columns}) if columns else pd.DataFrame()
 
 
@@ -204,5 +300,13 @@ def _multiverse(specifications: Sequence[Specification]) -> pd.DataFrame:
     for spec in specifications:
         e = spec.effect
         numbers = {"z": e.estimate, "low": e.low, "high": e.high, "p": e.p}
-        rows.append({**spec.choices, "main": spec.main, **numbers, **_counts(e), "n_slides_not_testable": spec.n_not_testable})
+        rows.append(
+            {
+                **spec.choices,
+                "main": spec.main,
+                **numbers,
+                **_counts(e),
+                "n_slides_not_testable": spec.n_not_testable,
+            }
+        )
     return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """How figures look, and how they become bytes: SVG and PDF, as files or inside a page.
 
-The same input gives the same bytes: ids of SVG elements are salted with a constant, no date is written, text is drawn as paths.
+The same input gives the same bytes: ids of SVG elements are salted with a constant, no date is
+written, text is drawn as paths.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def axes_grid(rows: int, columns: int, *, width: float, height: float, **more: Any) -> tuple[Figure, list[Axes]]:
+def axes_grid(
+    rows: int, columns: int, *, width: float, height: float, **more: Any
+) -> tuple[Figure, list[Axes]]:
     """Make a figure (inches) and its axes, row by row. `more` goes to ``Figure.subplots``."""
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("constrained", wspace=0.07, hspace=0.07)
@@ -67,6 +70,8 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
     with rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a script the font lacks: drawn as boxes
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a name in a script the font lacks: drawn as boxes
         figure.savefig(stream, format=kind, metadata=dates[kind])
     return stream.getvalue()

@@ -33,7 +33,9 @@ def environment() -> Environment:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number for reading: integers with thousands marks, others to `digits` significant digits; an en dash for none. Words stay."""
+    """Write a number for reading: integers with thousands marks, others to `digits` significant
+    digits; an en dash for none. Words stay.
+    """
     if isinstance(value, str):
         return value
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -47,7 +49,13 @@ def percent(value: Any) -> str:
     """Write a fraction in percent, with one more digit below 10 %; an en dash for none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}" if value >= 0.001 else "< 0.1%"
+    return (
+        f"{value:.0%}"
+        if value >= 0.1 or value == 0
+        else f"{value:.1%}"
+        if value >= 0.001
+        else "< 0.1%"
+    )
 
 
 def um_range(band: Mapping[str, Any]) -> str:

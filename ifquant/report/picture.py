@@ -1,7 +1,8 @@
-"""Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale, outlines as ink.
+"""Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale,
+outlines as ink.
 
-Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack` (slides/overview.py). A `View` maps a window of the image to a
-picture of any scale.
+Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack`
+(slides/overview.py). A `View` maps a window of the image to a picture of any scale.
 """
 
 from __future__ import annotations
@@ -27,8 +28,18 @@ SUPERSAMPLE = 2
 MAX_ZOOM = 8
 _BLOCK = 1 << 16  # objects drawn at once: a matter of memory only
 
-PHENOTYPE_PALETTE = ("#56b4e9", "#f0e442", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#0072b2", "#ffffff")
-"""Okabe and Ito (2008), safe for color-blind readers, ordered for a dark ground: `to` sky blue, `from` yellow, then the others."""
+PHENOTYPE_PALETTE = (
+    "#56b4e9",
+    "#f0e442",
+    "#e69f00",
+    "#cc79a7",
+    "#009e73",
+    "#d55e00",
+    "#0072b2",
+    "#ffffff",
+)
+"""Okabe and Ito (2008), safe for color-blind readers, ordered for a dark ground: `to` sky blue,
+`from` yellow, then the others."""
 OTHER_COLOR = "#8a8a92"
 
 
@@ -43,12 +54,17 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def phenotype_colors(names: Sequence[str], pair: tuple[str | None, str | None]) -> dict[str, str]:
-    """Outline color by phenotype: `to` sky blue, `from` yellow, further ones in palette order, ``other`` gray."""
+    """Outline color by phenotype: `to` sky blue, `from` yellow, further ones in palette order,
+    ``other`` gray.
+    """
     source, target = pair
     ordered = [name for name in (target, source) if name in names]
     ordered += [name for name in names if name not in ordered and name != "other"]
     first = 0 if target in names else 1
-    chosen = {name: PHENOTYPE_PALETTE[(first + i) % len(PHENOTYPE_PALETTE)] for i, name in enumerate(ordered)}
+    chosen = {
+        name: PHENOTYPE_PALETTE[(first + i) % len(PHENOTYPE_PALETTE)]
+        for i, name in enumerate(ordered)
+    }
     return {name: chosen.get(name, OTHER_COLOR) for name in names}
 
 
@@ -65,25 +81,37 @@ class View:
         height, width = self.window.shape
         return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
 
-    def to_picture(self, y: ArrayLike, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_picture(
+        self, y: ArrayLike, x: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Picture coordinates of image coordinates (px, corner origin)."""
-        return (np.asarray(y, np.float64) - self.window.y0) * self.scale, (np.asarray(x, np.float64) - self.window.x0) * self.scale
+        return (np.asarray(y, np.float64) - self.window.y0) * self.scale, (
+            np.asarray(x, np.float64) - self.window.x0
+        ) * self.scale
 
 
 def fit(window: Window, max_size_px: int, max_zoom: float) -> View:
-    """View of a window whose longest side is `max_size_px`, but enlarged at most `max_zoom` times."""
+    """View of a window whose longest side is `max_size_px`, but enlarged at most `max_zoom`
+    times.
+    """
     return View(window, min(max_size_px / max(*window.shape, 1), max_zoom))
 
 
-def blended(shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float], gamma: float = GAMMA) -> NDArray[np.uint8]:
-    """Add channels (C, h, w) in their colors and weights; a sum beyond the brightest a screen shows is scaled down, keeping its hue.
+def blended(
+    shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float], gamma: float = GAMMA
+) -> NDArray[np.uint8]:
+    """Add channels (C, h, w) in their colors and weights; a sum beyond the brightest a screen shows
+    is scaled down, keeping its hue.
 
     Returns
     -------
     uint8 (h, w, 3)
     """
     curve = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
-    colored = [np.array(rgb(color), np.float32) * np.float32(weight / 255) for color, weight in zip(tints, weights, strict=True)]
+    colored = [
+        np.array(rgb(color), np.float32) * np.float32(weight / 255)
+        for color, weight in zip(tints, weights, strict=True)
+    ]
     return np.asarray(_blended(shown, np.array(colored, np.float32).reshape(-1, 3), curve))
 
 
@@ -96,9 +124,14 @@ def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.
 
 
 def labels_in(
-    runs: CellRuns, view: View, factor: int = SUPERSAMPLE, *, after_block: Callable[[], object] | None = None
+    runs: CellRuns,
+    view: View,
+    factor: int = SUPERSAMPLE,
+    *,
+    after_block: Callable[[], object] | None = None,
 ) -> NDArray[np.int32]:
-    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders are smooth when enlarged.
+    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders
+    are smooth when enlarged.
 
     `after_block` is called after each block of objects (to let go of its memory).
     """
@@ -109,21 +142,43 @@ def labels_in(
     canvas = np.zeros((0, 0) if enlarged else (height * factor, width * factor), np.int32)
     for first, block in runs.blocks(_BLOCK):
         if enlarged:
-            paint_onto(full, block, np.arange(first + 1, first + 1 + len(block), dtype=np.uint32), view.window)
+            paint_onto(
+                full,
+                block,
+                np.arange(first + 1, first + 1 + len(block), dtype=np.uint32),
+                view.window,
+            )
         else:
-            _sample_runs(block.offsets, block.y, block.x0, block.x1, first + 1, view.window.y0, view.window.x0, scale, canvas)
+            _sample_runs(
+                block.offsets,
+                block.y,
+                block.x0,
+                block.x1,
+                first + 1,
+                view.window.y0,
+                view.window.x0,
+                scale,
+                canvas,
+            )
         if after_block is not None:
             after_block()
-    return np.asarray(_smooth_labels(full.astype(np.int32), height * factor, width * factor, scale)) if enlarged else canvas
+    return (
+        np.asarray(_smooth_labels(full.astype(np.int32), height * factor, width * factor, scale))
+        if enlarged
+        else canvas
+    )
 
 
-def ink(labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, factor: int = SUPERSAMPLE) -> NDArray[np.float32]:
+def ink(
+    labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, factor: int = SUPERSAMPLE
+) -> NDArray[np.float32]:
     """Outlines (`width` supersampled px, drawn inside each object) or, with width 0, whole objects.
 
     Parameters
     ----------
     colors : float32 (n + 1, 4)
-        Red, green, blue and opacity by object index + 1; row 0 is the background's and is not drawn.
+        Red, green, blue and opacity by object index + 1; row 0 is the background's and is not
+        drawn.
 
     Returns
     -------
@@ -132,10 +187,24 @@ def ink(labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, fact
     return np.asarray(_ink(labels, colors, width, factor))
 
 
-def over(picture: NDArray[np.uint8], layer: NDArray[np.float32], lines: NDArray[np.float32] | None, color: Color) -> NDArray[np.uint8]:
-    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it, and on that `lines` of one color (opacity, h, w)."""
+def over(
+    picture: NDArray[np.uint8],
+    layer: NDArray[np.float32],
+    lines: NDArray[np.float32] | None,
+    color: Color,
+) -> NDArray[np.uint8]:
+    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it, and on that `lines` of
+    one color (opacity, h, w).
+    """
     none = np.zeros((0, 0), np.float32)
-    return np.asarray(_over(np.ascontiguousarray(picture), layer, none if lines is None else lines, np.array(color, np.float32)))
+    return np.asarray(
+        _over(
+            np.ascontiguousarray(picture),
+            layer,
+            none if lines is None else lines,
+            np.array(color, np.float32),
+        )
+    )
 
 
 @njit(cache=True)
@@ -163,7 +232,9 @@ def _over(picture, layer, lines, color):  # type: ignore[no-untyped-def]  # prag
     for i in range(height):
         for j in range(width):
             for k in range(3):
-                value = np.float32(picture[i, j, k]) / full * (one - layer[i, j, 3]) + layer[i, j, k]
+                value = (
+                    np.float32(picture[i, j, k]) / full * (one - layer[i, j, 3]) + layer[i, j, k]
+                )
                 if lines.size:
                     value = value * (one - lines[i, j]) + lines[i, j] * color[k] / full
                 out[i, j, k] = _byte(value)
@@ -173,7 +244,9 @@ def _over(picture, layer, lines, color):  # type: ignore[no-untyped-def]  # prag
 @njit(cache=True, inline="always")
 def _byte(value):  # type: ignore[no-untyped-def]  # pragma: no cover
     """0..1 to 0..255, rounded."""
-    return np.uint8(min(max(value, np.float32(0)), np.float32(1)) * np.float32(255) + np.float32(0.5))
+    return np.uint8(
+        min(max(value, np.float32(0)), np.float32(1)) * np.float32(255) + np.float32(0.5)
+    )
 
 
 @njit(cache=True)
@@ -183,7 +256,9 @@ def _uniform(full):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.ones((rows, columns), np.bool_)
     for y in range(rows):
         for x in range(columns):
-            if (x + 1 < columns and full[y, x] != full[y, x + 1]) or (y + 1 < rows and full[y, x] != full[y + 1, x]):
+            if (x + 1 < columns and full[y, x] != full[y, x + 1]) or (
+                y + 1 < rows and full[y, x] != full[y + 1, x]
+            ):
                 for yy in range(max(y - 2, 0), min(y + 4, rows)):
                     for xx in range(max(x - 2, 0), min(x + 4, columns)):
                         out[yy, xx] = False
@@ -192,7 +267,9 @@ def _uniform(full):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True)
 def _weights(length, size, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Nearest pixel (length,) and Gaussian weights (length, 5; sigma 0.8 px) of the five pixels around each sample along one axis."""
+    """Nearest pixel (length,) and Gaussian weights (length, 5; sigma 0.8 px) of the five pixels
+    around each sample along one axis.
+    """
     nearest, weights = np.zeros(length, np.int64), np.zeros((length, 5), np.float64)
     for i in range(length):
         at = (i + 0.5) / scale - 0.5
@@ -204,7 +281,9 @@ def _weights(length, size, scale):  # type: ignore[no-untyped-def]  # pragma: no
 
 @njit(cache=True)
 def _smooth_labels(full, height, width, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label with the largest Gaussian weight among the 5 x 5 pixels around each sample; the first found wins ties."""
+    """Label with the largest Gaussian weight among the 5 x 5 pixels around each sample; the first
+    found wins ties.
+    """
     out = np.zeros((height, width), np.int32)
     rows, columns = full.shape
     uniform = _uniform(full)

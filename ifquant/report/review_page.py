@@ -1,4 +1,6 @@
-"""review.html: what reviewers decided, and the answer before and after. Self-contained like report.html."""
+"""review.html: what reviewers decided, and the answer before and after. Self-contained like
+report.html.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class ReviewedSlide:
     Attributes
     ----------
     before, after
-        Its row of slides.csv from the original and from the corrected results, and what other answers were asked for.
+        Its row of slides.csv from the original and from the corrected results, and what other
+        answers were asked for.
     outcomes
         One per decision.
     problems
@@ -78,7 +81,11 @@ class Change:
 
 
 def write_review_report(
-    out: Path, recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping[str, str], reviewer: str | None
+    out: Path,
+    recipe: Recipe,
+    slides: Sequence[ReviewedSlide],
+    failed: Mapping[str, str],
+    reviewer: str | None,
 ) -> Path:
     """Write review.html into the folder of the results."""
     path = out / "review.html"
@@ -86,7 +93,9 @@ def write_review_report(
     return path
 
 
-def review_html(recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping[str, str], reviewer: str | None) -> str:
+def review_html(
+    recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping[str, str], reviewer: str | None
+) -> str:
     """Text of review.html."""
     outcomes = [outcome for slide in slides for outcome in slide.outcomes]
     return (
@@ -104,8 +113,16 @@ def review_html(recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping
             rates=all_rates(slides),
             agreements=all_agreements(slides),
             not_followed=[(s, o) for s in slides for o in s.outcomes if o.status == "refused"],
-            notes=[(s, o.decision) for s in slides for o in s.outcomes if o.decision.action == "note" and o.status == "applied"],
-            pictures={slide.name: [picture_uri(path, _PICTURE_PX) for path in slide.overlays] for slide in slides},
+            notes=[
+                (s, o.decision)
+                for s in slides
+                for o in s.outcomes
+                if o.decision.action == "note" and o.status == "applied"
+            ],
+            pictures={
+                slide.name: [picture_uri(path, _PICTURE_PX) for path in slide.overlays]
+                for slide in slides
+            },
             limits=priming_limits(recipe),
             versions=provenance.versions(),
         )
@@ -113,19 +130,33 @@ def review_html(recipe: Recipe, slides: Sequence[ReviewedSlide], failed: Mapping
 
 
 def answer(recipe: Recipe, slide: ReviewedSlide) -> list[Change]:
-    """List the slide's numbers before and after: the answers asked for, areas, counts, densities, proximity summary, gates."""
+    """List the slide's numbers before and after: the answers asked for, areas, counts, densities,
+    proximity summary, gates.
+    """
     source, target = proximity_pair(recipe)
-    names = {"phenotype": phenotype_names(recipe), "to": [target] if source and target else [], "gated marker": gated_markers(recipe)}
+    names = {
+        "phenotype": phenotype_names(recipe),
+        "to": [target] if source and target else [],
+        "gated marker": gated_markers(recipe),
+    }
     groups = ("area", "counts", "proximity", "gates")
     columns = expanded(SLIDE_PATTERNS, names, recipe.proximity.radii_um, (), False)
     shown = [c.name for c in columns if c.group in groups and c.dtype != "str"]
-    return [Change(name, slide.before.get(name), slide.after.get(name)) for name in (*slide.more, *shown)]
+    return [
+        Change(name, slide.before.get(name), slide.after.get(name))
+        for name in (*slide.more, *shown)
+    ]
 
 
 def numbers(recipe: Recipe, slides: Sequence[ReviewedSlide]) -> pd.DataFrame:
     """List all numbers before and after review, as review.csv holds them."""
     rows = [
-        (safe_text(slide.name), safe_text(change.name), _written(change.before), _written(change.after))
+        (
+            safe_text(slide.name),
+            safe_text(change.name),
+            _written(change.before),
+            _written(change.after),
+        )
         for slide in slides
         for change in answer(recipe, slide)
     ]
@@ -136,11 +167,17 @@ def _written(value: Any) -> str | None:
     """Write a value of a column that holds words and numbers, these to the last digit."""
     if isinstance(value, str):
         return safe_text(value)
-    return None if value is None or not np.isfinite(value) else repr(value.item() if isinstance(value, np.generic) else value)
+    return (
+        None
+        if value is None or not np.isfinite(value)
+        else repr(value.item() if isinstance(value, np.generic) else value)
+    )
 
 
 def contact_fractions(table: pd.DataFrame, recipe: Recipe) -> dict[str, float | None]:
-    """Positive fraction of each studied marker among `from` cells that touch `to` cells and among those that do not; descriptive."""
+    """Positive fraction of each studied marker among `from` cells that touch `to` cells and among
+    those that do not; descriptive.
+    """
     source, target = proximity_pair(recipe)
     if source is None or target is None:
         return {}
@@ -150,17 +187,29 @@ def contact_fractions(table: pd.DataFrame, recipe: Recipe) -> dict[str, float | 
     for marker in gated_markers(recipe):
         if recipe.channel(marker).role == "marker":
             positive = cells[f"{marker}_positive"].to_numpy(np.float64, na_value=np.nan)
-            for text, chosen in ((f"touching {target}", touching), (f"not touching {target}", ~touching)):
+            for text, chosen in (
+                (f"touching {target}", touching),
+                (f"not touching {target}", ~touching),
+            ):
                 known = positive[chosen & np.isfinite(positive)]
-                out[f"{marker}+ among {source} {text}"] = float(known.mean()) if len(known) else None
+                out[f"{marker}+ among {source} {text}"] = (
+                    float(known.mean()) if len(known) else None
+                )
     return out
 
 
 def all_rates(slides: Sequence[ReviewedSlide]) -> list[tuple[str, list[Rate]]]:
-    """Error rates by reviewer over all slides; only reviewers who judged cells of a random queue."""
+    """Error rates by reviewer over all slides; only reviewers who judged cells of a random
+    queue.
+    """
     out = []
     for name in sorted({judged.reviewer for slide in slides for judged in slide.judged}):
-        own = [judged for slide in slides for judged in slide.judged if judged.reviewer == name and judged.sampled]
+        own = [
+            judged
+            for slide in slides
+            for judged in slide.judged
+            if judged.reviewer == name and judged.sampled
+        ]
         if own:
             out.append((name, [rate for rate in error_rates(own, slides[0].subject) if rate.n]))
     return out
@@ -182,5 +231,7 @@ def _kinds(outcomes: Sequence[Outcome]) -> list[tuple[str, str, Counter[str]]]:
     """Decisions by reviewer and action: how many of each status."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for outcome in outcomes:
-        counts.setdefault((outcome.decision.reviewer, outcome.decision.action), Counter())[outcome.status] += 1
+        counts.setdefault((outcome.decision.reviewer, outcome.decision.action), Counter())[
+            outcome.status
+        ] += 1
     return [(reviewer, action, count) for (reviewer, action), count in sorted(counts.items())]

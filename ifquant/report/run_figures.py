@@ -1,4 +1,6 @@
-"""Figures of the report as SVG: gates, distances, density at the tumor border, marker by contact, slides side by side."""
+"""Figures of the report as SVG: gates, distances, density at the tumor border, marker by contact,
+slides side by side.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from ifquant.report.picture import OTHER_COLOR, PHENOTYPE_PALETTE
 Floats = NDArray[np.float64]
 
 _ON_PAPER = dict(
-    zip(PHENOTYPE_PALETTE, ("#2b7bba", "#c29200", "#d9771c", "#b2558b", "#00805c", "#c04a00", "#1f5a94", "#444444"), strict=True)
+    zip(
+        PHENOTYPE_PALETTE,
+        ("#2b7bba", "#c29200", "#d9771c", "#b2558b", "#00805c", "#c04a00", "#1f5a94", "#444444"),
+        strict=True,
+    )
 )
 MAX_POINTS = 400
 """Points drawn per group; more are thinned evenly by rank, so that the shape stays."""
@@ -30,7 +36,9 @@ def on_paper(color: str) -> str:
 
 
 def gates_figure(gates: Sequence[Mapping[str, Any]]) -> str:
-    """Histogram per marker with the fitted components and the gate; one that is not callable says so. Empty string without gates."""
+    """Histogram per marker with the fitted components and the gate; one that is not callable says
+    so. Empty string without gates.
+    """
     if not gates:
         return ""
     columns = min(4, len(gates))
@@ -61,14 +69,18 @@ def _gate(axis: Axes, gate: Mapping[str, Any]) -> None:
     for (weight, median, sd), style in zip(gate["components"], ("-", "--"), strict=False):
         center, spread = math.log10(max(median + offset, 1e-300)), max(sd / math.log(10), 1e-6)
         density = np.exp(-0.5 * ((fine - center) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
-        line: dict[str, Any] = {"color": INK, "lw": 0.9} if gate["callable"] else {"color": FAINT, "lw": 0.7}
+        line: dict[str, Any] = (
+            {"color": INK, "lw": 0.9} if gate["callable"] else {"color": FAINT, "lw": 0.7}
+        )
         axis.plot(fine, weight * counts.sum() * (log[1] - log[0]) * density, style, **line)
     note = "not callable: no gate"
     if gate["callable"]:
         at = math.log10(max(float(gate["value"]) + offset, 1e-300))
         left, right = min(left, at), max(right, at)
         axis.axvline(at, color=GATE, lw=1.6)
-        share = f", {gate['positive_fraction']:.0%} +" if gate["positive_fraction"] is not None else ""
+        share = (
+            f", {gate['positive_fraction']:.0%} +" if gate["positive_fraction"] is not None else ""
+        )
         note = f"gate {_short(gate['value'])}{share}"
     axis.set_title(note, loc="right", color=GATE, fontsize=8)
     pad = 0.03 * max(right - left, 1e-6)
@@ -79,21 +91,40 @@ def _gate(axis: Axes, gate: Mapping[str, Any]) -> None:
 
 
 def distances_figure(centroid: Floats, border: Floats, source: str, target: str, color: str) -> str:
-    """How far the `source` cells are from the nearest `target` cell, between centroids and between borders. Empty string without any."""
+    """How far the `source` cells are from the nearest `target` cell, between centroids and between
+    borders. Empty string without any.
+    """
     centroid, border = centroid[np.isfinite(centroid)], border[np.isfinite(border)]
     if not len(centroid):
         return ""
     with rc_context(STYLE):
         figure, (left, right) = axes_grid(1, 2, width=6.6, height=2.45)
         limit = float(max(np.quantile(centroid, 0.99), 30))
-        left.hist(np.clip(centroid, 0, limit), bins=np.linspace(0, limit, 31).tolist(), color=on_paper(color), alpha=0.75)
+        left.hist(
+            np.clip(centroid, 0, limit),
+            bins=np.linspace(0, limit, 31).tolist(),
+            color=on_paper(color),
+            alpha=0.75,
+        )
         middle = float(np.median(centroid))
         left.axvline(middle, color=INK, lw=1.1)
         left.annotate(
-            f"median {middle:.1f} µm", (middle, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top"
+            f"median {middle:.1f} µm",
+            (middle, 1),
+            (4, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
         )
-        left.set(xlabel=f"µm to the nearest {target} cell (centroids)", ylabel=f"{source} cells", xlim=(0, limit))
-        for values, style, label in ((centroid, "-", "between centroids"), (border, "--", "between borders (0 = touching)")):
+        left.set(
+            xlabel=f"µm to the nearest {target} cell (centroids)",
+            ylabel=f"{source} cells",
+            xlim=(0, limit),
+        )
+        for values, style, label in (
+            (centroid, "-", "between centroids"),
+            (border, "--", "between borders (0 = touching)"),
+        ):
             if len(values):
                 x = np.sort(values)
                 right.step(
@@ -105,14 +136,21 @@ def distances_figure(centroid: Floats, border: Floats, source: str, target: str,
                     lw=1.4,
                     label=label,
                 )
-        right.set(xlabel=f"µm to the nearest {target} cell", ylabel=f"fraction of {source} cells", xlim=(0, limit), ylim=(0, 1.02))
+        right.set(
+            xlabel=f"µm to the nearest {target} cell",
+            ylabel=f"fraction of {source} cells",
+            xlim=(0, limit),
+            ylim=(0, 1.02),
+        )
         right.grid(color=GRID, lw=0.6)
         right.set_axisbelow(True)
         right.legend(loc="lower right")
         return svg_uri(figure)
 
 
-def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colors: Mapping[str, str]) -> str:
+def margin_figure(
+    bands: Sequence[Mapping[str, Any]], names: Sequence[str], colors: Mapping[str, str]
+) -> str:
     """Densities in bands along the border of the tumor region. Empty string without bands."""
     shown = [name for name in names if any(band.get(f"n_{name}") for band in bands)]
     if not shown:
@@ -126,15 +164,34 @@ def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colo
             heights = [band.get(f"{name}_per_mm2") for band in bands]
             known = [k for k, height in enumerate(heights) if height is not None]
             x = at[known] - 0.4 + (i + 0.5) * width
-            axis.bar(x, [float(heights[k] or 0) for k in known], width * 0.92, color=on_paper(colors[name]), label=name)
-        labels = [f"{band['from_um']:g} to {band['to_um']:g}" + ("\nno tissue" if not band["tissue_mm2"] else "") for band in bands]
+            axis.bar(
+                x,
+                [float(heights[k] or 0) for k in known],
+                width * 0.92,
+                color=on_paper(colors[name]),
+                label=name,
+            )
+        labels = [
+            f"{band['from_um']:g} to {band['to_um']:g}"
+            + ("\nno tissue" if not band["tissue_mm2"] else "")
+            for band in bands
+        ]
         axis.set_xticks(at, labels)
         inside = sum(1 for band in bands if band["to_um"] <= 0)
         axis.axvline(inside - 0.5, color=INK, lw=1, ls=(0, (4, 3)))
-        where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "color": FAINT}
+        where = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+            "va": "top",
+            "color": FAINT,
+        }
         axis.annotate("inside the tumor region", (inside - 0.5, 1.06), (-6, 0), ha="right", **where)  # type: ignore[arg-type]
         axis.annotate("outside", (inside - 0.5, 1.06), (6, 0), ha="left", **where)  # type: ignore[arg-type]
-        axis.set(xlabel="µm from the border of the tumor region", ylabel="cells per mm² of tissue", xlim=(-0.6, len(bands) - 0.4))
+        axis.set(
+            xlabel="µm from the border of the tumor region",
+            ylabel="cells per mm² of tissue",
+            xlim=(-0.6, len(bands) - 0.4),
+        )
         axis.grid(axis="y", color=GRID, lw=0.6)
         axis.set_axisbelow(True)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -142,9 +199,13 @@ def margin_figure(bands: Sequence[Mapping[str, Any]], names: Sequence[str], colo
 
 
 def contact_figure(
-    groups: Mapping[str, tuple[Floats, Floats]], gates: Mapping[str, float | None], color: str, labels: tuple[str, str]
+    groups: Mapping[str, tuple[Floats, Floats]],
+    gates: Mapping[str, float | None],
+    color: str,
+    labels: tuple[str, str],
 ) -> str:
-    """Per marker the cells touching and not touching: points, box of quartiles, median. Empty string without cells.
+    """Per marker the cells touching and not touching: points, box of quartiles, median. Empty
+    string without cells.
 
     Parameters
     ----------
@@ -155,7 +216,11 @@ def contact_figure(
     labels
         Names of the two groups.
     """
-    shown = {marker: pair for marker, pair in groups.items() if any(len(_finite(values)) for values in pair)}
+    shown = {
+        marker: pair
+        for marker, pair in groups.items()
+        if any(len(_finite(values)) for values in pair)
+    }
     if not shown:
         return ""
     with rc_context(STYLE):
@@ -172,7 +237,10 @@ def contact_figure(
             if everything.min() > 0:
                 axis.set_yscale("log")
                 _plain_log(axis, float(everything.min()), float(everything.max()))
-            names = [f"{label}\nn = {len(values):,}" for label, values in zip(labels, finite, strict=True)]
+            names = [
+                f"{label}\nn = {len(values):,}"
+                for label, values in zip(labels, finite, strict=True)
+            ]
             axis.set_xticks([0, 1], names)
             axis.set(title=marker, xlim=(-0.6, 1.6))
             axis.grid(axis="y", color=GRID, lw=0.6)
@@ -183,21 +251,42 @@ def contact_figure(
 
 
 def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str, str]]) -> str:
-    """One dot per slide and measure (column, label), by group where the sample sheet names groups. Empty string below two slides."""
-    measures = [(c, label) for c, label in measures if sum(row.get(c) is not None for row in rows) > 1]
+    """One dot per slide and measure (column, label), by group where the sample sheet names groups.
+    Empty string below two slides.
+    """
+    measures = [
+        (c, label) for c, label in measures if sum(row.get(c) is not None for row in rows) > 1
+    ]
     if not measures:
         return ""
     groups = list(dict.fromkeys(str(row.get("group") or "") for row in rows))
     with rc_context(STYLE):
-        figure, axes = axes_grid(1, len(measures), width=2.75 * len(measures), height=0.9 + 0.34 * max(len(groups), 2))
+        figure, axes = axes_grid(
+            1, len(measures), width=2.75 * len(measures), height=0.9 + 0.34 * max(len(groups), 2)
+        )
         for axis, (column, label) in zip(axes, measures, strict=True):
             for k, group in enumerate(groups):
-                values = np.array([float(r[column]) for r in rows if str(r.get("group") or "") == group and r.get(column) is not None])
-                spread = (np.arange(len(values)) - (len(values) - 1) / 2) * min(0.08, 0.5 / max(len(values), 1))
-                axis.plot(values, k + spread, "o", ms=5, color="#2b7bba", alpha=0.75, mec="white", mew=0.5)
+                values = np.array(
+                    [
+                        float(r[column])
+                        for r in rows
+                        if str(r.get("group") or "") == group and r.get(column) is not None
+                    ]
+                )
+                spread = (np.arange(len(values)) - (len(values) - 1) / 2) * min(
+                    0.08, 0.5 / max(len(values), 1)
+                )
+                axis.plot(
+                    values, k + spread, "o", ms=5, color="#2b7bba", alpha=0.75, mec="white", mew=0.5
+                )
                 if len(values):
                     axis.plot([np.median(values)] * 2, [k - 0.3, k + 0.3], color=INK, lw=1.6)
-            axis.set_yticks(range(len(groups)), [group or "all slides" for group in groups] if axis is axes[0] else [""] * len(groups))
+            axis.set_yticks(
+                range(len(groups)),
+                [group or "all slides" for group in groups]
+                if axis is axes[0]
+                else [""] * len(groups),
+            )
             axis.set(xlabel=label, ylim=(len(groups) - 0.4, -0.6))
             axis.set_xlim(left=0)
             axis.grid(axis="x", color=GRID, lw=0.6)
@@ -209,7 +298,11 @@ def _strip(axis: Axes, at: int, values: Floats, color: str) -> None:
     if not len(values):
         return
     ranked = np.sort(values)
-    shown = ranked if len(ranked) <= MAX_POINTS else ranked[np.linspace(0, len(ranked) - 1, MAX_POINTS).round().astype(int)]
+    shown = (
+        ranked
+        if len(ranked) <= MAX_POINTS
+        else ranked[np.linspace(0, len(ranked) - 1, MAX_POINTS).round().astype(int)]
+    )
     golden = (np.arange(len(shown)) * 0.6180339887498949) % 1  # even, without a random number
     axis.plot(at + (golden - 0.5) * 0.55, shown, ".", ms=3, color=color, alpha=0.45, mec="none")
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
@@ -223,7 +316,11 @@ def _finite(values: Floats) -> Floats:
 
 def _log_ticks(axis: Axes, left: float, right: float, offset: float) -> None:
     """Ticks in raw intensities on an axis of log10(intensity + offset)."""
-    raw = [value for value in _round_values(10**left - offset, 10**right - offset) if value + offset > 0]
+    raw = [
+        value
+        for value in _round_values(10**left - offset, 10**right - offset)
+        if value + offset > 0
+    ]
     axis.set_xticks([math.log10(value + offset) for value in raw], [_short(value) for value in raw])
 
 
@@ -237,8 +334,15 @@ def _round_values(low: float, high: float) -> Iterable[float]:
     """1, 2, 5 x 10^k between two values; about two to six of them."""
     lowest = math.floor(math.log10(max(low, high * 1e-6, 1e-300)))
     highest = math.ceil(math.log10(max(high, 1e-300)))
-    steps: tuple[float, ...] = (1, 2, 5) if highest - lowest <= 2 else (1, 3) if highest - lowest <= 3 else (1,)
-    found = [step * 10.0**k for k in range(lowest, highest + 1) for step in steps if low <= step * 10.0**k <= high]
+    steps: tuple[float, ...] = (
+        (1, 2, 5) if highest - lowest <= 2 else (1, 3) if highest - lowest <= 3 else (1,)
+    )
+    found = [
+        step * 10.0**k
+        for k in range(lowest, highest + 1)
+        for step in steps
+        if low <= step * 10.0**k <= high
+    ]
     if len(found) > 1:
         return found
     return [float(value) for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]

@@ -1,7 +1,8 @@
 """report.html: one self-contained page about a run, made from what the slides' folders hold.
 
-Nothing is loaded from anywhere: styles are inline, pictures and figures are data URIs, there is no script. Every name comes from users'
-files and is escaped by jinja2. The same results give the same bytes.
+Nothing is loaded from anywhere: styles are inline, pictures and figures are data URIs, there is no
+script. Every name comes from users' files and is escaped by jinja2. The same results give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ import pandas as pd
 from PIL import Image
 
 from ifquant import provenance
-from ifquant.columns.cell_columns import CELL_PATTERNS, gated_markers, phenotype_names, proximity_pair
+from ifquant.columns.cell_columns import (
+    CELL_PATTERNS,
+    gated_markers,
+    phenotype_names,
+    proximity_pair,
+)
 from ifquant.columns.flags import FLAGS
 from ifquant.columns.slide_columns import SLIDE_PATTERNS
 from ifquant.files import storage
@@ -31,7 +37,8 @@ from ifquant.report.picture import phenotype_colors
 from ifquant.report.run_sentences import limits, methods, shared_gates
 
 MANY_SLIDES = 24
-"""Above this pictures are smaller, so that the report of a large cohort can still be opened and sent."""
+"""Above this pictures are smaller, so that the report of a large cohort can still be opened and
+sent."""
 _OVERVIEW_PX, _SMALL_PX, _QUALITY = 1500, 800, 86
 _MAX_RESPONSES = 3
 """Markers shown by contact (the first ones of role marker)."""
@@ -39,7 +46,9 @@ _MAX_RESPONSES = 3
 
 @dataclass(frozen=True)
 class SlideView:
-    """What the page shows of one slide; pictures are data URIs, empty where there is nothing to show."""
+    """What the page shows of one slide; pictures are data URIs, empty where there is nothing to
+    show.
+    """
 
     row: Mapping[str, Any]
     record: Mapping[str, Any]
@@ -60,11 +69,13 @@ def write_report(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -
     Parameters
     ----------
     out
-        Folder of the results; every slide with status ``done`` has its folder with slide.json in it.
+        Folder of the results; every slide with status ``done`` has its folder with slide.json in
+        it.
     recipe
         The resolved recipe of the run.
     rows
-        Per slide ``slide``, ``path``, ``status``, ``error`` and ``sample``, in the order of the request.
+        Per slide ``slide``, ``path``, ``status``, ``error`` and ``sample``, in the order of the
+        request.
     """
     path = Path(out) / "report.html"
     storage.write_text(path, report_html(Path(out), recipe, rows))
@@ -74,14 +85,22 @@ def write_report(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -
 def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
     """Text of report.html; see `write_report`."""
     picture_px = _OVERVIEW_PX if len(rows) <= MANY_SLIDES else _SMALL_PX
-    done = [(row, storage.read_json(out / str(row["slide"]) / "slide.json")) for row in rows if row["status"] == "done"]
+    done = [
+        (row, storage.read_json(out / str(row["slide"]) / "slide.json"))
+        for row in rows
+        if row["status"] == "done"
+    ]
     slides = [
         _slide_view(out / str(row["slide"]), recipe, record, number, picture_px)
         for number, (row, record) in enumerate(done, 1)
         if isinstance(record, dict)
     ]
     source, target = proximity_pair(recipe)
-    measures = [(f"{name}_per_mm2", f"{name} cells per mm²") for name in (source, target) if name is not None]
+    measures = [
+        (f"{name}_per_mm2", f"{name} cells per mm²")
+        for name in (source, target)
+        if name is not None
+    ]
     if source and target:
         measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
         measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
@@ -94,29 +113,45 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
         failed=[row for row in rows if row["status"] != "done"],
         slides=slides,
         patients=len({view.sample["patient"] for view in slides if "patient" in view.sample}),
-        groups=list(dict.fromkeys(view.sample["group"] for view in slides if "group" in view.sample)),
+        groups=list(
+            dict.fromkeys(view.sample["group"] for view in slides if "group" in view.sample)
+        ),
         source=source,
         target=target,
         phenotypes=phenotype_names(recipe),
         colors=channel_colors(recipe),
-        phenotype_colors={name: run_figures.on_paper(color) for name, color in _phenotype_colors(recipe).items()},
-        cohort=run_figures.slides_figure([{**view.row, **view.sample} for view in slides], measures),
+        phenotype_colors={
+            name: run_figures.on_paper(color) for name, color in _phenotype_colors(recipe).items()
+        },
+        cohort=run_figures.slides_figure(
+            [{**view.row, **view.sample} for view in slides], measures
+        ),
         shared=shared_gates(recipe, [view.record for view in slides]),
         methods=methods(recipe, provenance.versions()),
         limits=limits(recipe),
         flags=FLAGS,
-        cell_columns=[p.filled(Statistic="Statistic", where="the compartment") for p in CELL_PATTERNS],
+        cell_columns=[
+            p.filled(Statistic="Statistic", where="the compartment") for p in CELL_PATTERNS
+        ],
         slide_columns=SLIDE_PATTERNS,
         gated=gated_markers(recipe),
     )
 
 
-def _slide_view(folder: Path, recipe: Recipe, record: Mapping[str, Any], number: int, picture_px: int) -> SlideView:
+def _slide_view(
+    folder: Path, recipe: Recipe, record: Mapping[str, Any], number: int, picture_px: int
+) -> SlideView:
     source, target = proximity_pair(recipe)
     gates = record["gates"]
     columns = {gate["marker"]: gate["column"] for gate in gates if gate["column"]}
-    responses = [c.name for c in recipe.channels if c.role == "marker" and c.name in columns][:_MAX_RESPONSES]
-    wanted = ["phenotype"] + [columns[name] for name in responses] + [f"{name}_positive" for name in responses]
+    responses = [c.name for c in recipe.channels if c.role == "marker" and c.name in columns][
+        :_MAX_RESPONSES
+    ]
+    wanted = (
+        ["phenotype"]
+        + [columns[name] for name in responses]
+        + [f"{name}_positive" for name in responses]
+    )
     if target:
         wanted += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
     table = pd.read_parquet(folder / "cells.parquet", columns=list(dict.fromkeys(wanted)))
@@ -125,15 +160,31 @@ def _slide_view(folder: Path, recipe: Recipe, record: Mapping[str, Any], number:
     if source and target:
         cells = table[table["phenotype"] == source]
         colors = _phenotype_colors(recipe)
-        numbers = {name: cells[name].to_numpy(np.float64, na_value=np.nan) for name in wanted if name != "phenotype"}
+        numbers = {
+            name: cells[name].to_numpy(np.float64, na_value=np.nan)
+            for name in wanted
+            if name != "phenotype"
+        }
         distances = run_figures.distances_figure(
-            numbers[f"nearest_{target}_um"], numbers[f"nearest_{target}_border_um"], source, target, colors[source]
+            numbers[f"nearest_{target}_um"],
+            numbers[f"nearest_{target}_border_um"],
+            source,
+            target,
+            colors[source],
         )
         touching = numbers[f"n_touching_{target}"] > 0
-        groups = {name: (numbers[columns[name]][touching], numbers[columns[name]][~touching]) for name in responses}
+        groups = {
+            name: (numbers[columns[name]][touching], numbers[columns[name]][~touching])
+            for name in responses
+        }
         values = {gate["marker"]: gate["value"] for gate in gates}
-        contact = run_figures.contact_figure(groups, values, colors[source], (f"touching {target}", "not touching"))
-        contact_rows = [_contact_row(name, groups[name], numbers[f"{name}_positive"], touching) for name in responses]
+        contact = run_figures.contact_figure(
+            groups, values, colors[source], (f"touching {target}", "not touching")
+        )
+        contact_rows = [
+            _contact_row(name, groups[name], numbers[f"{name}_positive"], touching)
+            for name in responses
+        ]
     return SlideView(
         row=record["summary"],
         record=record,
@@ -143,14 +194,20 @@ def _slide_view(folder: Path, recipe: Recipe, record: Mapping[str, Any], number:
         detail=picture_uri(folder / "detail.png", picture_px),
         gates=run_figures.gates_figure(gates),
         distances=distances,
-        margin=run_figures.margin_figure(record["margin"], phenotype_names(recipe), _phenotype_colors(recipe)),
+        margin=run_figures.margin_figure(
+            record["margin"], phenotype_names(recipe), _phenotype_colors(recipe)
+        ),
         contact=contact,
         contact_rows=contact_rows,
     )
 
 
-def _contact_row(marker: str, pair: tuple[Any, Any], positive: Any, touching: Any) -> dict[str, Any]:
-    """Medians and positive fractions of one marker, touching and not touching; None where there is nothing to say."""
+def _contact_row(
+    marker: str, pair: tuple[Any, Any], positive: Any, touching: Any
+) -> dict[str, Any]:
+    """Medians and positive fractions of one marker, touching and not touching; None where there is
+    nothing to say.
+    """
     called = np.isfinite(positive)
 
     def share(chosen: Any) -> float | None:

@@ -1,4 +1,6 @@
-"""Sentences of the report: what was done, what the numbers cannot say, which comparisons need a common gate."""
+"""Sentences of the report: what was done, what the numbers cannot say, which comparisons need a
+common gate.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +17,48 @@ SPREAD = 1.25
 
 def methods(recipe: Recipe, versions: Mapping[str, str]) -> list[str]:
     """Paragraphs for a methods section, from the recipe alone."""
-    segmentation, cells, measure, near = recipe.segmentation, recipe.cells, recipe.measure, recipe.proximity
-    names = {role: [c.name for c in recipe.channels if c.role == role] for role in ("nucleus", "tumor", "myeloid", "marker", "background")}
+    segmentation, cells, measure, near = (
+        recipe.segmentation,
+        recipe.cells,
+        recipe.measure,
+        recipe.proximity,
+    )
+    names = {
+        role: [c.name for c in recipe.channels if c.role == role]
+        for role in ("nucleus", "tumor", "myeloid", "marker", "background")
+    }
     source, target = proximity_pair(recipe)
     if segmentation.method == "labels":
-        first = "Nuclei were taken from masks made elsewhere" + (" and so were cells." if segmentation.cells else ".")
+        first = "Nuclei were taken from masks made elsewhere" + (
+            " and so were cells." if segmentation.cells else "."
+        )
     else:
         channel = segmentation.channel or ", ".join(names["nucleus"])
-        first = f"Nuclei were segmented in {channel} with the method “{segmentation.method}” of ifquant {versions['ifquant']}."
+        first = (
+            f"Nuclei were segmented in {channel} with the method “{segmentation.method}” of ifquant"
+            f" {versions['ifquant']}."
+        )
     grown = [
         f"Each nucleus was grown into one cell: by {cells.other_um:g} µm",
-        *([f"within the stain of {_and(names['tumor'])} by up to {cells.tumor_um:g} µm"] if names["tumor"] else []),
+        *(
+            [f"within the stain of {_and(names['tumor'])} by up to {cells.tumor_um:g} µm"]
+            if names["tumor"]
+            else []
+        ),
     ]
     if names["myeloid"]:
         grown.append(
-            f"in myeloid cells by {cells.myeloid_soma_um:g} µm plus connected stain of {_and(names['myeloid'])} "
-            f"up to {cells.myeloid_process_um:g} µm"
+            f"in myeloid cells by {cells.myeloid_soma_um:g} µm plus connected stain of"
+            f" {_and(names['myeloid'])} up to {cells.myeloid_process_um:g} µm"
         )
     second = ", ".join(grown) + ", stopped at neighbors."
     if names["marker"]:
         second += f" {_and(names['marker'])} did not shape any cell."
     third = (
-        f"Per cell and channel the {_and(list(measure.statistics))} of raw file values was measured in nucleus, cytoplasm, membrane "
-        f"(a ring of {measure.membrane_um:g} µm inside the border), cell and soma (nucleus plus {measure.soma_um:g} µm, less pixels within "
-        f"{measure.soma_clear_um:g} µm of another cell)."
+        f"Per cell and channel the {_and(list(measure.statistics))} of raw file values was measured"
+        f" in nucleus, cytoplasm, membrane (a ring of {measure.membrane_um:g} µm inside the"
+        f" border), cell and soma (nucleus plus {measure.soma_um:g} µm, less pixels within"
+        f" {measure.soma_clear_um:g} µm of another cell)."
     )
     if measure.background == "calibration":
         third += " Corrected columns have the background level of the slide subtracted."
@@ -49,25 +69,43 @@ def methods(recipe: Recipe, versions: Mapping[str, str]) -> list[str]:
         "control": "a quantile of control cells",
     }
     gates = [
-        f"{marker}: {ways[gate.method]}{', one gate for all slides' if gate.shared else ', per slide'}"
+        f"{marker}:"
+        f" {ways[gate.method]}{', one gate for all slides' if gate.shared else ', per slide'}"
         for marker in gated_markers(recipe)
         for gate in [recipe.gates.markers.get(marker, recipe.gates.default)]
     ]
-    fourth = f"Gates ({'; '.join(gates)}) were called only where the cells show two populations; otherwise positivity was left empty."
+    fourth = (
+        f"Gates ({'; '.join(gates)}) were called only where the cells show two populations;"
+        " otherwise positivity was left empty."
+    )
     rules = "; ".join(f"{name} = {rule}" for name, rule in recipe.phenotypes.items())
-    fifth = f"Phenotypes, in this order: {rules or 'none'}. Excluded markers were judged in the soma. A cell no rule fits is “other”."
+    fifth = (
+        f"Phenotypes, in this order: {rules or 'none'}. Excluded markers were judged in the soma. A"
+        " cell no rule fits is “other”."
+    )
     sixth = ""
     if source and target:
         sixth = (
-            f"Distances run from {source} to the nearest {target} cell, between centroids and between borders (0 = the cells touch, "
-            f"corners included). The tumor region closes gaps up to {near.region_close_um:g} µm and ignores islands below "
-            f"{near.region_min_area_um2:g} µm². Densities are per mm² of the tissue mask."
+            f"Distances run from {source} to the nearest {target} cell, between centroids and"
+            " between borders (0 = the cells touch, corners included). The tumor region closes"
+            f" gaps up to {near.region_close_um:g} µm and ignores islands below"
+            f" {near.region_min_area_um2:g} µm². Densities are per mm² of the tissue mask."
         )
     used = ", ".join(
-        f"{name} {version}" for name, version in versions.items() if name not in ("ifquant", "algorithm") and version != "missing"
+        f"{name} {version}"
+        for name, version in versions.items()
+        if name not in ("ifquant", "algorithm") and version != "missing"
     )
     return [
-        part for part in (f"{first} {second}", third, f"{fourth} {fifth}", sixth, f"ifquant {versions['ifquant']} with {used}.") if part
+        part
+        for part in (
+            f"{first} {second}",
+            third,
+            f"{fourth} {fifth}",
+            sixth,
+            f"ifquant {versions['ifquant']} with {used}.",
+        )
+        if part
     ]
 
 
@@ -75,20 +113,35 @@ def limits(recipe: Recipe) -> list[str]:
     """Sentences about what these numbers cannot say."""
     source, target = proximity_pair(recipe)
     out = [
-        "Staining shows that a protein is present in a place, not that it is active, released or new; intensities are no concentrations.",
+        (
+            "Staining shows that a protein is present in a place, not that it is active, released"
+            " or new; intensities are no concentrations."
+        ),
         *priming_limits(recipe),
-        "A section is a few µm thick: cells above and below it are unseen, nearest neighbors may lie outside the plane, cut cells look "
-        "smaller, and overlapping cells can pass for touching ones.",
-        "Light of bright cells reaches their neighbors (blur, spill-over). Touching cells are affected most: a difference between touching "
-        "and other cells can arise without biology. Compare cytoplasm, soma and membrane columns, and the table of double positives.",
-        "Cells near the image border have unseen neighbors; the columns tissue_within_<r>um tell how much of each neighborhood was seen.",
-        "Cells of one slide, and slides of one patient, are not independent observations. This report holds no p-values: group comparisons "
-        "belong on the level of patients.",
+        (
+            "A section is a few µm thick: cells above and below it are unseen, nearest neighbors"
+            " may lie outside the plane, cut cells look smaller, and overlapping cells can pass for"
+            " touching ones."
+        ),
+        (
+            "Light of bright cells reaches their neighbors (blur, spill-over). Touching cells are"
+            " affected most: a difference between touching and other cells can arise without"
+            " biology. Compare cytoplasm, soma and membrane columns, and the table of double"
+            " positives."
+        ),
+        (
+            "Cells near the image border have unseen neighbors; the columns tissue_within_<r>um"
+            " tell how much of each neighborhood was seen."
+        ),
+        (
+            "Cells of one slide, and slides of one patient, are not independent observations. This"
+            " report holds no p-values: group comparisons belong on the level of patients."
+        ),
     ]
     if source and target:
         out.append(
-            f"That {source} cells lie near {target} cells says nothing on cause: both may follow the same tissue architecture "
-            "(compare with the densities at the tumor border)."
+            f"That {source} cells lie near {target} cells says nothing on cause: both may follow"
+            " the same tissue architecture (compare with the densities at the tumor border)."
         )
     return out
 
@@ -103,32 +156,60 @@ def shared_gates(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[d
     out = []
     for marker in gated_markers(recipe):
         gates = [gate for record in records for gate in record["gates"] if gate["marker"] == marker]
-        values = [float(gate["value"]) for gate in gates if gate["callable"] and gate["value"] is not None]
-        shared = recipe.gates.markers.get(marker, recipe.gates.default).shared or any(gate["scope"] == "cohort" for gate in gates)
+        values = [
+            float(gate["value"]) for gate in gates if gate["callable"] and gate["value"] is not None
+        ]
+        shared = recipe.gates.markers.get(marker, recipe.gates.default).shared or any(
+            gate["scope"] == "cohort" for gate in gates
+        )
         missing = len(gates) - len(values)
         if not gates:
             continue
         if not values:
-            text = f"Not callable on any slide: there are no {marker}-positive or -negative cells to compare."
+            text = (
+                f"Not callable on any slide: there are no {marker}-positive or -negative cells to"
+                " compare."
+            )
         elif shared or recipe.gates.markers.get(marker, recipe.gates.default).method == "value":
-            text = "One gate for all slides: fractions compare if staining and exposure were the same."
+            text = (
+                "One gate for all slides: fractions compare if staining and exposure were the same."
+            )
         elif len(values) == 1:
             text = "Fitted per slide and callable on one: nothing to compare."
         elif min(values) > 0 and max(values) / min(values) > SPREAD:
             text = (
-                f"Fitted per slide; the gates differ by a factor of {max(values) / min(values):.2g}. If staining and exposure "
-                f"were the same on all slides, set shared = true in [gates.markers.{marker}] before comparing fractions."
+                "Fitted per slide; the gates differ by a factor of"
+                f" {max(values) / min(values):.2g}. If staining and exposure were the same on all"
+                f" slides, set shared = true in [gates.markers.{marker}] before comparing"
+                " fractions."
             )
         else:
             text = "Fitted per slide; the gates agree closely, so positive fractions compare."
         if values and missing:
-            text += f" On {missing} of {len(gates)} slides the gate is not callable: leave these out of comparisons, or share the gate."
+            text += (
+                f" On {missing} of {len(gates)} slides the gate is not callable: leave these out of"
+                " comparisons, or share the gate."
+            )
         low, high = (min(values), max(values)) if values else (None, None)
         out.append(
-            {"marker": marker, "shared": shared, "n_callable": len(values), "n_slides": len(gates), "low": low, "high": high, "text": text}
+            {
+                "marker": marker,
+                "shared": shared,
+                "n_callable": len(values),
+                "n_slides": len(gates),
+                "low": low,
+                "high": high,
+                "text": text,
+            }
         )
     return out
 
 
 def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "none"
+    return (
+        names[0]
+        if len(names) == 1
+        else ", ".join(names[:-1]) + " and " + names[-1]
+        if names
+        else "none"
+    )

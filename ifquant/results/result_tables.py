@@ -10,15 +10,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ifquant.names import name_or_none
-from ifquant.geometry.region import Region
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import storage
 from ifquant.files.packed_arrays import unpacked
 from ifquant.files.table_files import slide_of
+from ifquant.geometry.region import Region
+from ifquant.names import name_or_none
+from ifquant.results.finished_slides import finished_slides
 from ifquant.slides.slide_names import natural_order
 from ifquant.tables.cell_table import CellTable
-from ifquant.results.finished_slides import finished_slides
 
 
 def read_results(folder: Path) -> dict[str, CellTable]:
@@ -32,12 +32,15 @@ def read_results(folder: Path) -> dict[str, CellTable]:
         If a slide's files do not fit together.
     """
     if not folder.is_dir():
-        raise RequestError(f"{folder}: a file; a table of another program needs the section [table] (format, unit, ...).")
+        raise RequestError(
+            f"{folder}: a file; a table of another program needs the section [table] (format, unit,"
+            " ...)."
+        )
     found = finished_slides(folder)
     if not found.whole:
         raise RequestError(
-            f"{folder}: the run that writes here was interrupted or is going on: its slides may be of different recipes. Run it again "
-            "(finished slides are kept), then analyze."
+            f"{folder}: the run that writes here was interrupted or is going on: its slides may be"
+            " of different recipes. Run it again (finished slides are kept), then analyze."
         )
     slides = sorted(found.samples, key=natural_order)
     return {slide: read_result(folder / slide) for slide in slides}
@@ -84,9 +87,16 @@ def _same_slide(folder: Path, slide: str) -> None:
     """
     stored = slide_of(folder / "cells.parquet")
     if stored not in (None, slide):
-        raise SlideError(f"{folder}: cells.parquet is of slide {stored!r}, slide.json of {slide!r}: files were mixed up; run it again.")
-    if slide not in (folder.name, folder.parent.name):  # the parent's: corrected results lie a folder deeper
-        raise SlideError(f"{folder}: its slide.json is of slide {slide!r}: the folder was renamed or copied; give it its name back.")
+        raise SlideError(
+            f"{folder}: cells.parquet is of slide {stored!r}, slide.json of {slide!r}: files were"
+            " mixed up; run it again."
+        )
+    # the parent's: corrected results lie a folder deeper
+    if slide not in (folder.name, folder.parent.name):
+        raise SlideError(
+            f"{folder}: its slide.json is of slide {slide!r}: the folder was renamed or copied;"
+            " give it its name back."
+        )
 
 
 def _region(arrays: dict[str, Any], pixel_um: float) -> Region | None:

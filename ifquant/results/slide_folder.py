@@ -1,4 +1,6 @@
-"""What lies in a slide's folder, and whose it is: ifquant's outputs, those set aside, and files that somebody else put there."""
+"""What lies in a slide's folder, and whose it is: ifquant's outputs, those set aside, and files
+that somebody else put there.
+"""
 
 from __future__ import annotations
 
@@ -21,39 +23,64 @@ _ALL_FILES = (*slide_outputs.SLIDE_FILES, *(f"{REVIEWED}/{name}" for name in REV
 
 
 def foreign_file(folder: Path) -> Path | None:
-    """Find a file that a run would replace and that is not of an earlier run; None where there is none. Empty files are nobody's."""
-    present = [name for name in slide_outputs.SLIDE_FILES if os.path.lexists(folder / name) and not _is_empty(folder / name)]
+    """Find a file that a run would replace and that is not of an earlier run; None where there is
+    none. Empty files are nobody's.
+    """
+    present = [
+        name
+        for name in slide_outputs.SLIDE_FILES
+        if os.path.lexists(folder / name) and not _is_empty(folder / name)
+    ]
     aside = folder / WORK / ASIDE
-    if aside.is_dir():  # what was set aside is no longer here: what is here now is not ours, but where the move was cut short
-        twice = [name for name in _ALL_FILES if os.path.lexists(folder / name) and os.path.lexists(aside / name)]
+    # what was set aside is no longer here: what is here now is not ours, but where the move was cut
+    # short
+    if aside.is_dir():
+        twice = [
+            name
+            for name in _ALL_FILES
+            if os.path.lexists(folder / name) and os.path.lexists(aside / name)
+        ]
         if twice:
             return folder / twice[0]
         record = storage.read_json(aside / "slide.json")
         if not isinstance(record, dict):
             return None
-        return next((folder / name for name in present if not _is_known(folder / name, record.get("files"))), None)
+        return next(
+            (
+                folder / name
+                for name in present
+                if not _is_known(folder / name, record.get("files"))
+            ),
+            None,
+        )
     if not present or _ours(folder) or (folder / WORK).is_dir():
         return None
     return folder / present[0]
 
 
 def foreign_reviewed_file(folder: Path) -> Path | None:
-    """Find a file in `reviewed` that applying a review would replace and that no earlier review left there."""
+    """Find a file in `reviewed` that applying a review would replace and that no earlier review
+    left there.
+    """
     place = folder / REVIEWED
     present = [name for name in REVIEWED_FILES if os.path.lexists(place / name)]
     return place / present[0] if present and not _ours(place) else None
 
 
 def remove_reviewed(folder: Path) -> None:
-    """Take away corrected results, whose cells are about to go; what else is there stays, logs above all."""
+    """Take away corrected results, whose cells are about to go; what else is there stays, logs
+    above all.
+    """
     if _ours(folder / REVIEWED):
         slide_outputs.remove_outputs(folder / REVIEWED, REVIEWED_FILES)
 
 
 def set_aside(folder: Path) -> bool:
-    """Put the outputs of a slide that failed out of sight, slide.json first; returns whether there were any.
+    """Put the outputs of a slide that failed out of sight, slide.json first; returns whether there
+    were any.
 
-    They speak of an earlier run. Nothing is lost: `restore` brings them back when the slide is run again.
+    They speak of an earlier run. Nothing is lost: `restore` brings them back when the slide is run
+    again.
     """
     names = list(slide_outputs.SLIDE_FILES)
     if _ours(folder / REVIEWED):
@@ -70,7 +97,9 @@ def set_aside(folder: Path) -> bool:
 
 
 def restore(folder: Path) -> None:
-    """Bring back what `set_aside` put away, slide.json last; what is there already stays as it is."""
+    """Bring back what `set_aside` put away, slide.json last; what is there already stays as it
+    is.
+    """
     aside = folder / WORK / ASIDE
     with storage.writing(folder):
         for name in reversed(_ALL_FILES):
@@ -89,7 +118,10 @@ def _ours(place: Path) -> bool:
     manifest = storage.read_json(place / "labels.ome.zarr" / CHUNK_MANIFEST)
     if isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("ifquant "):
         return True
-    return any(ownership.made_here(place / name) for name in ("cells.parquet", "pairs.parquet", "cells.csv", "decisions.csv"))
+    return any(
+        ownership.made_here(place / name)
+        for name in ("cells.parquet", "pairs.parquet", "cells.csv", "decisions.csv")
+    )
 
 
 def _is_empty(path: Path) -> bool:

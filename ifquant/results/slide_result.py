@@ -1,4 +1,6 @@
-"""What the pipeline knows about one slide when it is done; all outputs are made from this and the slide's pixels."""
+"""What the pipeline knows about one slide when it is done; all outputs are made from this and the
+slide's pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from ifquant.geometry.runs import CellRuns
 from ifquant.calibration.calibrate import Calibration
-from ifquant.phenotypes.gates import FittedGate
 from ifquant.errors import SlideError
 from ifquant.files.scratch import Scratch
+from ifquant.geometry.runs import CellRuns
+from ifquant.phenotypes.gates import FittedGate
+from ifquant.proximity.tumor_region import TumorRegion
 from ifquant.recipe.model import Recipe
 from ifquant.slides.overview import Stack
 from ifquant.slides.panel import Panel
 from ifquant.slides.sample_sheet import Sample
 from ifquant.slides.slide import SlideInfo, SlideRef
-from ifquant.proximity.tumor_region import TumorRegion
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class SlideResult:
     name
         Folder of the slide in the results.
     table
-        Exactly the columns of `cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row + 1 (`typed`).
+        Exactly the columns of `cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row
+        + 1 (`typed`).
     nuclei, cells
         Geometry; object `i` is the cell of row `i`.
     gates
@@ -48,7 +51,8 @@ class SlideResult:
     digests
         Hex digests by what they cover: ``input`` (sha256 of the file), ``recipe``, ...
     review
-        Results after review only: what was decided and applied. The table's ids then ascend with gaps.
+        Results after review only: what was decided and applied. The table's ids then ascend with
+        gaps.
     scratch
         Keeps table and geometry on the disk, if they are not in memory.
     """
@@ -75,7 +79,9 @@ class SlideResult:
     scratch: Scratch | None = None
 
     def let_go(self) -> None:
-        """Give the memory of table and geometry back to the system where they are kept on the disk: after each look at all of them."""
+        """Give the memory of table and geometry back to the system where they are kept on the disk:
+        after each look at all of them.
+        """
         if self.scratch is not None:
             self.scratch.let_go()
 

@@ -1,6 +1,8 @@
-"""Outlines of a finished slide read from labels.ome.zarr where they are looked at: opening a slide costs nothing, whatever its size.
+"""Outlines of a finished slide read from labels.ome.zarr where they are looked at: opening a slide
+costs nothing, whatever its size.
 
-Where a cell lies and how many pixels it has stands in its row of cells.parquet. So its window is known, and whether all of it was found.
+Where a cell lies and how many pixels it has stands in its row of cells.parquet. So its window is
+known, and whether all of it was found.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ifquant.errors import SlideError
 from ifquant.geometry.runs import CellRuns, concatenate, runs_of
 from ifquant.geometry.windows import Window
-from ifquant.errors import SlideError
 from ifquant.results.reuse import runs_of_labels
 from ifquant.review.slide_geometry import Labels
 from ifquant.slides.zarr_reader import open_labels
 from ifquant.slides.zarr_writer import CHUNK_PX
 
 MARGIN_PX = 4
-"""Around the ellipse of a cell: most cells are whole in it, others are looked for in windows of twice the size."""
+"""Around the ellipse of a cell: most cells are whole in it, others are looked for in windows of
+twice the size."""
 KEPT = 4096
 """Outlines looked at last that are kept."""
 
@@ -35,13 +38,17 @@ class StoredGeometry:
         If the label images are not there.
     """
 
-    def __init__(self, store: Path, table: pd.DataFrame, pixel_size_um: float, image_shape: tuple[int, int]) -> None:
+    def __init__(
+        self, store: Path, table: pd.DataFrame, pixel_size_um: float, image_shape: tuple[int, int]
+    ) -> None:
         self._store, self._shape = store, image_shape
         self._labels = [open_labels(store, kind) for kind in ("nuclei", "cells")]
         self._ids = table["cell_id"].to_numpy(np.int64)
         self._anchors = table[["anchor_y_px", "anchor_x_px"]].to_numpy(np.int64)
         self._centers = table[["y_px", "x_px"]].to_numpy(np.float64)
-        self._half_px = np.nan_to_num(table["axis_major_um"].to_numpy(np.float64)) / 2 / pixel_size_um
+        self._half_px = (
+            np.nan_to_num(table["axis_major_um"].to_numpy(np.float64)) / 2 / pixel_size_um
+        )
         areas = table[["nucleus_area_um2", "area_um2"]].to_numpy(np.float64) / pixel_size_um**2
         self._sizes_px: NDArray[np.int64] = np.rint(areas).astype(np.int64)
         self._found: dict[int, tuple[CellRuns, CellRuns]] = {}
@@ -67,11 +74,16 @@ class StoredGeometry:
         while True:
             window = Window(y - half, x - half, y + half + 1, x + half + 1).intersection(whole)
             labels = [slide.read([0], window)[0] for slide in self._labels]
-            nucleus, cell = (runs_of(image, self._ids[[row]], (window.y0, window.x0)) for image in labels)
+            nucleus, cell = (
+                runs_of(image, self._ids[[row]], (window.y0, window.x0)) for image in labels
+            )
             if (int(nucleus.areas_px[0]), int(cell.areas_px[0])) == tuple(self._sizes_px[row]):
                 return nucleus, cell
             if window == whole:
-                raise SlideError(f"{self._store}: cell {self._ids[row]} is not what cells.parquet says; run the slide again.")
+                raise SlideError(
+                    f"{self._store}: cell {self._ids[row]} is not what cells.parquet says; run the"
+                    " slide again."
+                )
             half *= 2
 
     def anchor(self, row: int) -> tuple[int, int]:
@@ -88,7 +100,9 @@ class StoredGeometry:
         return nuclei, cells
 
     def area(self, rows: NDArray[np.bool_]) -> CellRuns:
-        """Give what the cells of `rows` cover together: one object per chunk of the label image, read once."""
+        """Give what the cells of `rows` cover together: one object per chunk of the label image,
+        read once.
+        """
         chosen = np.zeros(int(self._ids.max(initial=0)) + 1, np.uint8)
         chosen[self._ids[rows]] = 1
         height, width = self._shape
@@ -96,12 +110,18 @@ class StoredGeometry:
         with open_labels(self._store, "cells") as labels:
             for y in range(0, height, CHUNK_PX):
                 for x in range(0, width, CHUNK_PX):
-                    pixels = labels.read([0], Window(y, x, min(y + CHUNK_PX, height), min(x + CHUNK_PX, width)))[0]
+                    pixels = labels.read(
+                        [0], Window(y, x, min(y + CHUNK_PX, height), min(x + CHUNK_PX, width))
+                    )[0]
                     parts.append(runs_of(chosen[pixels], [1], (y, x)))
         return concatenate(parts)
 
     def all(self) -> tuple[CellRuns, CellRuns]:
         """Nuclei and cells of all rows."""
-        with ThreadPoolExecutor(2) as pool:  # most of the time is unpacking, which threads do side by side
-            nuclei, cells = pool.map(lambda kind: runs_of_labels(self._store, kind, self._ids, self._shape), ("nuclei", "cells"))
+        # most of the time is unpacking, which threads do side by side
+        with ThreadPoolExecutor(2) as pool:
+            nuclei, cells = pool.map(
+                lambda kind: runs_of_labels(self._store, kind, self._ids, self._shape),
+                ("nuclei", "cells"),
+            )
         return nuclei, cells

@@ -1,1 +1,3 @@
-"""Decisions of reviewers: what they are, how they are kept, and what they change in a slide's results. Pure: no files, no clock, no Qt."""
+"""Decisions of reviewers: what they are, how they are kept, and what they change in a slide's
+results. Pure: no files, no clock, no Qt.
+"""

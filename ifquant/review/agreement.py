@@ -1,7 +1,8 @@
 """How often the program was wrong, and how often two reviewers agree.
 
-Error rates come from cells shown in a *random* queue only: elsewhere cells are shown because they look doubtful. Intervals are Wilson's
-(1927), 95 %. Agreement is Cohen's kappa (1960) with the large-sample error of Fleiss, Cohen and Everitt (1969).
+Error rates come from cells shown in a *random* queue only: elsewhere cells are shown because they
+look doubtful. Intervals are Wilson's (1927), 95 %. Agreement is Cohen's kappa (1960) with the
+large-sample error of Fleiss, Cohen and Everitt (1969).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Judged:
     sampled
         Cells that were judged in a random queue > what the queue was limited to, "" for all cells.
     contacts
-        Cells of `sampled` that are `from` cells touching a `to` cell > whether the reviewer denied a contact of theirs.
+        Cells of `sampled` that are `from` cells touching a `to` cell > whether the reviewer denied
+        a contact of theirs.
     """
 
     reviewer: str
@@ -65,7 +67,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two reviewers on `n` cells both judged; kappa is None where both gave one and the same answer throughout."""
+    """Agreement of two reviewers on `n` cells both judged; kappa is None where both gave one and
+    the same answer throughout.
+    """
 
     reviewers: tuple[str, str]
     n: int
@@ -80,16 +84,31 @@ def judgements(subject: Subject, reviewer: str, log: Sequence[Decision]) -> Judg
     """Gather what one reviewer said about each cell, whatever others said."""
     alone = standing(subject, {reviewer: log})
     n = int(subject.ids.max(initial=0))
-    said = {cell: EXCLUDED if isinstance(verdict, ExcludeCell) else verdict.new for cell, verdict in alone.verdicts.items() if cell <= n}
+    said = {
+        cell: EXCLUDED if isinstance(verdict, ExcludeCell) else verdict.new
+        for cell, verdict in alone.verdicts.items()
+        if cell <= n
+    }
     said |= {cell: OUTLINE for cell in alone.outlines.gone if cell <= n}
     sampled: dict[int, str] = {}
     for outcome in alone.outcomes:
         shown = outcome.decision.queue
-        if shown is not None and shown.order == "random" and outcome.status in ("applied", "superseded"):
+        if (
+            shown is not None
+            and shown.order == "random"
+            and outcome.status in ("applied", "superseded")
+        ):
             edit = isinstance(outcome.decision, Geometry)
-            cells = [ref.cell_id for ref in cells_of(outcome.decision)] if edit else outcome.cell_ids
+            cells = (
+                [ref.cell_id for ref in cells_of(outcome.decision)] if edit else outcome.cell_ids
+            )
             sampled |= dict.fromkeys(cells, shown.among)
-    denied = {i for o in alone.outcomes if isinstance(o.decision, NotTouching) and o.status == "applied" for i in o.cell_ids}
+    denied = {
+        i
+        for o in alone.outcomes
+        if isinstance(o.decision, NotTouching) and o.status == "applied"
+        for i in o.cell_ids
+    }
     source, target = subject.pair
     contacts: dict[int, bool] = {}
     if source is not None and target is not None:
@@ -103,18 +122,21 @@ def judgements(subject: Subject, reviewer: str, log: Sequence[Decision]) -> Judg
 
 
 def error_rates(judged: Sequence[Judged], subject: Subject) -> list[Rate]:
-    """Rates of wrong phenotypes (all and by predicted phenotype), of excluded cells, wrong outlines and wrong contacts.
+    """Rates of wrong phenotypes (all and by predicted phenotype), of excluded cells, wrong outlines
+    and wrong contacts.
 
     Parameters
     ----------
     judged
-        One reviewer's judgements on several slides, or several reviewers': each judgement counts once.
+        One reviewer's judgements on several slides, or several reviewers': each judgement counts
+        once.
     subject
         Any of the slides, for the names of its phenotypes.
 
     Returns
     -------
-    One rate per kind. Wrong phenotypes are among cells that were kept with their outline; missed ones only among queues of all cells.
+    One rate per kind. Wrong phenotypes are among cells that were kept with their outline; missed
+    ones only among queues of all cells.
     """
     known = [(j, cell) for j in judged for cell in sorted(j.sampled) if cell in j.judgement]
     pairs = [(j.predicted[cell], j.judgement[cell]) for j, cell in known]
@@ -123,7 +145,11 @@ def error_rates(judged: Sequence[Judged], subject: Subject) -> list[Rate]:
     rates = [rate("wrong phenotype", sum(old != new for old, new in classes), len(classes))]
     for name in phenotype_names(subject.recipe):
         of_name = [new for old, new in classes if old == name]
-        rates.append(rate(f"wrong phenotype, called {name}", sum(new != name for new in of_name), len(of_name)))
+        rates.append(
+            rate(
+                f"wrong phenotype, called {name}", sum(new != name for new in of_name), len(of_name)
+            )
+        )
     for name in phenotype_names(subject.recipe):
         truly = [old for old, new in of_all if new == name]
         rates.append(rate(f"missed, truly {name}", sum(old != name for old in truly), len(truly)))
@@ -145,13 +171,18 @@ def rate(what: str, wrong: int, n: int) -> Rate:
 def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> Agreement:
     """Agreement of two reviewers on the cells both judged; slides in the same order in both."""
     pairs = [
-        (a.judgement[cell], b.judgement[cell]) for a, b in zip(first, second, strict=True) for cell in a.judgement if cell in b.judgement
+        (a.judgement[cell], b.judgement[cell])
+        for a, b in zip(first, second, strict=True)
+        for cell in a.judgement
+        if cell in b.judgement
     ]
     names = (first[0].reviewer if first else "", second[0].reviewer if second else "")
     return cohen_kappa([a for a, _ in pairs], [b for _, b in pairs], names)
 
 
-def cohen_kappa(first: Sequence[str], second: Sequence[str], reviewers: tuple[str, str] = ("", "")) -> Agreement:
+def cohen_kappa(
+    first: Sequence[str], second: Sequence[str], reviewers: tuple[str, str] = ("", "")
+) -> Agreement:
     """Cohen's kappa of two lists of judgements on the same cells."""
     n = len(first)
     if n == 0:
@@ -168,6 +199,10 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str], reviewers: tuple[st
     weights = (columns[:, None] + rows[None, :]) ** 2
     np.fill_diagonal(weights, 0.0)
     disagreed = (1 - kappa) ** 2 * float((table * weights).sum())
-    variance = (agreed + disagreed - (kappa - expected * (1 - kappa)) ** 2) / (n * (1 - expected) ** 2)
+    variance = (agreed + disagreed - (kappa - expected * (1 - kappa)) ** 2) / (
+        n * (1 - expected) ** 2
+    )
     half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(float(variance), 0.0)))
-    return Agreement(reviewers, n, observed, expected, kappa, max(-1.0, kappa - half), min(1.0, kappa + half))
+    return Agreement(
+        reviewers, n, observed, expected, kappa, max(-1.0, kappa - half), min(1.0, kappa + half)
+    )

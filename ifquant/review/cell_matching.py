@@ -1,4 +1,6 @@
-"""Finding the cells of a decision again: by id and place on the results it was made on, by place alone on others of the same image."""
+"""Finding the cells of a decision again: by id and place on the results it was made on, by place
+alone on others of the same image.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from ifquant.review.outlines import Outlines
 from ifquant.review.subject import Subject
 
 MATCH_UM = 2.0
-"""On other results a cell is the same when both its anchor and its centroid lie within this: a quarter of a nucleus. A nucleus that was
-split or joined keeps one of the two at most."""
+"""On other results a cell is the same when both its anchor and its centroid lie within this: a
+quarter of a nucleus. A nucleus that was split or joined keeps one of the two at most."""
 
 
 class Matcher:
@@ -30,7 +32,9 @@ class Matcher:
         (reviewer, id in that reviewer's log) > id in the corrected table, of cells that edits made.
     """
 
-    def __init__(self, subject: Subject, outlines: Outlines, new_ids: Mapping[tuple[str, int], int]) -> None:
+    def __init__(
+        self, subject: Subject, outlines: Outlines, new_ids: Mapping[tuple[str, int], int]
+    ) -> None:
         self._subject, self._outlines, self._new_ids = subject, outlines, new_ids
         self._tree: cKDTree | None = None
 
@@ -39,10 +43,14 @@ class Matcher:
         here, there = self._subject.source, decision.source
         if there.image_sha256 != here.image_sha256:
             raise RequestError(
-                f"made on another image (slide {there.slide!r}, sha256 {there.image_sha256[:12]}); this one is {here.image_sha256[:12]}"
+                f"made on another image (slide {there.slide!r}, sha256 {there.image_sha256[:12]});"
+                f" this one is {here.image_sha256[:12]}"
             )
         if isinstance(decision, Geometry) and not self.same_cells(decision):
-            raise RequestError("an edit of outlines belongs to the segmentation it was drawn on; this one is another. Draw it again")
+            raise RequestError(
+                "an edit of outlines belongs to the segmentation it was drawn on; this one is"
+                " another. Draw it again"
+            )
 
     def same_cells(self, decision: Made) -> bool:
         """Whether the decision was made on these very cells."""
@@ -50,7 +58,10 @@ class Matcher:
 
     def shift(self, decision: Made) -> tuple[int, int]:
         """Give what to add to the decision's (y, x) for this crop of the image."""
-        (y, x), (y0, x0) = ((crop[0], crop[1]) if crop else (0, 0) for crop in (decision.source.crop, self._subject.source.crop))
+        (y, x), (y0, x0) = (
+            (crop[0], crop[1]) if crop else (0, 0)
+            for crop in (decision.source.crop, self._subject.source.crop)
+        )
         return y - y0, x - x0
 
     def find(self, decision: Made, ref: CellRef) -> int:
@@ -65,13 +76,16 @@ class Matcher:
             return self._by_place(ref, self.shift(decision))
         cell_id = self._new_ids.get((decision.reviewer, ref.cell_id), ref.cell_id)
         if cell_id in self._outlines.gone:
-            raise RequestError(f"cell {ref.cell_id} was replaced by cell {self._outlines.gone[cell_id]} before")
+            raise RequestError(
+                f"cell {ref.cell_id} was replaced by cell {self._outlines.gone[cell_id]} before"
+            )
         if cell_id not in self._outlines:
             raise RequestError(f"there is no cell {ref.cell_id} in these results")
         anchor = self._outlines.anchor(cell_id)
         if anchor != (ref.anchor_y_px, ref.anchor_x_px):
             raise RequestError(
-                f"cell {ref.cell_id} lies at y={anchor[0]}, x={anchor[1]}, the log says {ref.anchor_y_px}, {ref.anchor_x_px}"
+                f"cell {ref.cell_id} lies at y={anchor[0]}, x={anchor[1]}, the log says"
+                f" {ref.anchor_y_px}, {ref.anchor_x_px}"
             )
         return cell_id
 
@@ -79,18 +93,29 @@ class Matcher:
         subject = self._subject
         table = subject.table
         if self._tree is None:
-            self._tree = cKDTree(table[["anchor_y_px", "anchor_x_px"]].to_numpy(np.float64).reshape(-1, 2))
+            self._tree = cKDTree(
+                table[["anchor_y_px", "anchor_x_px"]].to_numpy(np.float64).reshape(-1, 2)
+            )
         reach_px = MATCH_UM / subject.pixel_size_um
-        rows = np.array(sorted(self._tree.query_ball_point((ref.anchor_y_px + shift[0], ref.anchor_x_px + shift[1]), reach_px)), np.int64)
+        rows = np.array(
+            sorted(
+                self._tree.query_ball_point(
+                    (ref.anchor_y_px + shift[0], ref.anchor_x_px + shift[1]), reach_px
+                )
+            ),
+            np.int64,
+        )
         place = table[["y_px", "x_px"]].to_numpy(np.float64)[rows]
         rows = rows[np.hypot(*(place - (ref.y_px + shift[0], ref.x_px + shift[1])).T) <= reach_px]
         if len(rows) != 1:
             what = "no cell" if not len(rows) else f"{len(rows)} cells"
             raise RequestError(
-                f"made on another segmentation, and {what} here has its anchor and centroid within {MATCH_UM:g} um of "
-                f"those of cell {ref.cell_id} there"
+                f"made on another segmentation, and {what} here has its anchor and centroid within"
+                f" {MATCH_UM:g} um of those of cell {ref.cell_id} there"
             )
         cell_id = int(subject.ids[rows[0]])
         if cell_id in self._outlines.gone:
-            raise RequestError(f"cell {cell_id} was replaced by cell {self._outlines.gone[cell_id]} before")
+            raise RequestError(
+                f"cell {cell_id} was replaced by cell {self._outlines.gone[cell_id]} before"
+            )
         return cell_id

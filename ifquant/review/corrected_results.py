@@ -1,4 +1,6 @@
-"""The corrected results: what holds of the decisions (`standing`) put into table, gates, outlines and tissue."""
+"""The corrected results: what holds of the decisions (`standing`) put into table, gates, outlines
+and tissue.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from ifquant.review.standing import Outcome, Standing, standing
 from ifquant.review.subject import Subject
 
 Measure = Callable[[NDArray[np.int64], Outlines], Mapping[str, NDArray[Any]]]
-"""Measures cells by id in edited outlines: columns of `measured_columns`, but growth class, source label and id."""
+"""Measures cells by id in edited outlines: columns of `measured_columns`, but growth class, source
+label and id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,8 @@ class Corrected:
     Attributes
     ----------
     table
-        The contract's columns; ``cell_id`` ascends, with gaps where cells were left out or replaced, new cells from n + 1.
+        The contract's columns; ``cell_id`` ascends, with gaps where cells were left out or
+        replaced, new cells from n + 1.
     gates, nuclei, cells, tissue, tumor_region
         As in the original results; object `i` is row `i`.
     outcomes
@@ -86,7 +90,9 @@ def apply_review(
     ids, nuclei, cells = holds.outlines.finished()
     columns = _measured(subject, holds.outlines, ids, measure)
     inside = in_regions(holds, columns["x_px"], columns["y_px"])
-    excluded = np.array([i for i, verdict in holds.verdicts.items() if isinstance(verdict, ExcludeCell)], np.int64)
+    excluded = np.array(
+        [i for i, verdict in holds.verdicts.items() if isinstance(verdict, ExcludeCell)], np.int64
+    )
     kept = np.flatnonzero(~inside & ~np.isin(ids, excluded))
     ids, nuclei, cells = ids[kept], nuclei.take(kept), cells.take(kept)
     columns = {name: column[kept] for name, column in columns.items()}
@@ -97,7 +103,9 @@ def apply_review(
     _take_apart(near, holds.apart, ids, cells, classes["phenotype"], subject)
     values = {**columns, **classes, **near, "cell_id": ids}
     wanted = {column.name for column in table.cell_columns(subject.recipe)}
-    final = table.typed({name: column for name, column in values.items() if name in wanted}, subject.recipe)
+    final = table.typed(
+        {name: column for name, column in values.items() if name in wanted}, subject.recipe
+    )
     return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
 
 
@@ -106,10 +114,16 @@ def measured_columns(recipe: Recipe) -> tuple[str, ...]:
     groups = ("place", "shape", "shape of the nucleus", "intensity")
     more = ("source_label", "growth_class", "flags")
     columns = table.cell_columns(recipe)
-    return tuple(c.name for c in columns if c.name in more or (c.group in groups and c.name != "tumor_region_distance_um"))
+    return tuple(
+        c.name
+        for c in columns
+        if c.name in more or (c.group in groups and c.name != "tumor_region_distance_um")
+    )
 
 
-def gates_after(gates: Sequence[FittedGate], changes: Mapping[str, ChangeGate]) -> tuple[FittedGate, ...]:
+def gates_after(
+    gates: Sequence[FittedGate], changes: Mapping[str, ChangeGate]
+) -> tuple[FittedGate, ...]:
     """Gates of a slide with the reviewers' put in."""
     out = []
     for gate in gates:
@@ -123,7 +137,9 @@ def gates_after(gates: Sequence[FittedGate], changes: Mapping[str, ChangeGate]) 
                 callable=change.new is not None,
                 origin=f"set by {change.reviewer} on {when} (before review: {before})",
                 positive_fraction=None,
-                warning=None if change.new is not None else f"{gate.marker}: set not callable by {change.reviewer}",
+                warning=None
+                if change.new is not None
+                else f"{gate.marker}: set not callable by {change.reviewer}",
             )
         out.append(gate)
     return tuple(out)
@@ -150,7 +166,9 @@ def classified(
     doubt = np.uint32(flag_value("several_phenotypes") | flag_value("phenotype_uncertain"))
     flags = np.where(settled, flags & ~doubt, flags)
     uncertain = (flags & np.uint32(flag_value("phenotype_uncertain"))) != 0
-    mismatch = growth_mismatch(np.asarray(columns["growth_class"]), Assignment(names, codes, settled, uncertain), recipe)
+    mismatch = growth_mismatch(
+        np.asarray(columns["growth_class"]), Assignment(names, codes, settled, uncertain), recipe
+    )
     flags &= ~np.uint32(flag_value("growth_mismatch"))
     flags |= encode_flags(
         len(ids),
@@ -163,8 +181,12 @@ def classified(
     return {**classes, "phenotype": codes.astype(np.int64), "flags": flags}
 
 
-def _measured(subject: Subject, outlines: Outlines, ids: NDArray[np.int64], measure: Measure | None) -> dict[str, NDArray[Any]]:
-    """Measured columns of the cells `ids`: from the table, and anew for those that an edit made or lies near."""
+def _measured(
+    subject: Subject, outlines: Outlines, ids: NDArray[np.int64], measure: Measure | None
+) -> dict[str, NDArray[Any]]:
+    """Measured columns of the cells `ids`: from the table, and anew for those that an edit made or
+    lies near.
+    """
     names = measured_columns(subject.recipe)
     parents = np.array([outlines.parents.get(int(i), int(i)) for i in ids], np.int64)
     rows = np.searchsorted(subject.ids, parents)
@@ -177,7 +199,9 @@ def _measured(subject: Subject, outlines: Outlines, ids: NDArray[np.int64], meas
     columns["flags"] = measured_flags(columns["flags"])
     if outlines.changed:
         if measure is None:
-            raise RequestError("outlines were edited but nothing can measure them; this is a bug of the caller.")
+            raise RequestError(
+                "outlines were edited but nothing can measure them; this is a bug of the caller."
+            )
         again = np.intersect1d(outlines.near_changes(_reach_px(subject)), ids)
         at = np.searchsorted(ids, again)
         split = np.uint32(flag_value("split_source_label"))
@@ -194,7 +218,9 @@ def _reach_px(subject: Subject) -> int:
     return int(np.ceil(max(options.membrane_um, options.soma_clear_um) / subject.pixel_size_um)) + 1
 
 
-def in_regions(holds: Standing, x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+def in_regions(
+    holds: Standing, x_px: NDArray[np.float64], y_px: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Whether points lie in an area that is left out."""
     inside = np.zeros(len(x_px), np.bool_)
     for region, (dy, dx) in holds.regions:
@@ -203,7 +229,9 @@ def in_regions(holds: Standing, x_px: NDArray[np.float64], y_px: NDArray[np.floa
 
 
 def _tissue(tissue: TissueMask, holds: Standing) -> TissueMask:
-    """Tissue less the areas left out: grid cells whose part inside the image has its center in one."""
+    """Tissue less the areas left out: grid cells whose part inside the image has its center in
+    one.
+    """
     if not holds.regions:
         return tissue
     step = tissue.step_px
@@ -218,7 +246,12 @@ def _tissue(tissue: TissueMask, holds: Standing) -> TissueMask:
 
 
 def _neighbours(
-    subject: Subject, columns: Mapping[str, NDArray[Any]], codes: NDArray[np.int64], nuclei: CellRuns, cells: CellRuns, tissue: TissueMask
+    subject: Subject,
+    columns: Mapping[str, NDArray[Any]],
+    codes: NDArray[np.int64],
+    nuclei: CellRuns,
+    cells: CellRuns,
+    tissue: TissueMask,
 ) -> tuple[dict[str, NDArray[Any]], TumorRegion | None]:
     recipe = subject.recipe
     names = table.phenotype_names(recipe)
@@ -240,9 +273,16 @@ def _neighbours(
     if region is None and target is not None:
         tumor = cells.take(np.flatnonzero(codes == names.index(target)))
         region = tumor_region_of_cells(
-            tumor, image_shape=subject.image_shape, pixel_size_um=subject.pixel_size_um, options=recipe.proximity
+            tumor,
+            image_shape=subject.image_shape,
+            pixel_size_um=subject.pixel_size_um,
+            options=recipe.proximity,
         )
-    depth = region.signed_distance_um(columns["x_um"], columns["y_um"]) if region is not None else np.full(len(codes), np.nan)
+    depth = (
+        region.signed_distance_um(columns["x_um"], columns["y_um"])
+        if region is not None
+        else np.full(len(codes), np.nan)
+    )
     return {**near, "tumor_region_distance_um": depth}, region
 
 
@@ -256,7 +296,8 @@ def _take_apart(
 ) -> None:
     """Take contacts that reviewers deny out of the proximity columns, in place.
 
-    Such a pair counts as one pixel apart: the smallest gap there is, since how wide it is in truth nobody measured.
+    Such a pair counts as one pixel apart: the smallest gap there is, since how wide it is in truth
+    nobody measured.
     """
     names = table.phenotype_names(subject.recipe)
     here = {int(i): row for row, i in enumerate(ids)}

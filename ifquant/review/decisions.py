@@ -1,8 +1,10 @@
-"""What a reviewer can decide about a slide's results: frozen values, each one line of the review log.
+"""What a reviewer can decide about a slide's results: frozen values, each one line of the review
+log.
 
-A decision names what it was made on (slide, hash of the image, digest of the cells) and where (cell id and position), so that it can be
-found again, or refused, on other results. Coordinates are px of the analysed image, first pixel's corner at (0, 0); polygons are rings of
-(x, y) points, the last joined to the first.
+A decision names what it was made on (slide, hash of the image, digest of the cells) and where (cell
+id and position), so that it can be found again, or refused, on other results. Coordinates are px of
+the analysed image, first pixel's corner at (0, 0); polygons are rings of (x, y) points, the last
+joined to the first.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def _ring(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
     return points
 
 
-Polygon = Annotated[tuple[tuple[float, float], ...], Field(min_length=3, max_length=100_000), AfterValidator(_ring)]
+Polygon = Annotated[
+    tuple[tuple[float, float], ...], Field(min_length=3, max_length=100_000), AfterValidator(_ring)
+]
 
 
 def check_outline(points: Sequence[tuple[float, float]]) -> None:
@@ -63,8 +67,8 @@ class Value(BaseModel):
 class Source(Value):
     """Results a decision was made on.
 
-    `image_sha256` is ``digests.input`` of slide.json, `cells_digest` its ``digests.cells`` (everything that decides the cells), `crop` the
-    analysed part of the image (y0, x0, y1, x1).
+    `image_sha256` is ``digests.input`` of slide.json, `cells_digest` its ``digests.cells``
+    (everything that decides the cells), `crop` the analysed part of the image (y0, x0, y1, x1).
     """
 
     slide: str
@@ -87,7 +91,8 @@ class CellRef(Value):
 class Shown(Value):
     """How the cell came before the reviewer.
 
-    Queue order and seed, its place in the queue (1..of), what the queue was limited to ("" = all cells) and what was hidden (blinding).
+    Queue order and seed, its place in the queue (1..of), what the queue was limited to ("" = all
+    cells) and what was hidden (blinding).
     """
 
     order: QueueOrder
@@ -130,7 +135,9 @@ class Accept(Made):
     @model_validator(mode="after")
     def _same(self) -> Accept:
         if self.new != self.old:
-            raise ValueError("accepting keeps the phenotype; use the action 'phenotype' to change it")
+            raise ValueError(
+                "accepting keeps the phenotype; use the action 'phenotype' to change it"
+            )
         return self
 
 
@@ -153,7 +160,9 @@ class ExcludeCell(Made):
 
 
 class NotTouching(Made):
-    """Two cells whose outlines touch (or nearly do) are apart in truth; `old` is the gap of their borders in um."""
+    """Two cells whose outlines touch (or nearly do) are apart in truth; `old` is the gap of their
+    borders in um.
+    """
 
     action: Literal["not touching"] = "not touching"
     cells: tuple[CellRef, CellRef]
@@ -181,7 +190,9 @@ class ExcludeRegion(Made):
 
 
 class Merge(Made):
-    """Two cells are one. `old`: their outlines; the new cell is their union and gets the next id."""
+    """Two cells are one. `old`: their outlines; the new cell is their union and gets the next
+    id.
+    """
 
     action: Literal["merge"] = "merge"
     cells: tuple[CellRef, CellRef]
@@ -190,7 +201,9 @@ class Merge(Made):
 
 
 class Split(Made):
-    """One cell is several. Each pixel goes to the first part of `new` that holds its center, else to the nearest; ids in this order."""
+    """One cell is several. Each pixel goes to the first part of `new` that holds its center, else
+    to the nearest; ids in this order.
+    """
 
     action: Literal["split"] = "split"
     cell: CellRef
@@ -199,7 +212,9 @@ class Split(Made):
 
 
 class Redraw(Made):
-    """The cell has another outline (`new`), and perhaps another nucleus. It takes pixels from neighbours, never those of their nuclei."""
+    """The cell has another outline (`new`), and perhaps another nucleus. It takes pixels from
+    neighbours, never those of their nuclei.
+    """
 
     action: Literal["redraw"] = "redraw"
     cell: CellRef
@@ -256,7 +271,9 @@ def decision_of(values: Mapping[str, Any]) -> Decision:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise RequestError(f"no decision of this version of ifquant: {place}: {first['msg']}") from error
+        raise RequestError(
+            f"no decision of this version of ifquant: {place}: {first['msg']}"
+        ) from error
 
 
 def cells_of(decision: Decision) -> tuple[CellRef, ...]:

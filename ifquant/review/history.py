@@ -42,7 +42,9 @@ class History:
                 if line.of not in made:
                     refused[line.number] = f"there is no decision {line.of} before it"
                 elif (line.of in undone) != wanted:
-                    refused[line.number] = f"decision {line.of} {'is not undone' if wanted else 'is undone already'}"
+                    refused[line.number] = (
+                        f"decision {line.of} {'is not undone' if wanted else 'is undone already'}"
+                    )
                 elif wanted:
                     del undone[line.of]
                 else:
@@ -58,7 +60,9 @@ class History:
 
     @property
     def redoable(self) -> Decision | None:
-        """The decision a redo would bring back: the one undone last, as long as nothing new was decided since."""
+        """The decision a redo would bring back: the one undone last, as long as nothing new was
+        decided since.
+        """
         fresh = max((d.number for d in self.decisions if not isinstance(d, Undo | Redo)), default=0)
         later = {number: by for number, by in self.undone.items() if by > fresh}
         if not later:

@@ -1,7 +1,9 @@
-"""Decisions as lines of JSON, and back: whatever state a log is in, every whole line is read and every other one is named.
+"""Decisions as lines of JSON, and back: whatever state a log is in, every whole line is read and
+every other one is named.
 
-Each line carries a digest of itself (`check`) and that of the line before (`previous`): a line that was changed by hand or by a failing
-disk is refused, a missing one is noticed. A process that dies while it writes leaves at most one torn line, which holds no decision.
+Each line carries a digest of itself (`check`) and that of the line before (`previous`): a line that
+was changed by hand or by a failing disk is refused, a missing one is noticed. A process that dies
+while it writes leaves at most one torn line, which holds no decision.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _LENGTH = 32
 
 @dataclass(frozen=True)
 class LineProblem:
-    """Something about a line of a log: its number in the file (from 1), what it is, and whether the line's decision is lost by it."""
+    """Something about a line of a log: its number in the file (from 1), what it is, and whether the
+    line's decision is lost by it.
+    """
 
     line: int
     reason: str
@@ -58,7 +62,9 @@ def to_line(decision: Decision, previous: str) -> tuple[str, str]:
     """Write a decision as one line without its line end; returns the line and its check."""
     body = decision.model_dump(mode="json") | {"previous": previous}
     check = _check(body)
-    return json.dumps({**body, "check": check}, ensure_ascii=False, separators=(",", ":"), allow_nan=False), check
+    return json.dumps(
+        {**body, "check": check}, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ), check
 
 
 def read_lines(data: bytes) -> ReadLog:
@@ -75,13 +81,21 @@ def read_lines(data: bytes) -> ReadLog:
         try:
             decision, previous, check = _parsed(line)
         except RequestError as error:
-            problems.append(LineProblem(number, f"torn, its writer was stopped ({error})" if final else str(error)))
+            problems.append(
+                LineProblem(
+                    number, f"torn, its writer was stopped ({error})" if final else str(error)
+                )
+            )
             continue
         if decisions and decision.number <= decisions[-1].number:
-            problems.append(LineProblem(number, f"repeats number {decision.number}; the line was copied"))
+            problems.append(
+                LineProblem(number, f"repeats number {decision.number}; the line was copied")
+            )
             continue
         if previous != last:
-            problems.append(LineProblem(number, "a line before it is missing or was changed", refused=False))
+            problems.append(
+                LineProblem(number, "a line before it is missing or was changed", refused=False)
+            )
         decisions.append(decision)
         lines.append(number)
         last = check

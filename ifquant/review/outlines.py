@@ -1,7 +1,9 @@
-"""Outlines of nuclei and cells while a reviewer edits them: merge, split, redraw, on runs of pixels.
+"""Outlines of nuclei and cells while a reviewer edits them: merge, split, redraw, on runs of
+pixels.
 
-What stays true: every nucleus lies in its own cell and no pixel belongs to two cells. A drawn outline takes pixels from the background and
-from neighbouring cells, never from their nuclei; what it cuts off from a neighbour's nucleus becomes background.
+What stays true: every nucleus lies in its own cell and no pixel belongs to two cells. A drawn
+outline takes pixels from the background and from neighbouring cells, never from their nuclei; what
+it cuts off from a neighbour's nucleus becomes background.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class Outlines:
         New cell > the cell of the original table whose growth class (and source label) it inherits.
     """
 
-    def __init__(self, ids: NDArray[np.int64], geometry: Geometry, image_shape: tuple[int, int]) -> None:
+    def __init__(
+        self, ids: NDArray[np.int64], geometry: Geometry, image_shape: tuple[int, int]
+    ) -> None:
         self._ids, self._geometry, self._shape = ids, geometry, image_shape
         self._edited: dict[int, tuple[CellRuns, CellRuns]] = {}
         self._hidden = np.zeros(len(ids), np.bool_)
@@ -45,7 +49,9 @@ class Outlines:
 
     def __contains__(self, cell_id: int) -> bool:
         """Whether there is such a cell now."""
-        return cell_id in self._edited or (self._row(cell_id) is not None and cell_id not in self._gone)
+        return cell_id in self._edited or (
+            self._row(cell_id) is not None and cell_id not in self._gone
+        )
 
     @property
     def gone(self) -> Mapping[int, int]:
@@ -66,12 +72,20 @@ class Outlines:
     def anchor(self, cell_id: int) -> tuple[int, int]:
         """First nucleus pixel (y, x) of a cell in raster order."""
         edited = self._edited.get(cell_id)
-        return self._geometry.anchor(self._unedited(cell_id)) if edited is None else first_px(edited[0])
+        return (
+            self._geometry.anchor(self._unedited(cell_id))
+            if edited is None
+            else first_px(edited[0])
+        )
 
     def centroid_px(self, cell_id: int) -> tuple[float, float]:
         """Centroid (y, x) of a cell; the first pixel's center is at 0.5."""
         edited = self._edited.get(cell_id)
-        return self._geometry.centroid_px(self._unedited(cell_id)) if edited is None else centroid_of(edited[1])
+        return (
+            self._geometry.centroid_px(self._unedited(cell_id))
+            if edited is None
+            else centroid_of(edited[1])
+        )
 
     def _unedited(self, cell_id: int) -> int:
         row = self._row(cell_id)
@@ -91,7 +105,9 @@ class Outlines:
             if len(replaced):
                 labels[np.isin(labels, replaced)] = 0
             if len(new):
-                edited = paint(concatenate([runs[k] for runs in self._edited.values()]), new, window)
+                edited = paint(
+                    concatenate([runs[k] for runs in self._edited.values()]), new, window
+                )
                 labels[edited > 0] = edited[edited > 0]
             out.append(labels)
         return out[0], out[1]
@@ -108,7 +124,9 @@ class Outlines:
         nuclei, cells = self.painted(window)
         both = np.isin(cells, (first, second))
         if ndimage.label(both, _EIGHT)[1] != 1:
-            raise RequestError(f"cells {first} and {second} do not touch; redraw one of them around both instead")
+            raise RequestError(
+                f"cells {first} and {second} do not touch; redraw one of them around both instead"
+            )
         larger = first if (cells == first).sum() >= (cells == second).sum() else second
         nuclei[np.isin(nuclei, (first, second))] = new_id
         cells[both] = new_id
@@ -126,13 +144,18 @@ class Outlines:
         nuclei, cells = self.painted(window)
         part = of_geometries([shapely.Polygon(p) for p in parts]).paint(window)
         own = cells == cell_id
-        _, nearest = ndimage.distance_transform_edt(np.where(own, part, 0) == 0, return_indices=True)
+        _, nearest = ndimage.distance_transform_edt(
+            np.where(own, part, 0) == 0, return_indices=True
+        )
         if not np.any(part[own]):
             raise RequestError(f"no part of the split lies on cell {cell_id}")
         part = np.where(own, np.where(own, part, 0)[tuple(nearest)], 0)
         for k, new_id in enumerate(new_ids, 1):
             if not np.any((nuclei == cell_id) & (part == k)):
-                raise RequestError(f"part {k} of the split of cell {cell_id} holds no pixel of its nucleus; each part needs some")
+                raise RequestError(
+                    f"part {k} of the split of cell {cell_id} holds no pixel of its nucleus; each"
+                    " part needs some"
+                )
             cells[part == k] = new_id
         nuclei = np.where(nuclei == cell_id, cells, nuclei)
         self._put(window, nuclei, cells, tuple(new_ids), (cell_id,), cell_id)
@@ -147,7 +170,9 @@ class Outlines:
         """
         drawn = of_geometries([shapely.Polygon(outline)])
         height, width = self._shape
-        reach = _around(self.box(cell_id), Window(*(int(v) for v in drawn.box[0]))).intersection(Window(0, 0, height, width))
+        reach = _around(self.box(cell_id), Window(*(int(v) for v in drawn.box[0]))).intersection(
+            Window(0, 0, height, width)
+        )
         window = self._with_neighbours(reach.grown(1, self._shape)).grown(1, self._shape)
         nuclei, cells = self.painted(window)
         inside = drawn.paint(window) > 0
@@ -157,13 +182,18 @@ class Outlines:
         taken = inside & ((nuclei == 0) | (nuclei == cell_id))
         own &= taken
         if not own.any():
-            raise RequestError(f"the new outline of cell {cell_id} holds no pixel of its nucleus; draw the nucleus as well")
+            raise RequestError(
+                f"the new outline of cell {cell_id} holds no pixel of its nucleus; draw the nucleus"
+                " as well"
+            )
         losers = np.setdiff1d(np.unique(cells[taken]), (0, cell_id))
         cells[cells == cell_id] = 0
         nuclei[nuclei == cell_id] = 0
         cells[taken], nuclei[own] = new_id, new_id
         _keep_piece_of_nucleus(cells, nuclei, (new_id, *map(int, losers)))
-        self._put(window, nuclei, cells, (new_id,), (cell_id,), cell_id, reshaped=tuple(map(int, losers)))
+        self._put(
+            window, nuclei, cells, (new_id,), (cell_id,), cell_id, reshaped=tuple(map(int, losers))
+        )
 
     def finished(self) -> tuple[NDArray[np.int64], CellRuns, CellRuns]:
         """Ids in ascending order, nuclei and cells, after all edits."""
@@ -171,13 +201,23 @@ class Outlines:
         kept = np.flatnonzero(~self._hidden)
         ids = np.concatenate([self._ids[kept], np.array(new, np.int64)])
         order = np.argsort(ids, kind="stable")
-        made = zip(self._geometry.all(), zip(*(self._edited[i] for i in new), strict=True) if new else ((), ()), strict=True)
-        nuclei, cells = (concatenate([base.take(kept), *edited]).take(order) for base, edited in made)
+        made = zip(
+            self._geometry.all(),
+            zip(*(self._edited[i] for i in new), strict=True) if new else ((), ()),
+            strict=True,
+        )
+        nuclei, cells = (
+            concatenate([base.take(kept), *edited]).take(order) for base, edited in made
+        )
         return ids[order], nuclei, cells
 
     def near_changes(self, reach_px: int) -> NDArray[np.int64]:
-        """Ids of all cells with a pixel within `reach_px` (and a bit) of a changed one: those to measure again."""
-        found = [np.unique(self.painted(w.grown(reach_px + 1, self._shape))[1]) for w in self.changed]
+        """Ids of all cells with a pixel within `reach_px` (and a bit) of a changed one: those to
+        measure again.
+        """
+        found = [
+            np.unique(self.painted(w.grown(reach_px + 1, self._shape))[1]) for w in self.changed
+        ]
         return np.setdiff1d(np.concatenate(found), [0]) if found else np.zeros(0, np.int64)
 
     def _with_neighbours(self, window: Window) -> Window:
@@ -187,9 +227,15 @@ class Outlines:
         return window
 
     def _put(
-        self, window: Window, nuclei: Labels, cells: Labels, new: tuple[int, ...], old: tuple[int, ...], parent: int,
+        self,
+        window: Window,
+        nuclei: Labels,
+        cells: Labels,
+        new: tuple[int, ...],
+        old: tuple[int, ...],
+        parent: int,
         reshaped: tuple[int, ...] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         present = (*new, *reshaped)
         runs = [runs_of(labels, present, (window.y0, window.x0)) for labels in (nuclei, cells)]
         root = self.parents.get(parent, parent)
@@ -225,7 +271,8 @@ def joined(cells: Sequence[CellRuns]) -> Polygon:
 
 
 def parts_of_cut(outline: Polygon, line: Sequence[tuple[float, float]]) -> tuple[Polygon, ...]:
-    """Cut an outline along a drawn line of (x, y) points; its ends are drawn out so that it crosses the whole cell.
+    """Cut an outline along a drawn line of (x, y) points; its ends are drawn out so that it crosses
+    the whole cell.
 
     Raises
     ------
@@ -246,11 +293,19 @@ def parts_of_cut(outline: Polygon, line: Sequence[tuple[float, float]]) -> tuple
     if len(parts) < 2:
         raise RequestError("the line does not cross the cell; draw it from one side to the other")
     parts.sort(key=lambda part: (part.bounds[1], part.bounds[0]))
-    return tuple(tuple((float(x), float(y)) for x, y in shapely.get_coordinates(part.exterior)[:-1]) for part in parts)
+    return tuple(
+        tuple((float(x), float(y)) for x, y in shapely.get_coordinates(part.exterior)[:-1])
+        for part in parts
+    )
 
 
 def _around(first: Window, second: Window) -> Window:
-    return Window(min(first.y0, second.y0), min(first.x0, second.x0), max(first.y1, second.y1), max(first.x1, second.x1))
+    return Window(
+        min(first.y0, second.y0),
+        min(first.x0, second.x0),
+        max(first.y1, second.y1),
+        max(first.x1, second.x1),
+    )
 
 
 def _keep_piece_of_nucleus(cells: Labels, nuclei: Labels, ids: Sequence[int]) -> None:

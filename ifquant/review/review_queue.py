@@ -1,10 +1,12 @@
 """Which cells a reviewer sees, and in what order.
 
-*uncertain*: the cells whose class or contact is most in doubt, or that weigh most in the effect, first. The score is the sum of four parts,
-each 0..1: nearness to a gate that a phenotype rule uses (1 at the gate, 0 at a factor of `GATE_FACTOR` away), flags (1 if the class is in
-doubt, 0.5 if only a measurement is), contact in doubt (`from` cells whose gap to the nearest `to` cell is at most `CONTACT_UM`), and rank
-of the leverage, where a column for it is given. *random*: a seeded permutation, so that its first k cells are a simple random sample and
-error rates follow. *table*: by id, or by any column.
+*uncertain*: the cells whose class or contact is most in doubt, or that weigh most in the effect,
+first. The score is the sum of four parts, each 0..1: nearness to a gate that a phenotype rule uses
+(1 at the gate, 0 at a factor of `GATE_FACTOR` away), flags (1 if the class is in doubt, 0.5 if only
+a measurement is), contact in doubt (`from` cells whose gap to the nearest `to` cell is at most
+`CONTACT_UM`), and rank of the leverage, where a column for it is given. *random*: a seeded
+permutation, so that its first k cells are a simple random sample and error rates follow. *table*:
+by id, or by any column.
 """
 
 from __future__ import annotations
@@ -28,11 +30,19 @@ from ifquant.review.decisions import QueueOrder, Shown
 from ifquant.review.subject import Subject
 
 GATE_FACTOR = 1.5
-"""A cell this factor above or below a gate is not near it any more: staining of one population spreads by about that much."""
+"""A cell this factor above or below a gate is not near it any more: staining of one population
+spreads by about that much."""
 CONTACT_UM = 2.0
-"""Gaps up to this are contacts in doubt: about the width of what blur and growth of cells can close or open."""
+"""Gaps up to this are contacts in doubt: about the width of what blur and growth of cells can close
+or open."""
 CLASS_FLAGS = ("several_phenotypes", "phenotype_uncertain", "growth_mismatch")
-MEASUREMENT_FLAGS = ("touches_border", "saturated", "non_finite_pixels", "split_source_label", "outside_tissue")
+MEASUREMENT_FLAGS = (
+    "touches_border",
+    "saturated",
+    "non_finite_pixels",
+    "split_source_label",
+    "outside_tissue",
+)
 
 Floats = NDArray[np.float64]
 Reason = Literal["near a gate", "flagged", "contact in doubt", "leverage"]
@@ -55,7 +65,8 @@ class QueueOptions:
     sort_by, descending
         order = `table`: column to sort by (cells without a value last), default by id.
     leverage
-        Name in `Subject.columns` (or the table) of the weight of each cell in the effect; its sign does not matter.
+        Name in `Subject.columns` (or the table) of the weight of each cell in the effect; its sign
+        does not matter.
     limit
         At most so many cells.
     hidden
@@ -81,7 +92,9 @@ class QueueOptions:
         """What the queue is limited to, in words; empty for all cells."""
         parts = [", ".join(self.phenotypes), ", ".join(self.flags)]
         parts += [
-            f"{name} {'' if low is None else f'>= {low:g}'} {'' if high is None else f'<= {high:g}'}" for name, low, high in self.ranges
+            f"{name} {'' if low is None else f'>= {low:g}'}"
+            f" {'' if high is None else f'<= {high:g}'}"
+            for name, low, high in self.ranges
         ]
         return "; ".join(" ".join(part.split()) for part in parts if part)
 
@@ -112,14 +125,23 @@ class Queue:
         """Give what a decision on the cell at `place` (from 1) records of this queue."""
         hidden = (*self.options.hidden, *(("sample",) if self.options.hide_sample else ()))
         seed = self.options.seed if self.options.order == "random" else None
-        return Shown(order=self.options.order, seed=seed, place=place, of=len(self.ids), among=self.options.among, hidden=hidden)
+        return Shown(
+            order=self.options.order,
+            seed=seed,
+            place=place,
+            of=len(self.ids),
+            among=self.options.among,
+            hidden=hidden,
+        )
 
     def progress(self, decided: Collection[int]) -> tuple[int, int]:
         """Cells of the queue that are decided, and all ("37/200")."""
         return int(np.isin(self.ids, list(decided)).sum()), len(self.ids)
 
     def next_open(self, decided: Collection[int], after: int = 0) -> int | None:
-        """Find the place (from 1) of the first undecided cell after place `after`, going round at the end; None when all are decided."""
+        """Find the place (from 1) of the first undecided cell after place `after`, going round at
+        the end; None when all are decided.
+        """
         open_places = np.flatnonzero(~np.isin(self.ids, list(decided))) + 1
         if not len(open_places):
             return None
@@ -133,14 +155,17 @@ def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
     Raises
     ------
     RequestError
-        If an option names a phenotype, flag or column the slide does not have, or a column that tells of a hidden marker.
+        If an option names a phenotype, flag or column the slide does not have, or a column that
+        tells of a hidden marker.
     """
     options = options or QueueOptions()
     _refuse_telling(subject, options)
     rows = np.flatnonzero(_chosen(subject, options))
     scores, parts = np.zeros(len(subject)), {}
     if options.order == "random":
-        keys = np.array([_key(options.seed, subject, int(i)) for i in subject.ids[rows]], dtype=object)
+        keys = np.array(
+            [_key(options.seed, subject, int(i)) for i in subject.ids[rows]], dtype=object
+        )
         rows = rows[np.argsort(keys, kind="stable")] if len(rows) else rows
     elif options.order == "uncertain":
         parts = doubts(subject, leverage=options.leverage, hidden=options.hidden)
@@ -155,8 +180,12 @@ def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
     return Queue(options, subject.ids[rows], scores[rows], reasons)
 
 
-def doubts(subject: Subject, *, leverage: str | None = None, hidden: Sequence[str] = ()) -> dict[Reason, Floats]:
-    """Parts of the score of every cell (n,), each 0..1. Hidden markers take no part: their order would give them away."""
+def doubts(
+    subject: Subject, *, leverage: str | None = None, hidden: Sequence[str] = ()
+) -> dict[Reason, Floats]:
+    """Parts of the score of every cell (n,), each 0..1. Hidden markers take no part: their order
+    would give them away.
+    """
     near = np.zeros(len(subject))
     for marker in class_markers(subject):
         gate = subject.gate(marker)
@@ -170,8 +199,16 @@ def doubts(subject: Subject, *, leverage: str | None = None, hidden: Sequence[st
     if source is not None and target is not None:
         gap = _column(subject, f"nearest_{target}_border_um")
         is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
-        contact = np.where(is_from & (gap <= CONTACT_UM), 1 - np.nan_to_num(gap, nan=CONTACT_UM) / (2 * CONTACT_UM), 0.0)
-    parts: dict[Reason, Floats] = {"near a gate": near, "flagged": flagged, "contact in doubt": contact}
+        contact = np.where(
+            is_from & (gap <= CONTACT_UM),
+            1 - np.nan_to_num(gap, nan=CONTACT_UM) / (2 * CONTACT_UM),
+            0.0,
+        )
+    parts: dict[Reason, Floats] = {
+        "near a gate": near,
+        "flagged": flagged,
+        "contact in doubt": contact,
+    }
     if leverage is not None and not _tells(subject, leverage, hidden):
         weight = np.abs(_column(subject, leverage))
         known = np.isfinite(weight)
@@ -182,7 +219,9 @@ def doubts(subject: Subject, *, leverage: str | None = None, hidden: Sequence[st
 
 
 def nearness(values: Floats, gate: FittedGate) -> Floats:
-    """1 at the gate, falling with the logarithm of the ratio to 0 at `GATE_FACTOR`; 0 without gate or value."""
+    """1 at the gate, falling with the logarithm of the ratio to 0 at `GATE_FACTOR`; 0 without gate
+    or value.
+    """
     out = np.zeros(len(values))
     if gate.value is None or gate.value + gate.offset <= 0:
         return out
@@ -199,34 +238,60 @@ def class_markers(subject: Subject) -> tuple[str, ...]:
 
 
 def blindable_markers(subject: Subject) -> tuple[str, ...]:
-    """Markers a reviewer can do without: measured, but neither shaping cells nor deciding phenotypes (ligand, response)."""
+    """Markers a reviewer can do without: measured, but neither shaping cells nor deciding
+    phenotypes (ligand, response).
+    """
     used = set(class_markers(subject))
-    return tuple(c.name for c in subject.recipe.channels if c.role == "marker" and c.name not in used)
+    return tuple(
+        c.name for c in subject.recipe.channels if c.role == "marker" and c.name not in used
+    )
 
 
 def hidden_columns(subject: Subject, hidden: Sequence[str]) -> frozenset[str]:
     """Columns of cells.parquet that tell of these markers."""
-    places = [f"{place}{corrected}_{s}" for place in COMPARTMENTS for corrected in ("", "_corrected") for s in STATISTICS]
+    places = [
+        f"{place}{corrected}_{s}"
+        for place in COMPARTMENTS
+        for corrected in ("", "_corrected")
+        for s in STATISTICS
+    ]
     ends = [*places, "saturated_fraction", "positive"]
-    return frozenset(name for marker in hidden for end in ends if (name := f"{marker}_{end}") in subject.table.columns)
+    return frozenset(
+        name
+        for marker in hidden
+        for end in ends
+        if (name := f"{marker}_{end}") in subject.table.columns
+    )
 
 
 def _tells(subject: Subject, column: str, hidden: Sequence[str]) -> bool:
-    """Whether a column tells of a hidden marker: its own columns, and the weight in an effect that is made of it."""
+    """Whether a column tells of a hidden marker: its own columns, and the weight in an effect that
+    is made of it.
+    """
     asked = subject.recipe.priming
-    made_of = {asked.response, asked.ligand} if asked is not None and column in subject.columns else set()
+    made_of = (
+        {asked.response, asked.ligand} if asked is not None and column in subject.columns else set()
+    )
     return column in hidden_columns(subject, hidden) or bool(made_of & set(hidden))
 
 
 def _refuse_telling(subject: Subject, options: QueueOptions) -> None:
-    named = [options.sort_by if options.order == "table" else None, *(name for name, _, _ in options.ranges)]
+    named = [
+        options.sort_by if options.order == "table" else None,
+        *(name for name, _, _ in options.ranges),
+    ]
     for column in named:
         if column is not None and _tells(subject, column, options.hidden):
-            raise RequestError(f"{column!r} tells of {' and '.join(options.hidden)}, which are to be hidden; choose another column")
+            raise RequestError(
+                f"{column!r} tells of {' and '.join(options.hidden)}, which are to be hidden;"
+                " choose another column"
+            )
 
 
 def blind_names(slides: Sequence[str], seed: int) -> dict[str, str]:
-    """Names that tell nothing, slide 1..n in a seeded random order: the slide's own > the one to show."""
+    """Names that tell nothing, slide 1..n in a seeded random order: the slide's own > the one to
+    show.
+    """
     order = sorted(slides, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
     width = len(str(len(order)))
     return {name: f"slide {number:0{width}d}" for number, name in enumerate(order, 1)}
@@ -244,14 +309,20 @@ def _chosen(subject: Subject, options: QueueOptions) -> NDArray[np.bool_]:
     for column, low, high in options.ranges:
         values = _column(subject, column)
         with np.errstate(invalid="ignore"):
-            keep &= (values >= (-np.inf if low is None else low)) & (values <= (np.inf if high is None else high))
+            keep &= (values >= (-np.inf if low is None else low)) & (
+                values <= (np.inf if high is None else high)
+            )
     return keep
 
 
 def _any_flag(flags: NDArray[np.uint32], names: Sequence[str]) -> NDArray[np.bool_]:
     for name in names:
         flag_value(name)  # refuses unknown names
-    return np.any([has_flag(flags, name) for name in names], axis=0) if names else np.zeros(len(flags), np.bool_)
+    return (
+        np.any([has_flag(flags, name) for name in names], axis=0)
+        if names
+        else np.zeros(len(flags), np.bool_)
+    )
 
 
 def _column(subject: Subject, name: str) -> Floats:
@@ -266,5 +337,9 @@ def _column(subject: Subject, name: str) -> Floats:
 
 
 def _key(seed: int, subject: Subject, cell_id: int) -> bytes:
-    """Sort key of the random order: from seed, image and cell alone, so that filters and machines change nothing."""
-    return hashlib.blake2b(f"{seed}\0{subject.source.image_sha256}\0{cell_id}".encode(), digest_size=16).digest()
+    """Sort key of the random order: from seed, image and cell alone, so that filters and machines
+    change nothing.
+    """
+    return hashlib.blake2b(
+        f"{seed}\0{subject.source.image_sha256}\0{cell_id}".encode(), digest_size=16
+    ).digest()

@@ -1,7 +1,8 @@
-"""One reviewer at work on one slide: every key press becomes a decision that is checked, saved and then holds.
+"""One reviewer at work on one slide: every key press becomes a decision that is checked, saved and
+then holds.
 
-The session knows no files and no clock: `save` and `clock` are given. A decision that would be refused when the log is applied is refused
-at once, with the same words, and never saved.
+The session knows no files and no clock: `save` and `clock` are given. A decision that would be
+refused when the log is applied is refused at once, with the same words, and never saved.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from ifquant.columns.cell_columns import phenotype_names
 from ifquant.errors import RequestError
 from ifquant.phenotypes.classification import classify_cells
 from ifquant.review.corrected_results import gates_after, in_regions
-from ifquant.review.decisions import CellRef, Decision, ExcludeCell, ExclusionReason, Note, Polygon, Shown, cells_of, decision_of
+from ifquant.review.decisions import (
+    CellRef,
+    Decision,
+    ExcludeCell,
+    ExclusionReason,
+    Note,
+    Polygon,
+    Shown,
+    cells_of,
+    decision_of,
+)
 from ifquant.review.history import History
 from ifquant.review.outlines import joined, parts_of_cut, polygon_of
 from ifquant.review.review_queue import Queue
@@ -31,7 +42,9 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True)
 class _Now:
-    """Where a log has come to: what holds, phenotypes by the rules under the gates that hold, and codes of all rows."""
+    """Where a log has come to: what holds, phenotypes by the rules under the gates that hold, and
+    codes of all rows.
+    """
 
     log: tuple[Decision, ...]
     history: History
@@ -52,7 +65,8 @@ class ReviewSession:
     decisions
         The log so far.
     save
-        Called with each new decision before it holds (`ReviewLog.append`); what it raises is raised here, and nothing changed.
+        Called with each new decision before it holds (`ReviewLog.append`); what it raises is raised
+        here, and nothing changed.
     clock
         Gives the time in UTC.
     """
@@ -84,30 +98,39 @@ class ReviewSession:
         return self._now.standing
 
     def show(self, queue: Queue | None, place: int = 1) -> int | None:
-        """Show the cell at a place of the queue (from 1): decisions record it until another is shown. None: no queue."""
+        """Show the cell at a place of the queue (from 1): decisions record it until another is
+        shown. None: no queue.
+        """
         self._shown = None if queue is None else queue.shown(place)
         return None if queue is None else int(queue.ids[place - 1])
 
     def decided(self, queue: Queue | None = None) -> frozenset[int]:
         """Cells this reviewer has decided about (notes do not count).
 
-        For a random queue only decisions made in a queue of the same seed count: cells decided because they looked doubtful must come up
-        again, or the sample would not be random.
+        For a random queue only decisions made in a queue of the same seed count: cells decided
+        because they looked doubtful must come up again, or the sample would not be random.
         """
         random = queue is not None and queue.options.order == "random"
         out: set[int] = set()
         for decision in self._now.history.effective:
             shown = decision.queue
-            same = shown is not None and shown.order == "random" and queue is not None and shown.seed == queue.options.seed
+            same = (
+                shown is not None
+                and shown.order == "random"
+                and queue is not None
+                and shown.seed == queue.options.seed
+            )
             if not isinstance(decision, Note) and (same or not random):
                 out |= {ref.cell_id for ref in cells_of(decision)}
         return frozenset(out)
 
-    # ---- what is seen ----------------------------------------------------------------------------------------------------------------
+    # ---- what is seen ----------------------------------------------------------------------------
 
     @property
     def codes(self) -> NDArray[np.int16]:
-        """Phenotype of every row of the table now (position in `phenotype_names`), `LEFT_OUT` for excluded and replaced cells; (n,)."""
+        """Phenotype of every row of the table now (position in `phenotype_names`), `LEFT_OUT` for
+        excluded and replaced cells; (n,).
+        """
         return self._now.codes
 
     def preview(self, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
@@ -128,14 +151,16 @@ class ReviewSession:
         return CellRef(cell_id=cell_id, anchor_y_px=anchor_y, anchor_x_px=anchor_x, y_px=y, x_px=x)
 
     def phenotype(self, cell_id: int) -> str:
-        """Phenotype of a cell now; of a new cell, until it is measured, that of the cell it comes from."""
+        """Phenotype of a cell now; of a new cell, until it is measured, that of the cell it comes
+        from.
+        """
         verdict = self.standing.verdicts.get(cell_id)
         if verdict is not None and not isinstance(verdict, ExcludeCell):
             return verdict.new
         row = self.subject.row(self.standing.outlines.parents.get(cell_id, cell_id))
         return phenotype_names(self.subject.recipe)[int(self._now.rules[row])]
 
-    # ---- what is decided -------------------------------------------------------------------------------------------------------------
+    # ---- what is decided -------------------------------------------------------------------------
 
     def accept(self, cell_id: int, reason: str = "") -> Decision:
         """Confirm that the cell is what it is said to be."""
@@ -144,22 +169,34 @@ class ReviewSession:
 
     def change_phenotype(self, cell_id: int, phenotype: str, reason: str = "") -> Decision:
         """Give the cell another phenotype."""
-        return self._decide("phenotype", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=phenotype)
+        return self._decide(
+            "phenotype", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=phenotype
+        )
 
     def exclude(self, cell_id: int, what: ExclusionReason, reason: str = "") -> Decision:
         """Leave the cell out."""
-        return self._decide("exclude", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=what)
+        return self._decide(
+            "exclude", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=what
+        )
 
-    def not_touching(self, first: int, second: int, gap_um: float | None = None, reason: str = "") -> Decision:
+    def not_touching(
+        self, first: int, second: int, gap_um: float | None = None, reason: str = ""
+    ) -> Decision:
         """Say that two cells are apart; `gap_um` is the gap their outlines show."""
-        return self._decide("not touching", reason, cells=(self.ref(first), self.ref(second)), old=gap_um)
+        return self._decide(
+            "not touching", reason, cells=(self.ref(first), self.ref(second)), old=gap_um
+        )
 
     def change_gate(self, marker: str, value: float | None, reason: str = "") -> Decision:
         """Set the slide's gate of a marker; None: not callable."""
         column = self.subject.gate(marker).column
-        return self._decide("gate", reason, marker=marker, column=column, old=self.gate(marker), new=value)
+        return self._decide(
+            "gate", reason, marker=marker, column=column, old=self.gate(marker), new=value
+        )
 
-    def exclude_region(self, outline: Sequence[tuple[float, float]], what: ExclusionReason, reason: str = "") -> Decision:
+    def exclude_region(
+        self, outline: Sequence[tuple[float, float]], what: ExclusionReason, reason: str = ""
+    ) -> Decision:
         """Leave an area out; (x, y) px."""
         return self._decide("exclude region", reason, what=what, new=tuple(outline))
 
@@ -168,19 +205,32 @@ class ReviewSession:
         outlines = self.standing.outlines
         cells = [outlines.of(i)[1] for i in (first, second)]
         old = tuple(polygon_of(cell) for cell in cells)
-        return self._decide("merge", reason, cells=(self.ref(first), self.ref(second)), old=old, new=joined(cells))
+        return self._decide(
+            "merge", reason, cells=(self.ref(first), self.ref(second)), old=old, new=joined(cells)
+        )
 
     def split(self, cell_id: int, parts: Sequence[Polygon], reason: str = "") -> Decision:
         """Make several cells of one, one for each outline."""
-        return self._decide("split", reason, cell=self.ref(cell_id), old=self._outline(cell_id), new=tuple(parts))
+        return self._decide(
+            "split", reason, cell=self.ref(cell_id), old=self._outline(cell_id), new=tuple(parts)
+        )
 
     def cut(self, cell_id: int, line: Sequence[tuple[float, float]], reason: str = "") -> Decision:
         """Split a cell along a drawn line of (x, y) points."""
         return self.split(cell_id, parts_of_cut(self._outline(cell_id), line), reason)
 
-    def redraw(self, cell_id: int, outline: Polygon, nucleus: Polygon | None = None, reason: str = "") -> Decision:
+    def redraw(
+        self, cell_id: int, outline: Polygon, nucleus: Polygon | None = None, reason: str = ""
+    ) -> Decision:
         """Give a cell another outline, and perhaps another nucleus."""
-        return self._decide("redraw", reason, cell=self.ref(cell_id), old=self._outline(cell_id), new=outline, nucleus=nucleus)
+        return self._decide(
+            "redraw",
+            reason,
+            cell=self.ref(cell_id),
+            old=self._outline(cell_id),
+            new=outline,
+            nucleus=nucleus,
+        )
 
     def note(self, text: str, cell_id: int | None = None) -> Decision:
         """Write a remark."""
@@ -192,7 +242,9 @@ class ReviewSession:
         return None if last is None else self._decide("undo", "", of=last.number)
 
     def redo(self) -> Decision | None:
-        """Bring the decision undone last back; None when there is none, or something new was decided since."""
+        """Bring the decision undone last back; None when there is none, or something new was
+        decided since.
+        """
         last = self._now.history.redoable
         return None if last is None else self._decide("redo", "", of=last.number)
 
@@ -203,15 +255,19 @@ class ReviewSession:
         return logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))[decision.number]
 
     def stands(self, cell_id: int) -> int:
-        """Give the cell that stands where a cell was: what an edit put there, or, once that is undone, what the edit was made on."""
+        """Give the cell that stands where a cell was: what an edit put there, or, once that is
+        undone, what the edit was made on.
+        """
         outlines = self.standing.outlines
         made = logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))
-        made_on = {new: cells_of(d)[0].cell_id for d in self.decisions for new in made.get(d.number, ())}
+        made_on = {
+            new: cells_of(d)[0].cell_id for d in self.decisions for new in made.get(d.number, ())
+        }
         while cell_id not in outlines:
             cell_id = outlines.gone[cell_id] if cell_id in outlines.gone else made_on[cell_id]
         return cell_id
 
-    # ---- how -------------------------------------------------------------------------------------------------------------------------
+    # ---- how -------------------------------------------------------------------------------------
 
     def _decide(self, action: str, reason: str, **content: Any) -> Decision:
         log = self.decisions
@@ -222,26 +278,40 @@ class ReviewSession:
             "time_utc": self._clock(),
         }
         shown = None if action in ("undo", "redo", "gate", "exclude region") else self._shown
-        decision = decision_of({"action": action, **made, "reason": reason, "queue": shown, **content})
+        decision = decision_of(
+            {"action": action, **made, "reason": reason, "queue": shown, **content}
+        )
         after = standing(self.subject, {self.reviewer: [*log, decision]})
         outcome = next(o for o in after.outcomes if o.decision is decision)
         if outcome.status == "refused":
             raise RequestError(outcome.reason)
         same_gates = dict(after.gates) == dict(self.standing.gates)
-        now = self._settled((*log, decision), after, self._now.rules if same_gates else self._by_rules(after, {}))
+        now = self._settled(
+            (*log, decision), after, self._now.rules if same_gates else self._by_rules(after, {})
+        )
         self._save(decision)
         self._now = now  # all that can fail came before the line was on the disk
         return decision
 
-    def _settled(self, log: tuple[Decision, ...], stands: Standing, rules: NDArray[np.int16]) -> _Now:
+    def _settled(
+        self, log: tuple[Decision, ...], stands: Standing, rules: NDArray[np.int16]
+    ) -> _Now:
         return _Now(log, History.of(log), stands, rules, self._coded(stands, rules))
 
     def _by_rules(self, stands: Standing, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
         fitted = {gate.marker: gate for gate in gates_after(self.subject.gates, stands.gates)}
-        changed = {m: replace(fitted[m], value=value, callable=value is not None) for m, value in gates.items()}
+        changed = {
+            m: replace(fitted[m], value=value, callable=value is not None)
+            for m, value in gates.items()
+        }
         if not len(self.subject):
             return np.zeros(0, np.int16)
-        return np.array(classify_cells(self.subject.table, self.subject.recipe, {**fitted, **changed})["phenotype_code"], np.int16)
+        return np.array(
+            classify_cells(self.subject.table, self.subject.recipe, {**fitted, **changed})[
+                "phenotype_code"
+            ],
+            np.int16,
+        )
 
     def _coded(self, known: Standing, rules: NDArray[np.int16]) -> NDArray[np.int16]:
         names = phenotype_names(self.subject.recipe)
@@ -253,7 +323,11 @@ class ReviewSession:
         for cell_id in known.outlines.gone:
             if cell_id not in known.outlines.parents:
                 codes[self.subject.row(cell_id)] = LEFT_OUT
-        codes[in_regions(known, *(self.subject.table[name].to_numpy(np.float64) for name in ("x_px", "y_px")))] = LEFT_OUT
+        codes[
+            in_regions(
+                known, *(self.subject.table[name].to_numpy(np.float64) for name in ("x_px", "y_px"))
+            )
+        ] = LEFT_OUT
         return codes
 
     def _outline(self, cell_id: int) -> Polygon:

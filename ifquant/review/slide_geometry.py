@@ -1,4 +1,6 @@
-"""Outlines of a slide's cells as the results hold them, before any edit: as runs in memory, or wherever else they are kept."""
+"""Outlines of a slide's cells as the results hold them, before any edit: as runs in memory, or
+wherever else they are kept.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,13 @@ class HeldGeometry:
     def painted(self, window: Window) -> tuple[Labels, Labels]:
         """Nuclei and cells of a window, each painted with its id."""
         y0, x0, y1, x1 = self._boxes.T
-        met = np.flatnonzero((y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0))
-        nuclei, cells = (paint(runs.take(met), self._ids[met], window).astype(np.int64) for runs in (self._nuclei, self._cells))
+        met = np.flatnonzero(
+            (y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0)
+        )
+        nuclei, cells = (
+            paint(runs.take(met), self._ids[met], window).astype(np.int64)
+            for runs in (self._nuclei, self._cells)
+        )
         return nuclei, cells
 
     def area(self, rows: NDArray[np.bool_]) -> CellRuns:
@@ -84,5 +91,8 @@ def first_px(runs: CellRuns) -> tuple[int, int]:
 def centroid_of(runs: CellRuns) -> tuple[float, float]:
     """Centroid (y, x) of one object; the first pixel's center is at 0.5."""
     size = (runs.x1 - runs.x0).astype(np.float64)
-    y, x = ((runs.y + 0.5) * size).sum() / size.sum(), ((runs.x0 + runs.x1) / 2 * size).sum() / size.sum()
+    y, x = (
+        ((runs.y + 0.5) * size).sum() / size.sum(),
+        ((runs.x0 + runs.x1) / 2 * size).sum() / size.sum(),
+    )
     return float(y), float(x)

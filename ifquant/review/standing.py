@@ -1,8 +1,10 @@
-"""Apply reviewers' decisions to a slide's results: which of them hold, on which cells, and what follows.
+"""Apply reviewers' decisions to a slide's results: which of them hold, on which cells, and what
+follows.
 
-Order: decisions of all logs by time; edits of outlines as they come; then gates, phenotypes by the recipe's rules, verdicts on single cells
-(which outlast any gate), exclusions, and proximity anew. Where reviewers disagree about a cell or a gate, none of them is followed unless
-one is chosen. Every decision has an outcome; none is dropped silently.
+Order: decisions of all logs by time; edits of outlines as they come; then gates, phenotypes by the
+recipe's rules, verdicts on single cells (which outlast any gate), exclusions, and proximity anew.
+Where reviewers disagree about a cell or a gate, none of them is followed unless one is chosen.
+Every decision has an outcome; none is dropped silently.
 """
 
 from __future__ import annotations
@@ -82,7 +84,13 @@ class Standing:
         return frozenset(i for o in self.outcomes if o.status == "applied" for i in o.cell_ids)
 
 
-def standing(subject: Subject, logs: Mapping[str, Sequence[Decision]], *, reviewer: str | None = None, geometry: bool = True) -> Standing:
+def standing(
+    subject: Subject,
+    logs: Mapping[str, Sequence[Decision]],
+    *,
+    reviewer: str | None = None,
+    geometry: bool = True,
+) -> Standing:
     """Find out which decisions hold and on which cells.
 
     Parameters
@@ -103,16 +111,28 @@ def standing(subject: Subject, logs: Mapping[str, Sequence[Decision]], *, review
     """
     if reviewer is not None and reviewer not in logs:
         raise RequestError(
-            f"no log of reviewer {reviewer!r} on slide {subject.source.slide!r}; there are {', '.join(sorted(logs)) or 'none'}"
+            f"no log of reviewer {reviewer!r} on slide {subject.source.slide!r}; there are"
+            f" {', '.join(sorted(logs)) or 'none'}"
         )
-    chosen = {name: History.of(log) for name, log in sorted(logs.items()) if reviewer in (None, name)}
+    chosen = {
+        name: History.of(log) for name, log in sorted(logs.items()) if reviewer in (None, name)
+    }
     work = _Work(subject, _NewIds.give(chosen, int(subject.ids.max(initial=0))), geometry)
     made = [d for history in chosen.values() for d in history.effective]
     for decision in sorted(made, key=lambda d: (d.time_utc, d.reviewer, d.number)):
         work.take(decision)
     work.settle()
-    outcomes = [o for name, log in sorted(logs.items()) for o in _outcomes(log, chosen.get(name), work)]
-    return Standing(tuple(outcomes), work.verdicts, work.gates, tuple(sorted(work.apart)), tuple(work.regions), work.outlines)
+    outcomes = [
+        o for name, log in sorted(logs.items()) for o in _outcomes(log, chosen.get(name), work)
+    ]
+    return Standing(
+        tuple(outcomes),
+        work.verdicts,
+        work.gates,
+        tuple(sorted(work.apart)),
+        tuple(work.regions),
+        work.outlines,
+    )
 
 
 def edits_of(decision: Decision) -> int:
@@ -121,7 +141,9 @@ def edits_of(decision: Decision) -> int:
 
 
 def logged_ids(decisions: Sequence[Decision], n: int) -> dict[int, tuple[int, ...]]:
-    """Ids of the cells each edit of a log makes, by its number: n + 1, n + 2, ... in the order of the log, undone or not."""
+    """Ids of the cells each edit of a log makes, by its number: n + 1, n + 2, ... in the order of
+    the log, undone or not.
+    """
     ids, next_id = {}, n + 1
     for decision in decisions:
         if edits := edits_of(decision):
@@ -144,7 +166,9 @@ class _NewIds:
         offset = 0
         for name, history in chosen.items():
             made = logged_ids(history.decisions, n)
-            of_decision |= {(name, number): tuple(i + offset for i in ids) for number, ids in made.items()}
+            of_decision |= {
+                (name, number): tuple(i + offset for i in ids) for number, ids in made.items()
+            }
             of_logged |= {(name, i): i + offset for ids in made.values() for i in ids}
             offset += sum(map(len, made.values()))
         return cls(of_decision, of_logged)
@@ -180,12 +204,17 @@ class _Work:
         if isinstance(decision, Verdict):
             names = phenotype_names(self.subject.recipe)
             if not isinstance(decision, ExcludeCell) and decision.new not in names:
-                raise RequestError(f"found phenotype {decision.new!r}; this recipe has {', '.join(names)}")
+                raise RequestError(
+                    f"found phenotype {decision.new!r}; this recipe has {', '.join(names)}"
+                )
             self._hear(ids[0], decision)
         elif isinstance(decision, ChangeGate):
             gate = self.subject.gate(decision.marker)
             if gate.column != decision.column:
-                raise RequestError(f"the gate was set on {decision.column!r}; here {decision.marker} is judged by {gate.column!r}")
+                raise RequestError(
+                    f"the gate was set on {decision.column!r}; here {decision.marker} is judged by"
+                    f" {gate.column!r}"
+                )
             self._hear(decision.marker, decision)
         elif isinstance(decision, NotTouching):
             if ids[0] == ids[1]:
@@ -205,7 +234,9 @@ class _Work:
 
     def _edit(self, decision: Geometry, ids: tuple[int, ...]) -> tuple[int, ...]:
         if not self.geometry:
-            raise RequestError("outlines can only be edited where the image is at hand, and it is not where it was")
+            raise RequestError(
+                "outlines can only be edited where the image is at hand, and it is not where it was"
+            )
         new = self.new_ids.of_decision[decision.reviewer, decision.number]
         if isinstance(decision, Merge):
             if ids[0] == ids[1]:
@@ -223,11 +254,19 @@ class _Work:
             last = list(said.values())
             if isinstance(about, int) and about in self.outlines.gone:
                 for decision in last:
-                    self._set(decision, "superseded", f"the cell was replaced by cell {self.outlines.gone[about]} later")
+                    self._set(
+                        decision,
+                        "superseded",
+                        f"the cell was replaced by cell {self.outlines.gone[about]} later",
+                    )
             elif len({_meaning(d) for d in last}) > 1:
                 words = "; ".join(f"{d.reviewer} says {_meaning(d)}" for d in last)
                 for decision in last:
-                    self._set(decision, "refused", f"reviewers disagree: {words}. Choose one with --reviewer, or agree")
+                    self._set(
+                        decision,
+                        "refused",
+                        f"reviewers disagree: {words}. Choose one with --reviewer, or agree",
+                    )
             elif isinstance(last[-1], ChangeGate):
                 self.gates[last[-1].marker] = last[-1]
             else:
@@ -235,16 +274,32 @@ class _Work:
                 self.verdicts[about] = last[-1]
         for pair, i, j in self._pairs:
             if replaced := [k for k in (i, j) if k in self.outlines.gone]:
-                self._set(pair, "superseded", f"cell {replaced[0]} was replaced by cell {self.outlines.gone[replaced[0]]} later")
+                self._set(
+                    pair,
+                    "superseded",
+                    f"cell {replaced[0]} was replaced by cell {self.outlines.gone[replaced[0]]}"
+                    " later",
+                )
             else:
                 self.apart.add((i, j))
 
     def _elsewhere(self, decision: Decision) -> str:
-        return "" if self.matcher.same_cells(decision) else "made on another segmentation of this image, matched by place"
+        return (
+            ""
+            if self.matcher.same_cells(decision)
+            else "made on another segmentation of this image, matched by place"
+        )
 
-    def _set(self, decision: Decision, status: Status, reason: str = "", ids: tuple[int, ...] = ()) -> None:
+    def _set(
+        self, decision: Decision, status: Status, reason: str = "", ids: tuple[int, ...] = ()
+    ) -> None:
         key = decision.reviewer, decision.number
-        self.outcomes[key] = Outcome(decision, status, reason, ids or (self.outcomes[key].cell_ids if key in self.outcomes else ()))
+        self.outcomes[key] = Outcome(
+            decision,
+            status,
+            reason,
+            ids or (self.outcomes[key].cell_ids if key in self.outcomes else ()),
+        )
 
 
 def _meaning(decision: Verdict | ChangeGate) -> str:

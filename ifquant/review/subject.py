@@ -40,7 +40,8 @@ class Subject:
     tissue
         Tissue mask of the calibration.
     geometry
-        Outlines of nuclei and cells; None when they were left out (then nothing about contacts or geometry can be decided).
+        Outlines of nuclei and cells; None when they were left out (then nothing about contacts or
+        geometry can be decided).
     drawn_region
         Tumor region drawn by the user (GeoJSON); None: it follows from the tumor cells.
     columns
@@ -88,15 +89,25 @@ class Subject:
     def ref(self, cell_id: int) -> CellRef:
         """Name a cell by id and place, as decisions do."""
         row = self.row(cell_id)
-        anchor_y, anchor_x, y, x = (self.table[name].iloc[row] for name in ("anchor_y_px", "anchor_x_px", "y_px", "x_px"))
-        return CellRef(cell_id=cell_id, anchor_y_px=int(anchor_y), anchor_x_px=int(anchor_x), y_px=float(y), x_px=float(x))
+        anchor_y, anchor_x, y, x = (
+            self.table[name].iloc[row] for name in ("anchor_y_px", "anchor_x_px", "y_px", "x_px")
+        )
+        return CellRef(
+            cell_id=cell_id,
+            anchor_y_px=int(anchor_y),
+            anchor_x_px=int(anchor_x),
+            y_px=float(y),
+            x_px=float(x),
+        )
 
     def gate(self, marker: str) -> FittedGate:
         """Gate of a marker."""
         for gate in self.gates:
             if gate.marker == marker:
                 return gate
-        raise RequestError(f"{marker!r} has no gate; gated are {', '.join(g.marker for g in self.gates)}.")
+        raise RequestError(
+            f"{marker!r} has no gate; gated are {', '.join(g.marker for g in self.gates)}."
+        )
 
     def outlines(self) -> Geometry:
         """Outlines of nuclei and cells.

@@ -1,4 +1,6 @@
-"""The branches of myeloid cells: wandering paths from the nucleus outwards that keep between the nuclei of other cells."""
+"""The branches of myeloid cells: wandering paths from the nucleus outwards that keep between the
+nuclei of other cells.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,28 @@ _ROOM_UM = 1.6
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _room(
-    cells: NDArray[np.float64], counts: NDArray[np.int64], first_y: int, first_x: int, y: float, x: float, cell: NDArray[np.float64]
+    cells: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    first_y: int,
+    first_x: int,
+    y: float,
+    x: float,
+    cell: NDArray[np.float64],
 ) -> float:
-    """Distance (um) of a point from the nearest nucleus but the cell's own, at most _ROOM_UM; negative inside one."""
+    """Distance (um) of a point from the nearest nucleus but the cell's own, at most _ROOM_UM;
+    negative inside one.
+    """
     best = _ROOM_UM
     row, column = int(np.floor(y / BLOCK_UM)) - first_y, int(np.floor(x / BLOCK_UM)) - first_x
     for i in range(row - 1, row + 2):
         for j in range(column - 1, column + 2):
             for k in range(counts[i, j]):
                 other = cells[i, j, k]
-                if abs(other[Y] - y) > 14.0 or abs(other[X] - x) > 14.0 or (other[Y] == cell[Y] and other[X] == cell[X]):
+                if (
+                    abs(other[Y] - y) > 14.0
+                    or abs(other[X] - x) > 14.0
+                    or (other[Y] == cell[Y] and other[X] == cell[X])
+                ):
                     continue
                 best = min(best, segment_distance(y, x, other) - other[MINOR])
     return best
@@ -53,15 +67,29 @@ def _grow(
     segments: NDArray[np.float64],
     n: int,
 ) -> int:
-    """Append a branch's segments (y0, x0, y1, x1, half-width at both ends) and return how many there are then."""
+    """Append a branch's segments (y0, x0, y1, x1, half-width at both ends) and return how many
+    there are then.
+    """
     steps = int(length_um / _STEP_UM)
     before = width
     for step in range(steps):
         best, best_heading = -1e9, heading
         for option in range(-3, 4):
             toward = heading + 0.3 * option
-            room = _room(cells, counts, first_y, first_x, y + _STEP_UM * np.sin(toward), x + _STEP_UM * np.cos(toward), cell)
-            score = room - 0.105 * abs(option) + 0.5 * uniform(key, 5000 + 1000 * number + 10 * step + option)
+            room = _room(
+                cells,
+                counts,
+                first_y,
+                first_x,
+                y + _STEP_UM * np.sin(toward),
+                x + _STEP_UM * np.cos(toward),
+                cell,
+            )
+            score = (
+                room
+                - 0.105 * abs(option)
+                + 0.5 * uniform(key, 5000 + 1000 * number + 10 * step + option)
+            )
             if score > best:
                 best, best_heading = score, toward
         heading = best_heading
@@ -69,7 +97,9 @@ def _grow(
         away = (ny - cell[Y]) ** 2 + (nx - cell[X]) ** 2
         if best < -0.9 or away > BRANCH_REACH_UM * BRANCH_REACH_UM or n == MOST_SEGMENTS:
             break
-        after = max(0.38, width * (1.0 - 0.55 * (step + 1.0) / steps)) * (1.0 + 0.5 * max(0.0, normal(key, 5000 + 100 * number + step)))
+        after = max(0.38, width * (1.0 - 0.55 * (step + 1.0) / steps)) * (
+            1.0 + 0.5 * max(0.0, normal(key, 5000 + 100 * number + step))
+        )
         segments[n, 0] = y
         segments[n, 1] = x
         segments[n, 2] = ny
@@ -92,7 +122,9 @@ def grow_branches(
     segments: NDArray[np.float64],
     lengths: NDArray[np.int64],
 ) -> None:
-    """Fill `segments` (cells, MOST_SEGMENTS, 6) and `lengths` (cells) for the myeloid cells `geometry` among all `cells` of the blocks."""
+    """Fill `segments` (cells, MOST_SEGMENTS, 6) and `lengths` (cells) for the myeloid cells
+    `geometry` among all `cells` of the blocks.
+    """
     for one in range(geometry.shape[0]):
         cell, key, mine = geometry[one], keys[one], segments[one]
         n = 0
@@ -105,7 +137,10 @@ def grow_branches(
             if task % 2 == 0:
                 start = n
                 y, x = cell[Y], cell[X]
-                heading = turn + (branch + 0.5 * (uniform(key, 60 + branch) - 0.5)) * 2.0 * np.pi / primaries
+                heading = (
+                    turn
+                    + (branch + 0.5 * (uniform(key, 60 + branch) - 0.5)) * 2.0 * np.pi / primaries
+                )
                 width = 1.1 + 0.7 * uniform(key, 80 + branch)
             elif n - start > 6 and uniform(key, 90 + branch) < 0.6:
                 middle = start + 4 + int((n - start - 5) * uniform(key, 100 + branch))
@@ -115,6 +150,21 @@ def grow_branches(
                 width, length = 0.65, 0.6 * length
             else:
                 continue
-            n = _grow(cells, counts, first_y, first_x, cell, key, y, x, heading, width, number, length, mine, n)
+            n = _grow(
+                cells,
+                counts,
+                first_y,
+                first_x,
+                cell,
+                key,
+                y,
+                x,
+                heading,
+                width,
+                number,
+                length,
+                mine,
+                n,
+            )
             number += 1
         lengths[one] = n

@@ -1,8 +1,10 @@
-"""Where cells sit: tissue regions from smooth fields, and nuclei thrown into blocks until they are as crowded as tissue.
+"""Where cells sit: tissue regions from smooth fields, and nuclei thrown into blocks until they are
+as crowded as tissue.
 
-Blocks are filled in four colors, like a chessboard of four: a block of a later color sees the finished blocks of earlier colors around
-it, and blocks of one color never touch. So what stands in a block depends on blocks at most three away, and on nothing else: any window
-of an unbounded tissue can be made alone and fits its neighbours without a seam.
+Blocks are filled in four colors, like a chessboard of four: a block of a later color sees the
+finished blocks of earlier colors around it, and blocks of one color never touch. So what stands in
+a block depends on blocks at most three away, and on nothing else: any window of an unbounded tissue
+can be made alone and fits its neighbours without a seam.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ifquant.simulation.options import BLOCK_UM, LYMPHOCYTE, MYELOID, STROMA, TUMOR, SimulationOptions
+from ifquant.simulation.options import (
+    BLOCK_UM,
+    LYMPHOCYTE,
+    MYELOID,
+    STROMA,
+    TUMOR,
+    SimulationOptions,
+)
 from ifquant.simulation.place_random import Field, field_at, key_of, make_field, normal, uniform
 
 CAPACITY = 64
@@ -22,13 +31,15 @@ CAPACITY = 64
 TRIES = 150
 """Nuclei thrown at each block."""
 OVERLAP_TRIES = 50
-"""Only among the first so many of them may a nucleus overlap others: later ones would fit nowhere else and pile up."""
+"""Only among the first so many of them may a nucleus overlap others: later ones would fit nowhere
+else and pile up."""
 COLOR_REACH = 3
 """A block depends on blocks at most this many away."""
 
 Y, X, MAJOR, MINOR, COS, SIN, BEND, GAP, KIND, IN_PLANE, REACH = range(11)
-"""Columns of a cell: center (um), semi-axes (um), direction of the major axis, bend (1/um), gap to others (um), class index, whether
-its nucleus lies in the section, and how far from the center anything of it may reach (um)."""
+"""Columns of a cell: center (um), semi-axes (um), direction of the major axis, bend (1/um), gap to
+others (um), class index, whether its nucleus lies in the section, and how far from the center
+anything of it may reach (um)."""
 N_COLUMNS = 11
 
 _PLACE, _NEST, _LOBE, _FOLLICLE, _HOLE, _FLOW_Y, _FLOW_X, _CROWD = range(1, 9)
@@ -54,7 +65,9 @@ class Tissue(NamedTuple):
 
 
 class Population(NamedTuple):
-    """Cells of a rectangle of blocks: `cells` (blocks y, blocks x, CAPACITY, columns), how many each block holds, and their keys."""
+    """Cells of a rectangle of blocks: `cells` (blocks y, blocks x, CAPACITY, columns), how many
+    each block holds, and their keys.
+    """
 
     cells: NDArray[np.float64]
     counts: NDArray[np.int64]
@@ -68,7 +81,9 @@ def level_above(share: float) -> float:
     return float(ndtri(1 - min(max(share, 1e-9), 1 - 1e-9)))
 
 
-def make_tissue(options: SimulationOptions, rectangle_um: tuple[float, float, float, float]) -> Tissue:
+def make_tissue(
+    options: SimulationOptions, rectangle_um: tuple[float, float, float, float]
+) -> Tissue:
     """Make the tissue's fields, good inside the rectangle (y0, x0, y1, x1) in um."""
     y0, x0, y1, x1 = rectangle_um
     wide = (y0 - 8, x0 - 8, y1 + 8, x1 + 8)
@@ -97,12 +112,16 @@ def make_tissue(options: SimulationOptions, rectangle_um: tuple[float, float, fl
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def nest_at(tissue: Tissue, y: float, x: float) -> float:
     """How far inside a tumor nest a point lies: positive inside, about 1 per `nest_range_um`."""
-    return float(0.9 * field_at(tissue.nest, y, x) + 0.436 * field_at(tissue.lobe, y, x) - tissue.nest_level)
+    return float(
+        0.9 * field_at(tissue.nest, y, x) + 0.436 * field_at(tissue.lobe, y, x) - tissue.nest_level
+    )
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def flow_at(tissue: Tissue, y: float, x: float) -> float:
-    """Return the direction of fibres (radians, from x towards y): along the borders of nests, else wandering."""
+    """Return the direction of fibres (radians, from x towards y): along the borders of nests, else
+    wandering.
+    """
     step = 3.0
     gy = field_at(tissue.nest, y + step, x) - field_at(tissue.nest, y - step, x)
     gx = field_at(tissue.nest, y, x + step) - field_at(tissue.nest, y, x - step)
@@ -124,12 +143,22 @@ def segment_distance(y: float, x: float, cell: NDArray[np.float64]) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _line_gap(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
-    """Distance (um) between the middle lines of two nuclei (their crossing counts as the nearest end, which is small then)."""
+    """Distance (um) between the middle lines of two nuclei (their crossing counts as the nearest
+    end, which is small then).
+    """
     half, other = one[MAJOR] - one[MINOR], two[MAJOR] - two[MINOR]
     best = 1e9
     for side in range(-1, 2):
-        best = min(best, segment_distance(one[Y] + side * half * one[SIN], one[X] + side * half * one[COS], two))
-        best = min(best, segment_distance(two[Y] + side * other * two[SIN], two[X] + side * other * two[COS], one))
+        best = min(
+            best,
+            segment_distance(one[Y] + side * half * one[SIN], one[X] + side * half * one[COS], two),
+        )
+        best = min(
+            best,
+            segment_distance(
+                two[Y] + side * other * two[SIN], two[X] + side * other * two[COS], one
+            ),
+        )
     return best
 
 
@@ -202,7 +231,13 @@ def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.floa
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _fits(cell: NDArray[np.float64], cells: NDArray[np.float64], counts: NDArray[np.int64], row: int, column: int) -> bool:
+def _fits(
+    cell: NDArray[np.float64],
+    cells: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    row: int,
+    column: int,
+) -> bool:
     for i in range(max(row - 1, 0), min(row + 2, counts.shape[0])):
         for j in range(max(column - 1, 0), min(column + 2, counts.shape[1])):
             for k in range(counts[i, j]):
@@ -214,7 +249,9 @@ def _fits(cell: NDArray[np.float64], cells: NDArray[np.float64], counts: NDArray
                 far = cell[MAJOR] + other[MAJOR] + gap
                 dy, dx = cell[Y] - other[Y], cell[X] - other[X]
                 square = dy * dy + dx * dx
-                if square < far * far and (square < 0.3 * need * need or _line_gap(cell, other) < need):
+                if square < far * far and (
+                    square < 0.3 * need * need or _line_gap(cell, other) < need
+                ):
                     return False
     return True
 
@@ -254,9 +291,17 @@ def _fill(
     return cells, counts, keys
 
 
-def populate(options: SimulationOptions, tissue: Tissue, blocks: tuple[int, int, int, int]) -> Population:
-    """Make the cells of the blocks [y0, y1) x [x0, x1); `tissue` must cover them grown by COLOR_REACH blocks."""
+def populate(
+    options: SimulationOptions, tissue: Tissue, blocks: tuple[int, int, int, int]
+) -> Population:
+    """Make the cells of the blocks [y0, y1) x [x0, x1); `tissue` must cover them grown by
+    COLOR_REACH blocks.
+    """
     r = COLOR_REACH
     y0, x0, y1, x1 = blocks
-    cells, counts, keys = _fill(np.uint64(options.seed), tissue, y0 - r, x0 - r, y1 - y0 + 2 * r, x1 - x0 + 2 * r)
-    return Population(cells[r:-r, r:-r].copy(), counts[r:-r, r:-r].copy(), keys[r:-r, r:-r].copy(), y0, x0)
+    cells, counts, keys = _fill(
+        np.uint64(options.seed), tissue, y0 - r, x0 - r, y1 - y0 + 2 * r, x1 - x0 + 2 * r
+    )
+    return Population(
+        cells[r:-r, r:-r].copy(), counts[r:-r, r:-r].copy(), keys[r:-r, r:-r].copy(), y0, x0
+    )

@@ -1,7 +1,7 @@
 """The pixels of nuclei and cells: contours, chromatin, territories, branches.
 
-Every function here works through cells in the order of their blocks and computes a pixel from its place in the slide, so that a pixel's
-value is the same in every window that holds it.
+Every function here works through cells in the order of their blocks and computes a pixel from its
+place in the slide, so that a pixel's value is the same in every window that holds it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ifquant.simulation.options import LYMPHOCYTE, MYELOID, STROMA, TUMOR
 from ifquant.simulation.place_random import normal, uniform
 
 NUCLEUS_SIGNAL = np.array([0.95, 0.97, 1.25, 1.12])
-"""Typical DAPI brightness of a nucleus by class: small dense lymphocytes are the brightest (breast_mif)."""
+"""Typical DAPI brightness of a nucleus by class: small dense lymphocytes are the brightest
+(breast_mif)."""
 BORDER_REACH_PX = 4
 """Distances from a cell's border are known up to this many px."""
 
@@ -33,7 +34,9 @@ class Shapes(NamedTuple):
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _contour(u: float, v: float, wave: NDArray[np.float64]) -> float:
-    """Radius of a nucleus' outline in the direction (u, v) of its unit circle: 1 plus four waves, without a call of a sine."""
+    """Radius of a nucleus' outline in the direction (u, v) of its unit circle: 1 plus four waves,
+    without a call of a sine.
+    """
     length = np.sqrt(u * u + v * v)
     if length < 1e-9:
         return 1.0
@@ -60,10 +63,12 @@ def paint_nuclei(
     nearness: NDArray[np.float32],
     dapi: NDArray[np.float32],
 ) -> None:
-    """Add the light of nuclei to `dapi` and, unless they are `soft` (out of focus), give pixels to the nearest one.
+    """Add the light of nuclei to `dapi` and, unless they are `soft` (out of focus), give pixels to
+    the nearest one.
 
-    Overlapping nuclei add their light; the pixel belongs to the nucleus in whose outline it lies deepest (as a share of its radius), which
-    cuts an overlap along the line an annotator would draw.
+    Overlapping nuclei add their light; the pixel belongs to the nucleus in whose outline it lies
+    deepest (as a share of its radius), which cuts an overlap along the line an annotator would
+    draw.
     """
     height, width = owner.shape
     side = texture.shape[0]
@@ -112,7 +117,11 @@ def paint_nuclei(
             for column in range(left, right):
                 x = (x0 + column + 0.5) * pixel_size_um - cell[X]
                 along = x * cell[COS] + y * cell[SIN]
-                across = y * cell[COS] - x * cell[SIN] + cell[BEND] * (along * along - 0.3 * major * major)
+                across = (
+                    y * cell[COS]
+                    - x * cell[SIN]
+                    + cell[BEND] * (along * along - 0.3 * major * major)
+                )
                 u, v = along / major, across / minor
                 if u * u + v * v > 9.0 + 40.0 * blurred:
                     continue
@@ -121,7 +130,14 @@ def paint_nuclei(
                 depth = (
                     (1.0 - rho)
                     * minor
-                    * (1.0 if rho < 1e-6 else np.sqrt((u * u + v * v) / (u * u * minor * minor / (major * major) + v * v + 1e-12)))
+                    * (
+                        1.0
+                        if rho < 1e-6
+                        else np.sqrt(
+                            (u * u + v * v)
+                            / (u * u * minor * minor / (major * major) + v * v + 1e-12)
+                        )
+                    )
                 )
                 cover = 0.5 + 0.5 * depth / edge
                 if cover <= 0.0:
@@ -135,9 +151,10 @@ def paint_nuclei(
                     if kind != LYMPHOCYTE:
                         value += 0.22 * np.exp(-((rho - 0.86) ** 2) / 0.012) - 0.08
                     for k in range(n_spots):
-                        gap = ((u - spots[k, 0]) ** 2 * major * major + (v - spots[k, 1]) ** 2 * minor * minor) / (
-                            spots[k, 2] * spots[k, 2]
-                        )
+                        gap = (
+                            (u - spots[k, 0]) ** 2 * major * major
+                            + (v - spots[k, 1]) ** 2 * minor * minor
+                        ) / (spots[k, 2] * spots[k, 2])
                         value -= 0.45 * np.exp(-0.5 * gap)
                 dapi[row, column] += light * cover * max(value, 0.12)
                 if not blurred and rho <= 1.0 and rho < nearness[row, column]:
@@ -158,7 +175,9 @@ def paint_cells(
     owner: NDArray[np.int32],
     distance: NDArray[np.float32],
 ) -> None:
-    """Give each pixel to the cell whose nucleus is nearest (um, on warped coordinates) and whose territory reaches it."""
+    """Give each pixel to the cell whose nucleus is nearest (um, on warped coordinates) and whose
+    territory reaches it.
+    """
     height, width = owner.shape
     for n in range(geometry.shape[0]):
         cell, key = geometry[n], keys[n]
@@ -193,7 +212,11 @@ def paint_cells(
                 y = (y0 + row + 0.5) * pixel_size_um - cell[Y] + warp * warp_y[row, column]
                 x = (x0 + column + 0.5) * pixel_size_um - cell[X] + warp * warp_x[row, column]
                 along = x * cell[COS] + y * cell[SIN]
-                across = y * cell[COS] - x * cell[SIN] + cell[BEND] * (along * along - 0.3 * major * major)
+                across = (
+                    y * cell[COS]
+                    - x * cell[SIN]
+                    + cell[BEND] * (along * along - 0.3 * major * major)
+                )
                 beyond = along - min(max(along, -half), half)
                 d = np.sqrt(beyond * beyond + across * across) - minor
                 limit = reach
@@ -220,7 +243,9 @@ def paint_branches(
     owner: NDArray[np.int32],
     distance: NDArray[np.float32],
 ) -> None:
-    """Give pixels near a branch of a myeloid cell to that cell: over any cytoplasm, under any nucleus."""
+    """Give pixels near a branch of a myeloid cell to that cell: over any cytoplasm, under any
+    nucleus.
+    """
     height, width = owner.shape
     for n in range(segments.shape[0]):
         ay, ax, by, bx, wide, narrow = segments[n]
@@ -250,7 +275,9 @@ def paint_branches(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _border_distance(owner: NDArray[np.int32], offsets: NDArray[np.int64], reach: int) -> NDArray[np.float32]:
+def _border_distance(
+    owner: NDArray[np.int32], offsets: NDArray[np.int64], reach: int
+) -> NDArray[np.float32]:
     height, width = owner.shape
     result = np.zeros((height, width), np.float32)
     for y in range(height):
@@ -268,7 +295,9 @@ def _border_distance(owner: NDArray[np.int32], offsets: NDArray[np.int64], reach
 
 
 def border_distance(owner: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Distance (px) from each pixel's center to the nearest pixel of another owner, at most BORDER_REACH_PX; 0 outside cells."""
+    """Distance (px) from each pixel's center to the nearest pixel of another owner, at most
+    BORDER_REACH_PX; 0 outside cells.
+    """
     r = BORDER_REACH_PX
     around = [(dy * dy + dx * dx, dy, dx) for dy in range(-r, r + 1) for dx in range(-r, r + 1)]
     offsets = np.array(sorted(place for place in around if 0 < place[0] < r * r), np.int64)
@@ -284,14 +313,20 @@ def paint(
     warp: tuple[NDArray[np.float32], NDArray[np.float32]],
     texture: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> Shapes:
-    """Owners of pixels and the light of the nuclei in the window of `nest` whose first pixel is `origin_px`."""
+    """Owners of pixels and the light of the nuclei in the window of `nest` whose first pixel is
+    `origin_px`.
+    """
     shape = nest.shape
     nuclei, nearness = np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32)
     dapi = np.zeros(shape, np.float32)
     y0, x0 = origin_px
-    paint_nuclei(cells.geometry, cells.keys, y0, x0, pixel_size_um, *texture, False, nuclei, nearness, dapi)
+    paint_nuclei(
+        cells.geometry, cells.keys, y0, x0, pixel_size_um, *texture, False, nuclei, nearness, dapi
+    )
     owner, distance = np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32)
     paint_cells(cells.geometry, cells.keys, y0, x0, pixel_size_um, nest, *warp, owner, distance)
-    paint_branches(cells.branches, cells.branch_owner, y0, x0, pixel_size_um, nuclei, owner, distance)
+    paint_branches(
+        cells.branches, cells.branch_owner, y0, x0, pixel_size_um, nuclei, owner, distance
+    )
     np.copyto(owner, nuclei, where=nuclei > 0)
     return Shapes(nuclei, owner, dapi)

@@ -1,4 +1,6 @@
-"""From light to counts: uneven illumination, blur, haze, bleed-through, noise, and the camera's 12 bits."""
+"""From light to counts: uneven illumination, blur, haze, bleed-through, noise, and the camera's 12
+bits.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ BLEED = np.array(
         [0.000, 0.000, 0.004, 0.025, 0.000],
     ]
 )
-"""Share of the light of a channel (column) that another one (row) sees: neighbours in the spectrum, more to the red than to the blue."""
+"""Share of the light of a channel (column) that another one (row) sees: neighbours in the spectrum,
+more to the red than to the blue."""
 BLUR_BY_CHANNEL = (1.15, 1.0, 0.95, 0.95, 1.0)
 HAZE_UM = 3.0
 FIELD_OF_VIEW_PX = 1000
@@ -51,9 +54,17 @@ def _coarse(light: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _shine(
-    light: NDArray[np.float32], coarse: NDArray[np.float32], haze: float, slope: NDArray[np.float32], depth: float, y0: int, x0: int
+    light: NDArray[np.float32],
+    coarse: NDArray[np.float32],
+    haze: float,
+    slope: NDArray[np.float32],
+    depth: float,
+    y0: int,
+    x0: int,
 ) -> None:
-    """Mix in the haze (bilinear between the centers of its 4 x 4 cells) and darken the corners of fields of view, in place."""
+    """Mix in the haze (bilinear between the centers of its 4 x 4 cells) and darken the corners of
+    fields of view, in place.
+    """
     height, width = light.shape
     half = FIELD_OF_VIEW_PX / 2
     for row in range(height):
@@ -75,9 +86,17 @@ def _shine(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _expose(
-    light: NDArray[np.float32], matrix: NDArray[np.float64], seed: np.uint64, y0: int, x0: int, shot: float, read: float
+    light: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    seed: np.uint64,
+    y0: int,
+    x0: int,
+    shot: float,
+    read: float,
 ) -> NDArray[np.uint16]:
-    """Mix the channels, add noise, digitise. The noise of a pixel is a sum of four 16-bit parts of its hash: normal within 4 sd."""
+    """Mix the channels, add noise, digitise. The noise of a pixel is a sum of four 16-bit parts of
+    its hash: normal within 4 sd.
+    """
     channels, height, width = light.shape
     result = np.empty((channels, height, width), np.uint16)
     low = np.uint64(0xFFFF)
@@ -90,28 +109,54 @@ def _expose(
                 for other in range(channels):
                     value += matrix[channel, other] * light[other, row, column]
                 key = mix(key)
-                total = float((key & low) + ((key >> np.uint64(16)) & low) + ((key >> np.uint64(32)) & low) + (key >> np.uint64(48)))
+                total = float(
+                    (key & low)
+                    + ((key >> np.uint64(16)) & low)
+                    + ((key >> np.uint64(32)) & low)
+                    + (key >> np.uint64(48))
+                )
                 unit = (total / 65536.0 - 2.0) * 1.7320508075688772
                 noisy = OFFSET + value + unit * np.sqrt(shot * max(value, 0.0) + read * read)
-                result[channel, row, column] = np.uint16(min(max(np.floor(noisy + 0.5), 0.0), float(FULL)))
+                result[channel, row, column] = np.uint16(
+                    min(max(np.floor(noisy + 0.5), 0.0), float(FULL))
+                )
     return result
 
 
-def illumination(channel: int, origin_px: tuple[int, int], shape: tuple[int, int], options: SimulationOptions) -> NDArray[np.float32]:
+def illumination(
+    channel: int, origin_px: tuple[int, int], shape: tuple[int, int], options: SimulationOptions
+) -> NDArray[np.float32]:
     """Slow unevenness of the lamp in one channel over a window (Y, X)."""
     (y0, x0), (height, width), pixel = origin_px, shape, options.pixel_size_um
     rectangle = (y0 * pixel, x0 * pixel, (y0 + height) * pixel, (x0 + width) * pixel)
-    return np.asarray(field_on_pixels(make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle), y0, x0, height, width, pixel))
+    return np.asarray(
+        field_on_pixels(
+            make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle),
+            y0,
+            x0,
+            height,
+            width,
+            pixel,
+        )
+    )
 
 
 def through_lens(
-    light: NDArray[np.float32], channel: int, lamp: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions
+    light: NDArray[np.float32],
+    channel: int,
+    lamp: NDArray[np.float32],
+    origin_px: tuple[int, int],
+    options: SimulationOptions,
 ) -> NDArray[np.float32]:
-    """Blur one channel's light (Y, X), add its haze and darken it as `lamp` and the field of view do; linear in the light."""
+    """Blur one channel's light (Y, X), add its haze and darken it as `lamp` and the field of view
+    do; linear in the light.
+    """
     pixel = options.pixel_size_um
     coarse = _coarse(light, HAZE_UM / pixel / _STEP)
     seen = np.empty_like(light)
-    gaussian_filter(light, BLUR_BY_CHANNEL[channel] * options.blur_um / pixel, output=seen, truncate=_TRUNCATE)
+    gaussian_filter(
+        light, BLUR_BY_CHANNEL[channel] * options.blur_um / pixel, output=seen, truncate=_TRUNCATE
+    )
     _shine(seen, coarse, options.haze, lamp, options.uneven, *origin_px)
     return seen
 
@@ -122,13 +167,21 @@ def crosstalk(options: SimulationOptions) -> NDArray[np.float64]:
 
 
 def camera(
-    seen: NDArray[np.float32], matrix: NDArray[np.float64], seed: int, origin_px: tuple[int, int], options: SimulationOptions
+    seen: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    seed: int,
+    origin_px: tuple[int, int],
+    options: SimulationOptions,
 ) -> NDArray[np.uint16]:
     """Mix the channels by `matrix`, add noise and digitise: counts (C, Y, X)."""
-    return np.asarray(_expose(seen, matrix, np.uint64(seed), *origin_px, options.shot_noise, options.read_noise))
+    return np.asarray(
+        _expose(seen, matrix, np.uint64(seed), *origin_px, options.shot_noise, options.read_noise)
+    )
 
 
-def expose(light: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions) -> NDArray[np.uint16]:
+def expose(
+    light: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions
+) -> NDArray[np.uint16]:
     """Turn a window of light into counts (C, Y, X).
 
     Its first pixel `origin_px` and its shape are multiples of 4; a rim of `reach_px` is not valid.

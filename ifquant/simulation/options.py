@@ -1,4 +1,6 @@
-"""What a simulated slide is made of: one frozen record of options, and the order of channels and classes."""
+"""What a simulated slide is made of: one frozen record of options, and the order of channels and
+classes.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,19 @@ CLASSES = ("tumor", "myeloid", "lymphocyte", "stroma")
 TUMOR, MYELOID, LYMPHOCYTE, STROMA = range(4)
 
 BLOCK_UM = 32.0
-"""Side of the blocks in which cells are placed (um); every cell lies within one block's side of its own block."""
+"""Side of the blocks in which cells are placed (um); every cell lies within one block's side of its
+own block."""
 EXPOSURE_UM = 30.0
-"""A myeloid cell is exposed to tumor cells whose nuclear center lies at most this far from its own (um)."""
+"""A myeloid cell is exposed to tumor cells whose nuclear center lies at most this far from its own
+(um)."""
 EXPOSURE_CELLS = 5
 """... and among those to the nearest so many."""
 
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """Everything a simulated slide depends on. The same options give the same pixels, in any window and order.
+    """Everything a simulated slide depends on. The same options give the same pixels, in any window
+    and order.
 
     Attributes
     ----------
@@ -33,29 +38,38 @@ class SimulationOptions:
     nest_fraction : float
         Share of the area inside tumor nests (0 to 1).
     nest_range_um : float
-        Distance at which the field that outlines the nests has lost all but 1/e of its correlation (um); larger is coarser.
+        Distance at which the field that outlines the nests has lost all but 1/e of its correlation
+        (um); larger is coarser.
     follicle_fraction, hole_fraction : float
         Share of the area in lymphoid aggregates, and in holes (lumina, tears, fat).
     crowding : float
-        1 is tumor tissue of about 6,400 cells per mm2; larger brings nuclei closer together, smaller further apart.
+        1 is tumor tissue of about 6,400 cells per mm2; larger brings nuclei closer together,
+        smaller further apart.
     overlap : float
         Share of nuclei that may overlap a neighbour in projection.
     myeloid_fraction : float
         Relative frequency of myeloid cells (1 is the default tissue; 0 makes none).
     without_nucleus : float
-        Share of tumor and myeloid cells whose nucleus lies outside the section: stained, but no cell of the truth.
+        Share of tumor and myeloid cells whose nucleus lies outside the section: stained, but no
+        cell of the truth.
     out_of_focus : float
-        Relative frequency of nuclei above or below the plane of focus (1 is the default; they are not in the truth).
+        Relative frequency of nuclei above or below the plane of focus (1 is the default; they are
+        not in the truth).
     ligand_range_um, response_range_um : float
-        Range of the smooth fields behind the TGFB1 of tumor cells and the IL1B of myeloid cells (um, as `nest_range_um`).
+        Range of the smooth fields behind the TGFB1 of tumor cells and the IL1B of myeloid cells
+        (um, as `nest_range_um`).
     smooth_share : float
-        Share of the variance of each log level that is smooth in space; the rest is independent from cell to cell.
+        Share of the variance of each log level that is smooth in space; the rest is independent
+        from cell to cell.
     ligand_sd, response_sd : float
-        Standard deviation of the log level of TGFB1 over tumor cells and of IL1B over myeloid cells.
+        Standard deviation of the log level of TGFB1 over tumor cells and of IL1B over myeloid
+        cells.
     effect : float
-        True slope of the standardised log IL1B of a myeloid cell on its exposure (mean standardised log TGFB1 of its nearest tumor cells).
+        True slope of the standardised log IL1B of a myeloid cell on its exposure (mean standardised
+        log TGFB1 of its nearest tumor cells).
     confounding : float
-        Share of the variance of both levels that comes from one common field of long range, without any effect between cells (0 to 1).
+        Share of the variance of both levels that comes from one common field of long range, without
+        any effect between cells (0 to 1).
     confounding_range_um : float
         Range of that common field (um).
     ligand_shift, response_shift : float
@@ -126,10 +140,16 @@ class SimulationOptions:
             "haze",
         )
         problems += [
-            f"{name} is {getattr(self, name)}; it must lie between 0 and 1" for name in shares if not 0 <= getattr(self, name) <= 1
+            f"{name} is {getattr(self, name)}; it must lie between 0 and 1"
+            for name in shares
+            if not 0 <= getattr(self, name) <= 1
         ]
         positive = ("nest_range_um", "ligand_range_um", "response_range_um", "confounding_range_um")
-        problems += [f"{name} is {getattr(self, name)}; it must be at least 5 um" for name in positive if not getattr(self, name) >= 5]
+        problems += [
+            f"{name} is {getattr(self, name)}; it must be at least 5 um"
+            for name in positive
+            if not getattr(self, name) >= 5
+        ]
         if not 0.3 <= self.crowding <= 2:
             problems.append(f"crowding is {self.crowding}; it must lie between 0.3 and 2")
         if problems:

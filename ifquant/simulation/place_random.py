@@ -1,8 +1,10 @@
-"""Randomness that depends on a place, never on an order: hashes of (seed, purpose, place), and smooth random fields made of them.
+"""Randomness that depends on a place, never on an order: hashes of (seed, purpose, place), and
+smooth random fields made of them.
 
-A window of a slide can be rendered alone only if each random number is a function of what it is for. So there is no generator with a
-state: the numbers are SplitMix64 hashes (Steele, Lea and Flood 2014, OOPSLA), and a smooth field is a cubic B-spline whose coefficients
-are normal numbers hashed from their lattice node.
+A window of a slide can be rendered alone only if each random number is a function of what it is
+for. So there is no generator with a state: the numbers are SplitMix64 hashes (Steele, Lea and Flood
+2014, OOPSLA), and a smooth field is a cubic B-spline whose coefficients are normal numbers hashed
+from their lattice node.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 RANGE_PER_SPACING = 1.155
-"""Distance, in lattice spacings, at which a B-spline field's correlation is 1/e (the spline's autocorrelation has variance 2/3)."""
+"""Distance, in lattice spacings, at which a B-spline field's correlation is 1/e (the spline's
+autocorrelation has variance 2/3)."""
 
 
 class Field(NamedTuple):
@@ -47,9 +50,10 @@ def key_of(seed: np.uint64, purpose: int, y: int, x: int, index: int) -> np.uint
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def uniform(key: np.uint64, which: int) -> float:
     """Return the `which`-th number in [0, 1) that belongs to a key."""
-    return float(mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95))) >> np.uint64(11)) * (
-        1.0 / 9007199254740992.0
-    )
+    return float(
+        mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95)))
+        >> np.uint64(11)
+    ) * (1.0 / 9007199254740992.0)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -60,7 +64,9 @@ def normal(key: np.uint64, which: int) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _coefficients(seed: np.uint64, purpose: int, first_y: int, first_x: int, height: int, width: int) -> NDArray[np.float64]:
+def _coefficients(
+    seed: np.uint64, purpose: int, first_y: int, first_x: int, height: int, width: int
+) -> NDArray[np.float64]:
     result = np.empty((height, width))
     for y in range(height):
         for x in range(width):
@@ -68,18 +74,26 @@ def _coefficients(seed: np.uint64, purpose: int, first_y: int, first_x: int, hei
     return result
 
 
-def make_field(seed: int, purpose: int, range_um: float, rectangle_um: tuple[float, float, float, float]) -> Field:
-    """Make a field whose correlation falls to 1/e at `range_um`, for points inside (y0, x0, y1, x1) in um."""
+def make_field(
+    seed: int, purpose: int, range_um: float, rectangle_um: tuple[float, float, float, float]
+) -> Field:
+    """Make a field whose correlation falls to 1/e at `range_um`, for points inside (y0, x0, y1, x1)
+    in um.
+    """
     spacing = range_um / RANGE_PER_SPACING
     first_y, first_x = (int(np.floor(edge / spacing)) - 2 for edge in rectangle_um[:2])
     last_y, last_x = (int(np.floor(edge / spacing)) + 4 for edge in rectangle_um[2:])
-    values = _coefficients(np.uint64(seed), purpose, first_y, first_x, last_y - first_y, last_x - first_x)
+    values = _coefficients(
+        np.uint64(seed), purpose, first_y, first_x, last_y - first_y, last_x - first_x
+    )
     return Field(values, first_y, first_x, spacing)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _weights(t: float) -> tuple[float, float, float, float, float]:
-    """Return the four cubic B-spline weights at phase t in [0, 1), and the root of the sum of their squares."""
+    """Return the four cubic B-spline weights at phase t in [0, 1), and the root of the sum of their
+    squares.
+    """
     s = 1.0 - t
     a, d = s * s * s / 6.0, t * t * t / 6.0
     b = (3.0 * t * t * t - 6.0 * t * t + 4.0) / 6.0
@@ -104,7 +118,9 @@ def field_at(field: Field, y_um: float, x_um: float) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def field_on_pixels(field: Field, y0: int, x0: int, height: int, width: int, pixel_size_um: float) -> NDArray[np.float32]:
+def field_on_pixels(
+    field: Field, y0: int, x0: int, height: int, width: int, pixel_size_um: float
+) -> NDArray[np.float32]:
     """Evaluate the field at the centers of a window's pixels, (Y, X) float32."""
     result = np.empty((height, width), np.float32)
     k = field.coefficients
@@ -115,11 +131,18 @@ def field_on_pixels(field: Field, y0: int, x0: int, height: int, width: int, pix
         a, b, c, d, norm_y = _weights(v - row)
         i = row - 1 - field.first_y
         for j in range(k.shape[1]):
-            row_values[j] = (a * k[i, j] + b * k[i + 1, j] + c * k[i + 2, j] + d * k[i + 3, j]) / norm_y
+            row_values[j] = (
+                a * k[i, j] + b * k[i + 1, j] + c * k[i + 2, j] + d * k[i + 3, j]
+            ) / norm_y
         for x in range(width):
             u = (x0 + x + 0.5) * pixel_size_um / field.spacing_um
             column = int(np.floor(u))
             e, f, g, h, norm_x = _weights(u - column)
             j = column - 1 - field.first_x
-            result[y, x] = (e * row_values[j] + f * row_values[j + 1] + g * row_values[j + 2] + h * row_values[j + 3]) / norm_x
+            result[y, x] = (
+                e * row_values[j]
+                + f * row_values[j + 1]
+                + g * row_values[j + 2]
+                + h * row_values[j + 3]
+            ) / norm_x
     return result

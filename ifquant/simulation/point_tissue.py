@@ -1,9 +1,12 @@
-"""Cell tables without pixels: tissue as points with known truth, drawn in milliseconds, to measure how often a test rejects.
+"""Cell tables without pixels: tissue as points with known truth, drawn in milliseconds, to measure
+how often a test rejects.
 
-A jittered lattice of cells; tumor nests are the high parts of a smooth random field, so that responders stand at nest borders and between
-sources as they do in tissue. Ligand and response are log-normal, each an autocorrelated field plus a part of its own per cell; artefacts
-(shared gradient, autofluorescence, section thickness, bleed-through, light of touching cells) are added to the intensities that a camera
-would see. The truth is `beta` and nothing else: with ``beta = 0`` no ligand reaches any response, whatever the tables show.
+A jittered lattice of cells; tumor nests are the high parts of a smooth random field, so that
+responders stand at nest borders and between sources as they do in tissue. Ligand and response are
+log-normal, each an autocorrelated field plus a part of its own per cell; artefacts (shared
+gradient, autofluorescence, section thickness, bleed-through, light of touching cells) are added to
+the intensities that a camera would see. The truth is `beta` and nothing else: with ``beta = 0`` no
+ligand reaches any response, whatever the tables show.
 """
 
 from __future__ import annotations
@@ -40,13 +43,17 @@ class PointOptions:
     field_share
         Share of the log variance that is the field's; the rest is each cell's own.
     beta
-        Rise of the log response, in its standard deviations, per standard deviation of the mean log ligand of the touched sources.
+        Rise of the log response, in its standard deviations, per standard deviation of the mean log
+        ligand of the touched sources.
     gradient
-        Shared trend across the tissue in ligand, response and cell density, in standard deviations from edge to edge.
+        Shared trend across the tissue in ligand, response and cell density, in standard deviations
+        from edge to edge.
     autofluorescence
-        Standard deviation, in units of the response's amplitude, of an additive field in all channels.
+        Standard deviation, in units of the response's amplitude, of an additive field in all
+        channels.
     multiplicative
-        Log standard deviation of a field that multiplies all channels (section thickness, illumination).
+        Log standard deviation of a field that multiplies all channels (section thickness,
+        illumination).
     artefact_range_um
         Range of these two fields.
     bleed
@@ -54,11 +61,14 @@ class PointOptions:
     spill
         Share of a touching cell's light that arrives in a cell, in every channel.
     activation
-        Correlation of the responders' own ligand with the part of their response that is each cell's own.
+        Correlation of the responders' own ligand with the part of their response that is each
+        cell's own.
     niche
-        Share of the variance of the responders' own ligand that is the field of the sources' ligand: one niche raises it in both.
+        Share of the variance of the responders' own ligand that is the field of the sources'
+        ligand: one niche raises it in both.
     source_response
-        Share of the response's amplitude that sources show, too, from the same field: nothing of it is the ligand's doing.
+        Share of the response's amplitude that sources show, too, from the same field: nothing of it
+        is the ligand's doing.
     background_channel
         Whether the panel has an empty channel (AF).
     """
@@ -85,7 +95,9 @@ class PointOptions:
 
 @dataclass(frozen=True)
 class PointTissue:
-    """Cells, contacts and the tissue grid of one drawn data set; columns true_... hold the standardised logs before any camera."""
+    """Cells, contacts and the tissue grid of one drawn data set; columns true_... hold the
+    standardised logs before any camera.
+    """
 
     cells: pd.DataFrame
     pairs: pd.DataFrame
@@ -93,8 +105,12 @@ class PointTissue:
     step_um: float
 
 
-def gaussian_field(rng: np.random.Generator, size_um: tuple[float, float], range_um: float, at: Floats) -> Floats:
-    """Stationary Gaussian field of mean 0 and variance 1 at points (n, 2) as x, y; covariance exp(-d^2 / (2 range^2))."""
+def gaussian_field(
+    rng: np.random.Generator, size_um: tuple[float, float], range_um: float, at: Floats
+) -> Floats:
+    """Stationary Gaussian field of mean 0 and variance 1 at points (n, 2) as x, y; covariance
+    exp(-d^2 / (2 range^2)).
+    """
     if range_um <= 0:
         return rng.standard_normal(len(at))
     step = max(range_um / 6, 2.0)
@@ -102,7 +118,9 @@ def gaussian_field(rng: np.random.Generator, size_um: tuple[float, float], range
     pad = int(4 * sigma) + 2
     shape = [int(np.ceil(side / step)) + 2 + 2 * pad for side in reversed(size_um)]
     field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, truncate=4)
-    values = ndimage.map_coordinates(field, [at[:, 1] / step + pad, at[:, 0] / step + pad], order=1, mode="nearest")
+    values = ndimage.map_coordinates(
+        field, [at[:, 1] / step + pad, at[:, 0] / step + pad], order=1, mode="nearest"
+    )
     return np.asarray(values * (2 * sigma * np.sqrt(np.pi)))
 
 
@@ -121,13 +139,18 @@ def point_tissue(options: PointOptions, seed: int | tuple[int, ...]) -> PointTis
     trend = options.gradient * (xy[:, 0] / options.size_um[0] - 0.5)
     ligand, response, own = ligand + trend, response + trend, own + trend
     i, j = _contacts(xy, 1.35 * options.spacing_um)
-    touched = np.bincount(i[source[j]], ligand[j[source[j]]], n) / np.maximum(np.bincount(i[source[j]], minlength=n), 1)
+    touched = np.bincount(i[source[j]], ligand[j[source[j]]], n) / np.maximum(
+        np.bincount(i[source[j]], minlength=n), 1
+    )
     response = response + options.beta * touched
     light = {
         "DAPI": AMPLITUDE["DAPI"] * np.exp(0.25 * rng.standard_normal(n)),
         "PanCK": AMPLITUDE["PanCK"] * np.exp(0.35 * rng.standard_normal(n)) * source,
-        "TGFB1": AMPLITUDE["TGFB1"] * np.where(source, np.exp(0.5 * ligand), responder * 0.4 * np.exp(0.5 * own)),
-        "IL1B": AMPLITUDE["IL1B"] * np.exp(0.6 * response) * (responder + options.source_response * source),
+        "TGFB1": AMPLITUDE["TGFB1"]
+        * np.where(source, np.exp(0.5 * ligand), responder * 0.4 * np.exp(0.5 * own)),
+        "IL1B": AMPLITUDE["IL1B"]
+        * np.exp(0.6 * response)
+        * (responder + options.source_response * source),
         "AF": np.zeros(n),
     }
     seen = _seen(rng, options, xy, source, responder, light, (i, j))
@@ -135,7 +158,9 @@ def point_tissue(options: PointOptions, seed: int | tuple[int, ...]) -> PointTis
     return seen
 
 
-def _places(rng: np.random.Generator, options: PointOptions) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+def _places(
+    rng: np.random.Generator, options: PointOptions
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     width, height = options.size_um
     step = options.spacing_um
     rows = np.arange(step / 2, height, step * np.sqrt(0.75))
@@ -175,7 +200,10 @@ def _seen(
         extra = options.autofluorescence * AMPLITUDE["IL1B"] * np.exp(drawn - 0.5)
         light = {name: values + extra for name, values in light.items()}
     if options.multiplicative:
-        factor = np.exp(options.multiplicative * gaussian_field(rng, options.size_um, options.artefact_range_um, xy))
+        factor = np.exp(
+            options.multiplicative
+            * gaussian_field(rng, options.size_um, options.artefact_range_um, xy)
+        )
         light = {name: values * factor for name, values in light.items()}
 
     def mixed(name: str, spill: float) -> Floats:
@@ -191,14 +219,22 @@ def _seen(
 
     spill = max(options.spill, 0.1 if options.bleed else 0.0)
     kept = [name for name in CHANNELS if name != "AF" or options.background_channel]
-    place = {"DAPI": "nucleus", "PanCK": "cytoplasm", "TGFB1": "membrane", "IL1B": "cytoplasm", "AF": "cell"}
+    place = {
+        "DAPI": "nucleus",
+        "PanCK": "cytoplasm",
+        "TGFB1": "membrane",
+        "IL1B": "cytoplasm",
+        "AF": "cell",
+    }
     table: dict[str, object] = {"cell_id": np.arange(1, n + 1), "x_um": xy[:, 0], "y_um": xy[:, 1]}
     for name in kept:
         table[f"{name}_{place[name]}_mean"] = camera(name, 0.0 if name == "DAPI" else spill)
     table["TGFB1_cytoplasm_mean"] = camera("TGFB1", spill)
     phenotype = np.where(responder, "myeloid", np.where(source, "tumor", "other"))
     table["phenotype"] = pd.Categorical(phenotype, ["tumor", "myeloid", "other"])
-    table["IL1B_positive"] = pd.Series(np.asarray(table["IL1B_cytoplasm_mean"]) > GATE, dtype="boolean")
+    table["IL1B_positive"] = pd.Series(
+        np.asarray(table["IL1B_cytoplasm_mean"]) > GATE, dtype="boolean"
+    )
     table["tumor_region_distance_um"] = _border_distance(xy, source, options)
     is_pair = responder[i] & source[j]
     i, j = i[is_pair], j[is_pair]
@@ -221,7 +257,9 @@ def _seen(
             "own_ligand_eroded_sum": own[i] * 60,
         }
     )
-    grid = np.ones((int(np.ceil(options.size_um[1] / 10)), int(np.ceil(options.size_um[0] / 10))), np.bool_)
+    grid = np.ones(
+        (int(np.ceil(options.size_um[1] / 10)), int(np.ceil(options.size_um[0] / 10))), np.bool_
+    )
     return PointTissue(pd.DataFrame(table), pairs, grid, 10.0)
 
 
@@ -230,7 +268,16 @@ def _border_distance(xy: Floats, source: NDArray[np.bool_], options: PointOption
     nearest = cKDTree(xy[source])
     width, height = options.size_um
     grid = np.stack(np.meshgrid(np.arange(5, width, 10.0), np.arange(5, height, 10.0)), axis=-1)
-    inside = nearest.query(grid.reshape(-1, 2), distance_upper_bound=0.9 * options.spacing_um)[0].reshape(grid.shape[:2]) < np.inf
+    inside = (
+        nearest.query(grid.reshape(-1, 2), distance_upper_bound=0.9 * options.spacing_um)[
+            0
+        ].reshape(grid.shape[:2])
+        < np.inf
+    )
     inside = ndimage.binary_closing(inside, iterations=1)
     signed = 10 * (ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside))
-    return np.asarray(ndimage.map_coordinates(signed, [xy[:, 1] / 10 - 0.5, xy[:, 0] / 10 - 0.5], order=1, mode="nearest"))
+    return np.asarray(
+        ndimage.map_coordinates(
+            signed, [xy[:, 1] / 10 - 0.5, xy[:, 0] / 10 - 0.5], order=1, mode="nearest"
+        )
+    )

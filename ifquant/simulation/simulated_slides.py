@@ -17,25 +17,53 @@ from ifquant.files.ownership import refuse_foreign
 from ifquant.files.storage import PathLike, make_folder
 from ifquant.files.table_files import write_csv, write_parquet
 from ifquant.geometry.windows import Window, cores
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, add_shapes, label_sums, simulate_window
+from ifquant.simulation.tissue_window import (
+    CHANNELS,
+    SimulationOptions,
+    add_shapes,
+    label_sums,
+    simulate_window,
+)
 from ifquant.slides.tiff_writer import write_ome_tiff
 
 RENDER_PX = 1024
-"""Side of the windows that are rendered one after the other (px, a multiple of the TIFF's tiles)."""
+"""Side of the windows that are rendered one after the other (px, a multiple of the TIFF's
+tiles)."""
 BITS = 12
 
 TRUTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "id": {"unit": "", "meaning": "label of the cell and of its nucleus"},
     "class": {"unit": "", "meaning": "tumor, myeloid, lymphocyte or stroma"},
-    "nucleus_x_um": {"unit": "um", "meaning": "center of the nucleus' outline, from the left edge of the slide"},
-    "nucleus_y_um": {"unit": "um", "meaning": "center of the nucleus' outline, from the top edge of the slide"},
-    "tgfb1_level": {"unit": "counts", "meaning": "light of the fully stained membrane, before blur"},
-    "il1b_level": {"unit": "counts", "meaning": "light of the fully stained cytoplasm, before blur"},
+    "nucleus_x_um": {
+        "unit": "um",
+        "meaning": "center of the nucleus' outline, from the left edge of the slide",
+    },
+    "nucleus_y_um": {
+        "unit": "um",
+        "meaning": "center of the nucleus' outline, from the top edge of the slide",
+    },
+    "tgfb1_level": {
+        "unit": "counts",
+        "meaning": "light of the fully stained membrane, before blur",
+    },
+    "il1b_level": {
+        "unit": "counts",
+        "meaning": "light of the fully stained cytoplasm, before blur",
+    },
     "tgfb1_z": {"unit": "sd", "meaning": "standardised logarithm of tgfb1_level (tumor cells)"},
-    "il1b_z": {"unit": "sd", "meaning": "standardised logarithm of il1b_level (myeloid cells), the effect of the neighbours included"},
+    "il1b_z": {
+        "unit": "sd",
+        "meaning": (
+            "standardised logarithm of il1b_level (myeloid cells), the effect of the neighbours"
+            " included"
+        ),
+    },
     "exposure": {
         "unit": "sd",
-        "meaning": "mean tgfb1_z of the at most 5 nearest tumor cells within 30 um (nucleus centers; myeloid cells)",
+        "meaning": (
+            "mean tgfb1_z of the at most 5 nearest tumor cells within 30 um (nucleus centers;"
+            " myeloid cells)"
+        ),
     },
     "x_um": {"unit": "um", "meaning": "centroid of the cell, from the left edge of the slide"},
     "y_um": {"unit": "um", "meaning": "centroid of the cell, from the top edge of the slide"},
@@ -55,18 +83,31 @@ class _Labels:
         self._parts.append((window, bytes(imagecodecs.zstd_encode(labels.tobytes(), level=3))))
 
     def blocks(self, ids: NDArray[np.int32]) -> Iterator[tuple[Window, NDArray[np.uint32]]]:
-        """Yield the blocks, each label replaced by its rank among the sorted `ids`, or by 0 where it is not among them."""
+        """Yield the blocks, each label replaced by its rank among the sorted `ids`, or by 0 where
+        it is not among them.
+        """
         for window, data in self._parts:
             labels = np.frombuffer(imagecodecs.zstd_decode(data), np.int32).reshape(window.shape)
             rank = np.searchsorted(ids, labels)
-            known = ids[np.minimum(rank, len(ids) - 1)] == labels if len(ids) else np.zeros(labels.shape, bool)
+            known = (
+                ids[np.minimum(rank, len(ids) - 1)] == labels
+                if len(ids)
+                else np.zeros(labels.shape, bool)
+            )
             yield window, np.where(known, rank + 1, 0).astype(np.uint32)[None]
 
 
 def write_slide(
-    folder: PathLike, name: str, options: SimulationOptions, *, compression: str = "zlib", pyramid: bool = True, truth: bool = True
+    folder: PathLike,
+    name: str,
+    options: SimulationOptions,
+    *,
+    compression: str = "zlib",
+    pyramid: bool = True,
+    truth: bool = True,
 ) -> Path:
-    """Render a slide to `<name>.ome.tif`, `<name>_nuclei.tif`, `<name>_cells.tif`, `<name>_truth.parquet` and `<name>_truth.csv`.
+    """Render a slide to `<name>.ome.tif`, `<name>_nuclei.tif`, `<name>_cells.tif`,
+    `<name>_truth.parquet` and `<name>_truth.csv`.
 
     Parameters
     ----------
@@ -75,7 +116,8 @@ def write_slide(
     name : str
         Start of the file names.
     options : SimulationOptions
-        The slide. A slide of any size takes the memory of one window of 1024 x 1024 px and of its compressed labels.
+        The slide. A slide of any size takes the memory of one window of 1024 x 1024 px and of its
+        compressed labels.
     compression : str
         zlib, zstd or none.
     pyramid : bool
@@ -91,7 +133,10 @@ def write_slide(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: a file; simulated slides need a folder (-o)")
-    for ending in (".ome.tif", *(("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv") if truth else ())):
+    for ending in (
+        ".ome.tif",
+        *(("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv") if truth else ()),
+    ):
         refuse_foreign(folder / f"{name}{ending}")
     make_folder(folder)
     nuclei, cells = _Labels(), _Labels()
@@ -107,9 +152,21 @@ def write_slide(
             sums.append(label_sums(part))
             yield window, part.image
 
-    common: dict[str, Any] = {"pixel_size_um": options.pixel_size_um, "compression": compression, "pyramid": pyramid}
+    common: dict[str, Any] = {
+        "pixel_size_um": options.pixel_size_um,
+        "compression": compression,
+        "pyramid": pyramid,
+    }
     path = folder / f"{name}.ome.tif"
-    write_ome_tiff(path, render(), shape=(len(CHANNELS), *options.size), dtype="uint16", names=CHANNELS, significant_bits=BITS, **common)
+    write_ome_tiff(
+        path,
+        render(),
+        shape=(len(CHANNELS), *options.size),
+        dtype="uint16",
+        names=CHANNELS,
+        significant_bits=BITS,
+        **common,
+    )
     if not truth:
         return path
     table = pd.concat(tables).drop_duplicates("id").sort_values("id", ignore_index=True)
@@ -161,5 +218,7 @@ def simulate_slides(
     """
     shape = (size, size) if isinstance(size, int) else size
     for number in range(n):
-        slide = replace(options or SimulationOptions(), size=shape, seed=seed + number, effect=effect)
+        slide = replace(
+            options or SimulationOptions(), size=shape, seed=seed + number, effect=effect
+        )
         yield write_slide(out, f"simulated_{seed + number:04d}", slide, compression=compression)

@@ -1,4 +1,6 @@
-"""The OME-XML of an OME-TIFF, read with the standard library. DTDs and entities are refused, other files are never followed."""
+"""The OME-XML of an OME-TIFF, read with the standard library. DTDs and entities are refused, other
+files are never followed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,18 @@ from ifquant.slides.image_reader import Damaged, Unfit, length_um
 
 MAX_XML_CHARS = 64 << 20
 _DTYPES = {
-    "bit": "bool", "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32", "uint32": "uint32",
-    "float": "float32", "double": "float64", "complex": "complex64", "double-complex": "complex128",
-}  # fmt: skip
+    "bit": "bool",
+    "int8": "int8",
+    "uint8": "uint8",
+    "int16": "int16",
+    "uint16": "uint16",
+    "int32": "int32",
+    "uint32": "uint32",
+    "float": "float32",
+    "double": "float64",
+    "complex": "complex64",
+    "double-complex": "complex128",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,9 @@ class OmeChannel:
 
 @dataclass(frozen=True)
 class OmeBlock:
-    """One TiffData element: `count` planes (None: all that are left) from page `ifd` on, starting at plane (c, z, t)."""
+    """One TiffData element: `count` planes (None: all that are left) from page `ifd` on, starting
+    at plane (c, z, t).
+    """
 
     ifd: int
     first: tuple[int, int, int]
@@ -35,7 +48,9 @@ class OmeBlock:
 
 @dataclass(frozen=True)
 class OmeImage:
-    """One Image element. Sizes in pixels; `order` is DimensionOrder without XY, fastest first, e.g. CZT."""
+    """One Image element. Sizes in pixels; `order` is DimensionOrder without XY, fastest first, e.g.
+    CZT.
+    """
 
     name: str
     size_x: int
@@ -71,10 +86,15 @@ def parse_xml(text: str) -> ET.Element:
         If it is not well-formed.
     """
     if len(text) > MAX_XML_CHARS:
-        raise Unfit(f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read")
+        raise Unfit(
+            f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read"
+        )
     upper = text.upper()
     if "<!DOCTYPE" in upper or "<!ENTITY" in upper:
-        raise Unfit("its XML declares a document type or entities, which image metadata never need; refused for safety")
+        raise Unfit(
+            "its XML declares a document type or entities, which image metadata never need; refused"
+            " for safety"
+        )
     return ET.fromstring(text.strip().strip("\0").lstrip("\ufeff"))
 
 
@@ -95,12 +115,18 @@ def parse_ome(text: str) -> Ome:
     try:
         root = parse_xml(text)
     except ET.ParseError as error:
-        raise Damaged(f"its OME-XML is broken ({error}); the file was cut off or its header is damaged") from error
+        raise Damaged(
+            f"its OME-XML is broken ({error}); the file was cut off or its header is damaged"
+        ) from error
     binary_only = _child(root, "BinaryOnly")
     images = tuple(_image(element) for element in root if _tag(element) == "Image")
     if not images and binary_only is None:
         raise Damaged("its OME-XML describes no image")
-    return Ome(root.get("UUID"), images, None if binary_only is None else binary_only.get("MetadataFile", "another file"))
+    return Ome(
+        root.get("UUID"),
+        images,
+        None if binary_only is None else binary_only.get("MetadataFile", "another file"),
+    )
 
 
 def _image(element: ET.Element) -> OmeImage:
@@ -109,10 +135,15 @@ def _image(element: ET.Element) -> OmeImage:
         raise Damaged("its OME-XML has an Image without Pixels")
     sizes = {axis: _int(pixels, f"Size{axis}") for axis in "XYCZT"}
     kind = pixels.get("Type") or pixels.get("PixelType") or ""
-    x_um, y_um = (length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "um")) for a in "XY")
+    x_um, y_um = (
+        length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "um"))
+        for a in "XY"
+    )
     order = pixels.get("DimensionOrder", "XYCZT").replace("X", "").replace("Y", "")
     if sorted(order) != ["C", "T", "Z"]:
-        raise Damaged(f"its OME-XML has the impossible DimensionOrder {pixels.get('DimensionOrder')!r}")
+        raise Damaged(
+            f"its OME-XML has the impossible DimensionOrder {pixels.get('DimensionOrder')!r}"
+        )
     bits = pixels.get("SignificantBits")
     return OmeImage(
         name=element.get("Name", ""),
@@ -133,7 +164,10 @@ def _image(element: ET.Element) -> OmeImage:
 def _channel(element: ET.Element) -> OmeChannel:
     samples = element.get("SamplesPerPixel")
     name = element.get("Name") or element.get("Fluor")
-    return OmeChannel(name.strip() if name and name.strip() else None, int(samples) if samples and samples.isdecimal() else None)
+    return OmeChannel(
+        name.strip() if name and name.strip() else None,
+        int(samples) if samples and samples.isdecimal() else None,
+    )
 
 
 def _block(element: ET.Element) -> OmeBlock:
@@ -143,7 +177,11 @@ def _block(element: ET.Element) -> OmeBlock:
     return OmeBlock(
         ifd=_int(element, "IFD", 0),
         first=(_int(element, "FirstC", 0), _int(element, "FirstZ", 0), _int(element, "FirstT", 0)),
-        count=_int(element, "PlaneCount" if element.get("PlaneCount") else "NumPlanes") if count else (1 if ifd is not None else None),
+        count=(
+            _int(element, "PlaneCount" if element.get("PlaneCount") else "NumPlanes")
+            if count
+            else (1 if ifd is not None else None)
+        ),
         file_name=None if uuid is None else uuid.get("FileName"),
         uuid=None if uuid is None else (uuid.text or "").strip() or None,
     )
@@ -156,7 +194,9 @@ def _int(element: ET.Element, key: str, default: int | None = None) -> int:
     try:
         value = int(text or "")
     except ValueError:
-        raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is not a whole number") from None
+        raise Damaged(
+            f"its OME-XML has {_tag(element)} {key}={text!r}, which is not a whole number"
+        ) from None
     if value < 0:
         raise Damaged(f"its OME-XML has {_tag(element)} {key}={text!r}, which is negative")
     return value

@@ -1,7 +1,9 @@
-"""Channels of a whole slide for display: 8 bits in their calibrated ranges, reduced by block means, from blocks seen in any order.
+"""Channels of a whole slide for display: 8 bits in their calibrated ranges, reduced by block means,
+from blocks seen in any order.
 
-The blocks are reduced before the ranges are known, so that the pass that calibrates a slide also gives its overview and glass is read once.
-Sums of integers are kept exactly: the picture does not depend on how the slide was cut, nor on when its pixels were read.
+The blocks are reduced before the ranges are known, so that the pass that calibrates a slide also
+gives its overview and glass is read once. Sums of integers are kept exactly: the picture does not
+depend on how the slide was cut, nor on when its pixels were read.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Stack:
     Attributes
     ----------
     pixels : uint8 (C, h, w)
-        0 = black and 255 = white of each channel's display range; means of `step` x `step` image pixels (fewer at the far borders).
+        0 = black and 255 = white of each channel's display range; means of `step` x `step` image
+        pixels (fewer at the far borders).
     """
 
     pixels: NDArray[np.uint8]
@@ -38,7 +41,8 @@ class Stack:
 
 
 class StackBuilder:
-    """Collects the blocks of a whole image, reduced by `reduced`, until the display ranges are known.
+    """Collects the blocks of a whole image, reduced by `reduced`, until the display ranges are
+    known.
 
     Parameters
     ----------
@@ -54,7 +58,9 @@ class StackBuilder:
         """Put in what `reduced` made of one block."""
         step = self._step
         if self._values is None:
-            self._values = np.zeros((len(values), *(-(-size // step) for size in self._shape)), values.dtype)
+            self._values = np.zeros(
+                (len(values), *(-(-size // step) for size in self._shape)), values.dtype
+            )
         top, left = window.y0 // step, window.x0 // step
         self._values[:, top : top + values.shape[1], left : left + values.shape[2]] = values
 
@@ -72,11 +78,15 @@ class StackBuilder:
 
 
 def step_for(shape: tuple[int, int], max_size_px: int) -> int:
-    """Reduction that leaves the longest side between `max_size_px` and twice that, if the window is that large."""
+    """Reduction that leaves the longest side between `max_size_px` and twice that, if the window is
+    that large.
+    """
     return max(max(shape) // max_size_px, 1)
 
 
-def read_stack(read: Read, window: Window, ranges: Sequence[tuple[float, float]], max_size_px: int) -> Stack:
+def read_stack(
+    read: Read, window: Window, ranges: Sequence[tuple[float, float]], max_size_px: int
+) -> Stack:
     """Read a window block by block into a `Stack`; see `step_for`.
 
     Parameters
@@ -93,28 +103,42 @@ def read_stack(read: Read, window: Window, ranges: Sequence[tuple[float, float]]
             y0, x0 = window.y0 + top, window.x0 + left
             pixels = read(Window(y0, x0, min(y0 + block, window.y1), min(x0 + block, window.x1)))
             shown = displayed(block_means(pixels, step), ranges)
-            out[:, top // step : top // step + shown.shape[1], left // step : left // step + shown.shape[2]] = shown
+            out[
+                :,
+                top // step : top // step + shown.shape[1],
+                left // step : left // step + shown.shape[2],
+            ] = shown
     return Stack(out, window, step)
 
 
 def reduced(pixels: NDArray[Any], step: int) -> NDArray[Any]:
-    """Reduce a block (C, Y, X) to what a picture needs of it: sums over `step` x `step` pixels, exact for integers; the pixels at step 1.
+    """Reduce a block (C, Y, X) to what a picture needs of it: sums over `step` x `step` pixels,
+    exact for integers; the pixels at step 1.
 
-    Floats become means in single precision, enough for a picture of 256 levels; those that are not finite count as 0.
+    Floats become means in single precision, enough for a picture of 256 levels; those that are not
+    finite count as 0.
     """
     if pixels.dtype.kind == "f":
         finite = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
         if step > 1:
-            finite = _block_sums(np.ascontiguousarray(finite), step) / _areas((pixels.shape[1], pixels.shape[2]), step)
+            finite = _block_sums(np.ascontiguousarray(finite), step) / _areas(
+                (pixels.shape[1], pixels.shape[2]), step
+            )
         return np.asarray(finite, np.float32)
     if step == 1:
         return pixels
     sums: NDArray[np.float64] = _block_sums(np.ascontiguousarray(pixels), step)
-    return sums.astype(np.uint32) if pixels.dtype.kind == "u" and np.iinfo(pixels.dtype).max * step**2 < 2**32 else sums
+    return (
+        sums.astype(np.uint32)
+        if pixels.dtype.kind == "u" and np.iinfo(pixels.dtype).max * step**2 < 2**32
+        else sums
+    )
 
 
 def block_means(pixels: NDArray[Any], step: int) -> NDArray[np.float64]:
-    """Means of `step` x `step` pixels of (C, Y, X), of what there is at the far borders; not-finite pixels count as 0."""
+    """Means of `step` x `step` pixels of (C, Y, X), of what there is at the far borders; not-finite
+    pixels count as 0.
+    """
     return _means(reduced(pixels, step), (pixels.shape[1], pixels.shape[2]), step)
 
 
@@ -130,7 +154,9 @@ def _areas(shape: tuple[int, int], step: int) -> NDArray[np.int64]:
     return np.outer(heights, widths)
 
 
-def displayed(pixels: NDArray[np.floating], ranges: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
+def displayed(
+    pixels: NDArray[np.floating], ranges: Sequence[tuple[float, float]]
+) -> NDArray[np.uint8]:
     """Channels (C, h, w) scaled from their display ranges to 0..255, clipped and rounded."""
     out = np.empty(pixels.shape, np.uint8)
     for i, (low, high) in enumerate(ranges):

@@ -38,7 +38,9 @@ class Panel:
         return tuple(i for i, channel in enumerate(self.channels) if channel.role in roles)
 
     def nucleus(self, wanted: str | None = None) -> int | None:
-        """Position of the channel nuclei are found in; None when the panel has none (masks made elsewhere)."""
+        """Position of the channel nuclei are found in; None when the panel has none (masks made
+        elsewhere).
+        """
         if wanted is not None:
             return self.position(wanted)
         found = self.positions("nucleus")
@@ -59,20 +61,34 @@ def find_panel(recipe: Recipe, file_channels: tuple[str, ...]) -> Panel:
     problems: list[str] = []
     for channel in wanted:
         index = next(
-            (lookup[n.strip().casefold()] for n in (channel.name, *channel.aliases) if n.strip().casefold() in lookup), channel.index
+            (
+                lookup[n.strip().casefold()]
+                for n in (channel.name, *channel.aliases)
+                if n.strip().casefold() in lookup
+            ),
+            channel.index,
         )
         if index is None:
             near = difflib.get_close_matches(channel.name, file_channels, n=2, cutoff=0.4)
-            problems.append(f"channel {channel.name!r} is not in the file" + (f" (near: {', '.join(near)})" if near else ""))
+            problems.append(
+                f"channel {channel.name!r} is not in the file"
+                + (f" (near: {', '.join(near)})" if near else "")
+            )
         elif index >= len(file_channels):
-            problems.append(f"channel {channel.name!r} has index {index}, but the file has {len(file_channels)} channels")
+            problems.append(
+                f"channel {channel.name!r} has index {index}, but the file has {len(file_channels)}"
+                " channels"
+            )
         elif index in indices:
-            problems.append(f"channel {channel.name!r} is the same plane as {wanted[indices.index(index)].name!r}")
+            problems.append(
+                f"channel {channel.name!r} is the same plane as"
+                f" {wanted[indices.index(index)].name!r}"
+            )
         else:
             indices.append(index)
     if problems:
         raise SlideError(
-            f"{'; '.join(problems)}. The file's channels are {', '.join(map(repr, file_channels))}. "
-            "Correct [[channels]] in the recipe, or give aliases = [...] or index = N."
+            f"{'; '.join(problems)}. The file's channels are {', '.join(map(repr, file_channels))}."
+            " Correct [[channels]] in the recipe, or give aliases = [...] or index = N."
         )
     return Panel(tuple(wanted), tuple(indices))

@@ -1,4 +1,6 @@
-"""Regions drawn by the user: polygons in GeoJSON, as QuPath exports them, in pixels of the full-resolution image."""
+"""Regions drawn by the user: polygons in GeoJSON, as QuPath exports them, in pixels of the
+full-resolution image.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,28 @@ from ifquant.errors import SlideError
 
 Kind = Literal["include", "exclude", "tumor", "control"]
 _KINDS: dict[str, Kind] = {
-    "include": "include", "region": "include", "roi": "include",
-    "exclude": "exclude", "ignore": "exclude", "artifact": "exclude", "artefact": "exclude",
-    "tumor": "tumor", "tumour": "tumor",
+    "include": "include",
+    "region": "include",
+    "roi": "include",
+    "exclude": "exclude",
+    "ignore": "exclude",
+    "artifact": "exclude",
+    "artefact": "exclude",
+    "tumor": "tumor",
+    "tumour": "tumor",
     "control": "control",
-}  # fmt: skip
+}
 """Class names understood, without case and QuPath's trailing asterisk."""
 _MAX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Polygons by kind, each kind as one geometry (None: not drawn); control regions by name. `notes` says what was left out.
+    """Polygons by kind, each kind as one geometry (None: not drawn); control regions by name.
+    `notes` says what was left out.
 
-    Coordinates are pixels with the origin at the image's top-left corner, so pixel centers are at +0.5. A point on an outline is outside.
+    Coordinates are pixels with the origin at the image's top-left corner, so pixel centers are at
+    +0.5. A point on an outline is outside.
     """
 
     include: BaseGeometry | None = None
@@ -57,12 +67,19 @@ class Regions:
             return found
         if name is not None:
             if name not in self.control:
-                raise SlideError(f"there is no control region {name!r}; drawn are {', '.join(map(repr, self.control)) or 'none'}")
+                raise SlideError(
+                    f"there is no control region {name!r}; drawn are"
+                    f" {', '.join(map(repr, self.control)) or 'none'}"
+                )
             return self.control[name]
         return shapely.union_all(list(self.control.values())) if self.control else None
 
-    def contains(self, kind: Kind, y_px: ArrayLike, x_px: ArrayLike, name: str | None = None) -> NDArray[np.bool_]:
-        """Whether points (px, pixel centers at +0.5) lie inside; all False when the kind is not drawn."""
+    def contains(
+        self, kind: Kind, y_px: ArrayLike, x_px: ArrayLike, name: str | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether points (px, pixel centers at +0.5) lie inside; all False when the kind is not
+        drawn.
+        """
         y, x = np.broadcast_arrays(np.asarray(y_px, float), np.asarray(x_px, float))
         area = self.geometry(kind, name)
         if area is None:
@@ -70,17 +87,20 @@ class Regions:
         shapely.prepare(area)
         return np.asarray(shapely.contains_xy(area, x, y), np.bool_)
 
-    def mask(self, kind: Kind, image_shape: tuple[int, int], step_px: int, name: str | None = None) -> NDArray[np.bool_]:
+    def mask(
+        self, kind: Kind, image_shape: tuple[int, int], step_px: int, name: str | None = None
+    ) -> NDArray[np.bool_]:
         """Draw a kind on a coarse grid.
 
         Parameters
         ----------
-        image_shape : (Y, X) in px.
-        step_px : grid cells of this many px, the first at the image's corner; the last may reach beyond the image.
+        image_shape : (Y, X) in px. step_px : grid cells of this many px, the first at the image's
+        corner; the last may reach beyond the image.
 
         Returns
         -------
-        bool (ceil(Y / step), ceil(X / step)): whether the center of the cell's part inside the image is in the region.
+        bool (ceil(Y / step), ceil(X / step)): whether the center of the cell's part inside the
+        image is in the region.
         """
         centers = [_centers(length, step_px) for length in image_shape]
         out = np.zeros((len(centers[0]), len(centers[1])), np.bool_)
@@ -90,15 +110,21 @@ class Regions:
         x0, y0, x1, y1 = area.bounds
         rows = slice(*np.searchsorted(centers[0], [y0, y1]).tolist())
         columns = slice(*np.searchsorted(centers[1], [x0, x1]).tolist())
-        out[rows, columns] = self.contains(kind, centers[0][rows, None], centers[1][None, columns], name)
+        out[rows, columns] = self.contains(
+            kind, centers[0][rows, None], centers[1][None, columns], name
+        )
         return out
 
     def analysed(self, image_shape: tuple[int, int], step_px: int) -> NDArray[np.bool_] | None:
-        """Where to analyse, on the grid of `mask`: include (everything if not drawn) less exclude. None: everything."""
+        """Where to analyse, on the grid of `mask`: include (everything if not drawn) less exclude.
+        None: everything.
+        """
         if self.include is None and self.exclude is None:
             return None
         kept = ~self.mask("exclude", image_shape, step_px)
-        return kept & self.mask("include", image_shape, step_px) if self.include is not None else kept
+        return (
+            kept & self.mask("include", image_shape, step_px) if self.include is not None else kept
+        )
 
     def shifted(self, dy_px: float, dx_px: float) -> Regions:
         """Move the regions into another coordinate system (e.g. of a crop)."""
@@ -107,14 +133,17 @@ class Regions:
             return None if area is None else translate(area, dx_px, dy_px)
 
         control = {name: translate(area, dx_px, dy_px) for name, area in self.control.items()}
-        return Regions(moved(self.include), moved(self.exclude), moved(self.tumor), control, self.notes)
+        return Regions(
+            moved(self.include), moved(self.exclude), moved(self.tumor), control, self.notes
+        )
 
 
 def read_regions(path: str | os.PathLike[str]) -> Regions:
     """Read a GeoJSON file (FeatureCollection, list of features or one feature).
 
-    A polygon's kind is its QuPath classification, else its name: include, exclude (QuPath: Ignore*), tumor, control. A control region is
-    called by its name. Other classes, points and lines are left out and noted.
+    A polygon's kind is its QuPath classification, else its name: include, exclude (QuPath:
+    Ignore*), tumor, control. A control region is called by its name. Other classes, points and
+    lines are left out and noted.
 
     Raises
     ------
@@ -124,12 +153,19 @@ def read_regions(path: str | os.PathLike[str]) -> Regions:
     file = Path(path)
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise SlideError(f"{file}: {file.stat().st_size >> 20} MiB of regions; export annotations only, not cells")
+            raise SlideError(
+                f"{file}: {file.stat().st_size >> 20} MiB of regions; export annotations only, not"
+                " cells"
+            )
         content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
-        raise SlideError(f"{file}: the regions cannot be read ({error.strerror}); check the path") from error
+        raise SlideError(
+            f"{file}: the regions cannot be read ({error.strerror}); check the path"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise SlideError(f"{file}: it is not GeoJSON ({error}); export the annotations again") from error
+        raise SlideError(
+            f"{file}: it is not GeoJSON ({error}); export the annotations again"
+        ) from error
     areas: dict[Kind, list[BaseGeometry]] = {"include": [], "exclude": [], "tumor": []}
     control: dict[str, list[BaseGeometry]] = {}
     left_out: dict[str, int] = {}
@@ -144,7 +180,9 @@ def read_regions(path: str | os.PathLike[str]) -> Regions:
             control.setdefault(name, []).append(geometry)
         else:
             areas[kind].append(geometry)
-    notes = tuple(f"{count} region(s) of class {name} are not used" for name, count in left_out.items())
+    notes = tuple(
+        f"{count} region(s) of class {name} are not used" for name, count in left_out.items()
+    )
     return Regions(
         include=_union(areas["include"]),
         exclude=_union(areas["exclude"]),
@@ -159,8 +197,13 @@ def _features(content: Any, file: Path) -> Iterator[Mapping[str, Any]]:
         content = content.get("features")
     elif isinstance(content, dict) and content.get("type") == "Feature":
         content = [content]
-    if not isinstance(content, list) or not all(isinstance(one, dict) and one.get("type") == "Feature" for one in content):
-        raise SlideError(f"{file}: it is JSON but not GeoJSON features; in QuPath use File > Export objects as GeoJSON")
+    if not isinstance(content, list) or not all(
+        isinstance(one, dict) and one.get("type") == "Feature" for one in content
+    ):
+        raise SlideError(
+            f"{file}: it is JSON but not GeoJSON features; in QuPath use File > Export objects as"
+            " GeoJSON"
+        )
     yield from content
 
 
@@ -174,7 +217,9 @@ def _kind(feature: Mapping[str, Any], where: str) -> tuple[Kind | None, str, str
     if not label:
         if properties.get("objectType", "annotation") != "annotation":
             return None, str(properties["objectType"]), ""
-        raise SlideError(f"{where} has neither a class nor a name; call it include, exclude, tumor or control")
+        raise SlideError(
+            f"{where} has neither a class nor a name; call it include, exclude, tumor or control"
+        )
     base, _, rest = label.partition(":")
     plain = base.strip().strip("*").casefold()
     if plain not in _KINDS:
@@ -188,7 +233,9 @@ def _kind(feature: Mapping[str, Any], where: str) -> tuple[Kind | None, str, str
 
 
 def _polygons(geometry: Any, where: str) -> BaseGeometry | None:
-    """Take the polygonal part of a GeoJSON geometry, repaired where outlines cross themselves; None when there is none."""
+    """Take the polygonal part of a GeoJSON geometry, repaired where outlines cross themselves; None
+    when there is none.
+    """
     if not isinstance(geometry, dict):
         return None
     try:
@@ -199,7 +246,11 @@ def _polygons(geometry: Any, where: str) -> BaseGeometry | None:
             area = shapely.make_valid(area)
     except Exception as error:  # shapely raises many types on malformed coordinates
         raise SlideError(f"{where} has a broken outline ({error}); draw it again") from error
-    parts = [part for part in getattr(area, "geoms", [area]) if part.geom_type in ("Polygon", "MultiPolygon") and not part.is_empty]
+    parts = [
+        part
+        for part in getattr(area, "geoms", [area])
+        if part.geom_type in ("Polygon", "MultiPolygon") and not part.is_empty
+    ]
     return _union(parts)
 
 
@@ -207,7 +258,11 @@ def _union(parts: list[BaseGeometry]) -> BaseGeometry | None:
     if not parts:
         return None
     area: BaseGeometry = shapely.union_all(parts)
-    return area if area.geom_type != "GeometryCollection" else MultiPolygon([part for part in area.geoms if part.geom_type == "Polygon"])
+    return (
+        area
+        if area.geom_type != "GeometryCollection"
+        else MultiPolygon([part for part in area.geoms if part.geom_type == "Polygon"])
+    )
 
 
 def _centers(length: int, step_px: int) -> NDArray[np.float64]:

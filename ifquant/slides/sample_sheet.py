@@ -1,7 +1,9 @@
-"""The sample sheet: which slides, of which patient and group, with any further columns carried through to slides.csv.
+"""The sample sheet: which slides, of which patient and group, with any further columns carried
+through to slides.csv.
 
-Spreadsheet programs write many kinds of CSV: byte-order marks, semicolons or tabs, decimal commas, spaces, blank lines and quotes are all
-understood. What cannot be understood is reported at once, every problem with its line. Names are text exactly as written.
+Spreadsheet programs write many kinds of CSV: byte-order marks, semicolons or tabs, decimal commas,
+spaces, blank lines and quotes are all understood. What cannot be understood is reported at once,
+every problem with its line. Names are text exactly as written.
 """
 
 from __future__ import annotations
@@ -17,16 +19,35 @@ from ifquant.errors import RequestError
 from ifquant.files.text_table import TableProblem, TextTable, is_blank, is_remark, open_text_table
 from ifquant.names import alike_warnings, name_or_none
 from ifquant.recipe.pixel_size import implausible
-from ifquant.slides.slide_names import IMAGE_SUFFIXES, is_zarr_folder, loose_slide_key, natural_order, slide_key, slide_name, without_suffix
+from ifquant.slides.slide_names import (
+    IMAGE_SUFFIXES,
+    is_zarr_folder,
+    loose_slide_key,
+    natural_order,
+    slide_key,
+    slide_name,
+    without_suffix,
+)
 
 KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
 RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
 """Columns that slides.csv fills itself."""
 _ALIASES = {
-    "slide_name": "slide", "sample_name": "slide", "image_name": "slide",
-    "sample": "slide", "image": "slide", "slide_id": "slide", "sample_id": "slide", "file": "path", "filename": "path",
-    "patient_id": "patient", "subject": "patient", "condition": "group", "geojson": "regions", "pixel_size": "pixel_size_um",
-}  # fmt: skip
+    "slide_name": "slide",
+    "sample_name": "slide",
+    "image_name": "slide",
+    "sample": "slide",
+    "image": "slide",
+    "slide_id": "slide",
+    "sample_id": "slide",
+    "file": "path",
+    "filename": "path",
+    "patient_id": "patient",
+    "subject": "patient",
+    "condition": "group",
+    "geojson": "regions",
+    "pixel_size": "pixel_size_um",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_BYTES = 64 << 20
 
@@ -35,9 +56,10 @@ _MAX_BYTES = 64 << 20
 class Sample:
     """One row of the sheet.
 
-    `slide` names the slide's folder, `written` is the name as the sheet has it. `paths` is empty when the sheet gives none (the slide is
-    then found by its name), one image, or several one-channel images, whose `channel_names` come from their file names. `columns` holds
-    the free columns as text. `line` is where the row is in the sheet.
+    `slide` names the slide's folder, `written` is the name as the sheet has it. `paths` is empty
+    when the sheet gives none (the slide is then found by its name), one image, or several
+    one-channel images, whose `channel_names` come from their file names. `columns` holds the free
+    columns as text. `line` is where the row is in the sheet.
     """
 
     slide: str
@@ -55,14 +77,16 @@ class Sample:
 def read_samples(path: str | os.PathLike[str], *, folders: bool = True) -> list[Sample]:
     """Read a sample sheet.
 
-    Columns: `slide` (or `path`), and optionally `path` (relative to the sheet; an image, an OME-Zarr folder, or a folder of one-channel
-    TIFFs), `patient`, `group`, `regions` (a GeoJSON file), `pixel_size_um`, and free ones.
+    Columns: `slide` (or `path`), and optionally `path` (relative to the sheet; an image, an
+    OME-Zarr folder, or a folder of one-channel TIFFs), `patient`, `group`, `regions` (a GeoJSON
+    file), `pixel_size_um`, and free ones.
 
     Parameters
     ----------
     folders
-        The slides are to be run: their names become folders (those that cannot be one on every system are refused, and those that differ
-        in case alone), and images and regions must be there. Else only names count.
+        The slides are to be run: their names become folders (those that cannot be one on every
+        system are refused, and those that differ in case alone), and images and regions must be
+        there. Else only names count.
 
     Raises
     ------
@@ -87,7 +111,9 @@ def read_samples(path: str | os.PathLike[str], *, folders: bool = True) -> list[
         if any(cells):
             values = dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
             if any(value for name, value in zip(names, cells, strict=False) if not name):
-                problems.append(f"line {line}: a value stands in a column without a name; name it in the header")
+                problems.append(
+                    f"line {line}: a value stands in a column without a name; name it in the header"
+                )
             values.pop("", None)
             samples.append(_sample(values, line, sheet.parent, folders, problems))
     if not samples and not problems:
@@ -106,44 +132,66 @@ def _opened(sheet: Path) -> TextTable:
         if sheet.stat().st_size > _MAX_BYTES:
             raise RequestError(f"{sheet}: {sheet.stat().st_size >> 20} MiB is no sample sheet")
         if not sheet.read_bytes().strip():
-            raise RequestError(f"{sheet}: the sample sheet is empty; expected a header such as slide,path,patient,group, and rows")
+            raise RequestError(
+                f"{sheet}: the sample sheet is empty; expected a header such as"
+                " slide,path,patient,group, and rows"
+            )
         table = open_text_table(sheet, remarks=True)
         for _ in table.lines():  # all of it can be decoded
             pass
     except TableProblem as error:
         raise RequestError(f"{sheet}: {error}") from error
     except UnicodeError as error:
-        raise RequestError(f"{sheet}: it is not text in UTF-8, UTF-16 or Windows-1252; save the table as CSV (UTF-8)") from error
+        raise RequestError(
+            f"{sheet}: it is not text in UTF-8, UTF-16 or Windows-1252; save the table as CSV"
+            " (UTF-8)"
+        ) from error
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(f"{sheet}: cannot be read ({reason}); check the path and its rights") from error
+        raise RequestError(
+            f"{sheet}: cannot be read ({reason}); check the path and its rights"
+        ) from error
     return table
 
 
 def _header(cells: list[str], line: int, problems: list[str]) -> list[str]:
     plain = [re.sub(r"[\s-]+", "_", cell.strip().casefold()) for cell in cells]
     names: list[str] = [name if name in KNOWN else "" for name in plain]
-    for place, cell in enumerate(cells):  # other words for a column count where its own is not there
+    for place, cell in enumerate(
+        cells
+    ):  # other words for a column count where its own is not there
         known = _ALIASES.get(plain[place], "")
         names[place] = names[place] or (known if known and known not in names else cell)
     for name in dict.fromkeys(names):
         if name and names.count(name) > 1:
-            problems.append(f"line {line}: column {name!r} occurs {names.count(name)} times; rename one")
+            problems.append(
+                f"line {line}: column {name!r} occurs {names.count(name)} times; rename one"
+            )
         if name.casefold() in RESERVED:
-            problems.append(f"line {line}: column {name!r} is filled by ifquant in slides.csv; rename it")
+            problems.append(
+                f"line {line}: column {name!r} is filled by ifquant in slides.csv; rename it"
+            )
     if "slide" not in names and "path" not in names:
         found = ", ".join(filter(None, names)) or "none"
-        problems.append(f"line {line}: there is no column 'slide' (found {found}); the first line must name the columns")
+        problems.append(
+            f"line {line}: there is no column 'slide' (found {found}); the first line must name the"
+            " columns"
+        )
     return names
 
 
-def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, problems: list[str]) -> Sample:
+def _sample(
+    values: dict[str, str], line: int, folder: Path, folders: bool, problems: list[str]
+) -> Sample:
     for name, value in values.items():
         if any(ord(character) < 32 for character in value):
-            problems.append(f"line {line}: {name} {value!r} contains control characters; remove them")
+            problems.append(
+                f"line {line}: {name} {value!r} contains control characters; remove them"
+            )
         elif value[:1] in "=@" and len(value) > 1 and name not in ("path", "regions"):
             problems.append(
-                f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it without the leading {value[0]!r}"
+                f"line {line}: {name} {value!r} would run as a formula in a spreadsheet; write it"
+                f" without the leading {value[0]!r}"
             )
     path = name_or_none(values.get("path")) or ""
     written = name_or_none(values.get("slide")) or ""
@@ -154,15 +202,18 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
         problems.append(f"line {line}: neither slide nor path is given")
     elif folders and (not _NAME.fullmatch(name) or slide_name(name) != name):
         problems.append(
-            f"line {line}: slide {name!r} cannot name a folder on every system; use letters, digits, dot, dash and underscore "
-            f"(e.g. {slide_name(name)!r})"
+            f"line {line}: slide {name!r} cannot name a folder on every system; use letters,"
+            f" digits, dot, dash and underscore (e.g. {slide_name(name)!r})"
         )
     paths, channels = _paths(path, folder, line, problems) if path and folders else ((), None)
     regions = name_or_none(values.get("regions")) if folders else None
     if regions is not None:
         regions = str(folder / regions)
         if not os.path.isfile(regions):
-            problems.append(f"line {line}: regions file {values['regions']!r} does not exist (looked for {regions})")
+            problems.append(
+                f"line {line}: regions file {values['regions']!r} does not exist (looked for"
+                f" {regions})"
+            )
     return Sample(
         slide=name,
         paths=paths,
@@ -177,23 +228,33 @@ def _sample(values: dict[str, str], line: int, folder: Path, folders: bool, prob
     )
 
 
-def _paths(path: str, folder: Path, line: int, problems: list[str]) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+def _paths(
+    path: str, folder: Path, line: int, problems: list[str]
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     full = str(folder / path)
     if not os.path.exists(full):
         problems.append(f"line {line}: path {path!r} does not exist (looked for {full})")
         return (), None
     if not os.path.isdir(full) or is_zarr_folder(full):
         return (full,), None
-    inside = [name for name in os.listdir(full) if name.lower().endswith((".tif", ".tiff")) and not name.startswith(".")]
+    inside = [
+        name
+        for name in os.listdir(full)
+        if name.lower().endswith((".tif", ".tiff")) and not name.startswith(".")
+    ]
     files = sorted((os.path.join(full, name) for name in inside), key=natural_order)
     if not files:
-        problems.append(f"line {line}: folder {path!r} holds no TIFF files; a slide in a folder is one TIFF per channel")
+        problems.append(
+            f"line {line}: folder {path!r} holds no TIFF files; a slide in a folder is one TIFF per"
+            " channel"
+        )
         return (), None
     return tuple(files), channel_names_of(files)
 
 
 def channel_names_of(files: list[str]) -> tuple[str, ...]:
-    """Channel names from one-channel files: their names less suffix and less what all of them share, cut at separators.
+    """Channel names from one-channel files: their names less suffix and less what all of them
+    share, cut at separators.
 
     `S1_DAPI.tif, S1_PanCK.tif` give DAPI, PanCK.
     """
@@ -208,9 +269,15 @@ def channel_names_of(files: list[str]) -> tuple[str, ...]:
         while all(len(piece) > start + 1 and piece[start] == pieces[0][start] for piece in pieces):
             start += 1
         end = 0
-        while all(len(piece) > start + end + 1 and piece[-1 - end] == pieces[0][-1 - end] for piece in pieces):
+        while all(
+            len(piece) > start + end + 1 and piece[-1 - end] == pieces[0][-1 - end]
+            for piece in pieces
+        ):
             end += 1
-        stems = ["".join(piece[start : len(piece) - end]).strip("_ .") or stem for piece, stem in zip(pieces, stems, strict=True)]
+        stems = [
+            "".join(piece[start : len(piece) - end]).strip("_ .") or stem
+            for piece, stem in zip(pieces, stems, strict=True)
+        ]
     return tuple(stems)
 
 
@@ -222,7 +289,9 @@ def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        problems.append(f"line {line}: pixel_size_um {text!r} is not a positive number of micrometers")
+        problems.append(
+            f"line {line}: pixel_size_um {text!r} is not a positive number of micrometers"
+        )
         return None
     if reason := implausible(value):
         problems.append(f"line {line}: pixel_size_um {text!r}: {reason}")
@@ -231,7 +300,9 @@ def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
 
 
 def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -> None:
-    """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or mix patients."""
+    """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or
+    mix patients.
+    """
     by_name: dict[str, Sample] = {}
     by_file: dict[object, Sample] = {}
     groups: dict[str, Sample] = {}
@@ -239,24 +310,33 @@ def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -
         if sample.slide:
             first = by_name.setdefault(sample.slide.casefold() if folders else sample.slide, sample)
             if first is not sample:
-                problems.append(f"line {sample.line}: slide {sample.slide!r} is also on line {first.line}; every row needs its own name")
+                problems.append(
+                    f"line {sample.line}: slide {sample.slide!r} is also on line {first.line};"
+                    " every row needs its own name"
+                )
         for path in sample.paths:
             facts = os.stat(path)
             key: object = (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(path)
             other = by_file.setdefault(key, sample)
             if other is not sample:
-                problems.append(f"line {sample.line}: {path} is the same image as on line {other.line}; an image counts once")
+                problems.append(
+                    f"line {sample.line}: {path} is the same image as on line {other.line}; an"
+                    " image counts once"
+                )
         if sample.patient and sample.group:
             known = groups.setdefault(sample.patient, sample)
             if known.group != sample.group:
                 problems.append(
-                    f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r} here "
-                    f"and in {known.group!r} on line {known.line}"
+                    f"line {sample.line}: patient {sample.patient!r} is in group {sample.group!r}"
+                    f" here and in {known.group!r} on line {known.line}"
                 )
 
 
-def rows_of(samples: Sequence[Sample], slides: Iterable[str], folders: Collection[str] = ()) -> dict[str, Sample]:
-    """Find the row of each slide: by the name as written, else by what all spellings of it share (`slide_key`).
+def rows_of(
+    samples: Sequence[Sample], slides: Iterable[str], folders: Collection[str] = ()
+) -> dict[str, Sample]:
+    """Find the row of each slide: by the name as written, else by what all spellings of it share
+    (`slide_key`).
 
     Parameters
     ----------
@@ -283,29 +363,40 @@ def rows_of(samples: Sequence[Sample], slides: Iterable[str], folders: Collectio
         if len(named) > 1 or len(rows) > 1:
             lines = ", ".join(f"{row.written or row.slide!r} (line {row.line})" for row in rows)
             raise RequestError(
-                f"the sample sheet's {lines} and the slides {', '.join(map(repr, named))} differ only in case, suffix or signs; write the "
-                "names in the sheet as the slides have them."
+                f"the sample sheet's {lines} and the slides {', '.join(map(repr, named))} differ"
+                " only in case, suffix or signs; write the names in the sheet as the slides have"
+                " them."
             )
         found[named[0]] = rows[0]
     for slide in folders:
         cleaned = [sample for sample in left if slide_name(sample.written or sample.slide) == slide]
-        if slide not in found and len(cleaned) == 1 and all(cleaned[0] is not row for row in found.values()):
+        if (
+            slide not in found
+            and len(cleaned) == 1
+            and all(cleaned[0] is not row for row in found.values())
+        ):
             found[slide] = cleaned[0]
     return found
 
 
 def match_warnings(rows: Mapping[str, Sample]) -> list[str]:
-    """Say which slides were given a row of another spelling (a suffix or folders apart, which other programs write)."""
+    """Say which slides were given a row of another spelling (a suffix or folders apart, which other
+    programs write).
+    """
     loose = [
         f"{slide!r} = {row.written or row.slide!r}"
         for slide, row in rows.items()
         if slide not in (row.slide, row.written)
-        and without_suffix(re.split(r"[/\\]", slide)[-1]) not in (row.slide, without_suffix(row.written))
+        and without_suffix(re.split(r"[/\\]", slide)[-1])
+        not in (row.slide, without_suffix(row.written))
     ]
     if not loose:
         return []
     more = f" and {len(loose) - 5} more" if len(loose) > 5 else ""
-    return [f"rows of the sample sheet were given to slides that are written otherwise: {', '.join(loose[:5])}{more}"]
+    return [
+        "rows of the sample sheet were given to slides that are written otherwise:"
+        f" {', '.join(loose[:5])}{more}"
+    ]
 
 
 def sheet_warnings(samples: Sequence[Sample]) -> list[str]:
@@ -313,5 +404,10 @@ def sheet_warnings(samples: Sequence[Sample]) -> list[str]:
     return [
         *alike_warnings("patient", [sample.patient for sample in samples if sample.patient]),
         *alike_warnings("group", [sample.group for sample in samples if sample.group]),
-        *alike_warnings("slide", [sample.slide for sample in samples if sample.slide], slide_key, loose_slide_key),
+        *alike_warnings(
+            "slide",
+            [sample.slide for sample in samples if sample.slide],
+            slide_key,
+            loose_slide_key,
+        ),
     ]

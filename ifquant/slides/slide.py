@@ -1,7 +1,8 @@
 """A slide: one image in channels, whatever file it lies in, read window by window.
 
-`SlideRef` says what to open and how (picklable; each worker opens its own files), `inspect` looks without raising, `Slide` reads. Every
-exception a damaged file can cause becomes `UnreadableImage` here and nowhere else.
+`SlideRef` says what to open and how (picklable; each worker opens its own files), `inspect` looks
+without raising, `Slide` reads. Every exception a damaged file can cause becomes `UnreadableImage`
+here and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,18 +27,29 @@ from ifquant.slides.slide_info import SlideInfo, describe
 from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
 
 __all__ = [
-    "Slide", "SlideInfo", "SlideRef", "find_slides", "fingerprint", "inspect", "named_channels", "renamed_by_index", "require_usable",
-    "slide_name", "unique_names", "with_crop",
-]  # fmt: skip
+    "Slide",
+    "SlideInfo",
+    "SlideRef",
+    "find_slides",
+    "fingerprint",
+    "inspect",
+    "named_channels",
+    "renamed_by_index",
+    "require_usable",
+    "slide_name",
+    "unique_names",
+    "with_crop",
+]
 
 
 @dataclass(frozen=True)
 class SlideRef:
     """What to open and how; picklable.
 
-    `paths`: one image, or several one-channel images in channel order. `channel_names` replaces the file's names (one per channel).
-    `pixel_size_um` overrides the file's, `pixel_size_origin` says who stated it (option or sheet). `crop` is in px of the whole image;
-    windows of an opened slide are relative to the crop.
+    `paths`: one image, or several one-channel images in channel order. `channel_names` replaces the
+    file's names (one per channel). `pixel_size_um` overrides the file's, `pixel_size_origin` says
+    who stated it (option or sheet). `crop` is in px of the whole image; windows of an opened slide
+    are relative to the crop.
     """
 
     paths: tuple[str, ...]
@@ -78,7 +90,9 @@ class Slide:
             for path in ref.paths:
                 with _boundary(path):
                     self._readers.append(_open_reader(path))
-            self._channels = [(reader, c) for reader in self._readers for c in range(reader.facts.shape[0])]
+            self._channels = [
+                (reader, c) for reader in self._readers for c in range(reader.facts.shape[0])
+            ]
             self.info = describe(ref, [reader.facts for reader in self._readers])
         except BaseException:
             self.close()
@@ -90,7 +104,12 @@ class Slide:
     def __enter__(self) -> Slide:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -100,7 +119,8 @@ class Slide:
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the slide and of the smaller copies its files hold, largest first; through crop or projection there are none.
+        """Shapes (Y, X) of the slide and of the smaller copies its files hold, largest first;
+        through crop or projection there are none.
 
         Raises
         ------
@@ -126,9 +146,9 @@ class Slide:
 
         Parameters
         ----------
-        channels : positions of channels, any order.
-        window : in px of this slide (of the crop, if there is one), inside it; of a level, if one is given.
-        level : 0, or one of the smaller copies (see `levels`).
+        channels : positions of channels, any order. window : in px of this slide (of the crop, if
+        there is one), inside it; of a level, if one is given. level : 0, or one of the smaller
+        copies (see `levels`).
 
         Returns
         -------
@@ -142,7 +162,9 @@ class Slide:
             If the slide has several planes or time points and no projection was chosen.
         """
         if level and not 0 < level < len(self.levels):
-            raise RequestError(f"found level {level}; the slide has {len(self.levels)} (0 is the slide itself)")
+            raise RequestError(
+                f"found level {level}; the slide has {len(self.levels)} (0 is the slide itself)"
+            )
         height, width = self.levels[level] if level else self.info.shape[1:]
         if not (0 <= window.y0 <= window.y1 <= height and 0 <= window.x0 <= window.x1 <= width):
             raise RequestError(f"window {window} lies outside the image of {height} x {width} px")
@@ -172,15 +194,17 @@ def inspect(ref: SlideRef) -> tuple[SlideInfo, list[str]]:
 
     Returns
     -------
-    What the slide is, and its problems (also in `SlideInfo.problems`; empty: it can be used). Never raises for a slide's content: an
-    unreadable file has format "unreadable" and shape (0, 0, 0).
+    What the slide is, and its problems (also in `SlideInfo.problems`; empty: it can be used). Never
+    raises for a slide's content: an unreadable file has format "unreadable" and shape (0, 0, 0).
     """
     try:
         with ref.open() as slide:
             info = slide.info
     except SlideError as error:
         text = str(error).removeprefix(f"{ref.paths[0]}: ")
-        info = SlideInfo(ref.paths[0], "unreadable", (0, 0, 0), "", (), None, "none", 0, 0, (), problems=(text,))
+        info = SlideInfo(
+            ref.paths[0], "unreadable", (0, 0, 0), "", (), None, "none", 0, 0, (), problems=(text,)
+        )
     return info, list(info.problems)
 
 
@@ -200,7 +224,8 @@ def require_usable(info: SlideInfo) -> None:
 
 
 def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
-    """Channel names for `SlideRef.channel_names`: the slide's own, with those of the recipe (position > name) put in.
+    """Channel names for `SlideRef.channel_names`: the slide's own, with those of the recipe
+    (position > name) put in.
 
     Raises
     ------
@@ -210,13 +235,15 @@ def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
     beyond = [index for index in names if index >= len(info.channels)]
     if beyond:
         raise SlideError(
-            f"{info.path}: the recipe addresses channel index {beyond[0]}, the slide has {len(info.channels)} channels (0 is the first)"
+            f"{info.path}: the recipe addresses channel index {beyond[0]}, the slide has"
+            f" {len(info.channels)} channels (0 is the first)"
         )
     return tuple(names.get(index, name) for index, name in enumerate(info.channels))
 
 
 def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> SlideRef:
-    """Give channels the recipe's names by position, where the file's own names repeat or are absent; other slides stay as they are.
+    """Give channels the recipe's names by position, where the file's own names repeat or are
+    absent; other slides stay as they are.
 
     Raises
     ------
@@ -230,7 +257,8 @@ def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> S
 
 
 def fingerprint(ref: SlideRef) -> str:
-    """SHA-256 (hex) of the content of the slide's files; of folders (OME-Zarr) by sorted relative path, size and content of each file.
+    """SHA-256 (hex) of the content of the slide's files; of folders (OME-Zarr) by sorted relative
+    path, size and content of each file.
 
     Raises
     ------
@@ -242,8 +270,13 @@ def fingerprint(ref: SlideRef) -> str:
         with _boundary(path):
             root = Path(path)
             if root.is_dir():
-                for file in sorted((f for f in root.rglob("*") if f.is_file()), key=lambda f: f.relative_to(root).as_posix()):
-                    digest.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+                for file in sorted(
+                    (f for f in root.rglob("*") if f.is_file()),
+                    key=lambda f: f.relative_to(root).as_posix(),
+                ):
+                    digest.update(
+                        f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode()
+                    )
                     _hash_file(file, digest)
             else:
                 _require_file(path)
@@ -265,14 +298,17 @@ def _boundary(path: str) -> Iterator[None]:
     except IfquantError:
         raise
     except MemoryError as error:
-        raise UnreadableImage(f"{path}: not enough memory to read it; use fewer workers, or save the image with tiles") from error
+        raise UnreadableImage(
+            f"{path}: not enough memory to read it; use fewer workers, or save the image with tiles"
+        ) from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Damaged):
             reason = f"{reason}. Copy or export it again"
         elif not isinstance(error, Unfit):
             reason = (
-                f"it cannot be read ({type(error).__name__}: {reason[:300]}); it is damaged or of an unknown kind. Export it as OME-TIFF"
+                f"it cannot be read ({type(error).__name__}: {reason[:300]}); it is damaged or of"
+                " an unknown kind. Export it as OME-TIFF"
             )
         raise UnreadableImage(f"{path}: {reason}") from error
 
@@ -281,9 +317,14 @@ def _require_file(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise UnreadableImage(f"{path}: {(error.strerror or 'cannot be opened').lower()}; check the path") from error
+        raise UnreadableImage(
+            f"{path}: {(error.strerror or 'cannot be opened').lower()}; check the path"
+        ) from error
     if not stat.S_ISREG(mode):
-        raise UnreadableImage(f"{path}: it is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image file")
+        raise UnreadableImage(
+            f"{path}: it is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image"
+            " file"
+        )
     if os.path.getsize(path) == 0:
         raise UnreadableImage(f"{path}: the file is empty; copy or export it again")
 
@@ -293,20 +334,36 @@ def _open_reader(path: str) -> ImageReader:
         from ifquant.slides.zarr_reader import OmeZarrReader, is_zarr
 
         if not is_zarr(path):
-            raise UnreadableImage(f"{path}: it is a folder but no OME-Zarr image; list a folder of one-channel TIFFs in the sample sheet")
+            raise UnreadableImage(
+                f"{path}: it is a folder but no OME-Zarr image; list a folder of one-channel TIFFs"
+                " in the sample sheet"
+            )
         return OmeZarrReader(path)
     _require_file(path)
     vendor = VENDOR_FORMATS.get(Path(path).suffix.lower())
     if vendor:
-        raise UnreadableImage(f"{path}: {vendor} is not read; convert it with bioformats2raw to OME-Zarr, or export OME-TIFF")
+        raise UnreadableImage(
+            f"{path}: {vendor} is not read; convert it with bioformats2raw to OME-Zarr, or export"
+            " OME-TIFF"
+        )
     from ifquant.slides.tiff_reader import TiffReader, is_tiff
 
     if not is_tiff(path):
-        raise UnreadableImage(f"{path}: it is not an image ifquant reads (TIFF, OME-TIFF, QPTIFF, OME-Zarr); export it as OME-TIFF")
+        raise UnreadableImage(
+            f"{path}: it is not an image ifquant reads (TIFF, OME-TIFF, QPTIFF, OME-Zarr); export"
+            " it as OME-TIFF"
+        )
     return TiffReader(path)
 
 
-def _project(reader: ImageReader, channel: int, planes: Sequence[int], window: Window, z: str | int | None, level: int) -> Array:
+def _project(
+    reader: ImageReader,
+    channel: int,
+    planes: Sequence[int],
+    window: Window,
+    z: str | int | None,
+    level: int,
+) -> Array:
     first = reader.read_plane(channel, planes[0], window, level)
     if len(planes) == 1:
         return first

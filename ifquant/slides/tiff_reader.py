@@ -1,7 +1,8 @@
 """Reading TIFF: the only module that touches tifffile for reading.
 
-Directories are read once per open file; pixels by tile or strip, never through tifffile's series (which can return another file's pixels
-for multi-file OME-TIFF: facts of 2026.3.3). What tifffile only logs about a damaged file is an error here.
+Directories are read once per open file; pixels by tile or strip, never through tifffile's series
+(which can return another file's pixels for multi-file OME-TIFF: facts of 2026.3.3). What tifffile
+only logs about a damaged file is an error here.
 """
 
 from __future__ import annotations
@@ -17,15 +18,45 @@ import numpy as np
 import tifffile
 
 from ifquant.geometry.windows import Window
-from ifquant.slides.image_reader import Array, ByteCache, Damaged, ImageFacts, Unfit, check_claim, check_level
+from ifquant.slides.image_reader import (
+    Array,
+    ByteCache,
+    Damaged,
+    ImageFacts,
+    Unfit,
+    check_claim,
+    check_level,
+)
 from ifquant.slides.tiff_layout import layout_of, smaller_pages
 from ifquant.slides.tiff_page import Plane, Planes, describe, same_kind
-from ifquant.slides.tiff_segments import check_segments, is_raw, is_separate, page_record, segment_shape
+from ifquant.slides.tiff_segments import (
+    check_segments,
+    is_raw,
+    is_separate,
+    page_record,
+    segment_shape,
+)
 
 MAX_PAGES = 20_000
 CACHE_TILED_BYTES = 96 << 20
-CACHE_STRIPS_BYTES = 384 << 20  # neighbouring windows need the same strips again: they span the image's width
-_VENDORS = ("svs", "ndpi", "scn", "bif", "lsm", "stk", "fluoview", "nih", "eer", "philips", "indica", "tvips", "scanimage")
+CACHE_STRIPS_BYTES = (
+    384 << 20
+)  # neighbouring windows need the same strips again: they span the image's width
+_VENDORS = (
+    "svs",
+    "ndpi",
+    "scn",
+    "bif",
+    "lsm",
+    "stk",
+    "fluoview",
+    "nih",
+    "eer",
+    "philips",
+    "indica",
+    "tvips",
+    "scanimage",
+)
 _OPTIONAL_TAG = re.compile(r"TiffTag (\d+)")
 
 
@@ -35,7 +66,8 @@ class TiffReader:
     Raises
     ------
     Exception
-        Anything: tifffile's exceptions on damaged files are an open set. `slide` turns them all into UnreadableImage.
+        Anything: tifffile's exceptions on damaged files are an open set. `slide` turns them all
+        into UnreadableImage.
     """
 
     def __init__(self, path: str) -> None:
@@ -47,11 +79,18 @@ class TiffReader:
                 self._tiff = tifffile.TiffFile(path)
                 self._pages = _all_pages(self._tiff)
                 pages = [page_record(page) for page in self._pages]
-                imagej = (self._tiff.imagej_metadata or {}) if pages[0].description.startswith("ImageJ=") else {}
-            vendor = next((kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None)
+                imagej = (
+                    (self._tiff.imagej_metadata or {})
+                    if pages[0].description.startswith("ImageJ=")
+                    else {}
+                )
+            vendor = next(
+                (kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None
+            )
             if vendor:
                 raise Unfit(
-                    f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read; convert it with bioformats2raw to OME-Zarr"
+                    f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read;"
+                    " convert it with bioformats2raw to OME-Zarr"
                 )
             self._size = self._raw.seek(0, 2)
             first = self._pages[0]
@@ -65,9 +104,18 @@ class TiffReader:
             self._levels: list[Planes] = [layout.planes]
             self._records, self._has_levels = pages, layout.levels > 1
             used = sorted({plane.page for channel in layout.planes for plane in channel})
-            shape = (len(layout.planes), len(layout.planes[0]), pages[used[0]].height, pages[used[0]].width)
+            shape = (
+                len(layout.planes),
+                len(layout.planes[0]),
+                pages[used[0]].height,
+                pages[used[0]].width,
+            )
             check_claim(shape, np.dtype(pages[used[0]].dtype), "the image")
-            warnings = layout.warnings + tuple(notes) + tuple(check_segments(self._pages, used, self._size))
+            warnings = (
+                layout.warnings
+                + tuple(notes)
+                + tuple(check_segments(self._pages, used, self._size))
+            )
             lossy = next((pages[i].lossy for i in used if pages[i].lossy), None)
             if lossy == "?":
                 lossy = self._lossy_detail(used[0])
@@ -104,7 +152,8 @@ class TiffReader:
             self._tiff.close()
 
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the image and its smaller copies: of each page (SubIFDs), or in pages of their own. Read and checked once.
+        """Shapes (Y, X) of the image and its smaller copies: of each page (SubIFDs), or in pages of
+        their own. Read and checked once.
 
         Raises
         ------
@@ -124,22 +173,34 @@ class TiffReader:
         counts = {len(self._pages[i].subifds or ()) for i in used}
         if len(counts) > 1:
             raise Damaged("its planes have different numbers of levels")
-        found = [[self._add_level(i, k) for i in used] for k in range(counts.pop())] or smaller_pages(self._records, image)
+        found = [
+            [self._add_level(i, k) for i in used] for k in range(counts.pop())
+        ] or smaller_pages(self._records, image)
         out, first = [], self._records[used[0]]
         full = larger = (first.height, first.width)
         for number, level in enumerate(found, 1):
             records = [page_record(self._pages[i]) for i in level]
             head = records[0]
-            if any(not same_kind(one, head) for one in records) or (head.samples, head.dtype) != (first.samples, first.dtype):
+            if any(not same_kind(one, head) for one in records) or (head.samples, head.dtype) != (
+                first.samples,
+                first.dtype,
+            ):
                 kinds = ", ".join(sorted({describe(one) for one in records}))
-                raise Damaged(f"its planes differ: {describe(first)}, and {kinds} in level {number}")
+                raise Damaged(
+                    f"its planes differ: {describe(first)}, and {kinds} in level {number}"
+                )
             check_level((head.height, head.width), larger, full)
             try:
                 list(check_segments(self._pages, level, self._size))
             except Unfit as error:
                 raise type(error)(f"in its level {number}, {error}") from error
             larger = (head.height, head.width)
-            out.append(tuple(tuple(plane._replace(page=level[used.index(plane.page)]) for plane in channel) for channel in image))
+            out.append(
+                tuple(
+                    tuple(plane._replace(page=level[used.index(plane.page)]) for plane in channel)
+                    for channel in image
+                )
+            )
         return out
 
     def _add_level(self, index: int, k: int) -> int:
@@ -148,7 +209,9 @@ class TiffReader:
         return len(self._pages) - 1
 
     def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
-        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image, or inside the level."""
+        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image, or inside
+        the level.
+        """
         plane = self._levels[level][channel][z]
         page = self._pages[plane.page]
         out = np.empty(window.shape, np.dtype(page.dtype))
@@ -168,7 +231,9 @@ class TiffReader:
         for row in range(window.y0 // height, -(-window.y1 // height)):
             for column in range(window.x0 // width, -(-window.x1 // width)):
                 y, x = row * height, column * width
-                whole = Window(y, x, min(y + height, page.imagelength), min(x + width, page.imagewidth))
+                whole = Window(
+                    y, x, min(y + height, page.imagelength), min(x + width, page.imagewidth)
+                )
                 part = whole.intersection(window)
                 pixels = self._segment(plane.page, page, base + row * across + column)
                 target = part.slices_in(window)
@@ -178,7 +243,9 @@ class TiffReader:
                     out[target] = pixels[(*part.slices_in(whole), sample)]
 
     def _segment(self, page_index: int, page: Any, index: int) -> Array | None:
-        """One decoded tile or strip (rows, columns, samples); None where the file declares it sparse."""
+        """One decoded tile or strip (rows, columns, samples); None where the file declares it
+        sparse.
+        """
         key = (page_index, index)
         found = self._cache.get(key)
         if found is not None:
@@ -187,18 +254,26 @@ class TiffReader:
         if count == 0:
             return None
         data, _, shape = page.decode(
-            self._bytes(page.dataoffsets[index], count), index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+            self._bytes(page.dataoffsets[index], count),
+            index,
+            jpegtables=page.jpegtables,
+            jpegheader=page.jpegheader,
         )
         if data is None:
             raise Damaged(f"tile {index} of page {page_index + 1} cannot be decoded")
         pixels: Array = data[0]
         if pixels.shape[-1] != shape[-1]:
-            raise Damaged(f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected {shape[-1]}")
+            raise Damaged(
+                f"tile {index} of page {page_index + 1} has {pixels.shape[-1]} samples, expected"
+                f" {shape[-1]}"
+            )
         self._cache.put(key, pixels)
         return pixels
 
     def _read_rows(self, page: Any, plane: Plane, window: Window, out: Array) -> None:
-        """Uncompressed strips: read just the bytes of the window, row by row or in blocks of whole rows."""
+        """Uncompressed strips: read just the bytes of the window, row by row or in blocks of whole
+        rows.
+        """
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         width, rows_per_strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
         strips = -(-page.imagelength // rows_per_strip)
@@ -215,10 +290,14 @@ class TiffReader:
             if page.databytecounts[first + strip] == 0:
                 target[:] = page.nodata
             elif whole_rows:
-                target[:] = np.frombuffer(self._bytes(at, n_rows * row_bytes), dtype).reshape(n_rows, width)[:, window.x0 : window.x1]
+                target[:] = np.frombuffer(self._bytes(at, n_rows * row_bytes), dtype).reshape(
+                    n_rows, width
+                )[:, window.x0 : window.x1]
             else:
                 x_bytes = window.x0 * dtype.itemsize
-                target[0] = np.frombuffer(self._bytes(at + x_bytes, (window.x1 - window.x0) * dtype.itemsize), dtype)
+                target[0] = np.frombuffer(
+                    self._bytes(at + x_bytes, (window.x1 - window.x0) * dtype.itemsize), dtype
+                )
             y += n_rows
 
     def _bytes(self, offset: int, count: int) -> bytes:
@@ -257,7 +336,9 @@ def _all_pages(tiff: Any) -> list[Any]:
         except IndexError:
             break
         if page.offset in seen:
-            raise Damaged(f"its list of pages runs in a circle (page {index + 1}): the header is damaged")
+            raise Damaged(
+                f"its list of pages runs in a circle (page {index + 1}): the header is damaged"
+            )
         seen.add(page.offset)
         pages.append(page)
     if len(pages) > MAX_PAGES:
@@ -269,7 +350,9 @@ def _all_pages(tiff: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def _promoted_log() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread; raise it as an error unless it is about a private tag nobody needs."""
+    """Collect what tifffile logs in this thread; raise it as an error unless it is about a private
+    tag nobody needs.
+    """
     records: list[str] = []
     notes: list[str] = []
     handler = _Collect(records)

@@ -1,4 +1,5 @@
-"""What a TIFF's directories claim about their tiles and strips, compared with the file; no pixel is read here.
+"""What a TIFF's directories claim about their tiles and strips, compared with the file; no pixel is
+read here.
 
 Works on tifffile's pages without importing tifffile.
 """
@@ -16,10 +17,21 @@ from ifquant.slides.image_reader import MAX_SEGMENT_BYTES, Damaged, Unfit
 from ifquant.slides.tiff_page import Page
 
 _LOSSY = {
-    "JPEG": "?", "OJPEG": "JPEG", "JPEG_LOSSY": "JPEG", "ALT_JPEG": "JPEG", "WEBP": "WebP", "JPEGXR": "JPEG XR", "JPEGXR_NDPI": "JPEG XR",
-    "JPEGXL": "JPEG XL", "JPEGXL_DNG": "JPEG XL", "LERC": "LERC", "JPEG2000": "?", "APERIO_JP2000_YCBC": "?", "APERIO_JP2000_RGB": "?",
+    "JPEG": "?",
+    "OJPEG": "JPEG",
+    "JPEG_LOSSY": "JPEG",
+    "ALT_JPEG": "JPEG",
+    "WEBP": "WebP",
+    "JPEGXR": "JPEG XR",
+    "JPEGXR_NDPI": "JPEG XR",
+    "JPEGXL": "JPEG XL",
+    "JPEGXL_DNG": "JPEG XL",
+    "LERC": "LERC",
+    "JPEG2000": "?",
+    "APERIO_JP2000_YCBC": "?",
+    "APERIO_JP2000_RGB": "?",
     "JPEG_2000_LOSSY": "?",
-}  # fmt: skip
+}
 """Compressions that change values; "?": depends on the stream."""
 
 
@@ -29,8 +41,8 @@ def check_segments(pages: Sequence[Any], used: Sequence[int], file_bytes: int) -
     Raises
     ------
     ValueError
-        If pixel data lie beyond the file's end, are missing without being declared sparse (offset and byte count 0), overlap, or are
-        fewer than the size needs.
+        If pixel data lie beyond the file's end, are missing without being declared sparse (offset
+        and byte count 0), overlap, or are fewer than the size needs.
     """
     extents = []
     sparse = total = 0
@@ -51,25 +63,42 @@ def _extents(page: Any, file_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.
     """Offsets and byte counts of the tiles or strips of one page, checked."""
     what = f"page {page.index + 1}"
     if page.imagedepth != 1:
-        raise Unfit("it stores a volume in one page (ImageDepth), which is not read; export one plane per page")
+        raise Unfit(
+            "it stores a volume in one page (ImageDepth), which is not read; export one plane per"
+            " page"
+        )
     height, width = segment_shape(page)
     planes = page.samplesperpixel if is_separate(page) else 1
     row_samples = width * (page.samplesperpixel // planes)
     per_plane = -(-page.imagelength // height) * -(-page.imagewidth // width)
     n = per_plane * planes
-    if not is_raw(page) and height * row_samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES:
+    if (
+        not is_raw(page)
+        and height * row_samples * np.dtype(page.dtype).itemsize > MAX_SEGMENT_BYTES
+    ):
         raise Unfit(
-            f"one of its compressed tiles or strips ({height} x {width} px) decodes to over {MAX_SEGMENT_BYTES >> 20} MiB, which is not "
-            "done at once. Save the image with tiles (e.g. as OME-TIFF, 512 x 512)"
+            f"one of its compressed tiles or strips ({height} x {width} px) decodes to over"
+            f" {MAX_SEGMENT_BYTES >> 20} MiB, which is not done at once. Save the image with tiles"
+            " (e.g. as OME-TIFF, 512 x 512)"
         )
     if len(page.dataoffsets) != n or len(page.databytecounts) != n:
-        raise Damaged(f"{what} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header is damaged")
+        raise Damaged(
+            f"{what} lists {len(page.dataoffsets)} tiles or strips, its size needs {n}: the header"
+            " is damaged"
+        )
     if max(page.dataoffsets) > file_bytes or max(page.databytecounts) > file_bytes:
-        raise Damaged(f"{what} points beyond the end of the file at {file_bytes} bytes: it was cut off")
-    offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
+        raise Damaged(
+            f"{what} points beyond the end of the file at {file_bytes} bytes: it was cut off"
+        )
+    offsets, counts = (
+        np.asarray(page.dataoffsets, np.int64),
+        np.asarray(page.databytecounts, np.int64),
+    )
     absent = (counts == 0) & (offsets == 0)
     if np.any((counts == 0) != absent) or np.any((offsets == 0) != absent):
-        raise Damaged(f"{what} lacks pixel data that it does not declare as empty: the file is damaged")
+        raise Damaged(
+            f"{what} lacks pixel data that it does not declare as empty: the file is damaged"
+        )
     if absent.all():
         raise Damaged(f"{what} has no pixel data at all: the file was not written to its end")
     bits = page.bitspersample
@@ -79,11 +108,16 @@ def _extents(page: Any, file_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.
             rows[per_plane - 1 :: per_plane] = page.imagelength - (per_plane - 1) * height
         needed = rows * (row_samples * (bits // 8))
         if np.any((counts < needed) & ~absent):
-            raise Damaged(f"{what} claims more pixels than it holds bytes: the header is damaged or the file was cut off")
+            raise Damaged(
+                f"{what} claims more pixels than it holds bytes: the header is damaged or the file"
+                " was cut off"
+            )
         counts = np.where(absent, 0, needed)  # some writers round the last strip up
     if np.any(offsets + counts > file_bytes):
         end = int((offsets + counts).max())
-        raise Damaged(f"{what} needs bytes up to {end}, the file ends at {file_bytes}: it was cut off")
+        raise Damaged(
+            f"{what} needs bytes up to {end}, the file ends at {file_bytes}: it was cut off"
+        )
     return offsets, counts
 
 
@@ -101,7 +135,9 @@ def page_record(page: Any) -> Page:
         samples=int(page.samplesperpixel),
         separate=is_separate(page),
         dtype="" if page.dtype is None else np.dtype(page.dtype).name,
-        bits=int(page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)),
+        bits=int(
+            page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+        ),
         photometric=getattr(page.photometric, "name", str(page.photometric)),
         compression="NONE" if compression in ("1", "NONE") else compression,
         description=description if isinstance(description, str) else str(description),
@@ -109,7 +145,8 @@ def page_record(page: Any) -> Page:
         levels=1 + len(page.subifds or ()),
         resolution=_resolution(page),
         name=name.strip() or None if isinstance(name, str) else None,
-        colormap_is_ramp=colormap is not None and bool(np.all(np.diff(colormap.astype(np.int64).sum(axis=0)) >= 0)),
+        colormap_is_ramp=colormap is not None
+        and bool(np.all(np.diff(colormap.astype(np.int64).sum(axis=0)) >= 0)),
         lossy=lossy,
     )
 
@@ -132,7 +169,11 @@ def is_separate(page: Any) -> bool:
 
 def segment_shape(page: Any) -> tuple[int, int]:
     """Height and width in px of a tile or strip."""
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    height, width = (
+        (page.tilelength, page.tilewidth)
+        if page.is_tiled
+        else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    )
     if height < 1 or width < 1:
         raise Damaged(f"page {page.index + 1} has tiles or strips of size {height} x {width}")
     return int(height), int(width)

@@ -1,7 +1,8 @@
 """Reading OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3) from a local folder.
 
-Zarr reads a missing chunk as the fill value. ifquant's own stores list the chunks that were written (`CHUNK_MANIFEST`): there a missing
-chunk is an error. In stores of other programs absent chunks are what the format says they are, background; a warning counts them.
+Zarr reads a missing chunk as the fill value. ifquant's own stores list the chunks that were written
+(`CHUNK_MANIFEST`): there a missing chunk is an error. In stores of other programs absent chunks are
+what the format says they are, background; a warning counts them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ import numpy as np
 
 from ifquant.geometry.windows import Window
 from ifquant.notes import grave
-from ifquant.slides.image_reader import MAX_SEGMENT_BYTES, Array, ByteCache, Damaged, ImageFacts, Unfit, check_claim, check_level, length_um
+from ifquant.slides.image_reader import (
+    MAX_SEGMENT_BYTES,
+    Array,
+    ByteCache,
+    Damaged,
+    ImageFacts,
+    Unfit,
+    check_claim,
+    check_level,
+    length_um,
+)
 
 if TYPE_CHECKING:
     from ifquant.slides.slide import Slide
@@ -25,18 +36,26 @@ CACHE_BYTES = 96 << 20
 CHUNK_MANIFEST = "ifquant-chunks.json"
 """File at the root of a store written by ifquant: {"chunks": {array path: [chunk keys]}}."""
 
-_OLD = "it is OME-Zarr {version}; 0.4 and 0.5 are read. Convert it (e.g. ngff-zarr, or bioformats2raw from the original)"
+_OLD = (
+    "it is OME-Zarr {version}; 0.4 and 0.5 are read. Convert it (e.g. ngff-zarr, or bioformats2raw"
+    " from the original)"
+)
 
 
 class OmeZarrReader:
-    """One open OME-Zarr image, or one label image of it when `path` points to `.../labels/<name>`."""
+    """One open OME-Zarr image, or one label image of it when `path` points to
+    `.../labels/<name>`.
+    """
 
     def __init__(self, path: str) -> None:
         import zarr  # takes most of a second to load: only who reads it pays
 
         group_path, attributes = _image_group(Path(path))
         multiscale, version = _multiscale(attributes)
-        axes = [axis.get("name", "") if isinstance(axis, dict) else str(axis) for axis in multiscale["axes"]]
+        axes = [
+            axis.get("name", "") if isinstance(axis, dict) else str(axis)
+            for axis in multiscale["axes"]
+        ]
         if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
             raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
         datasets = multiscale["datasets"]
@@ -51,12 +70,20 @@ class OmeZarrReader:
         shape = (sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
         problems: tuple[str, ...] = ()
         omero = attributes.get("omero") or {}
-        labels = [entry.get("label") if isinstance(entry, dict) else None for entry in omero.get("channels", [])]
+        labels = [
+            entry.get("label") if isinstance(entry, dict) else None
+            for entry in omero.get("channels", [])
+        ]
         names = tuple(str(label).strip() or None if label is not None else None for label in labels)
         warnings = tuple(notes)
         if len(names) != shape[0]:
             if names:
-                warnings += (f"its metadata name {len(names)} channels, the image has {shape[0]}; names are ignored",)
+                warnings += (
+                    (
+                        f"its metadata name {len(names)} channels, the image has {shape[0]}; names"
+                        " are ignored"
+                    ),
+                )
             names = (None,) * shape[0]
         size = _pixel_size(multiscale, datasets[0], axes)
         self._facts = ImageFacts(
@@ -92,23 +119,33 @@ class OmeZarrReader:
         check_claim(tuple(array.shape), dtype, "the image")
         chunk_bytes = int(np.prod(array.chunks)) * dtype.itemsize
         if chunk_bytes > MAX_SEGMENT_BYTES:
-            raise Unfit(f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded at once. Rechunk it")
+            raise Unfit(
+                f"one of its chunks claims {chunk_bytes / 2**30:.3g} GiB; at most 1 GiB is decoded"
+                " at once. Rechunk it"
+            )
         return array, _absent_chunks(array, self._path, self._group_path, name)
 
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the image and its smaller copies; each is opened and checked once, as the image is."""
+        """Shapes (Y, X) of the image and its smaller copies; each is opened and checked once, as
+        the image is.
+        """
         image = self._arrays[0]
         while len(self._arrays) < len(self._names):
             name = self._names[len(self._arrays)]
             array, _ = self._open(name)
             if array.shape[:-2] != image.shape[:-2] or array.dtype != image.dtype:
-                raise Damaged(f"its level {name!r} is {array.shape} {array.dtype}, the image {image.shape} {image.dtype}")
+                raise Damaged(
+                    f"its level {name!r} is {array.shape} {array.dtype}, the image {image.shape}"
+                    f" {image.dtype}"
+                )
             check_level(array.shape[-2:], self._arrays[-1].shape[-2:], image.shape[-2:])
             self._arrays.append(array)
         return tuple((int(array.shape[-2]), int(array.shape[-1])) for array in self._arrays)
 
     def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
-        """Pixels (Y, X) of one plane, native byte order; of a smaller level, if `levels` were looked at."""
+        """Pixels (Y, X) of one plane, native byte order; of a smaller level, if `levels` were
+        looked at.
+        """
         at = {"t": 0, "c": channel, "z": z}
         out = np.empty(window.shape, np.dtype(self._facts.dtype))
         index = [at[axis] for axis in self._axes[:-2]]
@@ -119,7 +156,12 @@ class OmeZarrReader:
         for row in range(window.y0 // height, -(-window.y1 // height)):
             for column in range(window.x0 // width, -(-window.x1 // width)):
                 chunk = self._chunk(level, (*outer, row, column))
-                whole = Window(row * height, column * width, row * height + chunk.shape[-2], column * width + chunk.shape[-1])
+                whole = Window(
+                    row * height,
+                    column * width,
+                    row * height + chunk.shape[-2],
+                    column * width + chunk.shape[-1],
+                )
                 part = whole.intersection(window)
                 at_chunk: tuple[Any, ...] = (*inner, *part.slices_in(whole))
                 out[part.slices_in(window)] = chunk[at_chunk]
@@ -131,7 +173,14 @@ class OmeZarrReader:
         found = self._cache.get(key)
         if found is None:
             array = self._arrays[level]
-            found = np.asarray(array[tuple(slice(k * size, (k + 1) * size) for k, size in zip(position, array.chunks, strict=True))])
+            found = np.asarray(
+                array[
+                    tuple(
+                        slice(k * size, (k + 1) * size)
+                        for k, size in zip(position, array.chunks, strict=True)
+                    )
+                ]
+            )
             self._cache.put(key, found)
         return found
 
@@ -158,7 +207,9 @@ def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Arr
 
 def is_zarr(path: str) -> bool:
     """Whether a folder is a zarr group."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs"))
+    return any(
+        os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs")
+    )
 
 
 def _attributes(group: Path) -> dict[str, Any]:
@@ -184,9 +235,16 @@ def _image_group(path: Path) -> tuple[Path, dict[str, Any]]:
     if "plate" in attributes or "well" in attributes:
         raise Unfit("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
     if "multiscales" not in attributes:
-        images = sorted(child for child in path.iterdir() if child.is_dir() and "multiscales" in _attributes(child))
+        images = sorted(
+            child
+            for child in path.iterdir()
+            if child.is_dir() and "multiscales" in _attributes(child)
+        )
         if len(images) > 1:
-            raise Unfit(f"it holds {len(images)} images; give the path of one of them, e.g. {images[0].name!r} inside it")
+            raise Unfit(
+                f"it holds {len(images)} images; give the path of one of them, e.g."
+                f" {images[0].name!r} inside it"
+            )
         if images:
             return images[0], _attributes(images[0])
         raise Unfit("it is a zarr folder without OME-Zarr image metadata (multiscales)")
@@ -200,7 +258,13 @@ def _multiscale(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         raise Damaged("its multiscales metadata are empty")
     version = str(attributes.get("version") or multiscale.get("version") or "0.4")
     if version not in ("0.4", "0.5") or not isinstance(multiscale.get("axes"), list):
-        raise Unfit(_OLD.format(version=version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"))
+        raise Unfit(
+            _OLD.format(
+                version=(
+                    version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"
+                )
+            )
+        )
     return multiscale, version
 
 
@@ -211,7 +275,9 @@ def _safe_path(name: str) -> str:
     return name
 
 
-def _pixel_size(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[str]) -> tuple[float, float] | None:
+def _pixel_size(
+    multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[str]
+) -> tuple[float, float] | None:
     """(x, y) in um: the dataset's scale times the multiscale's, in the unit of the axes."""
     scale = np.ones(len(axes))
     stated = False
@@ -231,20 +297,31 @@ def _pixel_size(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes:
 
 
 def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[str]:
-    """Check the list of written chunks if there is one, else count the chunks that are not there."""
+    """Check the list of written chunks if there is one, else count the chunks that are not
+    there.
+    """
     for root in [path, *list(path.resolve().parents)[:3]]:
         manifest = root / CHUNK_MANIFEST
         if manifest.is_file():
             key = (group_path.resolve() / name).relative_to(root.resolve()).as_posix()
             written = json.loads(manifest.read_text("utf-8")).get("chunks", {}).get(key)
             if written is None:
-                raise Unfit(f"its chunk list does not know {key!r}; the folder was changed after it was written. Run again")
+                raise Unfit(
+                    f"its chunk list does not know {key!r}; the folder was changed after it was"
+                    " written. Run again"
+                )
             lost = [chunk for chunk in written if not (root / key / "c" / chunk).is_file()]
             if lost:
-                raise Unfit(f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the folder again or run again")
+                raise Unfit(
+                    f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the"
+                    " folder again or run again"
+                )
             return []
     missing = int(array.nchunks) - int(array.nchunks_initialized)
     if missing > 0:
-        text = f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the format's rule for empty chunks)"
+        text = (
+            f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the"
+            " format's rule for empty chunks)"
+        )
         return [grave(text)]
     return []

@@ -1,7 +1,9 @@
-"""Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band, whole or not at all.
+"""Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band, whole or
+not at all.
 
-Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are not written, and the list of written
-chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss. The folder appears under its name only when it is complete.
+Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are
+not written, and the list of written chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss.
+The folder appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ _TOP_PX = 1024  # pyramids end when the longest side is at most this
 class Display:
     """A small picture of the channels for viewers.
 
-    `pixels` (C, Y, X) is the slide reduced by `step_px`; `colors` are RRGGBB, `ranges` the (low, high) shown black and full.
-    `note` says what its values are and is kept in the root's attributes.
+    `pixels` (C, Y, X) is the slide reduced by `step_px`; `colors` are RRGGBB, `ranges` the (low,
+    high) shown black and full. `note` says what its values are and is kept in the root's
+    attributes.
     """
 
     pixels: Array
@@ -46,8 +49,8 @@ class Display:
 class LabelPyramidWriter:
     """Writes one label store of a slide.
 
-    Use as a context manager: each label image is written with `write`, the display picture with `write_display`; the store appears at
-    `final` when the block ends well, replacing an older one.
+    Use as a context manager: each label image is written with `write`, the display picture with
+    `write_display`; the store appears at `final` when the block ends well, replacing an older one.
 
     Parameters
     ----------
@@ -57,7 +60,14 @@ class LabelPyramidWriter:
     creator : recorded in the root's attributes, e.g. "ifquant 0.1".
     """
 
-    def __init__(self, final: storage.PathLike, *, shape: tuple[int, int], pixel_size_um: float, creator: str = "ifquant") -> None:
+    def __init__(
+        self,
+        final: storage.PathLike,
+        *,
+        shape: tuple[int, int],
+        pixel_size_um: float,
+        creator: str = "ifquant",
+    ) -> None:
         self._final = Path(final)
         self._shape = shape
         self._pixel_size_um = pixel_size_um
@@ -77,7 +87,12 @@ class LabelPyramidWriter:
         self._root_attributes: dict[str, Any] = {"version": "0.5"}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if kind is None:
             try:
                 self._finish()
@@ -91,10 +106,13 @@ class LabelPyramidWriter:
 
         Parameters
         ----------
-        name : `nuclei` or `cells`.
-        paint : window > labels (Y, X) of any unsigned integer type; called once per chunk, in raster order.
+        name : `nuclei` or `cells`. paint : window > labels (Y, X) of any unsigned integer type;
+        called once per chunk, in raster order.
         """
-        arrays = [self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32") for k in range(self.levels)]
+        arrays = [
+            self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32")
+            for k in range(self.levels)
+        ]
         height, width = self._shape
         bands = [_Band(array) for array in arrays[1:]]
         for y in range(0, height, CHUNK_PX):
@@ -103,7 +121,12 @@ class LabelPyramidWriter:
                 painted = paint(window)
                 if painted.any():
                     arrays[0][window.y0 : window.y1, window.x0 : window.x1] = painted
-                for k, band in enumerate(bands, 1):  # chunks start at multiples of 2**k, so the kept pixels are those of the whole image
+                for k, band in enumerate(
+                    bands,
+                    1,
+                    # chunks start at multiples of 2**k, so the kept pixels are those of the whole
+                    # image
+                ):
                     band.put(painted[:: 2**k, :: 2**k], y >> k, x >> k)
             for k, band in enumerate(bands, 1):
                 band.painted_to(-(-min(y + CHUNK_PX, height) // 2**k))
@@ -117,9 +140,14 @@ class LabelPyramidWriter:
         self._group(f"labels/{name}", attributes)
 
     def write_display(self, display: Display) -> None:
-        """Write the picture of the channels, with as many levels as the labels have (the format asks for that)."""
+        """Write the picture of the channels, with as many levels as the labels have (the format
+        asks for that).
+        """
         if display.pixels.ndim != 3 or len(display.names) != len(display.pixels):
-            raise RequestError(f"display has shape {display.pixels.shape} for {len(display.names)} names; expected (C, Y, X)")
+            raise RequestError(
+                f"display has shape {display.pixels.shape} for {len(display.names)} names; expected"
+                " (C, Y, X)"
+            )
         self._display_note = display.note
         pixels = display.pixels
         scales = []
@@ -128,16 +156,25 @@ class LabelPyramidWriter:
             array[...] = pixels
             scales.append([1.0, *[self._pixel_size_um * display.step_px * 2**k] * 2])
             pixels = _halved(pixels)
-        self._root_attributes["multiscales"] = [_multiscale(self._final.name.removesuffix(".ome.zarr"), "cyx", scales)]
+        self._root_attributes["multiscales"] = [
+            _multiscale(self._final.name.removesuffix(".ome.zarr"), "cyx", scales)
+        ]
         self._root_attributes["omero"] = {
             "channels": [
                 {
                     "label": name,
                     "color": color.lstrip("#").upper(),
                     "active": True,
-                    "window": {"min": 0.0, "max": _top(display.pixels.dtype, high), "start": float(low), "end": float(high)},
+                    "window": {
+                        "min": 0.0,
+                        "max": _top(display.pixels.dtype, high),
+                        "start": float(low),
+                        "end": float(high),
+                    },
                 }
-                for name, color, (low, high) in zip(display.names, display.colors, display.ranges, strict=True)
+                for name, color, (low, high) in zip(
+                    display.names, display.colors, display.ranges, strict=True
+                )
             ]
         }
 
@@ -152,7 +189,10 @@ class LabelPyramidWriter:
             name=name,
             shape=tuple(shape),
             dtype=dtype,
-            chunks=tuple(min(CHUNK_PX, size) if axis != "c" else 1 for axis, size in zip(axes, shape, strict=True)),
+            chunks=tuple(
+                min(CHUNK_PX, size) if axis != "c" else 1
+                for axis, size in zip(axes, shape, strict=True)
+            ),
             compressors=[ZstdCodec(level=1, checksum=True)],
             fill_value=0,
             dimension_names=axes,
@@ -163,20 +203,31 @@ class LabelPyramidWriter:
     def _group(self, name: str, ome: Mapping[str, Any], **more: Any) -> None:
         import zarr
 
-        group = zarr.open_group(self._store, path=name, mode="a", zarr_format=3)  # writing an array already made its parents
+        group = zarr.open_group(
+            self._store, path=name, mode="a", zarr_format=3
+        )  # writing an array already made its parents
         group.update_attributes({"ome": dict(ome), **more})
 
     def _finish(self) -> None:
         if self._names:
             self._group("labels", {"version": "0.5", "labels": list(self._names)})
-        facts = {"creator": self._creator, "chunk_manifest": CHUNK_MANIFEST, "display": self._display_note}
-        self._group("", self._root_attributes, ifquant={key: value for key, value in facts.items() if value})
+        facts = {
+            "creator": self._creator,
+            "chunk_manifest": CHUNK_MANIFEST,
+            "display": self._display_note,
+        }
+        self._group(
+            "", self._root_attributes, ifquant={key: value for key, value in facts.items() if value}
+        )
         chunks: dict[str, list[str]] = {name: [] for name in self._arrays}
         for key in sorted(set(self._store.written)):
             name, found, chunk = key.rpartition("/c/")
             if found:
                 chunks[name].append(chunk)
-        storage.write_json(self._store.root / CHUNK_MANIFEST, {"format": "ifquant chunk manifest 1", "chunks": chunks})
+        storage.write_json(
+            self._store.root / CHUNK_MANIFEST,
+            {"format": "ifquant chunk manifest 1", "chunks": chunks},
+        )
 
 
 class _Band:
@@ -189,7 +240,9 @@ class _Band:
 
     def put(self, pixels: Array, y: int, x: int) -> None:
         """Place pixels of the level at its row `y` and column `x`."""
-        self._rows[y - self._top : y - self._top + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+        self._rows[y - self._top : y - self._top + pixels.shape[0], x : x + pixels.shape[1]] = (
+            pixels
+        )
 
     def painted_to(self, y: int) -> None:
         """Take note that all rows above `y` have been placed."""
@@ -204,8 +257,12 @@ def _reduced(shape: tuple[int, int], k: int) -> tuple[int, int]:
 
 def _halved(pixels: Array) -> Array:
     """Mean of 2 x 2 pixels (edges repeated), at least 1 x 1."""
-    padded = np.pad(pixels, [(0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2)], mode="edge").astype(np.float32)
-    mean = (padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]) / 4
+    padded = np.pad(
+        pixels, [(0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2)], mode="edge"
+    ).astype(np.float32)
+    mean = (
+        padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]
+    ) / 4
     return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
 
 
@@ -216,9 +273,17 @@ def _top(dtype: np.dtype[Any], high: float) -> float:
 def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict[str, Any]:
     return {
         "name": name,
-        "axes": [{"name": a, "type": "channel"} if a == "c" else {"name": a, "type": "space", "unit": "micrometer"} for a in axes],
+        "axes": [
+            (
+                {"name": a, "type": "channel"}
+                if a == "c"
+                else {"name": a, "type": "space", "unit": "micrometer"}
+            )
+            for a in axes
+        ],
         "datasets": [
-            {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]} for k, scale in enumerate(scales)
+            {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]}
+            for k, scale in enumerate(scales)
         ],
     }
 

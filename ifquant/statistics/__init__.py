@@ -1,1 +1,3 @@
-"""Statistics on cell tables: point patterns, exposure and response, null models, cohorts. Pure: arrays in, values out."""
+"""Statistics on cell tables: point patterns, exposure and response, null models, cohorts. Pure:
+arrays in, values out.
+"""

@@ -1,1 +1,3 @@
-"""Cell tables from files: our results, QuPath, MCMICRO, inForm, HALO or any table with a declared mapping."""
+"""Cell tables from files: our results, QuPath, MCMICRO, inForm, HALO or any table with a declared
+mapping.
+"""

@@ -19,8 +19,9 @@ class CellTable:
     slide
         Its name.
     cells
-        One row per cell: ``cell_id``, ``x_um``, ``y_um`` (always), and as far as the table has them ``area_um2``,
-        ``<marker>_<compartment>_<statistic>``, ``<marker>_positive`` (nullable boolean), ``phenotype`` (category, ``other`` last).
+        One row per cell: ``cell_id``, ``x_um``, ``y_um`` (always), and as far as the table has them
+        ``area_um2``, ``<marker>_<compartment>_<statistic>``, ``<marker>_positive`` (nullable
+        boolean), ``phenotype`` (category, ``other`` last).
     patient, group
         From the table or the sample sheet; None when neither says.
     region
@@ -28,13 +29,15 @@ class CellTable:
     pixel_size_um
         um per px, if known.
     folder
-        Our results: the slide's folder, with ``labels.ome.zarr`` and ``slide.json``; None otherwise.
+        Our results: the slide's folder, with ``labels.ome.zarr`` and ``slide.json``; None
+        otherwise.
     source
         File and format, in words.
     columns
         Column of `cells` > the table's own column.
     unknown
-        What the table does not say and what follows, e.g. ``outlines`` > "contacts cannot be told; ...".
+        What the table does not say and what follows, e.g. ``outlines`` > "contacts cannot be told;
+        ...".
     n_dropped
         Rows left out because their position is missing or they are no cells.
     warnings
@@ -57,4 +60,8 @@ class CellTable:
     @property
     def phenotypes(self) -> tuple[str, ...]:
         """Names of the phenotypes, ``other`` last; empty when unknown."""
-        return tuple(map(str, self.cells["phenotype"].cat.categories)) if "phenotype" in self.cells else ()
+        return (
+            tuple(map(str, self.cells["phenotype"].cat.categories))
+            if "phenotype" in self.cells
+            else ()
+        )

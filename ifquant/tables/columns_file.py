@@ -1,4 +1,6 @@
-"""Read chosen columns of a text or Parquet table: names as the text that stands there, values as numbers. What is unclear is refused."""
+"""Read chosen columns of a text or Parquet table: names as the text that stands there, values as
+numbers. What is unclear is refused.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,23 @@ from ifquant.files.text_table import TableProblem, TextTable, open_text_table
 from ifquant.names import MISSING_NAMES
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
-_NO_NUMBER = ("", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL", "None", "#DIV/0!", "∞", "-∞", "inf", "-inf")
+_NO_NUMBER = (
+    "",
+    "NA",
+    "N/A",
+    "#N/A",
+    "NaN",
+    "nan",
+    "<NA>",
+    "null",
+    "NULL",
+    "None",
+    "#DIV/0!",
+    "∞",
+    "-∞",
+    "inf",
+    "-inf",
+)
 _EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 """From here on a float no longer tells whole numbers apart."""
 
@@ -41,7 +59,8 @@ class ColumnsFile:
         wanted
             Columns, numbers unless they are among `names`.
         names
-            Columns that name something (ids, slides, patients, phenotypes, classes): text as written, missing where nothing is named.
+            Columns that name something (ids, slides, patients, phenotypes, classes): text as
+            written, missing where nothing is named.
 
         Returns
         -------
@@ -54,11 +73,23 @@ class ColumnsFile:
         """
         columns, named = list(dict.fromkeys(wanted)), set(names)
         try:
-            return self._read_parquet(columns, named) if self.text is None else self._read_text(self.text, columns, named)
+            return (
+                self._read_parquet(columns, named)
+                if self.text is None
+                else self._read_text(self.text, columns, named)
+            )
         except TableProblem as error:
             raise SlideError(f"{self.path}: {error}") from error
-        except (OSError, EOFError, ValueError, UnicodeError, pa.ArrowException) as error:  # pandas' parser errors are ValueErrors
-            raise SlideError(f"{self.path}: cannot be read as a table ({error}); export it again.") from error
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            UnicodeError,
+            pa.ArrowException,
+        ) as error:  # pandas' parser errors are ValueErrors
+            raise SlideError(
+                f"{self.path}: cannot be read as a table ({error}); export it again."
+            ) from error
 
     def _read_text(self, text: TextTable, columns: list[str], named: set[str]) -> pd.DataFrame:
         blank, widest = text.checked()
@@ -68,11 +99,21 @@ class ColumnsFile:
         places = list(range(max(widest, 1 + max(at))))
         with text.opened() as file:
             table = pd.read_csv(
-                file, sep=text.separator, decimal=self.decimal, header=None, skiprows=text.header_line, names=places,
-                usecols=list(at), dtype=texts,
+                file,
+                sep=text.separator,
+                decimal=self.decimal,
+                header=None,
+                skiprows=text.header_line,
+                names=places,
+                usecols=list(at),
+                dtype=texts,
                 na_values=numbers,
-                keep_default_na=False, index_col=False, low_memory=False, skipinitialspace=True, skip_blank_lines=False,
-            )  # fmt: skip
+                keep_default_na=False,
+                index_col=False,
+                low_memory=False,
+                skipinitialspace=True,
+                skip_blank_lines=False,
+            )
         table.index = pd.RangeIndex(text.header_line + 1, text.header_line + 1 + len(table))
         table.columns = pd.Index([at[int(place)] for place in table.columns])
         for name in named & set(columns):
@@ -81,7 +122,12 @@ class ColumnsFile:
 
     def _read_parquet(self, columns: list[str], named: set[str]) -> pd.DataFrame:
         stored = pq.read_table(self.path, columns=columns)
-        made = {name: _names(_as_text(stored[name], name)) if name in named else stored[name].to_pandas() for name in columns}
+        made = {
+            name: (
+                _names(_as_text(stored[name], name)) if name in named else stored[name].to_pandas()
+            )
+            for name in columns
+        }
         table = pd.DataFrame(made)
         table.index = pd.RangeIndex(1, 1 + len(table))
         return table
@@ -99,7 +145,8 @@ def open_columns(path: Path, separator: str | None = None, decimal: str = ".") -
     path
         CSV, TSV or TXT (also .gz), or Parquet.
     separator, decimal
-        Of a text table; the separator defaults to the commonest of comma, semicolon and tab in the header.
+        Of a text table; the separator defaults to the commonest of comma, semicolon and tab in the
+        header.
 
     Raises
     ------
@@ -108,7 +155,9 @@ def open_columns(path: Path, separator: str | None = None, decimal: str = ".") -
     """
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
-        raise SlideError(f"{path}: not a cell table; expected a name ending in {', '.join(SUFFIXES)}.")
+        raise SlideError(
+            f"{path}: not a cell table; expected a name ending in {', '.join(SUFFIXES)}."
+        )
     try:
         if name.endswith(".parquet"):
             return ColumnsFile(path, _unique(path, pq.read_schema(path).names))
@@ -121,11 +170,15 @@ def open_columns(path: Path, separator: str | None = None, decimal: str = ".") -
 
 
 def _unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Refuse two columns of one name; nameless ones (an index, a trailing separator) get a number."""
+    """Refuse two columns of one name; nameless ones (an index, a trailing separator) get a
+    number.
+    """
     filled = [str(name) or f"unnamed {place + 1}" for place, name in enumerate(names)]
     twice = [name for place, name in enumerate(filled) if name in filled[:place]]
     if twice:
-        raise SlideError(f"{path}: two columns are called {twice[0]!r}; rename one of them in the table.")
+        raise SlideError(
+            f"{path}: two columns are called {twice[0]!r}; rename one of them in the table."
+        )
     return tuple(filled)
 
 
@@ -136,7 +189,8 @@ def _names(values: pd.Series) -> pd.Series:
 
 
 def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
-    """Text of a Parquet column. Whole numbers stored as floats, because one is missing, are whole numbers.
+    """Text of a Parquet column. Whole numbers stored as floats, because one is missing, are whole
+    numbers.
 
     Raises
     ------
@@ -148,12 +202,16 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
     kind = column.type
     if pa.types.is_floating(kind):
         exact, number = _EXACT[kind], np.dtype(kind.to_pandas_dtype()).type
-        return pd.Series([_float_text(value, number, exact, name) for value in column.to_pylist()], dtype=object)
+        return pd.Series(
+            [_float_text(value, number, exact, name) for value in column.to_pylist()], dtype=object
+        )
     if pa.types.is_nested(kind):
         raise ValueError(f"column {name!r} holds lists or records where names are expected")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = column.cast(pa.string())
-    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):  # as pandas writes them into a text table
+    if pa.types.is_boolean(kind) or pa.types.is_temporal(
+        kind
+    ):  # as pandas writes them into a text table
         return pd.Series(column.to_pandas().astype("string"), dtype=object)
     text: Any = pc.cast(column, pa.string())
     return pd.Series(text.to_pylist(), dtype=object)
@@ -166,5 +224,8 @@ def _float_text(value: float | None, number: Any, exact: float, name: str) -> st
     if not float(value).is_integer():
         return str(number(value))
     if abs(value) >= exact:
-        raise ValueError(f"column {name!r} holds the id {value:.0f} as a floating-point number, which is not exact; store ids as text")
+        raise ValueError(
+            f"column {name!r} holds the id {value:.0f} as a floating-point number, which is not"
+            " exact; store ids as text"
+        )
     return str(int(value))

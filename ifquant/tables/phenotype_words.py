@@ -28,33 +28,53 @@ def positivity(column: pd.Series, where: str) -> pd.Series:
     text = column.astype("string").str.strip().str.casefold()
     strange = text.dropna()[~text.dropna().isin(_TRUE | _FALSE)]
     if len(strange):
-        raise RequestError(f"{where} holds {strange.iloc[0]!r}; positivity is 0/1 (HALO: 0 to 3), true/false or positive/negative.")
+        raise RequestError(
+            f"{where} holds {strange.iloc[0]!r}; positivity is 0/1 (HALO: 0 to 3), true/false or"
+            " positive/negative."
+        )
     return text.isin(_TRUE).astype("boolean").mask(text.isna())
 
 
-def phenotypes_of(cells: pd.DataFrame, values: pd.Series | None, mapping: TableMapping, path: str) -> pd.Categorical[Any] | None:
-    """Give the column ``phenotype`` (n,): from the table's values, else by rules over positivity, else None.
+def phenotypes_of(
+    cells: pd.DataFrame, values: pd.Series | None, mapping: TableMapping, path: str
+) -> pd.Categorical[Any] | None:
+    """Give the column ``phenotype`` (n,): from the table's values, else by rules over positivity,
+    else None.
 
-    Categories: those of the mapping in its order, then the table's own by name, ``other`` last; cells without a value are ``other``.
+    Categories: those of the mapping in its order, then the table's own by name, ``other`` last;
+    cells without a value are ``other``.
     """
     if mapping.rules:
         return _by_rules(cells, mapping, path)
     if values is None:
         return None
-    renamed: dict[str, str] = {theirs: ours for ours, listed in mapping.phenotypes.items() for theirs in listed}
+    renamed: dict[str, str] = {
+        theirs: ours for ours, listed in mapping.phenotypes.items() for theirs in listed
+    }
     renamed = {"Other": OTHER, "OTHER": OTHER, **renamed}
-    named = values.astype(object).where(values.notna(), OTHER).map(lambda value: renamed.get(value, value))
+    named = (
+        values.astype(object)
+        .where(values.notna(), OTHER)
+        .map(lambda value: renamed.get(value, value))
+    )
     own = sorted(set(named.unique()) - set(mapping.phenotypes) - {OTHER})
     names = [*(name for name in mapping.phenotypes if name != OTHER), *map(str, own), OTHER]
     return pd.Categorical(named.astype(object), categories=names)
 
 
 def _by_rules(cells: pd.DataFrame, mapping: TableMapping, path: str) -> pd.Categorical[Any]:
-    """Take the first rule that holds; positivity here has one place, so + and - are judged in the same column."""
+    """Take the first rule that holds; positivity here has one place, so + and - are judged in the
+    same column.
+    """
     ending = "_positive"
-    known = {str(name)[: -len(ending)]: cells[name].array for name in cells if str(name).endswith(ending)}
+    known = {
+        str(name)[: -len(ending)]: cells[name].array for name in cells if str(name).endswith(ending)
+    }
     if not known:
-        raise RequestError(f"{path}: rules need positivity, and the table has none; give positive columns or gates.")
+        raise RequestError(
+            f"{path}: rules need positivity, and the table has none; give positive columns or"
+            " gates."
+        )
     phenotype = pd.Series(OTHER, index=cells.index, dtype=object)
     open_ = pd.Series(True, index=cells.index)
     for name, text in mapping.rules.items():
@@ -62,4 +82,6 @@ def _by_rules(cells: pd.DataFrame, mapping: TableMapping, path: str) -> pd.Categ
         yes = answer.to_numpy(dtype=bool, na_value=False) & open_.to_numpy()
         phenotype[yes] = name
         open_[yes] = False
-    return pd.Categorical(phenotype, categories=[*(name for name in mapping.rules if name != OTHER), OTHER])
+    return pd.Categorical(
+        phenotype, categories=[*(name for name in mapping.rules if name != OTHER), OTHER]
+    )

@@ -1,6 +1,8 @@
-"""What the columns of other programs' tables mean. Names are compared without case, blanks and signs: R writes ``Object.Id``.
+"""What the columns of other programs' tables mean. Names are compared without case, blanks and
+signs: R writes ``Object.Id``.
 
-Sources: QuPath 0.5 to 0.8 measurement export, mcquant 1.5, inForm 2.x and phenoptr, HALO 3 object data.
+Sources: QuPath 0.5 to 0.8 measurement export, mcquant 1.5, inForm 2.x and phenoptr, HALO 3 object
+data.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-COMPARTMENTS = {"nucleus": "nucleus", "cytoplasm": "cytoplasm", "membrane": "membrane", "cell": "cell", "entirecell": "cell"}
+COMPARTMENTS = {
+    "nucleus": "nucleus",
+    "cytoplasm": "cytoplasm",
+    "membrane": "membrane",
+    "cell": "cell",
+    "entirecell": "cell",
+}
 _HALO_IMAGES = ("Image Location", "Image File Name", "Image Tag")
 _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum", "stddev": "std"}
 
@@ -19,9 +27,10 @@ _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum",
 class Recognised:
     """What a header says.
 
-    `slide` is the column of the image, `images` all such columns where there are several; `intensities` (marker, compartment, statistic) >
-    column; `positive` marker > column; `unit` and `area_unit` are those the header itself
-    states, else None; `centers` is 0 or 0.5: where the first pixel's center lies.
+    `slide` is the column of the image, `images` all such columns where there are several;
+    `intensities` (marker, compartment, statistic) > column; `positive` marker > column; `unit` and
+    `area_unit` are those the header itself states, else None; `centers` is 0 or 0.5: where the
+    first pixel's center lies.
     """
 
     x: tuple[str, ...] = ()
@@ -46,7 +55,9 @@ def key(name: str) -> str:
 
 
 def find(names: Sequence[str], *wanted: str) -> str | None:
-    """Find the first of the wanted columns that is there: as written, else by `key` if only one fits."""
+    """Find the first of the wanted columns that is there: as written, else by `key` if only one
+    fits.
+    """
     for want in wanted:
         if want in names:
             return want
@@ -57,14 +68,18 @@ def find(names: Sequence[str], *wanted: str) -> str | None:
 
 
 def qupath(names: Sequence[str]) -> Recognised:
-    """QuPath: ``Centroid X µm`` states its unit; ``Nucleus: DAPI: Mean``, ``DAPI: Nucleus: Mean`` and ``Nucleus: DAPI mean``."""
+    """QuPath: ``Centroid X µm`` states its unit; ``Nucleus: DAPI: Mean``, ``DAPI: Nucleus: Mean``
+    and ``Nucleus: DAPI mean``.
+    """
     um = find(names, "Centroid X µm"), find(names, "Centroid Y µm")
     px = find(names, "Centroid X px"), find(names, "Centroid Y px")
     x, y = um if None not in um else px
     intensities: dict[tuple[str, str, str], str] = {}
     for name in names:
         parts = [part.strip() for part in name.split(":")]
-        if len(parts) == 2 and (found := re.fullmatch(r"(.+) (mean|sum|std dev|median)", parts[1], re.IGNORECASE)):
+        if len(parts) == 2 and (
+            found := re.fullmatch(r"(.+) (mean|sum|std dev|median)", parts[1], re.IGNORECASE)
+        ):
             parts = [parts[0], found[1], found[2]]
         if len(parts) != 3:
             continue
@@ -92,7 +107,9 @@ def qupath(names: Sequence[str]) -> Recognised:
 
 
 def mcquant(names: Sequence[str], compartment: str) -> Recognised:
-    """mcquant: px, pixel centers at whole numbers; markers stand between CellID and X_centroid, ``<marker>_intensity_<statistic>`` too."""
+    """mcquant: px, pixel centers at whole numbers; markers stand between CellID and X_centroid,
+    ``<marker>_intensity_<statistic>`` too.
+    """
     x, y = find(names, "X_centroid"), find(names, "Y_centroid")
     intensities: dict[tuple[str, str, str], str] = {}
     if x is not None:
@@ -120,18 +137,31 @@ def mcquant(names: Sequence[str], compartment: str) -> Recognised:
 
 
 def inform(names: Sequence[str]) -> Recognised:
-    """InForm and phenoptr: ``Cell X Position`` in px or um by export option; the area columns state which."""
+    """InForm and phenoptr: ``Cell X Position`` in px or um by export option; the area columns state
+    which.
+    """
     x, y = find(names, "Cell X Position"), find(names, "Cell Y Position")
-    pattern = re.compile(r"(Nucleus|Cytoplasm|Membrane|Entire Cell) (.+?) (Mean|Std Dev|Total)(?: \(.*\))?")
+    pattern = re.compile(
+        r"(Nucleus|Cytoplasm|Membrane|Entire Cell) (.+?) (Mean|Std Dev|Total)(?: \(.*\))?"
+    )
     found = {name: match for name in names if (match := pattern.fullmatch(name))}
     short = _short_names([match[2] for match in found.values()])
-    intensities = {(short[m[2]], COMPARTMENTS[key(m[1])], _STATISTICS[key(m[3])]): name for name, m in found.items()}
+    intensities = {
+        (short[m[2]], COMPARTMENTS[key(m[1])], _STATISTICS[key(m[3])]): name
+        for name, m in found.items()
+    }
     microns = find(names, "Entire Cell Area (sq microns)", "Entire Cell Area (square microns)")
     nucleus_microns = find(names, "Nucleus Area (sq microns)", "Nucleus Area (square microns)")
-    pixels, nucleus_pixels = find(names, "Entire Cell Area (pixels)"), find(names, "Nucleus Area (pixels)")
+    pixels, nucleus_pixels = (
+        find(names, "Entire Cell Area (pixels)"),
+        find(names, "Nucleus Area (pixels)"),
+    )
     in_um = microns is not None or nucleus_microns is not None
     stated = "um" if in_um else "px" if pixels or nucleus_pixels else None
-    areas = {"area_um2": microns if in_um else pixels, "nucleus_area_um2": nucleus_microns if in_um else nucleus_pixels}
+    areas = {
+        "area_um2": microns if in_um else pixels,
+        "nucleus_area_um2": nucleus_microns if in_um else nucleus_pixels,
+    }
     return Recognised(
         x=(x,) if x else (),
         y=(y,) if y else (),
@@ -146,17 +176,34 @@ def inform(names: Sequence[str]) -> Recognised:
 
 
 def halo(names: Sequence[str]) -> Recognised:
-    """HALO: a bounding box instead of a centroid; ``<marker> Positive Classification``, ``<marker> <compartment> Intensity``."""
+    """HALO: a bounding box instead of a centroid; ``<marker> Positive Classification``, ``<marker>
+    <compartment> Intensity``.
+    """
     sides = [find(names, side) for side in ("XMin", "XMax", "YMin", "YMax")]
     x0, x1, y0, y1 = sides
     spaced = {name: name.replace(".", " ") for name in names}
-    levels = {name: m for name in names if (m := re.fullmatch(r"(.+?) +(Nucleus|Cytoplasm|Membrane|Cell) Intensity", spaced[name]))}
-    calls = {name: m for name in names if (m := re.fullmatch(r"(.+?) +Positive(?: Classification)?", spaced[name]))}
+    levels = {
+        name: m
+        for name in names
+        if (m := re.fullmatch(r"(.+?) +(Nucleus|Cytoplasm|Membrane|Cell) Intensity", spaced[name]))
+    }
+    calls = {
+        name: m
+        for name in names
+        if (m := re.fullmatch(r"(.+?) +Positive(?: Classification)?", spaced[name]))
+    }
     short = _short_names([m[1] for m in (*levels.values(), *calls.values())])
-    intensities = {(short[m[1]], COMPARTMENTS[key(m[2])], "mean"): name for name, m in levels.items()}
+    intensities = {
+        (short[m[1]], COMPARTMENTS[key(m[2])], "mean"): name for name, m in levels.items()
+    }
     positive = {short[m[1]]: name for name, m in calls.items()}
-    areas = {"area_um2": find(names, "Cell Area (µm²)", "Cell.Area..m..", "Cell Area (um2)"), "nucleus_area_um2": None}
-    areas["nucleus_area_um2"] = find(names, "Nucleus Area (µm²)", "Nucleus.Area..m..", "Nucleus Area (um2)")
+    areas = {
+        "area_um2": find(names, "Cell Area (µm²)", "Cell.Area..m..", "Cell Area (um2)"),
+        "nucleus_area_um2": None,
+    }
+    areas["nucleus_area_um2"] = find(
+        names, "Nucleus Area (µm²)", "Nucleus.Area..m..", "Nucleus Area (um2)"
+    )
     return Recognised(
         x=(x0, x1) if x0 and x1 else (),
         y=(y0, y1) if y0 and y1 else (),
@@ -171,7 +218,13 @@ def halo(names: Sequence[str]) -> Recognised:
 
 
 def _short_names(markers: Sequence[str]) -> dict[str, str]:
-    """Marker without the dye behind it, where that still tells them apart: ``CD3 (Opal 570)``, in R ``CD3  Opal 570 ``, is CD3."""
+    """Marker without the dye behind it, where that still tells them apart.
+
+    ``CD3 (Opal 570)``, in R ``CD3  Opal 570 ``, is CD3.
+    """
     short = {marker: re.split(r" \(| {2}", marker)[0].strip() for marker in dict.fromkeys(markers)}
     names = list(short.values())
-    return {marker: name if name and names.count(name) == 1 else marker.strip() for marker, name in short.items()}
+    return {
+        marker: name if name and names.count(name) == 1 else marker.strip()
+        for marker, name in short.items()
+    }

@@ -15,7 +15,9 @@ JOINT = "_"
 
 
 def slides_of(raw: pd.DataFrame, file: ColumnsFile, layout: Layout) -> pd.Series:
-    """Name the slide of every row, missing where the table does not: by the table's columns, else by the file."""
+    """Name the slide of every row, missing where the table does not: by the table's columns, else
+    by the file.
+    """
     if not layout.slide:
         return pd.Series(table_name(file.path), index=raw.index, dtype="string")
     return _joined(raw[list(layout.slide)])
@@ -27,23 +29,35 @@ def check_slides(cells: pd.DataFrame, slides: pd.Series, file: ColumnsFile, layo
     Raises
     ------
     RequestError
-        With the line, if a cell has no slide, or a slide holds several of the images that the table itself tells apart: their cells lie
-        in coordinates of their own, and distances between them would mean nothing.
+        With the line, if a cell has no slide, or a slide holds several of the images that the table
+        itself tells apart: their cells lie in coordinates of their own, and distances between them
+        would mean nothing.
     """
     listed = " and ".join(map(repr, layout.slide))
     if len(lost := slides.index[slides.isna()]):
-        raise RequestError(f"{file.place(int(lost[0]))}: no slide in column {listed} ({len(lost)} such rows); fill it in.")
+        raise RequestError(
+            f"{file.place(int(lost[0]))}: no slide in column {listed} ({len(lost)} such rows); fill"
+            " it in."
+        )
     if len(layout.slide) > 1:
-        _refuse_several(slides, _joined(cells[list(layout.slide)], "\0"), file, f"combinations of {listed}")
+        _refuse_several(
+            slides, _joined(cells[list(layout.slide)], "\0"), file, f"combinations of {listed}"
+        )
     for image in layout.images:
         if image not in layout.slide:
-            remedy = f'; name the slide by both columns, e.g. slide = ["{image}", "{layout.slide[-1]}"]' if layout.slide else ""
+            remedy = (
+                f'; name the slide by both columns, e.g. slide = ["{image}", "{layout.slide[-1]}"]'
+                if layout.slide
+                else ""
+            )
             _refuse_several(slides, cells[image], file, f"images (column {image!r})", remedy)
 
 
 def table_name(path: Path) -> str:
     """Name of a table: its file's without suffix."""
-    suffix = next(s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s))
+    suffix = next(
+        s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)
+    )
     return path.name[: -len(suffix)] or "slide"
 
 
@@ -57,7 +71,10 @@ def the_only(values: pd.Series, slide: str, what: str) -> str | None:
     """
     known = values.dropna().unique()
     if len(known) > 1:
-        raise RequestError(f"slide {slide!r} belongs to {len(known)} values of {what} ({', '.join(known[:3])}); one is expected.")
+        raise RequestError(
+            f"slide {slide!r} belongs to {len(known)} values of {what} ({', '.join(known[:3])});"
+            " one is expected."
+        )
     return str(known[0]) if len(known) else None
 
 
@@ -66,16 +83,20 @@ def _joined(parts: pd.DataFrame, joint: str = JOINT) -> pd.Series:
     return first if parts.shape[1] == 1 else first.str.cat(parts.iloc[:, 1:], sep=joint)
 
 
-def _refuse_several(slides: pd.Series, told: pd.Series, file: ColumnsFile, what: str, remedy: str = "") -> None:
+def _refuse_several(
+    slides: pd.Series, told: pd.Series, file: ColumnsFile, what: str, remedy: str = ""
+) -> None:
     """Refuse a slide whose rows differ in `told`; the message names the first line that does."""
     pairs = pd.DataFrame({"slide": slides, "told": told}).drop_duplicates()
     twice = pairs[pairs["slide"].duplicated()]
     if len(twice):
         line, slide = int(twice.index[0]), twice["slide"].iloc[0]
         own = pairs["told"][pairs["slide"] == slide]
-        names = [repr(name.replace("\0", JOINT)) if isinstance(name, str) else "none" for name in own]
+        names = [
+            repr(name.replace("\0", JOINT)) if isinstance(name, str) else "none" for name in own
+        ]
         listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise RequestError(
-            f"{file.place(line)}: slide {slide!r} holds several {what}: {listed}. Each has coordinates of its own, so that distances "
-            f"between their cells mean nothing{remedy}."
+            f"{file.place(line)}: slide {slide!r} holds several {what}: {listed}. Each has"
+            f" coordinates of its own, so that distances between their cells mean nothing{remedy}."
         )

@@ -1,4 +1,6 @@
-"""Where training crops come from: labelled images by source, and simulated fields, each with its share of the crops."""
+"""Where training crops come from: labelled images by source, and simulated fields, each with its
+share of the crops.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,23 @@ SHARES = {
 }
 """Share of the crops by source; those of sources that are left out go to the others."""
 NEAR = {"bitdepth_tissue": 0.5, "section": 0.3, "aitslab_u2os_nuclei": 0.6}
-"""Share of a source's crops that lie near a nucleus, where it is not 0.85: anywhere else there is something to be left alone."""
+"""Share of a source's crops that lie near a nucleus, where it is not 0.85: anywhere else there is
+something to be left alone."""
 HELD_OUT = {
-    "bitdepth_tissue": ("heart_20x_2", "heart_63x_oil_3", "muscle_20x_2", "muscle_40x_oil_3", "bone_40x_air_3", "bone_40x_oil_3"),
+    "bitdepth_tissue": (
+        "heart_20x_2",
+        "heart_63x_oil_3",
+        "muscle_20x_2",
+        "muscle_40x_oil_3",
+        "bone_40x_air_3",
+        "bone_40x_oil_3",
+    ),
     "aitslab_u2os_nuclei": ("170702000001_B", "170702000001_D"),
     "pecot_polyps": ("10837_39273_1_2", "12699_39273_0_2", "12699_39273_1_2"),
     "pecot_intestine": ("E2F3A_EdU_mouse1", "E2F4_pH3_mouse1"),
 }
-"""Images of the training split, by parts of their names, on which choices are made: never trained on."""
+"""Images of the training split, by parts of their names, on which choices are made: never trained
+on."""
 
 
 def is_held_out(source: str, name: str) -> bool:
@@ -48,8 +59,11 @@ def is_held_out(source: str, name: str) -> bool:
     return any(part in name for part in HELD_OUT[source])
 
 
-def read_source(folder: Path, source: str, part: str) -> list[tuple[str, data.Picture, float | None]]:
-    """Read a source of the folder `nuclei_more`: names, images (float32, raw values) with labels, and pixel size (um) where stated.
+def read_source(
+    folder: Path, source: str, part: str
+) -> list[tuple[str, data.Picture, float | None]]:
+    """Read a source of the folder `nuclei_more`: names, images (float32, raw values) with labels,
+    and pixel size (um) where stated.
 
     Parameters
     ----------
@@ -57,17 +71,32 @@ def read_source(folder: Path, source: str, part: str) -> list[tuple[str, data.Pi
         "train" (without the held-out images), "tune" (those) or "val".
     """
     with open(folder / "manifest.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["source"] == source and row["split"] == ("val" if part == "val" else "train")]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["source"] == source and row["split"] == ("val" if part == "val" else "train")
+        ]
     pictures = []
     for row in rows:
         if part == "val" or is_held_out(source, row["name"]) == (part == "tune"):
-            image, labels = (tifffile.imread(folder / source / kind / f"{row['name']}.tif") for kind in ("images", "masks"))
-            pictures.append((row["name"], (image.astype(np.float32), labels.astype(np.int32)), stated_pixel_size(row)))
+            image, labels = (
+                tifffile.imread(folder / source / kind / f"{row['name']}.tif")
+                for kind in ("images", "masks")
+            )
+            pictures.append(
+                (
+                    row["name"],
+                    (image.astype(np.float32), labels.astype(np.int32)),
+                    stated_pixel_size(row),
+                )
+            )
     return pictures
 
 
 def stated_pixel_size(row: dict[str, str]) -> float | None:
-    """Return the pixel size (um) of a row of the manifest: recorded, or told by its note as one number; None where neither is so."""
+    """Return the pixel size (um) of a row of the manifest: recorded, or told by its note as one
+    number; None where neither is so.
+    """
     told = re.search(r"about (\d\.\d+) if", row["pixel_size_note"])
     size = row["pixel_size_um"] or (told.group(1) if told else "")
     return float(size) if size else None
@@ -77,7 +106,10 @@ class Stored:
     """Labelled images that are all kept in memory."""
 
     def __init__(self, pictures: list[data.Picture]) -> None:
-        self.pictures = [(data.normalised(image), labels, data.median_diameter(labels)) for image, labels in pictures]
+        self.pictures = [
+            (data.normalised(image), labels, data.median_diameter(labels))
+            for image, labels in pictures
+        ]
 
     def pick(self, rng: np.random.Generator, step: int) -> Scaled:
         """Return one at random."""
@@ -88,9 +120,17 @@ class Stored:
 
 
 class Renewed:
-    """Simulated fields, made when first asked for; a window of `pool` is kept, one is renewed every `renew` steps (0: never)."""
+    """Simulated fields, made when first asked for; a window of `pool` is kept, one is renewed every
+    `renew` steps (0: never).
+    """
 
-    def __init__(self, make: Callable[[int], data.Picture], pool: int, renew: int = 12, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], data.Picture],
+        pool: int,
+        renew: int = 12,
+        cache: Path | None = None,
+    ) -> None:
         self.make, self.pool, self.renew, self.cache = make, pool, renew, cache
         self.fields: dict[int, Scaled] = {}
 
@@ -150,8 +190,12 @@ def simulated(seed: int, pool: int, cache: Path | None) -> dict[str, Renewed]:
     """Return the simulated fields by kind."""
     base = seed * 10_000_000
 
-    def of(make: Callable[[int], data.Picture], name: str, offset: int = base, renew: int = 12) -> Renewed:
-        return Renewed(lambda number: make(offset + number), pool, renew, cache / name if cache else None)
+    def of(
+        make: Callable[[int], data.Picture], name: str, offset: int = base, renew: int = 12
+    ) -> Renewed:
+        return Renewed(
+            lambda number: make(offset + number), pool, renew, cache / name if cache else None
+        )
 
     return {
         "nuclei": of(tissue.field, "nuclei"),
@@ -161,7 +205,9 @@ def simulated(seed: int, pool: int, cache: Path | None) -> dict[str, Renewed]:
     }
 
 
-def all_banks(folder: Path | None, *, licences: str, seed: int, pool: int, cache: Path | None) -> list[Bank]:
+def all_banks(
+    folder: Path | None, *, licences: str, seed: int, pool: int, cache: Path | None
+) -> list[Bank]:
     """Return every source that is there, its share as in `SHARES`.
 
     Parameters
@@ -177,7 +223,15 @@ def all_banks(folder: Path | None, *, licences: str, seed: int, pool: int, cache
     if folder and (folder / "nuclei_more").exists():
         for source in MORE:
             if licences == "all" or source in OPEN:
-                fields[source] = Stored([picture for _, picture, _ in read_source(folder / "nuclei_more", source, "train")])
+                fields[source] = Stored(
+                    [
+                        picture
+                        for _, picture, _ in read_source(folder / "nuclei_more", source, "train")
+                    ]
+                )
     fields |= simulated(seed, pool, cache)
     whole = sum(SHARES[name] for name in fields)
-    return [Bank(name, SHARES[name] / whole, one, NEAR.get(name, 0.85), isinstance(one, Stored)) for name, one in fields.items()]
+    return [
+        Bank(name, SHARES[name] / whole, one, NEAR.get(name, 0.85), isinstance(one, Stored))
+        for name, one in fields.items()
+    ]

@@ -1,7 +1,9 @@
-"""The nucleus network: a plain U-Net whose output at a pixel depends only on pixels within its reach.
+"""The nucleus network: a plain U-Net whose output at a pixel depends only on pixels within its
+reach.
 
-No layer sees statistics of its window (BatchNorm is a fixed affine map at inference and is folded into the
-convolutions at export), so fixed windows with a halo of at least 107 px give the values of the whole image.
+No layer sees statistics of its window (BatchNorm is a fixed affine map at inference and is folded
+into the convolutions at export), so fixed windows with a halo of at least 107 px give the values of
+the whole image.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ HEADS = ("foreground", "distance", "contact")
 """Meaning of the output channels (logits; the sigmoid is applied to all three)."""
 WIDTH = (8, 24, 48, 96, 192)
 HALF_WIDTH = (32, 48, 96, 192)
-NETWORKS: dict[str, dict[str, Any]] = {"full": {"width": WIDTH}, "half": {"width": HALF_WIDTH, "shuffle": 2}}
-"""Arguments of `UNet`: `full` is the network that ships; `half` begins and ends at half resolution."""
+NETWORKS: dict[str, dict[str, Any]] = {
+    "full": {"width": WIDTH},
+    "half": {"width": HALF_WIDTH, "shuffle": 2},
+}
+"""Arguments of `UNet`: `full` is the network that ships; `half` begins and ends at half
+resolution."""
 
 
 def double_convolution(n_in: int, n_out: int) -> nn.Sequential:
@@ -37,24 +43,35 @@ def double_convolution(n_in: int, n_out: int) -> nn.Sequential:
 class UNet(nn.Module):
     """U-Net (Ronneberger 2015) with `width[k]` channels after k poolings.
 
-    The default is thin at full resolution, where nearly half of the time goes: against (16, 32, 64, 128, 256) it takes 0.73 instead of
-    1.35 CPU s per Mpx in onnxruntime (AVX2, one thread) and 1.0 instead of 1.65 CPU s per training step of 8 x 160 x 160.
+    The default is thin at full resolution, where nearly half of the time goes: against (16, 32, 64,
+    128, 256) it takes 0.73 instead of 1.35 CPU s per Mpx in onnxruntime (AVX2, one thread) and 1.0
+    instead of 1.65 CPU s per training step of 8 x 160 x 160.
 
-    With `shuffle` 2 the image enters as 4 channels at half resolution (every pixel is still there: space to depth) and each output
-    pixel of half resolution holds 2 x 2 of full resolution. (32, 48, 96, 192) then has the default's lower levels, and takes four
-    fifths of its time in onnxruntime and three quarters in training.
+    With `shuffle` 2 the image enters as 4 channels at half resolution (every pixel is still there:
+    space to depth) and each output pixel of half resolution holds 2 x 2 of full resolution. (32,
+    48, 96, 192) then has the default's lower levels, and takes four fifths of its time in
+    onnxruntime and three quarters in training.
 
-    Input (N, 1, Y, X) float32 with Y and X multiples of `shuffle` * 2 ** (len(width) - 1); output (N, heads, Y, X) logits.
+    Input (N, 1, Y, X) float32 with Y and X multiples of `shuffle` * 2 ** (len(width) - 1); output
+    (N, heads, Y, X) logits.
     """
 
-    def __init__(self, width: tuple[int, ...] = WIDTH, heads: int = len(HEADS), shuffle: int = 1) -> None:
+    def __init__(
+        self, width: tuple[int, ...] = WIDTH, heads: int = len(HEADS), shuffle: int = 1
+    ) -> None:
         super().__init__()
         depth = len(width) - 1
         self.width, self.shuffle = tuple(width), shuffle
         first = double_convolution(shuffle**2, width[0])
-        self.down = nn.ModuleList([first] + [double_convolution(width[i], width[i + 1]) for i in range(depth)])
-        self.expand = nn.ModuleList([nn.ConvTranspose2d(width[i + 1], width[i], 2, 2) for i in reversed(range(depth))])
-        self.up = nn.ModuleList([double_convolution(2 * width[i], width[i]) for i in reversed(range(depth))])
+        self.down = nn.ModuleList(
+            [first] + [double_convolution(width[i], width[i + 1]) for i in range(depth)]
+        )
+        self.expand = nn.ModuleList(
+            [nn.ConvTranspose2d(width[i + 1], width[i], 2, 2) for i in reversed(range(depth))]
+        )
+        self.up = nn.ModuleList(
+            [double_convolution(2 * width[i], width[i]) for i in reversed(range(depth))]
+        )
         side = 3 if shuffle > 1 else 1
         self.head = nn.Conv2d(width[0], heads * shuffle**2, side, padding=side // 2)
         nn.init.constant_(self.head.bias, -1.0)
@@ -75,7 +92,9 @@ class UNet(nn.Module):
 
 
 def fold_batchnorm(net: UNet) -> UNet:
-    """Return a copy in evaluation mode whose BatchNorms are folded into the convolutions before them."""
+    """Return a copy in evaluation mode whose BatchNorms are folded into the convolutions before
+    them.
+    """
     import copy
 
     from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -101,11 +120,15 @@ class Probabilities(nn.Module):
 
 
 def export_onnx(net: UNet, path: str) -> None:
-    """Write the folded network as ONNX (opset 17, dynamic batch, height and width; input `image`, output `maps`)."""
+    """Write the folded network as ONNX (opset 17, dynamic batch, height and width; input `image`,
+    output `maps`).
+    """
     import warnings
 
     axes = {0: "n", 2: "y", 3: "x"}
-    with warnings.catch_warnings():  # the exporter that needs no onnxscript says that it is the older one
+    with (
+        warnings.catch_warnings()
+    ):  # the exporter that needs no onnxscript says that it is the older one
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Probabilities(net.to("cpu").to(memory_format=torch.contiguous_format)),
@@ -120,15 +143,26 @@ def export_onnx(net: UNet, path: str) -> None:
 
 
 def start_from_onnx(net: UNet, path: Path, images: torch.Tensor) -> None:
-    """Load an exported network, whose BatchNorms are folded: each becomes the identity on what it sees of `images` (N, 1, Y, X)."""
+    """Load an exported network, whose BatchNorms are folded: each becomes the identity on what it
+    sees of `images` (N, 1, Y, X).
+    """
     import onnx
     from onnx.numpy_helper import to_array
 
-    weights = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in onnx.load(path).graph.initializer}
+    weights = {
+        tensor.name: torch.from_numpy(to_array(tensor).copy())
+        for tensor in onnx.load(path).graph.initializer
+    }
     folded, shift = fold_batchnorm(net).state_dict(), {}
-    ours, theirs = [list(value.shape) for value in folded.values()], [list(value.shape) for value in weights.values()]
+    ours, theirs = (
+        [list(value.shape) for value in folded.values()],
+        [list(value.shape) for value in weights.values()],
+    )
     if ours != theirs:
-        raise ValueError(f"{path}: found weights of shapes {theirs}, expected {ours}; start from a network of this architecture")
+        raise ValueError(
+            f"{path}: found weights of shapes {theirs}, expected {ours}; start from a network of"
+            " this architecture"
+        )
     values = dict(zip(folded, weights.values(), strict=True))
     state = net.state_dict()
     for name, value in values.items():
@@ -145,7 +179,9 @@ def start_from_onnx(net: UNet, path: Path, images: torch.Tensor) -> None:
         norm.weight.data.copy_((spread + norm.eps).sqrt())
         norm.bias.data.copy_(mean + shift[names[norm]].to(mean.device))
 
-    norms = {name: layer for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    norms = {
+        name: layer for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d)
+    }
     names = {layer: name for name, layer in norms.items()}
     hooks = [layer.register_forward_pre_hook(identity) for layer in norms.values()]
     with torch.no_grad():
@@ -155,7 +191,8 @@ def start_from_onnx(net: UNet, path: Path, images: torch.Tensor) -> None:
 
 
 def transplant(source: UNet, target: UNet) -> None:
-    """Give a `half` network what a `full` one has learnt at the levels they share; first convolution and head stay as they are.
+    """Give a `half` network what a `full` one has learnt at the levels they share; first
+    convolution and head stay as they are.
 
     Channels that the target has on top keep their random weights.
     """
@@ -166,7 +203,10 @@ def transplant(source: UNet, target: UNet) -> None:
         if part == "head" or (part == "down" and name.startswith("down.0.0")) or value.dim() == 0:
             continue
         old = theirs[".".join([part, str(int(index) + (skipped if part == "down" else 0)), *rest])]
-        if part == "up" and rest == ["0", "weight"]:  # two halves: what comes from below, and the skip
+        if part == "up" and rest == [
+            "0",
+            "weight",
+        ]:  # two halves: what comes from below, and the skip
             for new_half, old_half in zip(value.chunk(2, 1), old.chunk(2, 1), strict=True):
                 copy_corner(new_half, old_half)
         else:
@@ -196,9 +236,15 @@ def net_of(state: dict[str, torch.Tensor]) -> UNet:
 
 
 def save_weights(net: UNet, path: Path) -> None:
-    """Write weights in half precision (BatchNorm's statistics in single), as small as a later run needs to go on from them."""
+    """Write weights in half precision (BatchNorm's statistics in single), as small as a later run
+    needs to go on from them.
+    """
     arrays = {
-        name: value.cpu().numpy() if "running" in name or value.dim() == 0 else value.cpu().numpy().astype(np.float16)
+        name: (
+            value.cpu().numpy()
+            if "running" in name or value.dim() == 0
+            else value.cpu().numpy().astype(np.float16)
+        )
         for name, value in net.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +263,9 @@ def load_weights(net: UNet, path: Path) -> None:
     with np.load(path) as stored:
         shapes = {name: stored[name].shape for name in stored.files}
         if shapes != {name: tuple(value.shape) for name, value in state.items()}:
-            raise ValueError(f"{path}: found weights of another architecture; pass the --network that it was trained with")
+            raise ValueError(
+                f"{path}: found weights of another architecture; pass the --network that it was"
+                " trained with"
+            )
         for name, value in state.items():
             value.copy_(torch.from_numpy(np.asarray(stored[name])))

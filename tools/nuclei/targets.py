@@ -10,11 +10,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 CONTACT_PX = 2
-"""A pixel belongs to the contact map when another nucleus lies within this many pixels (5 x 5 window)."""
+"""A pixel belongs to the contact map when another nucleus lies within this many pixels (5 x 5
+window)."""
 
 
 def target_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Foreground, distance normalised to 1 at each nucleus' deepest pixel, and contact: (3, Y, X) float32."""
+    """Foreground, distance normalised to 1 at each nucleus' deepest pixel, and contact: (3, Y, X)
+    float32.
+    """
     inside = labels > 0
     maps = np.zeros((3, *labels.shape), np.float32)
     if not inside.any():
@@ -33,11 +36,18 @@ def target_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def loss(logits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Scalar loss: weighted BCE + Dice (foreground), smooth L1 (distance), weighted BCE (contact)."""
+    """Scalar loss: weighted BCE + Dice (foreground), smooth L1 (distance), weighted BCE
+    (contact).
+    """
     foreground, distance, contact = maps[:, 0], maps[:, 1], maps[:, 2]
-    cross_entropy = (F.binary_cross_entropy_with_logits(logits[:, 0], foreground, reduction="none") * (1 + 2 * contact)).mean()
+    cross_entropy = (
+        F.binary_cross_entropy_with_logits(logits[:, 0], foreground, reduction="none")
+        * (1 + 2 * contact)
+    ).mean()
     p = torch.sigmoid(logits[:, 0])
     dice = 1 - (2 * (p * foreground).sum() + 1) / ((p + foreground).sum() + 1)
     l1 = F.smooth_l1_loss(torch.sigmoid(logits[:, 1]), distance, reduction="none", beta=0.1)
-    touching = F.binary_cross_entropy_with_logits(logits[:, 2], contact, pos_weight=logits.new_tensor(3.0))
+    touching = F.binary_cross_entropy_with_logits(
+        logits[:, 2], contact, pos_weight=logits.new_tensor(3.0)
+    )
     return cross_entropy + 0.5 * dice + 4 * (l1 * (0.2 + 0.8 * foreground)).mean() + 0.5 * touching

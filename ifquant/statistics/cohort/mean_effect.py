@@ -1,8 +1,9 @@
 """The primary test of a cohort: whether the mean effect over patients is zero.
 
-Every patient counts once, whatever the number of slides and cells. The interval is Student's on the patients' values, the p-value the
-exact sign-flip's; both hold their level where pooled cells reject a true null 80 % of the time, a mixed model with random intercepts
-31 %, and a percentile bootstrap of patients 14 % (measured: tests/test_cohort_effect.py).
+Every patient counts once, whatever the number of slides and cells. The interval is Student's on the
+patients' values, the p-value the exact sign-flip's; both hold their level where pooled cells reject
+a true null 80 % of the time, a mixed model with random intercepts 31 %, and a percentile bootstrap
+of patients 14 % (measured: tests/test_cohort_effect.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class CohortEffect:
     estimate, low, high
         Mean over patients and its 95 % t interval (Fisher's z).
     p
-        Exact two-sided sign-flip p-value: the primary one. None where it could not fall below 0.05 whatever the data.
+        Exact two-sided sign-flip p-value: the primary one. None where it could not fall below 0.05
+        whatever the data.
     smallest_p
         The smallest value `p` can take with this number of patients.
     p_t
@@ -128,7 +130,10 @@ def why_not(n: int, smallest_p: float) -> str | None:
     if n == 1:
         return "not testable: one patient; what differs between patients is unknown"
     if smallest_p > ALPHA:
-        return f"not testable: {n} patients: the smallest two-sided sign-flip p is {smallest_p:.3g}: it cannot reach {ALPHA:g}"
+        return (
+            f"not testable: {n} patients: the smallest two-sided sign-flip p is {smallest_p:.3g}:"
+            f" it cannot reach {ALPHA:g}"
+        )
     return None
 
 
@@ -146,7 +151,9 @@ def t_test_p(mean: float, error: float, df: float) -> float:
 
 
 def detectable_effect(error: float, df: float) -> float:
-    """Effect found with 80 % power at 0.05 (two-sided t-test) at this standard error, from the noncentral t distribution."""
+    """Effect found with 80 % power at 0.05 (two-sided t-test) at this standard error, from the
+    noncentral t distribution.
+    """
     critical = float(stats.t.ppf(1 - ALPHA / 2, df))
     low, high = 0.0, 2 * critical + 10.0
     for _ in range(60):
@@ -158,7 +165,9 @@ def detectable_effect(error: float, df: float) -> float:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Mean exposure and response of one bin over patients (standard deviations); the interval is pointwise, None below two patients."""
+    """Mean exposure and response of one bin over patients (standard deviations); the interval is
+    pointwise, None below two patients.
+    """
 
     exposure: float
     response: float
@@ -169,9 +178,11 @@ class CurvePoint:
 
 
 def dose_curve(slides: Sequence[tuple[str, Sequence[DosePoint]]]) -> tuple[CurvePoint, ...]:
-    """Average the curves of slides, given as (patient, bins of increasing exposure); every patient counts once.
+    """Average the curves of slides, given as (patient, bins of increasing exposure); every patient
+    counts once.
 
-    Bins are matched by their rank, so slides with fewer bins than the commonest number are left out.
+    Bins are matched by their rank, so slides with fewer bins than the commonest number are left
+    out.
     """
     numbers = [len(points) for _, points in slides if points]
     if not numbers:
@@ -187,10 +198,21 @@ def dose_curve(slides: Sequence[tuple[str, Sequence[DosePoint]]]) -> tuple[Curve
 def _point(patients: Mapping[str, Sequence[Sequence[DosePoint]]], k: int) -> CurvePoint:
     of_bin = [[points[k] for points in slides] for slides in patients.values()]
     exposure, response = (
-        np.array([np.average([getattr(p, name) for p in own], weights=[max(p.n, 1) for p in own]) for own in of_bin])
+        np.array(
+            [
+                np.average([getattr(p, name) for p in own], weights=[max(p.n, 1) for p in own])
+                for own in of_bin
+            ]
+        )
         for name in ("exposure", "response")
     )
     n = len(of_bin)
     mean = float(response.mean())
-    low, high = t_interval(mean, float(response.std(ddof=1)) / math.sqrt(n), n - 1) if n > 1 else (None, None)
-    return CurvePoint(float(exposure.mean()), mean, low, high, n, sum(p.n for own in of_bin for p in own))
+    low, high = (
+        t_interval(mean, float(response.std(ddof=1)) / math.sqrt(n), n - 1)
+        if n > 1
+        else (None, None)
+    )
+    return CurvePoint(
+        float(exposure.mean()), mean, low, high, n, sum(p.n for own in of_bin for p in own)
+    )

@@ -1,7 +1,8 @@
 """Many tests in one report: each belongs to a declared family and is adjusted within it.
 
-Primary questions are few and controlled strictly (Holm: the chance of any false claim). Screens (other radii, other measures) are many
-and explored (Benjamini-Hochberg: the share of false ones among those reported).
+Primary questions are few and controlled strictly (Holm: the chance of any false claim). Screens
+(other radii, other measures) are many and explored (Benjamini-Hochberg: the share of false ones
+among those reported).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ PRIMARY = Family("primary", "holm")
 
 @dataclass(frozen=True)
 class TestedP:
-    """One p-value with all that stands beside it; `p` is None where nothing could be tested (it takes no part in the adjustment).
+    """One p-value with all that stands beside it; `p` is None where nothing could be tested (it
+    takes no part in the adjustment).
 
     `reason` says why there is no p, or what must be read with it.
     """
@@ -67,18 +69,24 @@ def adjusted(tests: Sequence[TestedP]) -> tuple[TestedP, ...]:
     methods: dict[str, FamilyMethod] = {}
     for test in tests:
         if methods.setdefault(test.family.name, test.family.method) != test.family.method:
-            raise RequestError(f"family {test.family.name!r} is declared with two methods; name them apart.")
+            raise RequestError(
+                f"family {test.family.name!r} is declared with two methods; name them apart."
+            )
     result = list(tests)
     for name, method in methods.items():
         at = [i for i, test in enumerate(tests) if test.family.name == name and test.p is not None]
         if at:
-            for i, value in zip(at, adjust([float(tests[i].p or 0.0) for i in at], method), strict=True):
+            for i, value in zip(
+                at, adjust([float(tests[i].p or 0.0) for i in at], method), strict=True
+            ):
                 result[i] = replace(tests[i], adjusted=value)
     return tuple(result)
 
 
 def adjust(p: Sequence[float], method: FamilyMethod) -> list[float]:
-    """Adjust p-values: Benjamini and Hochberg 1995 (scipy), or Holm 1979 (statsmodels' collects garbage at every call: 50 ms and more)."""
+    """Adjust p-values: Benjamini and Hochberg 1995 (scipy), or Holm 1979 (statsmodels' collects
+    garbage at every call: 50 ms and more).
+    """
     values = np.asarray(p, np.float64)
     if method == "fdr_bh":
         return [float(value) for value in false_discovery_control(values)]

@@ -1,7 +1,8 @@
-"""The multiverse: the cohort's effect under every reasonable choice of gate, exposure, compartment and segmentation, side by side.
+"""The multiverse: the cohort's effect under every reasonable choice of gate, exposure, compartment
+and segmentation, side by side.
 
-It answers whether the result hangs on one choice. It is no test: the specifications share their cells, so their p-values are not
-independent and none is adjusted or reported as a finding.
+It answers whether the result hangs on one choice. It is no test: the specifications share their
+cells, so their p-values are not independent and none is adjusted or reported as a finding.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Specification:
 
 @dataclass(frozen=True)
 class Multiverse:
-    """What the specifications show together: how many there are, in how many the sign and p agree with the main one, and their range."""
+    """What the specifications show together: how many there are, in how many the sign and p agree
+    with the main one, and their range.
+    """
 
     n: int
     n_estimated: int
@@ -50,7 +53,8 @@ class Multiverse:
 
 
 def combinations(dimensions: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-    """Give every combination; the first option of each dimension is the primary analysis' and comes first.
+    """Give every combination; the first option of each dimension is the primary analysis' and comes
+    first.
 
     Raises
     ------
@@ -59,7 +63,10 @@ def combinations(dimensions: Mapping[str, Sequence[str]]) -> Iterator[dict[str, 
     """
     for name, options in dimensions.items():
         if not options or len(set(options)) < len(options):
-            raise RequestError(f"multiverse: dimension {name!r} has options {list(options)}; expected at least one, each once.")
+            raise RequestError(
+                f"multiverse: dimension {name!r} has options {list(options)}; expected at least"
+                " one, each once."
+            )
     for picked in itertools.product(*dimensions.values()):
         yield dict(zip(dimensions, picked, strict=True))
 
@@ -69,8 +76,16 @@ def summarized(specifications: Sequence[Specification]) -> Multiverse:
     main = next((s.effect.estimate for s in specifications if s.main), None)
     found = sorted(s.effect.estimate for s in specifications if s.effect.estimate is not None)
     same = sum(value * main > 0 for value in found) if main is not None else 0
-    below = sum(s.effect.testable and s.effect.p is not None and s.effect.p <= ALPHA for s in specifications)
+    below = sum(
+        s.effect.testable and s.effect.p is not None and s.effect.p <= ALPHA for s in specifications
+    )
     middle = len(found) // 2
-    median = None if not found else found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
+    median = (
+        None
+        if not found
+        else found[middle]
+        if len(found) % 2
+        else (found[middle - 1] + found[middle]) / 2
+    )
     lowest, highest = (found[0], found[-1]) if found else (None, None)
     return Multiverse(len(specifications), len(found), same, below, lowest, highest, median)

@@ -1,7 +1,8 @@
 """From slides to patients: several slides of one patient are one observation of the cohort.
 
-An effect enters on a scale on which its error is about normal and does not depend on its size (Fisher's z of a correlation). Cells never
-enter: nothing in this package computes a p-value across patients from cells.
+An effect enters on a scale on which its error is about normal and does not depend on its size
+(Fisher's z of a correlation). Cells never enter: nothing in this package computes a p-value across
+patients from cells.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 from ifquant.errors import RequestError
 
 CELLS_ARE_NOT_PATIENTS = (
-    "a p-value across patients cannot be computed from cells: cells of one patient are not independent, and pooled cells reject a true "
-    "null in about 80 % of cohorts. Give one value per slide with its patient (SlideValue); combine_slides makes patients of them."
+    "a p-value across patients cannot be computed from cells: cells of one patient are not"
+    " independent, and pooled cells reject a true null in about 80 % of cohorts. Give one value per"
+    " slide with its patient (SlideValue); combine_slides makes patients of them."
 )
 
 
@@ -49,8 +51,8 @@ class SlideValue:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and math.isfinite(self.se) and self.se > 0):
             raise RequestError(
-                f"slide {self.slide!r}: effect {self.value} with standard error {self.se}; both must be finite and the error positive. "
-                "Leave slides out that cannot be tested."
+                f"slide {self.slide!r}: effect {self.value} with standard error {self.se}; both"
+                " must be finite and the error positive. Leave slides out that cannot be tested."
             )
 
 
@@ -70,7 +72,8 @@ class PatientValue:
 
 
 def combine_slides(slides: Sequence[SlideValue]) -> tuple[PatientValue, ...]:
-    """Average the slides of each patient, weighted by 1 / se^2; patients in the order of their first slide.
+    """Average the slides of each patient, weighted by 1 / se^2; patients in the order of their
+    first slide.
 
     Raises
     ------
@@ -90,10 +93,20 @@ def combine_slides(slides: Sequence[SlideValue]) -> tuple[PatientValue, ...]:
 def _patient(name: str, slides: Sequence[SlideValue]) -> PatientValue:
     groups = {slide.group for slide in slides}
     if len(groups) > 1:
-        raise RequestError(f"patient {name!r} is in groups {sorted(map(str, groups))}; a patient belongs to one (compare visits instead).")
+        raise RequestError(
+            f"patient {name!r} is in groups {sorted(map(str, groups))}; a patient belongs to one"
+            " (compare visits instead)."
+        )
     weight = np.array([slide.se**-2 for slide in slides])
     value = float(np.average([slide.value for slide in slides], weights=weight))
-    return PatientValue(name, value, float(weight.sum() ** -0.5), sum(s.n_cells for s in slides), len(slides), slides[0].group)
+    return PatientValue(
+        name,
+        value,
+        float(weight.sum() ** -0.5),
+        sum(s.n_cells for s in slides),
+        len(slides),
+        slides[0].group,
+    )
 
 
 def checked(patients: Sequence[PatientValue]) -> tuple[PatientValue, ...]:
@@ -107,5 +120,8 @@ def checked(patients: Sequence[PatientValue]) -> tuple[PatientValue, ...]:
     if any(not isinstance(patient, PatientValue) for patient in patients):
         raise RequestError(CELLS_ARE_NOT_PATIENTS)
     if len({patient.patient for patient in patients}) < len(patients):
-        raise RequestError("a patient is given twice; combine the slides of each patient with combine_slides first.")
+        raise RequestError(
+            "a patient is given twice; combine the slides of each patient with combine_slides"
+            " first."
+        )
     return tuple(patients)

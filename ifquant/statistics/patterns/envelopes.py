@@ -1,8 +1,9 @@
 """Global envelopes: one p-value for a whole curve.
 
-A pointwise envelope asks at each distance whether the curve lies outside; over 50 distances a true null leaves it somewhere far more often
-than 5 % of the time. A global envelope holds the whole curve in 95 % of nulls. Sources: Myllymaki et al., J. R. Stat. Soc. B 79 (2017) 381
-(extreme rank length); Baddeley et al., Ecol. Monogr. 84 (2014) 477 (MAD).
+A pointwise envelope asks at each distance whether the curve lies outside; over 50 distances a true
+null leaves it somewhere far more often than 5 % of the time. A global envelope holds the whole
+curve in 95 % of nulls. Sources: Myllymaki et al., J. R. Stat. Soc. B 79 (2017) 381 (extreme rank
+length); Baddeley et al., Ecol. Monogr. 84 (2014) 477 (MAD).
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ class GlobalEnvelope:
 
 
 def global_envelope(
-    observed: ArrayLike, null: ArrayLike, *, method: Method = "erl", alternative: Alternative = "two-sided", alpha: float = 0.05
+    observed: ArrayLike,
+    null: ArrayLike,
+    *,
+    method: Method = "erl",
+    alternative: Alternative = "two-sided",
+    alpha: float = 0.05,
 ) -> GlobalEnvelope:
     """Compare a curve with curves of the null, exchangeable with it under the null.
 
@@ -62,8 +68,9 @@ def global_envelope(
     null : float (m, k)
         Curves of the null.
     method
-        ``erl``: extreme rank length, curves are ordered by their most extreme ranks, then the next ones (needs no scale; the default).
-        ``mad``: largest deviation from the mean in units of the standard deviation at each distance.
+        ``erl``: extreme rank length, curves are ordered by their most extreme ranks, then the next
+        ones (needs no scale; the default). ``mad``: largest deviation from the mean in units of the
+        standard deviation at each distance.
     alternative
         Whether large, small or both kinds of values are extreme.
     alpha
@@ -72,19 +79,24 @@ def global_envelope(
     Raises
     ------
     RequestError
-        If fewer than 1 / alpha - 1 curves are given (no curve could be called extreme), or no distance has values in all curves.
+        If fewer than 1 / alpha - 1 curves are given (no curve could be called extreme), or no
+        distance has values in all curves.
     """
     curves = np.vstack((np.asarray(observed, np.float64)[None], np.asarray(null, np.float64)))
     n, k = curves.shape
     if n < round(1 / alpha):
-        raise RequestError(f"{n - 1} curves of the null cannot reach p = {alpha:g}; make at least {round(1 / alpha) - 1}.")
+        raise RequestError(
+            f"{n - 1} curves of the null cannot reach p = {alpha:g}; make at least"
+            f" {round(1 / alpha) - 1}."
+        )
     used: NDArray[np.bool_] = np.asarray(np.isfinite(curves).all(axis=0))
     if not used.any():
         raise RequestError("no distance at which all curves have a value; take smaller distances.")
     kept = curves[:, used]
     order = _extremeness(kept, alternative) if method == "erl" else -_deviation(kept, alternative)
     p = float(np.count_nonzero(order <= order[0])) / n
-    # The smallest order that at most alpha of the curves do not exceed: those are cut off, the band holds the rest.
+    # The smallest order that at most alpha of the curves do not exceed: those are cut off, the band
+    # holds the rest.
     ranked = np.sort(order)
     limit = ranked[min(int(alpha * n + 1e-9), n - 1)]
     inside = kept[order >= limit]
@@ -98,11 +110,15 @@ def global_envelope(
         low[used] = -np.inf
     if alternative == "less":
         high[used] = np.inf
-    return GlobalEnvelope(p, low, high, curves.mean(axis=0), alpha, method, alternative, n - 1, used)
+    return GlobalEnvelope(
+        p, low, high, curves.mean(axis=0), alpha, method, alternative, n - 1, used
+    )
 
 
 def _extremeness(curves: Floats, alternative: Alternative) -> NDArray[np.int64]:
-    """Order curves (n, k) from the most extreme (0) by extreme rank length; equal curves are equal."""
+    """Order curves (n, k) from the most extreme (0) by extreme rank length; equal curves are
+    equal.
+    """
     up = stats.rankdata(curves, axis=0)  # 1 = the lowest; ties share their mean rank
     down = len(curves) + 1 - up
     ranks = {"two-sided": np.minimum(up, down), "greater": down, "less": up}[alternative]
@@ -115,7 +131,9 @@ def _extremeness(curves: Floats, alternative: Alternative) -> NDArray[np.int64]:
 
 
 def _deviation(curves: Floats, alternative: Alternative) -> Floats:
-    """Largest standardised deviation of each curve from the mean of all (the observed one included: exchangeable)."""
+    """Largest standardised deviation of each curve from the mean of all (the observed one included:
+    exchangeable).
+    """
     mean, sd = curves.mean(axis=0), curves.std(axis=0)
     away = np.divide(curves - mean, sd, out=np.zeros_like(curves), where=sd > 0)
     away = {"two-sided": np.abs(away), "greater": away, "less": -away}[alternative]

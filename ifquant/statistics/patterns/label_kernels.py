@@ -1,4 +1,6 @@
-"""Compiled kernels of label permutations: each permutation has its own seed, so that any split over workers gives the same numbers."""
+"""Compiled kernels of label permutations: each permutation has its own seed, so that any split over
+workers gives the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ def shuffle(values, seed, number):  # type: ignore[no-untyped-def]  # pragma: no
     state = _mixed(_mixed(np.uint64(seed) + _GAMMA) + np.uint64(number) * _GAMMA)
     for i in range(values.size - 1, 0, -1):
         state += _GAMMA
-        j = np.int64(math.floor(np.float64(_mixed(state) >> _S11) * (i + 1) * 1.1102230246251565e-16))  # 2 ** -53
+        j = np.int64(
+            math.floor(np.float64(_mixed(state) >> _S11) * (i + 1) * 1.1102230246251565e-16)
+        )  # 2 ** -53
         values[i], values[j] = values[j], values[i]
 
 
 @njit(cache=True)
 def label_pair_counts(labels, kinds, starts, neighbours, seed, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Neighbours of each pair of kinds under permutations first..last-1: int64 (last - first, kinds, kinds), each pair counted once."""
+    """Neighbours of each pair of kinds under permutations first..last-1: int64 (last - first,
+    kinds, kinds), each pair counted once.
+    """
     counts = np.zeros((last - first, kinds, kinds), np.int64)
     shuffled = np.empty_like(labels)
     for number in range(first, last):
@@ -50,17 +56,27 @@ def label_pair_counts(labels, kinds, starts, neighbours, seed, first, last):  # 
 
 @njit(cache=True)
 def neighbour_lists(x, y, starts, columns, rows, cell, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Neighbours j > i within `reach` of points sorted by the cells of a grid: offsets (n + 1) and indices."""
+    """Neighbours j > i within `reach` of points sorted by the cells of a grid: offsets (n + 1) and
+    indices.
+    """
     n = x.size
     offsets = np.zeros(n + 1, np.int64)
     found = np.zeros(0, np.int32)
     for fill in range(2):
         at = 0
         for i in range(n):
-            c0, c1 = max(math.floor((x[i] - reach) / cell), 0), min(math.floor((x[i] + reach) / cell), columns - 1)
-            r0, r1 = max(math.floor((y[i] - reach) / cell), 0), min(math.floor((y[i] + reach) / cell), rows - 1)
+            c0, c1 = (
+                max(math.floor((x[i] - reach) / cell), 0),
+                min(math.floor((x[i] + reach) / cell), columns - 1),
+            )
+            r0, r1 = (
+                max(math.floor((y[i] - reach) / cell), 0),
+                min(math.floor((y[i] + reach) / cell), rows - 1),
+            )
             for row in range(r0, r1 + 1):
-                for j in range(max(starts[row * columns + c0], i + 1), starts[row * columns + c1 + 1]):
+                for j in range(
+                    max(starts[row * columns + c0], i + 1), starts[row * columns + c1 + 1]
+                ):
                     if (x[j] - x[i]) ** 2 + (y[j] - y[i]) ** 2 <= reach * reach:
                         if fill:
                             found[at] = j
@@ -73,7 +89,8 @@ def neighbour_lists(x, y, starts, columns, rows, cell, reach):  # type: ignore[n
 
 @njit(cache=True)
 def labelled_pair_histograms(roles, starts, neighbours, bins, weights, n_bins, seed, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Histogram over distance bins of source-target pairs when the roles are shuffled: float64 (last - first, n_bins).
+    """Histogram over distance bins of source-target pairs when the roles are shuffled: float64
+    (last - first, n_bins).
 
     `roles`: bit 1 = source, bit 2 = target.
     """
@@ -97,7 +114,9 @@ def labelled_pair_histograms(roles, starts, neighbours, bins, weights, n_bins, s
 
 @njit(cache=True)
 def labelled_nearest(roles, starts, neighbours, distances, seed, number):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Distance to the nearest target among the listed pairs under one permutation of roles: (n,); inf without one, nan for no source."""
+    """Distance to the nearest target among the listed pairs under one permutation of roles: (n,);
+    inf without one, nan for no source.
+    """
     n = roles.size
     out = np.full(n, np.inf)
     shuffled = roles.copy()

@@ -1,4 +1,6 @@
-"""Compiled kernels over pairs of points closer than a reach, found on a grid: time grows with the number of pairs, not of cells squared."""
+"""Compiled kernels over pairs of points closer than a reach, found on a grid: time grows with the
+number of pairs, not of cells squared.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ NONE, BORDER, TRANSLATE, ISOTROPIC = 0, 1, 2, 3
 
 @njit(cache=True)
 def outside_fraction(west, east, north, south, d):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fraction of a circle of radius d outside a rectangle whose sides lie this far from its center (d below half the sides)."""
+    """Fraction of a circle of radius d outside a rectangle whose sides lie this far from its center
+    (d below half the sides).
+    """
     sides = (west, north, east, south)
     total = 0.0
     for k in range(4):
@@ -20,19 +24,42 @@ def outside_fraction(west, east, north, south, d):  # type: ignore[no-untyped-de
         if near < d:
             half = math.acos(near / d)
             total += 2.0 * half
-            if near * near + following * following < d * d:  # the arcs beyond both sides overlap in the corner
+            if (
+                near * near + following * following < d * d
+            ):  # the arcs beyond both sides overlap in the corner
                 total -= half + math.acos(following / d) - 0.5 * math.pi
     return total / (2.0 * math.pi)
 
 
 @njit(cache=True)
 def pair_histogram(  # type: ignore[no-untyped-def]
-    sx, sy, s_id, s_weight, s_border, tx, ty, t_id, t_weight, starts, columns, rows, cell, r, mode, counts, step_x, step_y, size, area
+    sx,
+    sy,
+    s_id,
+    s_weight,
+    s_border,
+    tx,
+    ty,
+    t_id,
+    t_weight,
+    starts,
+    columns,
+    rows,
+    cell,
+    r,
+    mode,
+    counts,
+    step_x,
+    step_y,
+    size,
+    area,
 ):  # pragma: no cover
-    """Histogram over the radii `r` (sorted) of the weights of pairs (source, target): its cumulative sum is the sum over pairs up to r.
+    """Histogram over the radii `r` (sorted) of the weights of pairs (source, target): its
+    cumulative sum is the sum over pairs up to r.
 
-    Targets are sorted by the cells of a grid (`starts` into them, `columns` x `rows` cells of size `cell`, corner 0); ids tell who is the
-    same cell. With mode BORDER a pair counts only at radii up to the source's distance to the border.
+    Targets are sorted by the cells of a grid (`starts` into them, `columns` x `rows` cells of size
+    `cell`, corner 0); ids tell who is the same cell. With mode BORDER a pair counts only at radii
+    up to the source's distance to the border.
     """
     out = np.zeros(r.size + 1)
     reach = r[-1]
@@ -66,7 +93,9 @@ def pair_histogram(  # type: ignore[no-untyped-def]
                     high = (1.0 - g) * counts[a + 1, b] + g * counts[a + 1, b + 1]
                     weight *= area / (((1.0 - f) * low + f * high) * step_x * step_y)
                 elif mode == ISOTROPIC:
-                    weight /= 1.0 - outside_fraction(sx[i], size[0] - sx[i], sy[i], size[1] - sy[i], d)
+                    weight /= 1.0 - outside_fraction(
+                        sx[i], size[0] - sx[i], sy[i], size[1] - sy[i], d
+                    )
                 out[k] += weight
                 if mode == BORDER:
                     out[seen] -= weight
@@ -108,7 +137,10 @@ def kernel_sums(x, y, own, tx, ty, t_id, starts, columns, rows, cell, sd, reach,
         c1 = min(math.floor((x[i] + reach) / cell), columns - 1)
         total = 0.0
         if c1 >= c0:
-            for row in range(max(math.floor((y[i] - reach) / cell), 0), min(math.floor((y[i] + reach) / cell), rows - 1) + 1):
+            for row in range(
+                max(math.floor((y[i] - reach) / cell), 0),
+                min(math.floor((y[i] + reach) / cell), rows - 1) + 1,
+            ):
                 for j in range(starts[row * columns + c0], starts[row * columns + c1 + 1]):
                     d2 = (tx[j] - x[i]) ** 2 + (ty[j] - y[i]) ** 2
                     if d2 <= reach * reach and t_id[j] != own[i]:

@@ -1,8 +1,10 @@
-"""Tests of proximity between two kinds of cells: one p-value per curve, under one of two nulls that answer different questions.
+"""Tests of proximity between two kinds of cells: one p-value per curve, under one of two nulls that
+answer different questions.
 
-*Random shift*: "do the two kinds lie independently of each other, each with its own clustering?" Sources are moved together as a block.
-*Random labelling*: "given where cells are, does the kind matter?" Labels are exchanged among all cells. Tumor nests reject it even when
-myeloid cells ignore tumor cells, because each kind clusters; a shift keeps that clustering.
+*Random shift*: "do the two kinds lie independently of each other, each with its own clustering?"
+Sources are moved together as a block. *Random labelling*: "given where cells are, does the kind
+matter?" Labels are exchanged among all cells. Tumor nests reject it even when myeloid cells ignore
+tumor cells, because each kind clusters; a shift keeps that clustering.
 """
 
 from __future__ import annotations
@@ -18,9 +20,21 @@ from ifquant.errors import RequestError
 from ifquant.geometry.region import Region
 from ifquant.statistics.patterns import label_kernels, region_measures
 from ifquant.statistics.patterns.enrichment import neighbours_within
-from ifquant.statistics.patterns.envelopes import Alternative, GlobalEnvelope, Method, global_envelope
+from ifquant.statistics.patterns.envelopes import (
+    Alternative,
+    GlobalEnvelope,
+    Method,
+    global_envelope,
+)
 from ifquant.statistics.patterns.pair_grid import Grid
-from ifquant.statistics.patterns.point_patterns import Curve, as_l, cross_g, cross_k, kaplan_meier, seen_k
+from ifquant.statistics.patterns.point_patterns import (
+    Curve,
+    as_l,
+    cross_g,
+    cross_k,
+    kaplan_meier,
+    seen_k,
+)
 
 Floats = NDArray[np.float64]
 Statistic = Literal["L", "G"]
@@ -31,14 +45,22 @@ MIN_SHIFTS = 100
 MIN_KEPT = 0.5
 """A shift is usable when at least this share of the sources lands in tissue."""
 BEYOND_UM = 20.0
-"""Two cell diameters: up to here the packing of cells decides, whatever their kinds; the shift test sets it aside."""
+"""Two cell diameters: up to here the packing of cells decides, whatever their kinds; the shift test
+sets it aside."""
 MAX_SOURCES = 20_000
-"""Above this the shift test looks from a random sample of the sources (K does not change when sources are thinned)."""
+"""Above this the shift test looks from a random sample of the sources (K does not change when
+sources are thinned)."""
 MAX_CELLS = 100_000
-"""Above this the labelling test works on a random sample of all cells: the null holds for it too, K does not change, G is the sample's."""
+"""Above this the labelling test works on a random sample of all cells: the null holds for it too, K
+does not change, G is the sample's."""
 QUESTIONS = {
-    "random shift": "Do {source} and {target} cells lie independently of each other, each kind with its own clustering?",
-    "random labelling": "Given where the cells are, does it matter which are {source} and which {target}?",
+    "random shift": (
+        "Do {source} and {target} cells lie independently of each other, each kind with its own"
+        " clustering?"
+    ),
+    "random labelling": (
+        "Given where the cells are, does it matter which are {source} and which {target}?"
+    ),
 }
 
 
@@ -51,7 +73,8 @@ class ProximityTest:
     question
         What the p-value answers.
     curve
-        The observed curve; for the random shift of L with the correction that holds for shifted cells too (``seen``).
+        The observed curve; for the random shift of L with the correction that holds for shifted
+        cells too (``seen``).
     envelope
         Null band and p; None when not testable.
     n_null
@@ -70,7 +93,9 @@ class ProximityTest:
 
     @property
     def p(self) -> float | None:
-        """One p-value for the whole curve; None when not testable. It describes one slide: combine patients, never cells."""
+        """One p-value for the whole curve; None when not testable. It describes one slide: combine
+        patients, never cells.
+        """
         return None if self.envelope is None else self.envelope.p
 
 
@@ -88,7 +113,8 @@ def labelling_test(
     alternative: Alternative = "two-sided",
     names: tuple[str, str] = ("source", "target"),
 ) -> ProximityTest:
-    """Test whether the kind of a cell matters, given where cells are: labels are exchanged among all `points`.
+    """Test whether the kind of a cell matters, given where cells are: labels are exchanged among
+    all `points`.
 
     Parameters
     ----------
@@ -109,9 +135,15 @@ def labelling_test(
     names
         For the question in words.
     """
-    xy, source, target = np.asarray(points, np.float64), np.asarray(is_source, np.bool_), np.asarray(is_target, np.bool_)
+    xy, source, target = (
+        np.asarray(points, np.float64),
+        np.asarray(is_source, np.bool_),
+        np.asarray(is_target, np.bool_),
+    )
     if (source & target).any() or len(source) != len(xy) or len(target) != len(xy):
-        raise RequestError("each cell is source, target or neither; give one value of both per cell.")
+        raise RequestError(
+            "each cell is source, target or neither; give one value of both per cell."
+        )
     question = QUESTIONS["random labelling"].format(source=names[0], target=names[1])
     if len(xy) > MAX_CELLS:
         sample = np.sort(np.random.default_rng(seed).choice(len(xy), MAX_CELLS, replace=False))
@@ -127,10 +159,20 @@ def labelling_test(
     distance = np.hypot(delta[:, 0], delta[:, 1])
     roles = (source + 2 * target).astype(np.uint8)[pairs.order]
     if statistic == "L":
-        weight = region.area_um2 / region_measures.covariogram(region, float(r[-1])).area_um2(delta[:, 0], delta[:, 1])
+        weight = region.area_um2 / region_measures.covariogram(region, float(r[-1])).area_um2(
+            delta[:, 0], delta[:, 1]
+        )
         bins = np.searchsorted(r, distance).clip(max=len(r) - 1)
         found = label_kernels.labelled_pair_histograms(
-            roles, pairs.starts, pairs.neighbours, bins, weight, len(r), np.uint64(seed), 0, n_permutations
+            roles,
+            pairs.starts,
+            pairs.neighbours,
+            bins,
+            weight,
+            len(r),
+            np.uint64(seed),
+            0,
+            n_permutations,
         )
         k = np.cumsum(found, axis=1) / source.sum() * (region.area_um2 / target.sum())
         null = np.sqrt(k / np.pi)
@@ -138,7 +180,9 @@ def labelling_test(
         border = region_measures.border_distance_um(region, xy)[pairs.order]
         null = np.empty((n_permutations, len(r)))
         for number in range(n_permutations):
-            nearest = label_kernels.labelled_nearest(roles, pairs.starts, pairs.neighbours, distance, np.uint64(seed), number)
+            nearest = label_kernels.labelled_nearest(
+                roles, pairs.starts, pairs.neighbours, distance, np.uint64(seed), number
+            )
             sources = ~np.isnan(nearest)
             null[number] = kaplan_meier(nearest[sources], border[sources], r)
     envelope = global_envelope(curve.value, null, method=method, alternative=alternative)
@@ -159,34 +203,52 @@ def shift_test(
     alternative: Alternative = "two-sided",
     names: tuple[str, str] = ("source", "target"),
 ) -> ProximityTest:
-    """Test whether two kinds lie independently of each other, each with its own clustering: sources are moved together.
+    """Test whether two kinds lie independently of each other, each with its own clustering: sources
+    are moved together.
 
-    Shifted cells that leave the tissue are dropped, so that shifts rest on fewer cells and vary more; deviations from the mean curve are
-    scaled by the root of the share kept (variance correction of Mrkvicka et al., Spat. Stat. 42 (2021) 100430). Nothing wraps around:
-    tissue has no opposite edge. The null needs both kinds to be stationary in the tissue; compartments (tumor and stroma) break that, and
-    then the answer is about the compartments.
+    Shifted cells that leave the tissue are dropped, so that shifts rest on fewer cells and vary
+    more; deviations from the mean curve are scaled by the root of the share kept (variance
+    correction of Mrkvicka et al., Spat. Stat. 42 (2021) 100430). Nothing wraps around: tissue has
+    no opposite edge. The null needs both kinds to be stationary in the tissue; compartments (tumor
+    and stroma) break that, and then the answer is about the compartments.
 
-    The envelope is MAD, on K where L is asked for: scaling leaves no shift at K = 0, so that ordering by ranks called every observed 0
-    extreme (24 % of true nulls rejected, L 9 %; MAD on K 3 to 5 %: docs/proximity_tests.md).
+    The envelope is MAD, on K where L is asked for: scaling leaves no shift at K = 0, so that
+    ordering by ranks called every observed 0 extreme (24 % of true nulls rejected, L 9 %; MAD on K
+    3 to 5 %: docs/proximity_tests.md).
 
     Parameters
     ----------
     source, target : float (n, 2), (m, 2)
         Cells moved and cells that stay, x and y in um, in the region.
     region, r_um, statistic, seed, alternative, names
-        As for `labelling_test`. G is Kaplan-Meier; L divides by the area of the discs that is tissue: both hold for any set of positions.
+        As for `labelling_test`. G is Kaplan-Meier; L divides by the area of the discs that is
+        tissue: both hold for any set of positions.
     beyond_um
-        What happens up to here is set aside: cells cannot overlap, shifted cells can, and so every dense tissue would reject. Tested is
-        K(r) - K(beyond_um), or G given no target within beyond_um, at the distances above it.
+        What happens up to here is set aside: cells cannot overlap, shifted cells can, and so every
+        dense tissue would reject. Tested is K(r) - K(beyond_um), or G given no target within
+        beyond_um, at the distances above it.
     n_shifts
-        Usable shifts wanted: those that keep at least half of the sources. Up to ten times as many are tried.
+        Usable shifts wanted: those that keep at least half of the sources. Up to ten times as many
+        are tried.
     min_shift_um
         Shifts are at least this long; default the largest r.
     """
-    sources, targets, r = np.asarray(source, np.float64), np.asarray(target, np.float64), np.asarray(r_um, np.float64)
+    sources, targets, r = (
+        np.asarray(source, np.float64),
+        np.asarray(target, np.float64),
+        np.asarray(r_um, np.float64),
+    )
     question = QUESTIONS["random shift"].format(source=names[0], target=names[1])
     if min(len(sources), len(targets)) < MIN_CELLS:
-        return ProximityTest(question, "random shift", None, None, 0, seed, _few_text(len(sources), len(targets), names))
+        return ProximityTest(
+            question,
+            "random shift",
+            None,
+            None,
+            0,
+            seed,
+            _few_text(len(sources), len(targets), names),
+        )
     rng = np.random.default_rng(seed)
     if len(sources) > MAX_SOURCES:
         sources = sources[np.sort(rng.choice(len(sources), MAX_SOURCES, replace=False))]
@@ -201,21 +263,43 @@ def shift_test(
         if statistic == "L":
             k = seen_k(moved, grid, region, looked)
             return k[1:] - k[0] if len(start) else k
-        g = kaplan_meier(tree.query(moved)[0], region_measures.border_distance_um(region, moved), looked)
+        g = kaplan_meier(
+            tree.query(moved)[0], region_measures.border_distance_um(region, moved), looked
+        )
         return _given_none(g[1:], g[0]) if len(start) else g
 
     observed = value(sources)
-    estimate = cross_k(sources, targets, region, r, correction="seen") if statistic == "L" else cross_g(sources, targets, region, r)
+    estimate = (
+        cross_k(sources, targets, region, r, correction="seen")
+        if statistic == "L"
+        else cross_g(sources, targets, region, r)
+    )
     curve = _linear(estimate)
     if statistic == "G":
-        free = np.minimum(tree.query(sources)[0], region_measures.border_distance_um(region, sources)) > beyond_um
+        free = (
+            np.minimum(tree.query(sources)[0], region_measures.border_distance_um(region, sources))
+            > beyond_um
+        )
         if np.count_nonzero(free) < MIN_CELLS:
-            few = f"{np.count_nonzero(free)} {names[0]} cells are known to have no {names[1]} cell within {beyond_um:g} um"
-            return ProximityTest(question, "random shift", curve, None, 0, seed, f"not testable: {few}; {MIN_CELLS} are needed")
+            few = (
+                f"{np.count_nonzero(free)} {names[0]} cells are known to have no {names[1]} cell"
+                f" within {beyond_um:g} um"
+            )
+            return ProximityTest(
+                question,
+                "random shift",
+                curve,
+                None,
+                0,
+                seed,
+                f"not testable: {few}; {MIN_CELLS} are needed",
+            )
     curves: list[Floats] = []
     kept: list[float] = []
     tried = 0
-    for shift in _shifts(rng, region, 10 * n_shifts, float(r[-1]) if min_shift_um is None else min_shift_um):
+    for shift in _shifts(
+        rng, region, 10 * n_shifts, float(r[-1]) if min_shift_um is None else min_shift_um
+    ):
         if len(curves) == n_shifts:
             break
         tried += 1
@@ -223,16 +307,32 @@ def shift_test(
         moved = moved[region.contains(moved[:, 0], moved[:, 1])]
         if len(moved) >= MIN_KEPT * len(sources):
             shifted = value(moved)
-            if np.isfinite(shifted).all():  # G: where all moved cells found a target within beyond_um, nothing is left to compare
+            if np.isfinite(
+                shifted
+                # G: where all moved cells found a target within beyond_um, nothing is left to
+                # compare
+            ).all():
                 curves.append(shifted)
                 kept.append(len(moved) / len(sources))
     if len(curves) < MIN_SHIFTS:
-        few = f"{len(curves)} of {tried} shifts keep half of the {names[0]} cells in the tissue and give a curve; {MIN_SHIFTS} are needed"
-        return ProximityTest(question, "random shift", curve, None, len(curves), seed, f"not testable: {few}")
+        few = (
+            f"{len(curves)} of {tried} shifts keep half of the {names[0]} cells in the tissue and"
+            f" give a curve; {MIN_SHIFTS} are needed"
+        )
+        return ProximityTest(
+            question, "random shift", curve, None, len(curves), seed, f"not testable: {few}"
+        )
     mean = np.vstack((observed[None], curves)).mean(axis=0)
     scaled = mean + (np.array(curves) - mean) * np.sqrt(kept)[:, None]
     envelope = global_envelope(observed, scaled, method="mad", alternative=alternative)
-    return ProximityTest(question, "random shift", curve, _shown(envelope, estimate, observed, far), len(curves), seed)
+    return ProximityTest(
+        question,
+        "random shift",
+        curve,
+        _shown(envelope, estimate, observed, far),
+        len(curves),
+        seed,
+    )
 
 
 def _given_none(g: Floats, at_start: float) -> Floats:
@@ -240,8 +340,12 @@ def _given_none(g: Floats, at_start: float) -> Floats:
     return np.asarray(1 - (1 - g) / (1 - at_start)) if at_start < 1 else np.full(len(g), np.nan)
 
 
-def _shown(envelope: GlobalEnvelope, estimate: Curve, observed: Floats, far: NDArray[np.bool_]) -> GlobalEnvelope:
-    """Put the band of what was tested around the curve as it is shown: L or G from 0, nan where nothing was tested."""
+def _shown(
+    envelope: GlobalEnvelope, estimate: Curve, observed: Floats, far: NDArray[np.bool_]
+) -> GlobalEnvelope:
+    """Put the band of what was tested around the curve as it is shown: L or G from 0, nan where
+    nothing was tested.
+    """
     whole = estimate.value[far]
 
     def back(values: Floats) -> Floats:
@@ -256,11 +360,19 @@ def _shown(envelope: GlobalEnvelope, estimate: Curve, observed: Floats, far: NDA
 
     used = np.zeros(len(far), np.bool_)
     used[far] = envelope.used
-    return replace(envelope, low=back(envelope.low), high=back(envelope.high), center=back(envelope.center), used=used)
+    return replace(
+        envelope,
+        low=back(envelope.low),
+        high=back(envelope.high),
+        center=back(envelope.center),
+        used=used,
+    )
 
 
 def _shifts(rng: np.random.Generator, region: Region, n: int, at_least: float) -> Floats:
-    """Draw shifts up to half the region's extent along each axis, not shorter than asked; fewer where the region is too small."""
+    """Draw shifts up to half the region's extent along each axis, not shorter than asked; fewer
+    where the region is too small.
+    """
     half = np.array(region.extent_um) / 2
     drawn = rng.uniform(-half, half, (4 * n, 2))
     return np.asarray(drawn[np.hypot(drawn[:, 0], drawn[:, 1]) >= at_least][:n])
@@ -270,10 +382,15 @@ def _linear(curve: Curve) -> Curve:
     return as_l(curve) if curve.statistic == "K" else curve
 
 
-def _too_few(source: NDArray[np.bool_], target: NDArray[np.bool_], names: tuple[str, str]) -> str | None:
+def _too_few(
+    source: NDArray[np.bool_], target: NDArray[np.bool_], names: tuple[str, str]
+) -> str | None:
     n = int(source.sum()), int(target.sum())
     return _few_text(*n, names) if min(n) < MIN_CELLS else None
 
 
 def _few_text(n_source: int, n_target: int, names: tuple[str, str]) -> str:
-    return f"not testable: {n_source} {names[0]} and {n_target} {names[1]} cells; at least {MIN_CELLS} of each are needed"
+    return (
+        f"not testable: {n_source} {names[0]} and {n_target} {names[1]} cells; at least {MIN_CELLS}"
+        " of each are needed"
+    )

@@ -1,4 +1,6 @@
-"""Compiled kernels of region_measures.py: exact distances and areas against a union of grid rectangles. Coordinates are relative to its corner."""
+"""Compiled kernels of region_measures.py: exact distances and areas against a union of grid
+rectangles. Coordinates are relative to its corner.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from numba import njit
 def border_distances(x, y, left, right, step_x, step_y, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Distance of each point to the complement of the mask.
 
-    `left`, `right` (My, Mx): column of the nearest False cell at or before, at or after each cell (-1 and Mx: the outside). A row's nearest
-    False cell is one of these two, so rows are visited outwards until none can be nearer.
+    `left`, `right` (My, Mx): column of the nearest False cell at or before, at or after each cell
+    (-1 and Mx: the outside). A row's nearest False cell is one of these two, so rows are visited
+    outwards until none can be nearer.
     """
     height, width = left.shape
     for i in range(x.size):
@@ -33,7 +36,12 @@ def border_distances(x, y, left, right, step_x, step_y, out):  # type: ignore[no
                 if r < 0 or r >= height:
                     sideways = 0.0
                 else:
-                    sideways = max(min(x[i] - (left[r, column] + 1) * step_x, right[r, column] * step_x - x[i]), 0.0)
+                    sideways = max(
+                        min(
+                            x[i] - (left[r, column] + 1) * step_x, right[r, column] * step_x - x[i]
+                        ),
+                        0.0,
+                    )
                 best = min(best, math.hypot(sideways, gap))
             away += 1
         out[i] = best
@@ -67,14 +75,20 @@ def _below_left(x, y, r):  # type: ignore[no-untyped-def]  # pragma: no cover
 @njit(cache=True)
 def disc_in_rectangle(x0, x1, y0, y1, r):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Area of the disc of radius r around 0 within a rectangle."""
-    return _below_left(x1, y1, r) - _below_left(x0, y1, r) - _below_left(x1, y0, r) + _below_left(x0, y0, r)
+    return (
+        _below_left(x1, y1, r)
+        - _below_left(x0, y1, r)
+        - _below_left(x1, y0, r)
+        + _below_left(x0, y0, r)
+    )
 
 
 @njit(cache=True)
 def disc_areas(x, y, border, radii, starts, run_x0, run_x1, step_y, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Area of the disc of each radius around each point within the mask: out (n, radii).
 
-    `starts` (My + 1) into `run_x0`, `run_x1`: runs of True cells per row, in um. `border`: distance of each point to the complement.
+    `starts` (My + 1) into `run_x0`, `run_x1`: runs of True cells per row, in um. `border`: distance
+    of each point to the complement.
     """
     height = starts.size - 1
     for i in range(x.size):
@@ -90,7 +104,9 @@ def disc_areas(x, y, border, radii, starts, run_x0, run_x1, step_y, out):  # typ
                 y0 = row * step_y - y[i]
                 for j in range(starts[row], starts[row + 1]):
                     if run_x1[j] > x[i] - r and run_x0[j] < x[i] + r:
-                        area += disc_in_rectangle(run_x0[j] - x[i], run_x1[j] - x[i], y0, y0 + step_y, r)
+                        area += disc_in_rectangle(
+                            run_x0[j] - x[i], run_x1[j] - x[i], y0, y0 + step_y, r
+                        )
             out[i, k] = area
 
 
@@ -106,7 +122,16 @@ def gaussian_masses(x, y, sd, starts, run_x0, run_x1, step_y, out):  # type: ign
         for row in range(first, last + 1):
             across = 0.0
             for j in range(starts[row], starts[row + 1]):
-                across += 0.5 * (math.erf((run_x1[j] - x[i]) * scale) - math.erf((run_x0[j] - x[i]) * scale))
+                across += 0.5 * (
+                    math.erf((run_x1[j] - x[i]) * scale) - math.erf((run_x0[j] - x[i]) * scale)
+                )
             if across > 0.0:
-                mass += across * 0.5 * (math.erf(((row + 1) * step_y - y[i]) * scale) - math.erf((row * step_y - y[i]) * scale))
+                mass += (
+                    across
+                    * 0.5
+                    * (
+                        math.erf(((row + 1) * step_y - y[i]) * scale)
+                        - math.erf((row * step_y - y[i]) * scale)
+                    )
+                )
         out[i] = mass

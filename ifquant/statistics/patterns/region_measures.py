@@ -1,4 +1,6 @@
-"""Geometry of a region that edge corrections need, exact for any mask: border distance, set covariance, areas of discs, kernel mass."""
+"""Geometry of a region that edge corrections need, exact for any mask: border distance, set
+covariance, areas of discs, kernel mass.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from ifquant.geometry.region import Region
 from ifquant.statistics.patterns import region_kernels as kernels
 
 Floats = NDArray[np.float64]
-_SUBSAMPLED = 1_000_000  # points at which the border distance of a mask is looked up for eroded areas
+_SUBSAMPLED = (
+    1_000_000  # points at which the border distance of a mask is looked up for eroded areas
+)
 
 
 def border_distance_um(region: Region, points: Floats) -> Floats:
-    """Distance of points (n, 2: x, y in um) inside a region to where it ends, holes included: exact, (n,)."""
+    """Distance of points (n, 2: x, y in um) inside a region to where it ends, holes included:
+    exact, (n,).
+    """
     x, y = _local(region, points)
     left, right = _walls(region)
     out = np.empty(len(points))
@@ -29,9 +35,11 @@ def border_distance_um(region: Region, points: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Covariogram:
-    """Area of a region that stays in it when shifted by (dx, dy): exact for |dx|, |dy| up to the reach it was made for.
+    """Area of a region that stays in it when shifted by (dx, dy): exact for |dx|, |dy| up to the
+    reach it was made for.
 
-    `counts` (2 Ny + 3, 2 Nx + 3): grid cells in common at whole lags -Ny-1..Ny+1, Nx likewise; between lags the area is bilinear.
+    `counts` (2 Ny + 3, 2 Nx + 3): grid cells in common at whole lags -Ny-1..Ny+1, Nx likewise;
+    between lags the area is bilinear.
     """
 
     counts: Floats
@@ -40,11 +48,16 @@ class Covariogram:
     def area_um2(self, dx_um: Floats, dy_um: Floats) -> Floats:
         """Area (n,) in common with the region shifted by each (dx, dy)."""
         middle = self.counts.shape[0] // 2, self.counts.shape[1] // 2
-        u, v = np.asarray(dx_um) / self.step_um[0] + middle[1], np.asarray(dy_um) / self.step_um[1] + middle[0]
+        u, v = (
+            np.asarray(dx_um) / self.step_um[0] + middle[1],
+            np.asarray(dy_um) / self.step_um[1] + middle[0],
+        )
         i, j = np.floor(v).astype(np.int64), np.floor(u).astype(np.int64)
         f, g = v - i, u - j
         c = self.counts
-        common = (1 - f) * ((1 - g) * c[i, j] + g * c[i, j + 1]) + f * ((1 - g) * c[i + 1, j] + g * c[i + 1, j + 1])
+        common = (1 - f) * ((1 - g) * c[i, j] + g * c[i, j + 1]) + f * (
+            (1 - g) * c[i + 1, j] + g * c[i + 1, j + 1]
+        )
         return np.asarray(common * self.step_um[0] * self.step_um[1])
 
 
@@ -62,13 +75,17 @@ def covariogram(region: Region, reach_um: float) -> Covariogram:
     return Covariogram(counts, region.step_um)
 
 
-def disc_areas_um2(region: Region, points: Floats, radii_um: Floats, border_um: Floats | None = None) -> Floats:
+def disc_areas_um2(
+    region: Region, points: Floats, radii_um: Floats, border_um: Floats | None = None
+) -> Floats:
     """Area within the region of the disc of each radius around each point: exact, (n, radii)."""
     x, y = _local(region, points)
     border = border_distance_um(region, points) if border_um is None else border_um
     starts, x0, x1 = _runs(region)
     out = np.empty((len(points), len(radii_um)))
-    kernels.disc_areas(x, y, border, np.asarray(radii_um, np.float64), starts, x0, x1, region.step_um[1], out)
+    kernels.disc_areas(
+        x, y, border, np.asarray(radii_um, np.float64), starts, x0, x1, region.step_um[1], out
+    )
     return out
 
 
@@ -92,14 +109,23 @@ def eroded_area_um2(region: Region, radii_um: Floats) -> Floats:
     rows, columns = np.nonzero(region.mask)
     per_side = int(np.clip(np.sqrt(_SUBSAMPLED / len(rows)), 1, 64))
     at = (np.arange(per_side) + 0.5) / per_side
-    x = ((columns[:, None, None] + at[None, None, :]) * region.step_um[0]) + np.zeros((1, per_side, 1)) + region.corner_um[0]
-    y = ((rows[:, None, None] + at[None, :, None]) * region.step_um[1]) + np.zeros((1, 1, per_side)) + region.corner_um[1]
+    x = (
+        ((columns[:, None, None] + at[None, None, :]) * region.step_um[0])
+        + np.zeros((1, per_side, 1))
+        + region.corner_um[0]
+    )
+    y = (
+        ((rows[:, None, None] + at[None, :, None]) * region.step_um[1])
+        + np.zeros((1, 1, per_side))
+        + region.corner_um[1]
+    )
     away = np.sort(border_distance_um(region, np.stack((x.ravel(), y.ravel()), axis=1)))
     return np.asarray((len(away) - np.searchsorted(away, radii)) / len(away) * region.area_um2)
 
 
 def region_around(points: Floats, *, step_um: float = 10.0, close_um: float = 60.0) -> Region:
-    """Make a region from cells alone, for tables that bring no tissue mask: grid cells with a cell in them, gaps closed.
+    """Make a region from cells alone, for tables that bring no tissue mask: grid cells with a cell
+    in them, gaps closed.
 
     Parameters
     ----------
@@ -108,8 +134,9 @@ def region_around(points: Floats, *, step_um: float = 10.0, close_um: float = 60
     step_um
         Grid step.
     close_um
-        Gaps up to this width count as tissue. Every point lies in the region; its outline is drawn by the cells, so that a tissue edge that
-        truly holds no cells is lost: prefer a tissue mask where there is one.
+        Gaps up to this width count as tissue. Every point lies in the region; its outline is drawn
+        by the cells, so that a tissue edge that truly holds no cells is lost: prefer a tissue mask
+        where there is one.
     """
     if len(points) == 0:
         raise RequestError("no cells to make a region from.")
@@ -121,9 +148,14 @@ def region_around(points: Floats, *, step_um: float = 10.0, close_um: float = 60
     radius = close_um / 2 / step_um
     pad = int(np.ceil(radius)) + 1
     wide = np.pad(occupied, pad)
-    mask = (coarse_masks.eroded(coarse_masks.within(wide, radius), radius) | wide)[pad:-pad, pad:-pad]
+    mask = (coarse_masks.eroded(coarse_masks.within(wide, radius), radius) | wide)[
+        pad:-pad, pad:-pad
+    ]
     return Region(
-        np.ascontiguousarray(mask), (step_um, step_um), (float(low[0]), float(low[1])), f"cells, gaps up to {close_um:g} um closed"
+        np.ascontiguousarray(mask),
+        (step_um, step_um),
+        (float(low[0]), float(low[1])),
+        f"cells, gaps up to {close_um:g} um closed",
     )
 
 
@@ -131,27 +163,40 @@ def _local(region: Region, points: Floats) -> tuple[Floats, Floats]:
     """Coordinates relative to the grid's corner; points must lie in the region."""
     outside = ~region.contains(points[:, 0], points[:, 1])
     if outside.any():
-        raise RequestError(f"{np.count_nonzero(outside)} of {len(points)} points lie outside the region; leave them out.")
-    return np.ascontiguousarray(points[:, 0] - region.corner_um[0]), np.ascontiguousarray(points[:, 1] - region.corner_um[1])
+        raise RequestError(
+            f"{np.count_nonzero(outside)} of {len(points)} points lie outside the region; leave"
+            " them out."
+        )
+    return np.ascontiguousarray(points[:, 0] - region.corner_um[0]), np.ascontiguousarray(
+        points[:, 1] - region.corner_um[1]
+    )
 
 
 @lru_cache(maxsize=2)  # tests ask for the same region hundreds of times
 def _walls(region: Region) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Column of the nearest False cell at or before and at or after each cell; -1 and Mx where there is none."""
+    """Column of the nearest False cell at or before and at or after each cell; -1 and Mx where
+    there is none.
+    """
     mask, width = region.mask, region.mask.shape[1]
     columns = np.broadcast_to(np.arange(width, dtype=np.int32), mask.shape)
     left = np.maximum.accumulate(np.where(mask, np.int32(-1), columns), axis=1)
-    right = np.minimum.accumulate(np.where(mask, np.int32(width), columns)[:, ::-1], axis=1)[:, ::-1]
+    right = np.minimum.accumulate(np.where(mask, np.int32(width), columns)[:, ::-1], axis=1)[
+        :, ::-1
+    ]
     return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
 @lru_cache(maxsize=2)
 def _runs(region: Region) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Give the runs of True cells: start of each row's runs (My + 1), and both ends in um from the corner."""
+    """Give the runs of True cells: start of each row's runs (My + 1), and both ends in um from the
+    corner.
+    """
     padded = np.pad(region.mask.astype(np.int8), ((0, 0), (1, 1)))
     change = np.diff(padded, axis=1)
     rows, begin = np.nonzero(change == 1)
     end = np.nonzero(change == -1)[1]
-    starts = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=len(region.mask))))).astype(np.int64)
+    starts = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=len(region.mask))))).astype(
+        np.int64
+    )
     x0, x1 = (np.asarray(edge * region.step_um[0], np.float64) for edge in (begin, end))
     return starts, x0, x1

@@ -1,4 +1,6 @@
-"""Proximity of two kinds of cells on one slide: curves, both tests, neighbourhood enrichment. Patients are combined later."""
+"""Proximity of two kinds of cells on one slide: curves, both tests, neighbourhood enrichment.
+Patients are combined later.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,19 @@ from numpy.typing import ArrayLike
 from ifquant.errors import RequestError
 from ifquant.geometry.region import Region
 from ifquant.statistics.patterns.enrichment import Enrichment, enrichment, neighbours_within
-from ifquant.statistics.patterns.point_patterns import Curve, cross_g, cross_k_inhomogeneous, cross_l
-from ifquant.statistics.patterns.proximity_tests import MIN_CELLS, ProximityTest, Statistic, labelling_test, shift_test
+from ifquant.statistics.patterns.point_patterns import (
+    Curve,
+    cross_g,
+    cross_k_inhomogeneous,
+    cross_l,
+)
+from ifquant.statistics.patterns.proximity_tests import (
+    MIN_CELLS,
+    ProximityTest,
+    Statistic,
+    labelling_test,
+    shift_test,
+)
 from ifquant.statistics.patterns.region_measures import region_around
 
 STATISTICS: tuple[Statistic, ...] = ("L", "G")
@@ -32,7 +45,8 @@ class SlideProximity:
     region
         Where cells could have been seen; its `origin` says how it was found.
     curves
-        L and G with their edge corrections, and the inhomogeneous K with its bandwidth; empty when a kind has too few cells.
+        L and G with their edge corrections, and the inhomogeneous K with its bandwidth; empty when
+        a kind has too few cells.
     shift, labelling
         The tests by statistic ("L", "G").
     neighbours
@@ -55,20 +69,43 @@ class SlideProximity:
     notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """Give every curve as rows, one per distance; `bandwidth_um` belongs to K_inhom, and p (one per curve) to curves with a null."""
+        """Give every curve as rows, one per distance; `bandwidth_um` belongs to K_inhom, and p (one
+        per curve) to curves with a null.
+        """
         rows = [_rows(curve, "none", None) for curve in self.curves]
         for tests in (self.shift, self.labelling):
-            rows += [_rows(test.curve, test.null, test) for test in tests.values() if test.curve is not None and test.envelope is not None]
+            rows += [
+                _rows(test.curve, test.null, test)
+                for test in tests.values()
+                if test.curve is not None and test.envelope is not None
+            ]
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=_COLUMNS)
 
     def p_values(self) -> pd.DataFrame:
-        """Give the tests as rows: statistic, null, question, p, n_null, reason. They describe this slide, not patients."""
-        both = [(name, test) for tests in (self.shift, self.labelling) for name, test in tests.items()]
+        """Give the tests as rows: statistic, null, question, p, n_null, reason. They describe this
+        slide, not patients.
+        """
+        both = [
+            (name, test) for tests in (self.shift, self.labelling) for name, test in tests.items()
+        ]
         fields = [(name, t.null, t.question, t.p, t.n_null, t.reason) for name, t in both]
-        return pd.DataFrame(fields, columns=["statistic", "null", "question", "p", "n_null", "reason"])
+        return pd.DataFrame(
+            fields, columns=["statistic", "null", "question", "p", "n_null", "reason"]
+        )
 
 
-_COLUMNS = ["statistic", "correction", "null", "bandwidth_um", "r_um", "observed", "low", "high", "theoretical", "p"]
+_COLUMNS = [
+    "statistic",
+    "correction",
+    "null",
+    "bandwidth_um",
+    "r_um",
+    "observed",
+    "low",
+    "high",
+    "theoretical",
+    "p",
+]
 
 
 def slide_proximity(
@@ -130,7 +167,9 @@ def slide_proximity(
     if min(len(sources), len(targets)) >= MIN_CELLS:
         curves = [cross_l(sources, targets, where, r), cross_g(sources, targets, where, r)]
         try:
-            curves.append(cross_k_inhomogeneous(sources, targets, where, r, bandwidth_um=bandwidth_um))
+            curves.append(
+                cross_k_inhomogeneous(sources, targets, where, r, bandwidth_um=bandwidth_um)
+            )
         except RequestError as error:  # a cell alone within 6 bandwidths has no density of its own
             notes.append(f"no inhomogeneous K: {error}")
     pair = (source, target)
@@ -144,12 +183,29 @@ def slide_proximity(
         region=where,
         curves=tuple(curves),
         notes=tuple(notes),
-        shift={s: shift_test(sources, targets, where, r, statistic=s, n_shifts=n_null, seed=seed, names=pair) for s in STATISTICS},
-        labelling={
-            s: labelling_test(points, is_source, is_target, where, r, statistic=s, n_permutations=n_null, seed=seed, names=pair)
+        shift={
+            s: shift_test(
+                sources, targets, where, r, statistic=s, n_shifts=n_null, seed=seed, names=pair
+            )
             for s in STATISTICS
         },
-        neighbours=enrichment(code, names, neighbours_within(points, neighbour_um), seed=seed) if len(points) else None,
+        labelling={
+            s: labelling_test(
+                points,
+                is_source,
+                is_target,
+                where,
+                r,
+                statistic=s,
+                n_permutations=n_null,
+                seed=seed,
+                names=pair,
+            )
+            for s in STATISTICS
+        },
+        neighbours=enrichment(code, names, neighbours_within(points, neighbour_um), seed=seed)
+        if len(points)
+        else None,
     )
 
 
@@ -160,7 +216,9 @@ def _rows(curve: Curve, null: str, test: ProximityTest | None) -> pd.DataFrame:
         "statistic": curve.statistic,
         "correction": curve.correction,
         "null": null,
-        "bandwidth_um": none if curve.bandwidth_um is None else np.full(len(none), curve.bandwidth_um),
+        "bandwidth_um": none
+        if curve.bandwidth_um is None
+        else np.full(len(none), curve.bandwidth_um),
         "r_um": curve.r_um,
         "observed": curve.value,
         "low": none if envelope is None else envelope.low,

@@ -1,1 +1,3 @@
-"""The question on one slide: whether a cell's response depends on the ligand of the cells it touches."""
+"""The question on one slide: whether a cell's response depends on the ligand of the cells it
+touches.
+"""

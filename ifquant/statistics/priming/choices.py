@@ -1,6 +1,8 @@
-"""The choices of the multiverse on one slide: gates moved within their intervals, other contacts, other compartments; one estimate each.
+"""The choices of the multiverse on one slide: gates moved within their intervals, other contacts,
+other compartments; one estimate each.
 
-Only estimates are made (no null models): the multiverse shows how effects move, the primary analysis tests.
+Only estimates are made (no null models): the multiverse shows how effects move, the primary
+analysis tests.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ class Choice:
     gates
         Marker > ``estimate``, ``lower`` or ``upper``.
     contact
-        ``touching`` (outlines), or the largest distance of centroids in um, as text of the column names.
+        ``touching`` (outlines), or the largest distance of centroids in um, as text of the column
+        names.
     ligand, response
         Columns of the cell table.
     away
-        Whether the ligand leaves out the shared border (only with ``touching`` and the gates as estimated: it was measured there).
+        Whether the ligand leaves out the shared border (only with ``touching`` and the gates as
+        estimated: it was measured there).
     """
 
     gates: tuple[tuple[str, str], ...]
@@ -81,18 +85,33 @@ def estimate(
         Rows of all cells that touch each other (i, j), for contacts under other gates.
     """
     own_column = f"{question.ligand}_{_place(choice.response)}_mean"
-    asked = replace(question, ligand_column=choice.ligand, response_column=choice.response, own_ligand_column=own_column)
+    asked = replace(
+        question,
+        ligand_column=choice.ligand,
+        response_column=choice.response,
+        own_ligand_column=own_column,
+    )
     data = SlideCells.of(cells.assign(phenotype=phenotype), asked, backgrounds)
     ligand, own = measured(data, measured_pairs if choice.away else None)
     pairs = measured_pairs
     if not choice.away:
-        pairs = touching_pairs_table(data, touching) if choice.contact_um is None and touching is not None else None
-    radius = options if choice.contact_um is None else options.model_copy(update={"contact_um": choice.contact_um})
+        pairs = (
+            touching_pairs_table(data, touching)
+            if choice.contact_um is None and touching is not None
+            else None
+        )
+    radius = (
+        options
+        if choice.contact_um is None
+        else options.model_copy(update={"contact_um": choice.contact_um})
+    )
     near = contacts(data, ligand, own, pairs, radius)
     if too_little(data, near, options, tissue):
         return None
     found = build_primary(data, near, ligand, own, radius, tissue).found
-    if not (math.isfinite(found.z) and math.isfinite(found.se) and found.n_effective >= MIN_EFFECTIVE):
+    if not (
+        math.isfinite(found.z) and math.isfinite(found.se) and found.n_effective >= MIN_EFFECTIVE
+    ):
         return None
     return Estimate(found.z, found.se, found.n)
 
@@ -102,7 +121,9 @@ def touching_pairs_table(data: SlideCells, touching: Pairs) -> pd.DataFrame:
     i, j = (np.concatenate(both) for both in (touching, touching[::-1]))
     chosen = data.responder[i] & data.source[j]
     ids = data.table["cell_id"].to_numpy(np.int64)
-    return pd.DataFrame({"responder_id": ids[i[chosen]], "source_id": ids[j[chosen]]}).sort_values(["responder_id", "source_id"])
+    return pd.DataFrame({"responder_id": ids[i[chosen]], "source_id": ids[j[chosen]]}).sort_values(
+        ["responder_id", "source_id"]
+    )
 
 
 def labels(choice: Choice, dimensions: Sequence[str]) -> dict[str, str]:

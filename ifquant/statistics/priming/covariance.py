@@ -1,9 +1,12 @@
-"""How two autocorrelated fields of residuals vary together by chance: fitted covariances and the variance of their correlation.
+"""How two autocorrelated fields of residuals vary together by chance: fitted covariances and the
+variance of their correlation.
 
-The variance of a correlation between two independent fields is ``tr(M A M B) / (tr(M A) tr(M B))`` with their covariances A and B and the
-projection M that the regression on structure is (Clifford, Richardson and Hemon 1989; Dutilleul 1993). A and B are nugget plus Gaussians of
-fixed ranges with weights >= 0, fitted so that the correlogram *of residuals* comes out as observed: regression takes away part of any
-autocorrelation, so that reading the variance off the residuals' own correlogram makes it too small (docs/statistics.md has the numbers).
+The variance of a correlation between two independent fields is ``tr(M A M B) / (tr(M A) tr(M B))``
+with their covariances A and B and the projection M that the regression on structure is (Clifford,
+Richardson and Hemon 1989; Dutilleul 1993). A and B are nugget plus Gaussians of fixed ranges with
+weights >= 0, fitted so that the correlogram *of residuals* comes out as observed: regression takes
+away part of any autocorrelation, so that reading the variance off the residuals' own correlogram
+makes it too small (docs/statistics.md has the numbers).
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from scipy import optimize
 Floats = NDArray[np.float64]
 
 SHORTEST_UM = 12.0
-"""Range of the shortest Gaussian component, about a cell; the longest is `LONGEST_SHARE` of the extent, three lie between."""
+"""Range of the shortest Gaussian component, about a cell; the longest is `LONGEST_SHARE` of the
+extent, three lie between."""
 LONGEST_SHARE = 0.22
 N_RANGES = 5
 MAX_POINTS = 1000
-"""Above this, pair sums come from a fixed subset (every k-th point in the order given) and are scaled up."""
+"""Above this, pair sums come from a fixed subset (every k-th point in the order given) and are
+scaled up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +66,22 @@ class Kernels:
         extent = math.sqrt(max(float(np.ptp(x_um)) * float(np.ptp(y_um)), (10 * SHORTEST_UM) ** 2))
         ranges = np.geomspace(SHORTEST_UM, LONGEST_SHARE * extent, N_RANGES)
         squared = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-        edges = np.unique(np.concatenate([np.arange(1, 7) * SHORTEST_UM, np.geomspace(7 * SHORTEST_UM, extent / 2, 16)]))
+        edges = np.unique(
+            np.concatenate(
+                [np.arange(1, 7) * SHORTEST_UM, np.geomspace(7 * SHORTEST_UM, extent / 2, 16)]
+            )
+        )
         bins = np.searchsorted(edges**2, squared.ravel()).reshape(m, m) + 1
         np.fill_diagonal(bins, 0)
         gaussians = np.stack([np.exp(squared / (-2 * reach**2)) for reach in ranges])
-        return cls(n, used, ranges, gaussians, bins, np.bincount(bins.ravel(), minlength=len(edges) + 2).astype(np.float64))
+        return cls(
+            n,
+            used,
+            ranges,
+            gaussians,
+            bins,
+            np.bincount(bins.ravel(), minlength=len(edges) + 2).astype(np.float64),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +114,12 @@ class ProjectedKernels:
 
     @classmethod
     def of(cls, kernels: Kernels, basis: Floats) -> ProjectedKernels:
-        """Project the components with the orthonormal regression `basis` (n, k) whose residuals are looked at, and no other.
+        """Project the components with the orthonormal regression `basis` (n, k) whose residuals are
+        looked at, and no other.
 
-        The projection of another regression is not good enough: the guard with tumor stain as ligand used the primary's, in which
-        tumor stain is held constant, and rejected 7.4 % of true nulls instead of 4.7 %.
+        The projection of another regression is not good enough: the guard with tumor stain as
+        ligand used the primary's, in which tumor stain is held constant, and rejected 7.4 % of true
+        nulls instead of 4.7 %.
         """
         rank, m = basis.shape[1], len(kernels.used)
         q = basis if m == kernels.n else np.linalg.qr(basis[kernels.used])[0]
@@ -121,21 +139,34 @@ class ProjectedKernels:
         return cls(kernels, rank, q, projected, by_bin, products, traces)
 
     def weights(self, values: Floats) -> Floats:
-        """Weights (components,) >= 0 of the covariance whose residuals would show the correlogram that `values` (n,) show."""
+        """Weights (components,) >= 0 of the covariance whose residuals would show the correlogram
+        that `values` (n,) show.
+        """
         own = values[self.points.used]
         own = own - self.basis @ (self.basis.T @ own)
         pairs = self.points.pairs
-        observed = np.bincount(self.points.bins.ravel(), np.outer(own, own).ravel(), len(pairs)) / np.maximum(pairs, 1)
+        observed = np.bincount(
+            self.points.bins.ravel(), np.outer(own, own).ravel(), len(pairs)
+        ) / np.maximum(pairs, 1)
         precision = np.sqrt(pairs / pairs[0])
-        precision[0], precision[-1] = 10.0, 0.0  # the variance itself is met; beyond half the extent there is little to learn
+        precision[0], precision[-1] = (
+            10.0,
+            0.0,
+        )  # the variance itself is met; beyond half the extent there is little to learn
         return np.asarray(optimize.nnls(self.by_bin * precision[:, None], observed * precision)[0])
 
     def correlation_variance(self, a: Floats, b: Floats) -> float:
-        """Variance of the correlation of the residuals of two independent fields with weights `a` and `b`."""
-        return float(a @ self.products @ b) / max(float(a @ self.traces) * float(b @ self.traces), 1e-300)
+        """Variance of the correlation of the residuals of two independent fields with weights `a`
+        and `b`.
+        """
+        return float(a @ self.products @ b) / max(
+            float(a @ self.traces) * float(b @ self.traces), 1e-300
+        )
 
     def product_matrix(self, a: Floats, b: Floats) -> Floats:
-        """Multiply the expected residual products of a fixed field and of a moved field, (m, m); diagonal 1 on average."""
+        """Multiply the expected residual products of a fixed field and of a moved field, (m, m);
+        diagonal 1 on average.
+        """
         fixed = np.tensordot(a, self.projected, 1)
         fixed /= np.trace(fixed) / len(fixed)
         moved = self.by_bin @ b
@@ -143,12 +174,18 @@ class ProjectedKernels:
 
     def correlogram(self, weights: Floats, distance_um: Floats) -> Floats:
         """Fitted autocorrelation (1 at distance 0, less the nugget's share beyond)."""
-        gaussians = np.exp(-(distance_um[:, None] ** 2) / (2 * self.points.ranges_um**2)) @ weights[1:]
+        gaussians = (
+            np.exp(-(distance_um[:, None] ** 2) / (2 * self.points.ranges_um**2)) @ weights[1:]
+        )
         return np.asarray(gaussians / max(weights.sum(), 1e-300))
 
 
-def _scaled_up(products: Floats, traces: Floats, projected: Floats, n: int, rank: int) -> tuple[Floats, Floats]:
-    """Scale sums of a subset up to n points: diagonals grow with n, the rest with n squared; what concerns the nugget is exact."""
+def _scaled_up(
+    products: Floats, traces: Floats, projected: Floats, n: int, rank: int
+) -> tuple[Floats, Floats]:
+    """Scale sums of a subset up to n points: diagonals grow with n, the rest with n squared; what
+    concerns the nugget is exact.
+    """
     m = projected.shape[1]
     diagonal = np.diagonal(projected, axis1=1, axis2=2)
     own = diagonal @ diagonal.T

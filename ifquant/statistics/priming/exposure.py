@@ -66,12 +66,24 @@ def neighbours(responders: Ids, sources: Ids, weight: Floats, distance_um: Float
 
 def touching(x_um: Floats, y_um: Floats, responder_rows: Ids, source_rows: Ids) -> Neighbours:
     """Group contacts known from outlines."""
-    distance = np.hypot(x_um[responder_rows] - x_um[source_rows], y_um[responder_rows] - y_um[source_rows])
+    distance = np.hypot(
+        x_um[responder_rows] - x_um[source_rows], y_um[responder_rows] - y_um[source_rows]
+    )
     return neighbours(responder_rows, source_rows, np.ones(len(distance)), distance)
 
 
-def within(x_um: Floats, y_um: Floats, responder: Bools, source: Bools, radius_um: float, *, weighted: bool = True) -> Neighbours:
-    """Find sources within `radius_um` of responders (centroids), weighted by ``1 - (d / r)^2`` or alike."""
+def within(
+    x_um: Floats,
+    y_um: Floats,
+    responder: Bools,
+    source: Bools,
+    radius_um: float,
+    *,
+    weighted: bool = True,
+) -> Neighbours:
+    """Find sources within `radius_um` of responders (centroids), weighted by ``1 - (d / r)^2`` or
+    alike.
+    """
     rows, found = np.flatnonzero(responder), np.flatnonzero(source)
     if len(rows) == 0 or len(found) == 0:
         return neighbours(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
@@ -80,11 +92,15 @@ def within(x_um: Floats, y_um: Floats, responder: Bools, source: Bools, radius_u
     i = np.repeat(rows, [len(near) for near in lists])
     j = found[np.concatenate([np.asarray(near, np.int64) for near in lists])]
     distance = np.hypot(x_um[i] - x_um[j], y_um[i] - y_um[j])
-    return neighbours(i, j, 1 - (distance / radius_um) ** 2 if weighted else np.ones(len(i)), distance)
+    return neighbours(
+        i, j, 1 - (distance / radius_um) ** 2 if weighted else np.ones(len(i)), distance
+    )
 
 
 def without(given: Neighbours, left_out: Neighbours) -> Neighbours:
-    """Drop the (responder, source) entries that another set holds; responders without any left are dropped."""
+    """Drop the (responder, source) entries that another set holds; responders without any left are
+    dropped.
+    """
     rows = np.repeat(given.responders, np.diff(given.offsets))
     size = int(max(given.sources.max(initial=0), left_out.sources.max(initial=0))) + 1
     other = np.repeat(left_out.responders, np.diff(left_out.offsets)) * size + left_out.sources

@@ -1,9 +1,10 @@
 """How much the effect hangs on single cells: what it would be without each responder.
 
-With Q the orthonormal regression on structure and h_i = |Q_i|^2, leaving out one responder takes y_i e_i / (1 - h_i) from the sum of
-products of the residuals y and e after refitting, and likewise from both sums of squares (Cook and Weisberg 1982, "Residuals and influence
-in regression", section 2.2; for partial correlations by Frisch, Waugh and Lovell). Exact as long as ranks and the ligand field of the
-sources are those of all cells.
+With Q the orthonormal regression on structure and h_i = |Q_i|^2, leaving out one responder takes
+y_i e_i / (1 - h_i) from the sum of products of the residuals y and e after refitting, and likewise
+from both sums of squares (Cook and Weisberg 1982, "Residuals and influence in regression", section
+2.2; for partial correlations by Frisch, Waugh and Lovell). Exact as long as ranks and the ligand
+field of the sources are those of all cells.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def leave_one_out(found: Association, basis: Floats) -> Floats:
     left = 1 - np.einsum("ij,ij->i", basis, basis)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(left > 1e-9, 1 / left, np.nan)
-        products, yy, ee = found.r * found.n - y * e * share, found.n - y * y * share, found.n - e * e * share
+        products, yy, ee = (
+            found.r * found.n - y * e * share,
+            found.n - y * y * share,
+            found.n - e * e * share,
+        )
         r = products / np.sqrt(yy * ee)
     return np.asarray(found.z - np.arctanh(np.clip(r, -0.9999, 0.9999)))
 
@@ -62,7 +67,8 @@ def leverage(
 
     Returns
     -------
-    (n_cells,) what the cell adds to Fisher's z; NaN for cells that are not in the effect, and for all where the slide cannot be tested.
+    (n_cells,) what the cell adds to Fisher's z; NaN for cells that are not in the effect, and for
+    all where the slide cannot be tested.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""The question on one slide: does the response of a cell depend on the ligand of the cells it touches? See docs/statistics.md."""
+"""The question on one slide: does the response of a cell depend on the ligand of the cells it
+touches? See docs/statistics.md.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from ifquant.statistics.priming import secondary_measures
 from ifquant.statistics.priming.adjusted_association import BORDER, MIN_BYSTANDERS, Structure
 from ifquant.statistics.priming.exposure import Neighbours
 from ifquant.statistics.priming.guards import guard_rows
-from ifquant.statistics.priming.primary_association import Primary, build_primary, contacts, measured
+from ifquant.statistics.priming.primary_association import (
+    Primary,
+    build_primary,
+    contacts,
+    measured,
+)
 from ifquant.statistics.priming.question import Background, Question
 from ifquant.statistics.priming.random_shifts import shift_test
 from ifquant.statistics.priming.secondary_measures import floored, held_constant
@@ -31,7 +38,8 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 MIN_EFFECTIVE = 20.0
-"""Fewer independent responders than this: the tests are no longer calibrated (docs/statistics.md)."""
+"""Fewer independent responders than this: the tests are no longer calibrated
+(docs/statistics.md)."""
 MIN_SOURCES = 100
 MIN_TISSUE_UM2 = 40_000.0
 SURROGATES = 199
@@ -54,8 +62,8 @@ def analyse_slide(
     Parameters
     ----------
     cells
-        One row per cell: ``cell_id``, ``x_um``, ``y_um``, ``phenotype``, the columns the question names, and where there are
-        ``tumor_region_distance_um`` and ``<response>_positive``.
+        One row per cell: ``cell_id``, ``x_um``, ``y_um``, ``phenotype``, the columns the question
+        names, and where there are ``tumor_region_distance_um`` and ``<response>_positive``.
     slide
         Name of the slide; random numbers derive from it, the recipe's seed and their purpose.
     question, options
@@ -65,8 +73,9 @@ def analyse_slide(
     tissue
         Where there is tissue; None: known only from the cells.
     pairs
-        Contacts and what was measured at them (pairs.parquet); None: tables without outlines, where cells closer than
-        ``options.contact_um`` count as touching and the ligand is that of the whole border.
+        Contacts and what was measured at them (pairs.parquet); None: tables without outlines, where
+        cells closer than ``options.contact_um`` count as touching and the ligand is that of the
+        whole border.
     backgrounds
         Marker > background level; None: a substitute from the cells.
     with_guards
@@ -75,11 +84,19 @@ def analyse_slide(
     Raises
     ------
     RequestError
-        If the table lacks a column that the question needs, or pairs and cells do not belong together.
+        If the table lacks a column that the question needs, or pairs and cells do not belong
+        together.
     """
     if question.refusal:
         levels = studied_backgrounds(cells, question, backgrounds)
-        return SlideEffect(slide, question, "not testable", question.refusal, n_cells=len(cells), backgrounds=levels)
+        return SlideEffect(
+            slide,
+            question,
+            "not testable",
+            question.refusal,
+            n_cells=len(cells),
+            backgrounds=levels,
+        )
     data = SlideCells.of(cells, question, backgrounds)
     ligand, own = measured(data, pairs)
     near = contacts(data, ligand, own, pairs, options)
@@ -109,13 +126,31 @@ def analyse_slide(
         settings={**blank.settings, "trend_terms": primary.structure.n_terms},
     )
     if not math.isfinite(found.z):
-        return replace(blank, reason="not testable: response or ligand has no variation left once structure is held constant")
+        return replace(
+            blank,
+            reason=(
+                "not testable: response or ligand has no variation left once structure is held"
+                " constant"
+            ),
+        )
     if found.n_effective < MIN_EFFECTIVE:
-        why = f"not testable: {found.n} exposed cells are worth {found.n_effective:.0f} independent ones (at least {MIN_EFFECTIVE:.0f})"
+        why = (
+            f"not testable: {found.n} exposed cells are worth {found.n_effective:.0f} independent"
+            f" ones (at least {MIN_EFFECTIVE:.0f})"
+        )
         return replace(blank, reason=why, n_effective=found.n_effective)
     tests = _tests(primary, options, tissue, seed, slide)
-    if tests["shift"].p is None:  # what the primary test cannot judge enters no cohort: calibration knows nothing of such slides
-        return replace(blank, reason=tests["shift"].reason, n_effective=found.n_effective, tests={"shift": tests["shift"]})
+    if (
+        tests["shift"].p is None
+        # what the primary test cannot judge enters no cohort: calibration knows nothing of such
+        # slides
+    ):
+        return replace(
+            blank,
+            reason=tests["shift"].reason,
+            n_effective=found.n_effective,
+            tests={"shift": tests["shift"]},
+        )
     half = float(stats.t.ppf(0.975, max(found.n_effective - 2, 1))) * found.se
     slope, slope_se = secondary_measures.slope(primary)
     effect = replace(
@@ -146,17 +181,23 @@ def analyse_slide(
 
 
 def _warnings(structure: Structure) -> tuple[str, ...]:
-    """Say what could not be held constant although it matters, and which rules choose cells by what is tested."""
+    """Say what could not be held constant although it matters, and which rules choose cells by what
+    is tested.
+    """
     question = structure.cells.question
     said = list(question.cautions)
     if question.response not in structure.fields and not question.empty:
         said.append(
-            f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are neither {question.responder} nor "
-            f"{question.source} and far from any {question.responder}, and the panel has no empty channel (role background). Such light "
-            f"adds to both {question.ligand} and {question.response}."
+            f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are"
+            f" neither {question.responder} nor {question.source} and far from any"
+            f" {question.responder}, and the panel has no empty channel (role background). Such"
+            f" light adds to both {question.ligand} and {question.response}."
         )
     if BORDER not in structure.columns:
-        said.append("distance to the tumor border was not held constant: the table does not hold it for every cell (a run measures it).")
+        said.append(
+            "distance to the tumor border was not held constant: the table does not hold it for"
+            " every cell (a run measures it)."
+        )
     return tuple(said)
 
 
@@ -165,26 +206,50 @@ def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Reg
     question = data.question
     if len(near) < options.min_exposed:
         return (
-            f"not testable: {len(near)} {question.responder} cells touch {question.source} cells with a known {question.ligand}; "
-            f"at least {options.min_exposed} are needed ([priming] min_exposed)"
+            f"not testable: {len(near)} {question.responder} cells touch {question.source} cells"
+            f" with a known {question.ligand}; at least {options.min_exposed} are needed ([priming]"
+            " min_exposed)"
         )
     if len(near.touched) < MIN_SOURCES // 2 or int(data.source.sum()) < MIN_SOURCES:
-        return f"not testable: {int(data.source.sum())} {question.source} cells, {len(near.touched)} of them touched; too few to compare"
+        return (
+            f"not testable: {int(data.source.sum())} {question.source} cells, {len(near.touched)}"
+            " of them touched; too few to compare"
+        )
     if tissue is not None and tissue.area_um2 < MIN_TISSUE_UM2:
-        return f"not testable: {tissue.area_um2 / 1e6:.3f} mm2 of tissue; at least {MIN_TISSUE_UM2 / 1e6:.2f} are needed"
+        return (
+            f"not testable: {tissue.area_um2 / 1e6:.3f} mm2 of tissue; at least"
+            f" {MIN_TISSUE_UM2 / 1e6:.2f} are needed"
+        )
     return ""
 
 
-def _tests(primary: Primary, options: Priming, tissue: Region | None, seed: int, slide: str) -> dict[NullModel, TestResult]:
+def _tests(
+    primary: Primary, options: Priming, tissue: Region | None, seed: int, slide: str
+) -> dict[NullModel, TestResult]:
     data, found = primary.structure.cells, primary.found
     x0, y0, x1, y1 = primary.structure.frame
     shift = shift_test(
-        data, primary.model, found, primary.field, primary.sources,
-        n_shifts=options.permutations, snap_um=options.snap_um, region=tissue, extent_um=(x1 - x0, y1 - y0), rng=_rng(seed, slide, "shift"),
-    )  # fmt: skip
+        data,
+        primary.model,
+        found,
+        primary.field,
+        primary.sources,
+        n_shifts=options.permutations,
+        snap_um=options.snap_um,
+        region=tissue,
+        extent_um=(x1 - x0, y1 - y0),
+        rng=_rng(seed, slide, "shift"),
+    )
     scores = normal_scores(primary.ligand[primary.sources])
     surrogate = surrogate_test(
-        data, primary.model, found, scores, primary.sources, primary.source_basis, n=SURROGATES, rng=_rng(seed, slide, "surrogate")
+        data,
+        primary.model,
+        found,
+        scores,
+        primary.sources,
+        primary.source_basis,
+        n=SURROGATES,
+        rng=_rng(seed, slide, "surrogate"),
     )
     return {"shift": shift, "clifford_dutilleul": TestResult(found.p), "surrogate": surrogate}
 
@@ -196,5 +261,14 @@ def _rng(seed: int, slide: str, purpose: str) -> np.random.Generator:
 
 
 def _settings(options: Priming, seed: int, pairs: pd.DataFrame | None) -> dict[str, object]:
-    contact = "outlines" if pairs is not None else f"centroids within {options.contact_um:g} um (no outlines)"
-    return {**options.model_dump(mode="json"), "seed": seed, "contact": contact, "surrogates": SURROGATES}
+    contact = (
+        "outlines"
+        if pairs is not None
+        else f"centroids within {options.contact_um:g} um (no outlines)"
+    )
+    return {
+        **options.model_dump(mode="json"),
+        "seed": seed,
+        "contact": contact,
+        "surrogates": SURROGATES,
+    }

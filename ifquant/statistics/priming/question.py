@@ -1,6 +1,8 @@
-"""Which columns answer the question: responder, response, source and ligand of a recipe, their covariates and controls.
+"""Which columns answer the question: responder, response, source and ligand of a recipe, their
+covariates and controls.
 
-Nothing here knows TGFb or IL1b: any pair of channels and phenotypes that ``[priming]`` names works alike.
+Nothing here knows TGFb or IL1b: any pair of channels and phenotypes that ``[priming]`` names works
+alike.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from ifquant.recipe.table_mapping import TableMapping
 
 @dataclass(frozen=True)
 class Background:
-    """Level of a channel without stain, and its spread, in the units of the table; `origin` says how it was found."""
+    """Level of a channel without stain, and its spread, in the units of the table; `origin` says
+    how it was found.
+    """
 
     level: float
     sd: float
@@ -26,7 +30,9 @@ class Background:
 
 @dataclass(frozen=True)
 class Control:
-    """A negative control: a channel taken as ligand although it is none, in `column` of the source cells."""
+    """A negative control: a channel taken as ligand although it is none, in `column` of the source
+    cells.
+    """
 
     marker: str
     column: str
@@ -45,15 +51,18 @@ class Question:
     response_column, ligand_column
         Where they are measured (ligand: in the source cells).
     own_ligand_column
-        The ligand in the responders, in the response's own compartment: what bleeds through or spills over arrives there too.
+        The ligand in the responders, in the response's own compartment: what bleeds through or
+        spills over arrives there too.
     source_covariates
         Columns of the source cells that are held constant (cytokeratin).
     fields
-        Marker > column of the channels whose local level is held constant (nucleus, tumor and background channels).
+        Marker > column of the channels whose local level is held constant (nucleus, tumor and
+        background channels).
     controls
         Negative controls.
     empty
-        Those of the fields that hold no stain (role background): the responders' own value is held constant too.
+        Those of the fields that hold no stain (role background): the responders' own value is held
+        constant too.
     refusal
         Why this question cannot be asked of this panel; "" when it can.
     cautions
@@ -86,9 +95,15 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
     full = resolved(recipe)
     options = full.priming
     if options is None:
-        raise RequestError('the recipe has no section [priming]; add one, e.g. [priming] response = "IL1B", ligand = "TGFB1".')
+        raise RequestError(
+            'the recipe has no section [priming]; add one, e.g. [priming] response = "IL1B", ligand'
+            ' = "TGFB1".'
+        )
     if options.responder is None or options.source is None:
-        raise RequestError("[priming] needs responder and source: name two phenotypes there, or from and to in [proximity].")
+        raise RequestError(
+            "[priming] needs responder and source: name two phenotypes there, or from and to in"
+            " [proximity]."
+        )
     place = options.response_compartment or "cell"
 
     def column(name: str, compartment: str | None = None) -> str:
@@ -104,7 +119,9 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
         ligand_column=column(options.ligand, options.ligand_compartment),
         own_ligand_column=column(options.ligand, place),
         source_covariates=tuple(
-            column(channel.name) for channel in full.with_role("tumor") if channel.name not in (options.response, options.ligand)
+            column(channel.name)
+            for channel in full.with_role("tumor")
+            if channel.name not in (options.response, options.ligand)
         ),
         fields={
             channel.name: column(channel.name)
@@ -112,7 +129,11 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
             if channel.name not in (options.response, options.ligand)
         },
         controls=controls,
-        empty=tuple(channel.name for channel in full.with_role("background") if channel.name not in (options.response, options.ligand)),
+        empty=tuple(
+            channel.name
+            for channel in full.with_role("background")
+            if channel.name not in (options.response, options.ligand)
+        ),
         refusal=circularity(full, options),
         cautions=_cautions(full, options),
     )
@@ -120,30 +141,42 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
 
 
 def circularity(recipe: Recipe, options: Priming) -> str:
-    """Say why the question is circular: the rule that makes a cell a responder (or source) names what is measured in it; else ""."""
+    """Say why the question is circular: the rule that makes a cell a responder (or source) names
+    what is measured in it; else "".
+    """
     full = resolved(recipe)
     texts, rules = _rules(full)
     named = _called_by(full.table, options) if full.table is not None else ""
     if named:
         return named
-    for phenotype, marker, what in ((options.responder, options.response, "response"), (options.source, options.ligand, "ligand")):
-        if phenotype not in rules or not any(found.name == marker for found in markers(rules[phenotype])):
+    for phenotype, marker, what in (
+        (options.responder, options.response, "response"),
+        (options.source, options.ligand, "ligand"),
+    ):
+        if phenotype not in rules or not any(
+            found.name == marker for found in markers(rules[phenotype])
+        ):
             continue
         if what == "response":
             return (
-                f"the responders ({phenotype} = {texts[phenotype]}) are defined by the response {marker} itself: cells without "
-                f"it are not seen, so its dependence on {options.ligand} cannot be tested. Such slides support proximity, {options.ligand} "
-                f"on {options.source} cells and a description of {marker}; the test needs a marker of {phenotype} cells that is neither."
+                f"the responders ({phenotype} = {texts[phenotype]}) are defined by the response"
+                f" {marker} itself: cells without it are not seen, so its dependence on"
+                f" {options.ligand} cannot be tested. Such slides support proximity,"
+                f" {options.ligand} on {options.source} cells and a description of {marker}; the"
+                f" test needs a marker of {phenotype} cells that is neither."
             )
         return (
-            f"the sources ({phenotype} = {texts[phenotype]}) are defined by the ligand {marker} itself: sources without it are "
-            f"not seen, so there is nothing to compare. Define {phenotype} by another marker."
+            f"the sources ({phenotype} = {texts[phenotype]}) are defined by the ligand {marker}"
+            " itself: sources without it are not seen, so there is nothing to compare. Define"
+            f" {phenotype} by another marker."
         )
     return ""
 
 
 def _rules(full: Recipe) -> tuple[dict[str, str], dict[str, Rule]]:
-    """Rules of phenotypes as text and parsed; those of another program's table replace the panel's."""
+    """Rules of phenotypes as text and parsed; those of another program's table replace the
+    panel's.
+    """
     texts, rules = dict(full.phenotypes), dict(parsed_phenotypes(full))
     if full.table is not None:
         known = [*(channel.name for channel in full.channels), *full.table.markers]
@@ -153,25 +186,37 @@ def _rules(full: Recipe) -> tuple[dict[str, str], dict[str, Rule]]:
 
 
 def _cautions(recipe: Recipe, options: Priming) -> tuple[str, ...]:
-    """Say which rules choose cells by the other tested channel: no circle, but what bleeds or spills into it then chooses them, too."""
+    """Say which rules choose cells by the other tested channel: no circle, but what bleeds or
+    spills into it then chooses them, too.
+    """
     texts, rules = _rules(recipe)
-    pairs = ((options.responder, options.ligand, "ligand"), (options.source, options.response, "response"))
+    pairs = (
+        (options.responder, options.ligand, "ligand"),
+        (options.source, options.response, "response"),
+    )
     return tuple(
-        f"the rule of {phenotype} cells ({texts[phenotype]}) names the {what} {marker}: which cells are compared depends on a tested "
-        f"channel and on light that bleeds or spills into it. Better define {phenotype} without {marker}."
+        f"the rule of {phenotype} cells ({texts[phenotype]}) names the {what} {marker}: which cells"
+        " are compared depends on a tested channel and on light that bleeds or spills into it."
+        f" Better define {phenotype} without {marker}."
         for phenotype, marker, what in pairs
         if phenotype in rules and any(found.name == marker for found in markers(rules[phenotype]))
     )
 
 
 def _called_by(mapping: TableMapping, options: Priming) -> str:
-    """Say why phenotypes that come as a column are circular: their values there name what is measured in them; else ""."""
-    for phenotype, marker in ((options.responder, options.response), (options.source, options.ligand)):
+    """Say why phenotypes that come as a column are circular: their values there name what is
+    measured in them; else "".
+    """
+    for phenotype, marker in (
+        (options.responder, options.response),
+        (options.source, options.ligand),
+    ):
         values = mapping.phenotypes.get(str(phenotype), ()) if not mapping.rules else ()
         value = next((value for value in values if marker.casefold() in value.casefold()), None)
         if value is not None:
             return (
-                f"{phenotype} cells are those the table calls {value!r}, which names {marker}: if they are defined by it, cells without it "
-                f"are not seen, and nothing can be said of how it depends on the other marker. Define {phenotype} by another marker."
+                f"{phenotype} cells are those the table calls {value!r}, which names {marker}: if"
+                " they are defined by it, cells without it are not seen, and nothing can be said"
+                f" of how it depends on the other marker. Define {phenotype} by another marker."
             )
     return ""

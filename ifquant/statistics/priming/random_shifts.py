@@ -1,9 +1,12 @@
-"""Primary null model: variance-corrected random shifts of the residual ligand field within the tissue.
+"""Primary null model: variance-corrected random shifts of the residual ligand field within the
+tissue.
 
-The field moves as a whole, so its autocorrelation stays; the responders and who touches whom stay as observed; every touched place takes
-the residual of the source nearest to where the shift brings it. A shift loses the neighbours that leave the tissue or meet no source, so
-each statistic is divided by the standard deviation it has under independence, given the responders it kept (Mrkvicka et al. 2021, Spat
-Stat 42; their factor, the square root of the number kept, is too small a correction where what is kept is thinned out, not cut off).
+The field moves as a whole, so its autocorrelation stays; the responders and who touches whom stay
+as observed; every touched place takes the residual of the source nearest to where the shift brings
+it. A shift loses the neighbours that leave the tissue or meet no source, so each statistic is
+divided by the standard deviation it has under independence, given the responders it kept (Mrkvicka
+et al. 2021, Spat Stat 42; their factor, the square root of the number kept, is too small a
+correction where what is kept is thinned out, not cut off).
 """
 
 from __future__ import annotations
@@ -40,8 +43,12 @@ class Shifts:
     beyond_um: float
 
 
-def draw_shifts(rng: np.random.Generator, n: int, extent_um: tuple[float, float], beyond_um: float) -> Shifts:
-    """Draw displacements within half the extent in each direction, longer than the correlation range."""
+def draw_shifts(
+    rng: np.random.Generator, n: int, extent_um: tuple[float, float], beyond_um: float
+) -> Shifts:
+    """Draw displacements within half the extent in each direction, longer than the correlation
+    range.
+    """
     moves = rng.uniform(-0.5, 0.5, (TRIES_PER_SHIFT * n, 2)) * np.asarray(extent_um)
     return Shifts(moves[np.hypot(moves[:, 0], moves[:, 1]) > beyond_um], beyond_um)
 
@@ -49,7 +56,9 @@ def draw_shifts(rng: np.random.Generator, n: int, extent_um: tuple[float, float]
 def correlation_range(model: Adjusted, found: Association) -> float:
     """Distance from which the exposure's fitted autocorrelation is negligible, in um."""
     distance = np.arange(0.0, 4 * model.kernels.points.ranges_um[-1], 5.0)
-    above = np.flatnonzero(model.kernels.correlogram(found.exposure_weights, distance) >= NEGLIGIBLE)
+    above = np.flatnonzero(
+        model.kernels.correlogram(found.exposure_weights, distance) >= NEGLIGIBLE
+    )
     return float(distance[above[-1]] + 5.0) if len(above) else 5.0
 
 
@@ -70,15 +79,31 @@ def shift_test(
     beyond = correlation_range(model, found)
     shifts = draw_shifts(rng, n_shifts, extent_um, beyond)
     if len(shifts.moves) == 0:
-        return TestResult(None, f"not testable: the ligand is correlated over {beyond:.0f} um, as far as the tissue reaches")
-    standardised = _replicates(cells, model, found, field, sources, shifts, n_shifts, snap_um, region)
+        return TestResult(
+            None,
+            f"not testable: the ligand is correlated over {beyond:.0f} um, as far as the tissue"
+            " reaches",
+        )
+    standardised = _replicates(
+        cells, model, found, field, sources, shifts, n_shifts, snap_um, region
+    )
     if len(standardised) < MIN_USABLE:
-        why = f"not testable: only {len(standardised)} usable shifts, at least {MIN_USABLE} are needed (too little tissue with sources)"
+        why = (
+            f"not testable: only {len(standardised)} usable shifts, at least {MIN_USABLE} are"
+            " needed (too little tissue with sources)"
+        )
         return TestResult(None, why, len(standardised))
-    scale = np.sqrt(max(model.kernels.correlation_variance(found.response_weights, found.exposure_weights), 1 / found.n))
+    scale = np.sqrt(
+        max(
+            model.kernels.correlation_variance(found.response_weights, found.exposure_weights),
+            1 / found.n,
+        )
+    )
     observed = abs(found.r) / scale
     p = (1 + int(np.count_nonzero(np.abs(standardised) >= observed))) / (1 + len(standardised))
-    return TestResult(p, "", len(standardised), tuple(float(value) for value in standardised * found.se))
+    return TestResult(
+        p, "", len(standardised), tuple(float(value) for value in standardised * found.se)
+    )
 
 
 def _replicates(
@@ -96,7 +121,9 @@ def _replicates(
     sources = sources[np.isfinite(field[sources])]
     touched = near.touched
     member = np.searchsorted(touched, near.sources)
-    order, first, x0, y0, columns, rows = bucket_sources(cells.x[sources], cells.y[sources], snap_um)
+    order, first, x0, y0, columns, rows = bucket_sources(
+        cells.x[sources], cells.y[sources], snap_um
+    )
     ordered = sources[order]
     mx, my = cells.x[touched], cells.y[touched]
     products = model.kernels.product_matrix(found.response_weights, found.exposure_weights)
@@ -109,9 +136,23 @@ def _replicates(
         if region is not None and not region.is_rectangle:
             inside = region.contains(mx + moves[:, :1], my + moves[:, 1:])
         exposure = shifted_exposure(
-            moves, near.offsets, member, near.weight, mx, my, inside, cells.x[ordered], cells.y[ordered], field[ordered],
-            first, x0, y0, columns, rows, snap_um,
-        )  # fmt: skip
+            moves,
+            near.offsets,
+            member,
+            near.weight,
+            mx,
+            my,
+            inside,
+            cells.x[ordered],
+            cells.y[ordered],
+            field[ordered],
+            first,
+            x0,
+            y0,
+            columns,
+            rows,
+            snap_um,
+        )
         values = _standardised(exposure, found.response, products, model.kernels.points.used)
         out.append(values)
         total += len(values)
@@ -137,24 +178,33 @@ def _standardised(exposure: Floats, response: Floats, products: Floats, used: Id
     factor = n / len(used)
     diagonal = subset @ np.diag(products)
     pairs = np.einsum("ij,ij->i", subset @ products, subset) - diagonal
-    variance = np.maximum(factor * diagonal + factor**2 * pairs, 0.1 * count) / count.astype(np.float64) ** 2
+    variance = (
+        np.maximum(factor * diagonal + factor**2 * pairs, 0.1 * count)
+        / count.astype(np.float64) ** 2
+    )
     return np.asarray(correlation / np.sqrt(variance))
 
 
 def bucket_sources(x: Floats, y: Floats, side: float) -> tuple[Ids, Ids, float, float, int, int]:
-    """Sort points into square buckets: order (by bucket), first point of each bucket, origin and number of columns and rows."""
+    """Sort points into square buckets: order (by bucket), first point of each bucket, origin and
+    number of columns and rows.
+    """
     x0, y0 = float(x.min()), float(y.min())
     column, row = ((x - x0) // side).astype(np.int64), ((y - y0) // side).astype(np.int64)
     columns, rows = int(column.max()) + 1, int(row.max()) + 1
     bucket = row * columns + column
     order = np.argsort(bucket, kind="stable")
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(bucket, minlength=columns * rows))])
+    first = np.concatenate(
+        [np.zeros(1, np.int64), np.cumsum(np.bincount(bucket, minlength=columns * rows))]
+    )
     return order, first, x0, y0, columns, rows
 
 
 @njit(cache=True)
 def nearest_in_buckets(px, py, x, y, first, x0, y0, columns, rows, side):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Index of the nearest point within `side` of (px, py), the first of equals; -1 if there is none. Points are sorted by bucket."""
+    """Index of the nearest point within `side` of (px, py), the first of equals; -1 if there is
+    none. Points are sorted by bucket.
+    """
     column, row = int(np.floor((px - x0) / side)), int(np.floor((py - y0) / side))
     best, found = side * side, -1
     for r in range(max(row - 1, 0), min(row + 2, rows)):
@@ -167,11 +217,14 @@ def nearest_in_buckets(px, py, x, y, first, x0, y0, columns, rows, side):  # typ
 
 
 @njit(cache=True)
-def shifted_exposure(shifts, offsets, member, weight, mx, my, inside, x, y, value, first, x0, y0, columns, rows, side):  # type: ignore[no-untyped-def]  # pragma: no cover
+def shifted_exposure(  # type: ignore[no-untyped-def]
+    shifts, offsets, member, weight, mx, my, inside, x, y, value, first, x0, y0, columns, rows, side
+):  # pragma: no cover
     """Exposure (shifts, responders) under each shift; nan where no neighbour keeps a value.
 
-    Responder `i` has the neighbours ``offsets[i] : offsets[i + 1]`` at `mx`, `my` (indexed by `member`), each with a `weight`. A neighbour
-    whose shifted place is not `inside` (shifts, members) the tissue keeps no value.
+    Responder `i` has the neighbours ``offsets[i] : offsets[i + 1]`` at `mx`, `my` (indexed by
+    `member`), each with a `weight`. A neighbour whose shifted place is not `inside` (shifts,
+    members) the tissue keeps no value.
     """
     out = np.full((len(shifts), len(offsets) - 1), np.nan)
     taken = np.empty(len(mx), np.int64)
@@ -179,7 +232,18 @@ def shifted_exposure(shifts, offsets, member, weight, mx, my, inside, x, y, valu
         for m in range(len(mx)):
             taken[m] = -1
             if inside[s, m]:
-                taken[m] = nearest_in_buckets(mx[m] + shifts[s, 0], my[m] + shifts[s, 1], x, y, first, x0, y0, columns, rows, side)
+                taken[m] = nearest_in_buckets(
+                    mx[m] + shifts[s, 0],
+                    my[m] + shifts[s, 1],
+                    x,
+                    y,
+                    first,
+                    x0,
+                    y0,
+                    columns,
+                    rows,
+                    side,
+                )
         for i in range(len(offsets) - 1):
             total, weights = 0.0, 0.0
             for k in range(offsets[i], offsets[i + 1]):

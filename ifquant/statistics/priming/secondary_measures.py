@@ -1,4 +1,6 @@
-"""What goes with the effect: slope, dose-response, the published fraction, naive tests for comparison, bleed-through."""
+"""What goes with the effect: slope, dose-response, the published fraction, naive tests for
+comparison, bleed-through.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from ifquant.statistics.priming.adjusted_association import Association
 from ifquant.statistics.priming.exposure import Neighbours
 from ifquant.statistics.priming.primary_association import Primary, stain_columns
 from ifquant.statistics.priming.slide_cells import SlideCells
-from ifquant.statistics.priming.slide_effect import BleedThrough, DosePoint, Floored, NaiveFraction, NaiveRow
+from ifquant.statistics.priming.slide_effect import (
+    BleedThrough,
+    DosePoint,
+    Floored,
+    NaiveFraction,
+    NaiveRow,
+)
 from ifquant.statistics.priming.structure import normal_scores, residual
 
 Floats = NDArray[np.float64]
@@ -24,7 +32,8 @@ MIN_FOR_SLOPE = 50
 
 
 def slope(primary: Primary) -> tuple[float, float]:
-    """Give the rise of response per rise of exposure with all else held constant, in standard deviations of both, and its standard error.
+    """Give the rise of response per rise of exposure with all else held constant, in standard
+    deviations of both, and its standard error.
 
     Unlike the correlation it does not shrink when structure explains part of the exposure.
     """
@@ -32,7 +41,10 @@ def slope(primary: Primary) -> tuple[float, float]:
     scores = np.full(len(primary.structure.cells), np.nan)
     scores[primary.sources] = normal_scores(primary.ligand[primary.sources])
     exposure = near.mean(scores[near.sources])
-    left_response, left = residual(primary.response, primary.model.basis), residual(exposure, primary.model.basis)
+    left_response, left = (
+        residual(primary.response, primary.model.basis),
+        residual(exposure, primary.model.basis),
+    )
     if primary.response.std() <= 0 or exposure.std() <= 0 or left.std() <= 1e-9 * exposure.std():
         return math.nan, math.nan
     scale = exposure.std() / primary.response.std()
@@ -42,7 +54,9 @@ def slope(primary: Primary) -> tuple[float, float]:
 
 
 def dose_response(found: Association) -> tuple[DosePoint, ...]:
-    """Mean adjusted response by quantile of adjusted exposure; intervals from the effective number of cells in a bin."""
+    """Mean adjusted response by quantile of adjusted exposure; intervals from the effective number
+    of cells in a bin.
+    """
     edges = np.quantile(found.exposure, np.linspace(0, 1, DOSE_BINS + 1))
     which = np.clip(np.searchsorted(edges, found.exposure, side="right") - 1, 0, DOSE_BINS - 1)
     points = []
@@ -53,14 +67,22 @@ def dose_response(found: Association) -> tuple[DosePoint, ...]:
             continue
         response = found.response[members]
         independent = max(n * found.n_effective / found.n, 2.0)
-        half = float(stats.t.ppf(0.975, max(independent - 1, 1.0))) * float(response.std(ddof=1)) / math.sqrt(independent)
+        half = (
+            float(stats.t.ppf(0.975, max(independent - 1, 1.0)))
+            * float(response.std(ddof=1))
+            / math.sqrt(independent)
+        )
         mean = float(response.mean())
-        points.append(DosePoint(float(found.exposure[members].mean()), n, mean, mean - half, mean + half))
+        points.append(
+            DosePoint(float(found.exposure[members].mean()), n, mean, mean - half, mean + half)
+        )
     return tuple(points)
 
 
 def naive_fraction(primary: Primary) -> NaiveFraction | None:
-    """Count response-positive responders that touch sources above and below the median exposure; None where the gate is not callable."""
+    """Count response-positive responders that touch sources above and below the median exposure;
+    None where the gate is not callable.
+    """
     data, near = primary.structure.cells, primary.near
     name = f"{data.question.response}_positive"
     if not data.has(name):
@@ -73,7 +95,10 @@ def naive_fraction(primary: Primary) -> NaiveFraction | None:
     exposure = near.mean(primary.ligand[near.sources])
     high = exposure > np.median(exposure)
     return NaiveFraction(
-        int((positive & high & known).sum()), int((high & known).sum()), int((positive & ~high & known).sum()), int((~high & known).sum())
+        int((positive & high & known).sum()),
+        int((high & known).sum()),
+        int((positive & ~high & known).sum()),
+        int((~high & known).sum()),
     )
 
 
@@ -88,7 +113,8 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
             "correlation over cells",
             float(pearson.statistic),
             float(pearson.pvalue),
-            "takes every cell for independent and holds nothing constant: neighbouring cells share stain, tissue and illumination",
+            "takes every cell for independent and holds nothing constant: neighbouring cells share"
+            " stain, tissue and illumination",
             len(near),
         )
     ]
@@ -105,7 +131,9 @@ def naive_tests(primary: Primary, rng: np.random.Generator) -> tuple[NaiveRow, .
     marks = primary.ligand[primary.sources]
     place = np.full(len(primary.structure.cells), -1, np.int64)
     place[primary.sources] = np.arange(len(primary.sources))
-    shuffled = np.stack([near.mean(rng.permutation(marks)[place[near.sources]]) for _ in range(NAIVE_SHUFFLES)])
+    shuffled = np.stack(
+        [near.mean(rng.permutation(marks)[place[near.sources]]) for _ in range(NAIVE_SHUFFLES)]
+    )
     rows.append(
         NaiveRow(
             "shuffling ligand over sources",
@@ -142,11 +170,13 @@ def _rank_p(observed: float, null: Floats, response: Floats) -> float:
 
 
 def bleed_through(data: SlideCells, near: Neighbours) -> BleedThrough:
-    """Estimate the share of each channel's light in the other from cells that should carry only one of the two.
+    """Estimate the share of each channel's light in the other from cells that should carry only one
+    of the two.
 
-    Ligand into response: slope of the response channel on the ligand channel over sources that touch no tested responder. Response into
-    ligand: slope over responders in contact with no source. Where these cells make both together, or share other light, the slope is an
-    upper bound; where one protein excludes the other, it is too small.
+    Ligand into response: slope of the response channel on the ligand channel over sources that
+    touch no tested responder. Response into ligand: slope over responders in contact with no
+    source. Where these cells make both together, or share other light, the slope is an upper bound;
+    where one protein excludes the other, it is too small.
     """
     q = data.question
     alone = data.source.copy()
@@ -158,7 +188,8 @@ def bleed_through(data: SlideCells, near: Neighbours) -> BleedThrough:
     return BleedThrough(
         _slope(raw[ligand][alone], raw[q.response_column][alone]),
         _slope(raw[q.response_column][apart], raw[ligand][apart]),
-        f"slopes over {q.source} cells and {q.responder} cells that do not touch each other (same compartment)",
+        f"slopes over {q.source} cells and {q.responder} cells that do not touch each other (same"
+        " compartment)",
     )
 
 
@@ -176,12 +207,20 @@ def held_constant(primary: Primary) -> tuple[str, ...]:
     structure, data = primary.structure, primary.structure.cells
     q = data.question
     covariates = [data.marker_of(column) for column in q.source_covariates if data.has(column)]
-    out = [f"the number of touched {q.source} cells", "their distance", *(f"their {marker}" for marker in covariates)]
+    out = [
+        f"the number of touched {q.source} cells",
+        "their distance",
+        *(f"their {marker}" for marker in covariates),
+    ]
     if np.ptp(np.nan_to_num(primary.own[primary.near.responders])) > 0:
         out.append(
-            f"the responder's own {q.ligand} (less what goes along with the exposure, cross-fitted between the halves of the tissue)"
+            f"the responder's own {q.ligand} (less what goes along with the exposure, cross-fitted"
+            " between the halves of the tissue)"
         )
-    out += [f"the responder's own {marker} (powers up to the fourth)" for marker in stain_columns(data).values()]
+    out += [
+        f"the responder's own {marker} (powers up to the fourth)"
+        for marker in stain_columns(data).values()
+    ]
     out += [name if name.startswith("distance") else f"local {name}" for name in structure.columns]
     for marker in structure.fields:
         local = f"the local level of {marker}"
@@ -190,7 +229,9 @@ def held_constant(primary: Primary) -> tuple[str, ...]:
 
 
 def floored(data: SlideCells, near: Neighbours, ligand: Floats) -> dict[str, Floored]:
-    """Count the values at the floor of one background SD among those that are ranked: exposed responders, sources with a known ligand."""
+    """Count the values at the floor of one background SD among those that are ranked: exposed
+    responders, sources with a known ligand.
+    """
     q = data.question
     response = data.log_values(q.response_column)[near.responders]
     known = ligand[data.source & np.isfinite(ligand)]

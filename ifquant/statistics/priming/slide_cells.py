@@ -1,4 +1,6 @@
-"""One slide's cells as arrays: places, roles, and background-corrected intensities on a log scale."""
+"""One slide's cells as arrays: places, roles, and background-corrected intensities on a log
+scale.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ Bools = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 
 MIN_CLEAR_PX = 8
-"""A source needs this many border pixels away from responders, else its value away from the one responder, else it has none."""
+"""A source needs this many border pixels away from responders, else its value away from the one
+responder, else it has none."""
 
 
 @dataclass(eq=False)
@@ -35,7 +38,9 @@ class SlideCells:
     _values: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: pd.DataFrame, question: Question, backgrounds: Mapping[str, Background] | None) -> SlideCells:
+    def of(
+        cls, table: pd.DataFrame, question: Question, backgrounds: Mapping[str, Background] | None
+    ) -> SlideCells:
         """Take what the question needs from a cell table.
 
         Raises
@@ -46,10 +51,21 @@ class SlideCells:
         needed = ("x_um", "y_um", "phenotype", question.response_column, question.ligand_column)
         missing = [name for name in needed if name not in table]
         if missing:
-            raise RequestError(f"the cell table lacks {', '.join(map(repr, missing))}; measure these (or map them) for [priming].")
+            raise RequestError(
+                f"the cell table lacks {', '.join(map(repr, missing))}; measure these (or map them)"
+                " for [priming]."
+            )
         phenotype = table["phenotype"].astype(object).to_numpy()
         x, y = (table[name].to_numpy(np.float64) for name in ("x_um", "y_um"))
-        return cls(table, question, backgrounds or {}, x, y, phenotype == question.responder, phenotype == question.source)
+        return cls(
+            table,
+            question,
+            backgrounds or {},
+            x,
+            y,
+            phenotype == question.responder,
+            phenotype == question.source,
+        )
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -62,17 +78,27 @@ class SlideCells:
     def marker_of(self, column: str) -> str:
         """Name the marker that a column of the question measures."""
         q = self.question
-        named = {c.column: c.marker for c in q.controls} | {column: name for name, column in q.fields.items()}
-        named |= {q.response_column: q.response, q.ligand_column: q.ligand, q.own_ligand_column: q.ligand}
+        named = {c.column: c.marker for c in q.controls} | {
+            column: name for name, column in q.fields.items()
+        }
+        named |= {
+            q.response_column: q.response,
+            q.ligand_column: q.ligand,
+            q.own_ligand_column: q.ligand,
+        }
         return named.get(column, column)
 
     def background(self, marker: str, column: str) -> Background:
         """Level of a marker: the slide's calibration, or a stated substitute where there is none.
 
-        The substitute for ligand and response is made from the column that the question asks of, whichever of the marker's is read first.
+        The substitute for ligand and response is made from the column that the question asks of,
+        whichever of the marker's is read first.
         """
         if marker not in self.used:
-            own = {self.question.ligand: self.question.ligand_column, self.question.response: self.question.response_column}
+            own = {
+                self.question.ligand: self.question.ligand_column,
+                self.question.response: self.question.response_column,
+            }
             values = self.table[own.get(marker, column)].to_numpy(np.float64)
             self.used[marker] = self.given.get(marker) or substitute_background(values)
         return self.used[marker]
@@ -80,7 +106,9 @@ class SlideCells:
     def log_values(self, column: str) -> Floats:
         """Log of the intensities above background, floored at one background SD; NaN stays NaN."""
         if column not in self._values:
-            self._values[column] = self.corrected(self.table[column].to_numpy(np.float64), self.marker_of(column), column)
+            self._values[column] = self.corrected(
+                self.table[column].to_numpy(np.float64), self.marker_of(column), column
+            )
         return self._values[column]
 
     def corrected(self, raw: Floats, marker: str, column: str) -> Floats:
@@ -103,7 +131,10 @@ class SlideCells:
         index = pd.Index(self.table["cell_id"].to_numpy(np.int64))
         rows = index.get_indexer(ids)
         if (rows < 0).any():
-            raise RequestError(f"pairs name cell {int(ids[rows < 0][0])}, which is not in the cell table; both must come from one run.")
+            raise RequestError(
+                f"pairs name cell {int(ids[rows < 0][0])}, which is not in the cell table; both"
+                " must come from one run."
+            )
         return np.asarray(rows, np.int64)
 
 
@@ -113,22 +144,36 @@ def substitute_background(values: Floats) -> Background:
     if len(finite) == 0:
         return Background(0.0, 1.0, "no value")
     low, tenth = (float(v) for v in np.quantile(finite, [0.01, 0.1]))
-    sd = max((tenth - low) / 1.04, 1e-6 * max(abs(float(finite.max())), 1e-12))  # 1 % to 10 % of a normal distribution: 1.04 sd
-    return Background(low, sd, "substitute: 1st percentile of the cells, and their spread up to the 10th (no calibrated image)")
+    sd = max(
+        (tenth - low) / 1.04, 1e-6 * max(abs(float(finite.max())), 1e-12)
+    )  # 1 % to 10 % of a normal distribution: 1.04 sd
+    return Background(
+        low,
+        sd,
+        "substitute: 1st percentile of the cells, and their spread up to the 10th (no calibrated"
+        " image)",
+    )
 
 
-def studied_backgrounds(cells: pd.DataFrame, question: Question, given: Mapping[str, Background] | None) -> dict[str, Background]:
-    """Background of ligand and response as far as the table has them, for slides whose question is not asked."""
+def studied_backgrounds(
+    cells: pd.DataFrame, question: Question, given: Mapping[str, Background] | None
+) -> dict[str, Background]:
+    """Background of ligand and response as far as the table has them, for slides whose question is
+    not asked.
+    """
     columns = {question.ligand: question.ligand_column, question.response: question.response_column}
     return {
-        marker: (given or {}).get(marker) or substitute_background(cells[column].to_numpy(np.float64))
+        marker: (
+            (given or {}).get(marker) or substitute_background(cells[column].to_numpy(np.float64))
+        )
         for marker, column in columns.items()
         if column in cells
     }
 
 
 def clear_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:
-    """Ligand of every source on its border away from any responder; untouched sources: their whole border; NaN where nothing is left.
+    """Ligand of every source on its border away from any responder; untouched sources: their whole
+    border; NaN where nothing is left.
 
     Parameters
     ----------
@@ -149,18 +194,26 @@ def clear_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:
     return values
 
 
-def per_responder(cells: SlideCells, pairs: pd.DataFrame, name: str, marker: str, column: str) -> Floats:
-    """Log value of a per-responder sum of the pairs (``<name>_sum`` over ``response_eroded_px``), NaN where it has no pixel."""
+def per_responder(
+    cells: SlideCells, pairs: pd.DataFrame, name: str, marker: str, column: str
+) -> Floats:
+    """Log value of a per-responder sum of the pairs (``<name>_sum`` over ``response_eroded_px``),
+    NaN where it has no pixel.
+    """
     responder = cells.rows_of(pairs["responder_id"].to_numpy(np.int64))
     values = np.full(len(cells), np.nan)
-    total, count = (pairs[key].to_numpy(np.float64) for key in (f"{name}_sum", "response_eroded_px"))
+    total, count = (
+        pairs[key].to_numpy(np.float64) for key in (f"{name}_sum", "response_eroded_px")
+    )
     enough = count >= MIN_CLEAR_PX
     values[responder[enough]] = cells.corrected(total[enough] / count[enough], marker, column)
     return values
 
 
 def shared_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:
-    """Ligand of every touched source on the pixels near its responders; other sources: their whole border."""
+    """Ligand of every touched source on the pixels near its responders; other sources: their whole
+    border.
+    """
     values = cells.log_values(cells.question.ligand_column).copy()
     source = cells.rows_of(pairs["source_id"].to_numpy(np.int64))
     _fill(values, cells, *_sums(source, pairs, "ligand_shared", len(values)), np.unique(source))
@@ -177,4 +230,6 @@ def _sums(source: Ids, pairs: pd.DataFrame, name: str, n: int) -> tuple[Floats, 
 
 def _fill(values: Floats, cells: SlideCells, total: Floats, count: Floats, rows: Ids) -> None:
     enough = rows[count[rows] >= MIN_CLEAR_PX]
-    values[enough] = cells.corrected(total[enough] / count[enough], cells.question.ligand, cells.question.ligand_column)
+    values[enough] = cells.corrected(
+        total[enough] / count[enough], cells.question.ligand, cells.question.ligand_column
+    )

@@ -1,4 +1,6 @@
-"""Values that the analysis of one slide returns. Everything a report prints about a slide's priming effect is here."""
+"""Values that the analysis of one slide returns. Everything a report prints about a slide's priming
+effect is here.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,15 @@ Verdict = Literal[
 """What a slide may be said to show; never that one thing causes another."""
 
 NullModel = Literal["shift", "clifford_dutilleul", "surrogate"]
-"""Random shifts (primary), effective sample size (analytic check), variogram-matched surrogates (third opinion)."""
+"""Random shifts (primary), effective sample size (analytic check), variogram-matched surrogates
+(third opinion)."""
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """One null model's answer; `p` is None when it could not be asked, and `reason` then says "not testable: ..."."""
+    """One null model's answer; `p` is None when it could not be asked, and `reason` then says "not
+    testable: ...".
+    """
 
     __test__ = False  # not a test class
 
@@ -76,7 +81,9 @@ class NaiveRow:
 
 @dataclass(frozen=True)
 class DosePoint:
-    """Mean response (standard deviations, adjusted) of the responders in one bin of exposure, with its 95 % interval."""
+    """Mean response (standard deviations, adjusted) of the responders in one bin of exposure, with
+    its 95 % interval.
+    """
 
     exposure: float
     n: int
@@ -87,7 +94,9 @@ class DosePoint:
 
 @dataclass(frozen=True)
 class NaiveFraction:
-    """The published readout: response-positive among responders that touch ligand-high and ligand-low sources (median split)."""
+    """The published readout: response-positive among responders that touch ligand-high and
+    ligand-low sources (median split).
+    """
 
     high_positive: int
     high: int
@@ -97,7 +106,9 @@ class NaiveFraction:
 
 @dataclass(frozen=True)
 class BleedThrough:
-    """Estimated share of one channel's light that arrives in the other; NaN when it could not be estimated."""
+    """Estimated share of one channel's light that arrives in the other; NaN when it could not be
+    estimated.
+    """
 
     ligand_into_response: float
     response_into_ligand: float
@@ -106,7 +117,9 @@ class BleedThrough:
 
 @dataclass(frozen=True)
 class Floored:
-    """How many of the `n` cells whose value is ranked lay less than one background SD above background, and were set to that floor."""
+    """How many of the `n` cells whose value is ranked lay less than one background SD above
+    background, and were set to that floor.
+    """
 
     n_floored: int
     n: int
@@ -123,7 +136,8 @@ class SlideEffect:
     verdict, reason
         The verdict and the sentence that explains it.
     z, se_z
-        Partial rank correlation on Fisher's z and its standard error from the effective sample size; NaN when not testable.
+        Partial rank correlation on Fisher's z and its standard error from the effective sample
+        size; NaN when not testable.
     correlation, interval
         The same as a correlation, and its 95 % interval.
     n_effective
@@ -131,11 +145,14 @@ class SlideEffect:
     tests
         Null model > result; "shift" is the primary one.
     n_cells, n_responders, n_exposed, n_sources, n_touched_sources
-        Cells in all, responders, responders in contact with a source and used in the test, sources, sources touched by them.
+        Cells in all, responders, responders in contact with a source and used in the test, sources,
+        sources touched by them.
     slope, slope_se
-        Standard deviations of response per standard deviation of exposure, adjusted like the effect.
+        Standard deviations of response per standard deviation of exposure, adjusted like the
+        effect.
     fraction
-        Response-positive among responders touching ligand-high and ligand-low sources; None where the response has no gate.
+        Response-positive among responders touching ligand-high and ligand-low sources; None where
+        the response has no gate.
     guards, naive, dose_response
         Tables of the report.
     bleed_through
@@ -143,7 +160,8 @@ class SlideEffect:
     backgrounds
         Marker > background level used, also where nothing could be tested.
     floored
-        "response" > among the exposed responders, "ligand" > among the sources with a known ligand; empty where no value was ranked.
+        "response" > among the exposed responders, "ligand" > among the sources with a known ligand;
+        empty where no value was ranked.
     held
         What was really held constant, in words; empty where nothing was estimated.
     settings
@@ -182,7 +200,9 @@ class SlideEffect:
 
     @property
     def testable(self) -> bool:
-        """Whether the slide has an effect that may enter a cohort: one that its own primary test could judge."""
+        """Whether the slide has an effect that may enter a cohort: one that its own primary test
+        could judge.
+        """
         return math.isfinite(self.z) and math.isfinite(self.se_z) and self.p is not None
 
     @property
@@ -218,21 +238,46 @@ def verdict_of(effect: SlideEffect) -> tuple[Verdict, str]:
     main = effect.tests.get("shift")
     if main is None or main.p is None:
         return "not testable", main.reason if main is not None else "not testable: no test was made"
-    size = f"partial rank correlation {effect.correlation:+.2f} ({effect.interval[0]:+.2f} to {effect.interval[1]:+.2f}), p = {main.p:.3g}"
+    size = (
+        f"partial rank correlation {effect.correlation:+.2f} ({effect.interval[0]:+.2f} to"
+        f" {effect.interval[1]:+.2f}), p = {main.p:.3g}"
+    )
     if main.p > ALPHA:
         shared = next((row for row in effect.guards if row.name == SHARED), None)
-        if shared is not None and shared.p is not None and shared.z is not None and shared.p <= ALPHA / 2 and effect.z < REMAINS * shared.z:
-            return "explained by spill-over", f"only the ligand at the shared border goes with the response; away from it: {size}"
+        if (
+            shared is not None
+            and shared.p is not None
+            and shared.z is not None
+            and shared.p <= ALPHA / 2
+            and effect.z < REMAINS * shared.z
+        ):
+            return (
+                "explained by spill-over",
+                (
+                    "only the ligand at the shared border goes with the response; away from it:"
+                    f" {size}"
+                ),
+            )
         return "no evidence", size
     for row in _going_along(effect.guards):
         if row.z is not None and abs(row.z) >= REMAINS * abs(effect.z):
-            return "not specific (a negative control responds as well)", f"{size}; but {row.name}: z = {row.z:+.2f}, p = {row.p:.3g}"
+            return (
+                "not specific (a negative control responds as well)",
+                f"{size}; but {row.name}: z = {row.z:+.2f}, p = {row.p:.3g}",
+            )
     if effect.z < 0:
         return "opposite direction", size
     for row in effect.guards:
         if row.kind == "spill-over" and row.z is not None and row.z < REMAINS * effect.z:
-            return "explained by spill-over", f"{size}; but {row.name} leaves z = {row.z:+.2f} of {effect.z:+.2f}"
-    missing = [row.name for row in effect.guards if row.kind in ("spill-over", "negative control") and row.z is None]
+            return (
+                "explained by spill-over",
+                f"{size}; but {row.name} leaves z = {row.z:+.2f} of {effect.z:+.2f}",
+            )
+    missing = [
+        row.name
+        for row in effect.guards
+        if row.kind in ("spill-over", "negative control") and row.z is None
+    ]
     note = f"; not available: {', '.join(missing)}" if missing else ""
     return "consistent with priming", size + note
 
@@ -240,8 +285,14 @@ def verdict_of(effect: SlideEffect) -> tuple[Verdict, str]:
 def _going_along(guards: Sequence[GuardRow]) -> list[GuardRow]:
     """Negative controls whose p passes Holm's correction over the controls, smallest p first.
 
-    Of several true controls one falls below 0.05 by chance too often, which would condemn real effects.
+    Of several true controls one falls below 0.05 by chance too often, which would condemn real
+    effects.
     """
-    controls = sorted((row for row in guards if row.kind == "negative control" and row.p is not None), key=lambda row: row.p or 0.0)
-    passed = itertools.takewhile(lambda item: (item[1].p or 0.0) * (len(controls) - item[0]) <= ALPHA, enumerate(controls))
+    controls = sorted(
+        (row for row in guards if row.kind == "negative control" and row.p is not None),
+        key=lambda row: row.p or 0.0,
+    )
+    passed = itertools.takewhile(
+        lambda item: (item[1].p or 0.0) * (len(controls) - item[0]) <= ALPHA, enumerate(controls)
+    )
     return [row for _, row in passed]

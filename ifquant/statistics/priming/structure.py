@@ -1,4 +1,6 @@
-"""Structure that is held constant: rank scores, local levels and densities, a smooth trend, and what is left after regression."""
+"""Structure that is held constant: rank scores, local levels and densities, a smooth trend, and
+what is left after regression.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,20 @@ NEGLIGIBLE = 1e-8
 
 
 def normal_scores(values: Floats) -> Floats:
-    """Van der Waerden scores: ranks (ties share theirs) as normal quantiles, mean 0, variance 1; zeros if all are equal.
+    """Van der Waerden scores: ranks (ties share theirs) as normal quantiles, mean 0, variance 1;
+    zeros if all are equal.
 
-    Ranks make the effect blind to units and outliers; on this scale a factor common to several log-normal channels is a sum, so that
-    regressing on one channel takes it out of another.
+    Ranks make the effect blind to units and outliers; on this scale a factor common to several
+    log-normal channels is a sum, so that regressing on one channel takes it out of another.
     """
     if len(values) == 0:
         return np.zeros(0)
     largest = float(np.abs(values).max())
     if largest == 0 or np.ptp(values) <= SAME * largest:
         return np.zeros(len(values))
-    ranks = stats.rankdata(np.round(values / (SAME * largest)))  # differences of rounding are ties, else the order of sums would show
+    ranks = stats.rankdata(
+        np.round(values / (SAME * largest))
+    )  # differences of rounding are ties, else the order of sums would show
     scores = special.ndtri(ranks / (len(values) + 1))
     scores -= scores.mean()
     return np.asarray(scores / scores.std())
@@ -41,7 +46,9 @@ def normal_scores(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class LocalLevels:
-    """Gaussian-weighted means and densities around points, on a grid over all cells of the slide."""
+    """Gaussian-weighted means and densities around points, on a grid over all cells of the
+    slide.
+    """
 
     row: NDArray[np.int64]
     column: NDArray[np.int64]
@@ -59,8 +66,12 @@ class LocalLevels:
         return cls(row, column, shape, bandwidth_um / step)
 
     def _smooth(self, weights: Floats) -> Floats:
-        flat = np.bincount(self.row * self.shape[1] + self.column, weights, self.shape[0] * self.shape[1])
-        smooth = ndimage.gaussian_filter(flat.reshape(self.shape), self.sigma, mode="constant", truncate=3.0)
+        flat = np.bincount(
+            self.row * self.shape[1] + self.column, weights, self.shape[0] * self.shape[1]
+        )
+        smooth = ndimage.gaussian_filter(
+            flat.reshape(self.shape), self.sigma, mode="constant", truncate=3.0
+        )
         return np.asarray(smooth[self.row, self.column])
 
     def density(self, members: Bools) -> Floats:
@@ -68,17 +79,24 @@ class LocalLevels:
         return self._smooth(members.astype(np.float64))
 
     def mean(self, values: Floats, members: Bools) -> Floats:
-        """Weighted mean of `values` over the `members` around each cell; where none is near, their mean over the slide."""
+        """Weighted mean of `values` over the `members` around each cell; where none is near, their
+        mean over the slide.
+        """
         if not members.any():
             return np.zeros(len(values))
         overall = float(values[members].mean())
         weight = self._smooth(members.astype(np.float64))
         total = self._smooth(np.where(members, values - overall, 0.0))
-        return overall + np.divide(total, weight, out=np.zeros(len(values)), where=weight > 1e-6 * weight.max())
+        return overall + np.divide(
+            total, weight, out=np.zeros(len(values)), where=weight > 1e-6 * weight.max()
+        )
 
 
-def trend_basis(x_um: Floats, y_um: Floats, n_terms: int, frame: tuple[float, float, float, float]) -> Floats:
-    """Smooth spatial trend: the `n_terms` slowest products of cosines over the frame (x0, y0, x1, y1), after the two linear terms.
+def trend_basis(
+    x_um: Floats, y_um: Floats, n_terms: int, frame: tuple[float, float, float, float]
+) -> Floats:
+    """Smooth spatial trend: the `n_terms` slowest products of cosines over the frame (x0, y0, x1,
+    y1), after the two linear terms.
 
     Returns
     -------
@@ -88,14 +106,23 @@ def trend_basis(x_um: Floats, y_um: Floats, n_terms: int, frame: tuple[float, fl
     width, height = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
     u, v = (x_um - x0) / width, (y_um - y0) / height
     most = int(np.ceil(np.sqrt(4 * n_terms * max(width / height, height / width)))) + 2
-    order = sorted(((k / width) ** 2 + (m / height) ** 2, k, m) for k in range(most) for m in range(most) if k + m > 0)
+    order = sorted(
+        ((k / width) ** 2 + (m / height) ** 2, k, m)
+        for k in range(most)
+        for m in range(most)
+        if k + m > 0
+    )
     columns = [u - 0.5, v - 0.5]
-    columns += [np.cos(np.pi * k * u) * np.cos(np.pi * m * v) for _, k, m in order[: max(0, n_terms - 2)]]
+    columns += [
+        np.cos(np.pi * k * u) * np.cos(np.pi * m * v) for _, k, m in order[: max(0, n_terms - 2)]
+    ]
     return np.column_stack(columns[:n_terms]) if n_terms else np.zeros((len(x_um), 0))
 
 
 def orthonormal(columns: Sequence[Floats], n: int) -> Floats:
-    """Orthonormal basis (n, k) of a constant and the given columns ((n,) or (n, m)); columns that add nothing are left out."""
+    """Orthonormal basis (n, k) of a constant and the given columns ((n,) or (n, m)); columns that
+    add nothing are left out.
+    """
     design = np.column_stack([np.ones(n), *columns]) if columns else np.ones((n, 1))
     norms = np.linalg.norm(design, axis=0)
     design = design[:, norms > 0] / norms[norms > 0]

@@ -1,7 +1,9 @@
-"""Speed and memory of the review on a large slide: open, next pair, recolor after a gate moves. In a real window.
+"""Speed and memory of the review on a large slide: open, next pair, recolor after a gate moves. In
+a real window.
 
-``python plugins/napari-ifquant/benchmarks/review.py FOLDER [SIDE]``: the slide (simulated tissue repeated, its true cells as masks) and its
-results are made in FOLDER on the first call. Times are wall seconds and, in brackets, CPU seconds of this process.
+``python plugins/napari-ifquant/benchmarks/review.py FOLDER [SIDE]``: the slide (simulated tissue
+repeated, its true cells as masks) and its results are made in FOLDER on the first call. Times are
+wall seconds and, in brackets, CPU seconds of this process.
 """
 
 from __future__ import annotations
@@ -33,12 +35,19 @@ def make(folder: Path, side: int) -> Path:
     results = folder / f"results_{side}"
     if (results / "run.json").is_file():
         return results
-    field = simulate_window(SimulationOptions(size=(TILE_PX, TILE_PX), seed=5), Window(0, 0, TILE_PX, TILE_PX))
+    field = simulate_window(
+        SimulationOptions(size=(TILE_PX, TILE_PX), seed=5), Window(0, 0, TILE_PX, TILE_PX)
+    )
     n = side // TILE_PX
     image = np.tile(field.image, (1, n, n))
     top = int(field.cells.max())
-    shift = np.kron(np.arange(n * n).reshape(n, n) * top, np.ones((TILE_PX, TILE_PX), np.int64)).astype(np.uint32)
-    masks = [np.where(np.tile(m, (n, n)) > 0, np.tile(m, (n, n)) + shift, 0).astype(np.uint32) for m in (field.nuclei, field.cells)]
+    shift = np.kron(
+        np.arange(n * n).reshape(n, n) * top, np.ones((TILE_PX, TILE_PX), np.int64)
+    ).astype(np.uint32)
+    masks = [
+        np.where(np.tile(m, (n, n)) > 0, np.tile(m, (n, n)) + shift, 0).astype(np.uint32)
+        for m in (field.nuclei, field.cells)
+    ]
     slides, nuclei, cells = (folder / f"{name}_{side}" for name in ("slides", "nuclei", "cells"))
     tiff_writer.write_image(slides / "big.ome.tif", image, names=list(CHANNELS), pixel_size_um=0.5)
     for where, mask in zip((nuclei, cells), masks, strict=True):
@@ -47,8 +56,16 @@ def make(folder: Path, side: int) -> Path:
     recipe = Recipe.model_validate(
         {
             "channels": [{"name": name, "role": roles.get(name, "marker")} for name in CHANNELS],
-            "segmentation": {"method": "labels", "nuclei": str(nuclei / "big.tif"), "cells": str(cells / "big.tif")},
-            "gates": {"markers": {marker: {"method": "value", "value": value} for marker, value in GATES.items()}},
+            "segmentation": {
+                "method": "labels",
+                "nuclei": str(nuclei / "big.tif"),
+                "cells": str(cells / "big.tif"),
+            },
+            "gates": {
+                "markers": {
+                    marker: {"method": "value", "value": value} for marker, value in GATES.items()
+                }
+            },
             "priming": {"response": "IL1B", "ligand": "TGFB1"},
             "outputs": {"csv": False},
         }
@@ -70,7 +87,10 @@ def timed(name: str, act: Callable[[], Any], repeat: int = 1) -> Any:
         QApplication.processEvents()
         wall.append(time.perf_counter() - t)
         cpu.append(time.process_time() - c)
-    print(f"{name:<46} {np.median(wall):7.3f} s  ({np.median(cpu):.3f})  max {max(wall):.3f}", flush=True)
+    print(
+        f"{name:<46} {np.median(wall):7.3f} s  ({np.median(cpu):.3f})  max {max(wall):.3f}",
+        flush=True,
+    )
     return out
 
 
@@ -88,19 +108,33 @@ def main() -> None:
     viewer.window._qt_window.resize(1500, 950)
     QApplication.processEvents()
     started = time.time() - process.create_time()
-    print(f"{'program started, an empty window':<46} {started:7.3f} s  ({time.process_time():.3f})  with what this benchmark made")
+    print(
+        f"{'program started, an empty window':<46} {started:7.3f} s  ({time.process_time():.3f}) "
+        " with what this benchmark made"
+    )
     print(f"memory before {process.memory_info().rss / 2**20:.0f} MB")
     _, widget = timed("open the slide for review", lambda: open_review(results, viewer=viewer))
     desk = widget.desk
-    print(f"{len(desk.view.subject)} cells, pixels from the {desk.view.source}; memory {process.memory_info().rss / 2**20:.0f} MB")
+    print(
+        f"{len(desk.view.subject)} cells, pixels from the {desk.view.source}; memory"
+        f" {process.memory_info().rss / 2**20:.0f} MB"
+    )
     timed("draw it", lambda: viewer.screenshot(flash=False))
     timed("next pair", lambda: (desk.next(), viewer.screenshot(flash=False)), 15)
     timed("accept and go on", lambda: (desk.accept(), viewer.screenshot(flash=False)), 10)
     viewer.reset_view()
     timed("whole slide on view", lambda: viewer.screenshot(flash=False))
     values = iter(np.linspace(300, 420, 30))
-    timed("gate moved, whole slide on view", lambda: (desk.preview_gate("PanCK", float(next(values))), viewer.screenshot(flash=False)), 10)
-    timed("gate moved, without the screenshot", lambda: desk.preview_gate("PanCK", float(next(values))), 10)
+    timed(
+        "gate moved, whole slide on view",
+        lambda: (desk.preview_gate("PanCK", float(next(values))), viewer.screenshot(flash=False)),
+        10,
+    )
+    timed(
+        "gate moved, without the screenshot",
+        lambda: desk.preview_gate("PanCK", float(next(values))),
+        10,
+    )
     viewer.scene.camera.zoom = 1.0
     steps = iter(np.linspace(300, side * 0.5 - 300, 12))
 
@@ -109,7 +143,10 @@ def main() -> None:
         viewer.screenshot(flash=False)
 
     timed("pan", pan, 10)
-    print(f"memory {process.memory_info().rss / 2**20:.0f} MB, peak of the process {_peak_mb():.0f} MB")
+    print(
+        f"memory {process.memory_info().rss / 2**20:.0f} MB, peak of the process"
+        f" {_peak_mb():.0f} MB"
+    )
     widget.close_desk()
     viewer.close()
 

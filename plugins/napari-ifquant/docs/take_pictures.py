@@ -1,4 +1,5 @@
-"""Take the pictures of the README: ``python take_pictures.py RESULTS`` (a copy: decisions are logged).
+"""Take the pictures of the README: ``python take_pictures.py RESULTS`` (a copy: decisions are
+logged).
 
 Needs a screen, e.g. xvfb-run, and for the picture of the report chromium.
 """
@@ -50,9 +51,18 @@ def page(report: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "page.png"
         subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,900", f"--screenshot={shot}", str(report)],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--hide-scrollbars",
+                "--window-size=1000,900",
+                f"--screenshot={shot}",
+                str(report),
+            ],
+            check=True,
+            capture_output=True,
+        )
         return np.asarray(Image.open(shot).convert("RGB"))
 
 
@@ -77,8 +87,16 @@ def main() -> None:
         shot = viewer.screenshot(flash=False)[..., :3]
         side = min(shot.shape[:2])
         y, x = (shot.shape[0] - side) // 2, (shot.shape[1] - side) // 2
-        strip.append(np.asarray(Image.fromarray(shot[y : y + side, x : x + side]).resize((320, 320))))
-    keep("strip.jpg", np.concatenate([np.pad(part, [(0, 0), (2, 2), (0, 0)], constant_values=255) for part in strip], axis=1), 1640)
+        strip.append(
+            np.asarray(Image.fromarray(shot[y : y + side, x : x + side]).resize((320, 320)))
+        )
+    keep(
+        "strip.jpg",
+        np.concatenate(
+            [np.pad(part, [(0, 0), (2, 2), (0, 0)], constant_values=255) for part in strip], axis=1
+        ),
+        1640,
+    )
     gates = GatesWidget(viewer)
     viewer.window.add_dock_widget(gates, name="Gates", area="right", tabify=True)
     gates.marker.setCurrentText("CD11c")

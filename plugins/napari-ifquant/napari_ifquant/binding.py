@@ -1,7 +1,9 @@
-"""Keys bound to the desk during a review: on the active layer, if it is the review's own; on the viewer, while no layer is active.
+"""Keys bound to the desk during a review: on the active layer, if it is the review's own; on the
+viewer, while no layer is active.
 
-On any other layer all keys are napari's. One owner at a time has our keys, and gets back what it had. A bound function never raises
-(`guard`), so that napari counts the key as handled and nobody is offered it again.
+On any other layer all keys are napari's. One owner at a time has our keys, and gets back what it
+had. A bound function never raises (`guard`), so that napari counts the key as handled and nobody is
+offered it again.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class Binding:
                 for name in key.keys:
                     act = _acting(self._desk, key)
                     combination = _combination(name)
-                    self._bound[combination] = self._owner.bind_key(combination, act, overwrite=True), act
+                    self._bound[combination] = (
+                        self._owner.bind_key(combination, act, overwrite=True),
+                        act,
+                    )
 
     def _give_back(self) -> None:
         for combination, (before, act) in self._bound.items():
@@ -57,7 +62,9 @@ def _acting(desk: Desk, key: Key) -> Callable[[Any], None]:
 
 
 def _combination(name: str) -> Any:
-    """Key combination as napari looks it up; it knows "-" and "=" by code alone, and takes their names for an unknown key."""
+    """Key combination as napari looks it up; it knows "-" and "=" by code alone, and takes their
+    names for an unknown key.
+    """
     from app_model.types import KeyCode
     from napari.utils.key_bindings import coerce_keybinding
 

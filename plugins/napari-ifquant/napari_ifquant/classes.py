@@ -1,7 +1,9 @@
-"""Cells and nuclei as small class images: each pixel its cell's phenotype, looked up when a window is shown.
+"""Cells and nuclei as small class images: each pixel its cell's phenotype, looked up when a window
+is shown.
 
-A label image of 100,000 cells needs a color per cell; napari takes seconds to change one. A class image needs a color per phenotype, and
-changing any number of cells is changing a table of one byte per cell.
+A label image of 100,000 cells needs a color per cell; napari takes seconds to change one. A class
+image needs a color per phenotype, and changing any number of cells is changing a table of one byte
+per cell.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from ifquant.report.picture import rgb
 from napari_ifquant.lazy import Array, Lazy, tiled
 
 OUTLINE_FROM_PX = 6.0
-"""Median diameter of cells on a level from which they are drawn as outlines; below that they are filled (as in overlay.png)."""
+"""Median diameter of cells on a level from which they are drawn as outlines; below that they are
+filled (as in overlay.png)."""
 LEFT_OUT_COLOR = "#b02020"
 
 
 @dataclass
 class Coloring:
-    """Class of every cell: 0 background, 1.. the phenotypes in the recipe's order, last those left out.
+    """Class of every cell: 0 background, 1.. the phenotypes in the recipe's order, last those left
+    out.
 
     Attributes
     ----------
@@ -47,8 +51,12 @@ class Coloring:
         """Class of cells that are left out."""
         return len(self.names) + 1
 
-    def set_codes(self, ids: NDArray[np.int64], codes: NDArray[np.int16], more: dict[int, int] | None = None) -> None:
-        """Give every cell its phenotype (position in `names`, negative: left out); `more` are cells that edits made."""
+    def set_codes(
+        self, ids: NDArray[np.int64], codes: NDArray[np.int16], more: dict[int, int] | None = None
+    ) -> None:
+        """Give every cell its phenotype (position in `names`, negative: left out); `more` are cells
+        that edits made.
+        """
         size = int(max(ids.max(initial=0), max(more or {0: 0}))) + 1
         table = np.zeros(size, np.uint8)
         table[ids] = np.where(codes < 0, self.left_out, codes + 1)
@@ -71,7 +79,9 @@ class Coloring:
 
 
 class LabelPyramid:
-    """Levels of one label image of labels.ome.zarr, with the edits of a review painted over them."""
+    """Levels of one label image of labels.ome.zarr, with the edits of a review painted over
+    them.
+    """
 
     def __init__(self, store: Path, kind: Literal["nuclei", "cells"], coloring: Coloring) -> None:
         import zarr
@@ -80,7 +90,9 @@ class LabelPyramid:
         datasets: Any = group.attrs["ome"]["multiscales"][0]["datasets"]
         self.kind, self._coloring = kind, coloring
         self._stored = [_stored(group[dataset["path"]]) for dataset in datasets]
-        self.levels = [Lazy(level.shape, np.uint32, self._reader(k)) for k, level in enumerate(self._stored)]
+        self.levels = [
+            Lazy(level.shape, np.uint32, self._reader(k)) for k, level in enumerate(self._stored)
+        ]
 
     def _reader(self, k: int) -> Any:
         def read(window: Window) -> Array:
@@ -103,8 +115,13 @@ class LabelPyramid:
         return int(self.levels[0][int(y), int(x)]) if 0 <= y < height and 0 <= x < width else 0
 
     def classes(self, outline_levels: int) -> list[Lazy]:
-        """Class images of all levels; the first `outline_levels` show outlines (each cell its own), the others whole cells."""
-        return [Lazy(level.shape, np.uint8, self._painter(level, k < outline_levels)) for k, level in enumerate(self.levels)]
+        """Class images of all levels; the first `outline_levels` show outlines (each cell its own),
+        the others whole cells.
+        """
+        return [
+            Lazy(level.shape, np.uint8, self._painter(level, k < outline_levels))
+            for k, level in enumerate(self.levels)
+        ]
 
     def _painter(self, level: Lazy, outline: bool) -> Any:
         def paint(window: Window) -> Array:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Let no collection begin: opening makes many objects, all to stay, and each full look through those of napari takes 0.4 s."""
+    """Let no collection begin: opening makes many objects, all to stay, and each full look through
+    those of napari takes 0.4 s.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,6 @@
-"""The cell and pair on view in words: what a reviewer reads beside the picture. Nothing hidden is in it."""
+"""The cell and pair on view in words: what a reviewer reads beside the picture. Nothing hidden is
+in it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ def pair_line(desk: Walk) -> str:
     if partner is None:
         return f"{first}: no other cell nearby"
     other = f"{partner.phenotype} {partner.cell_id}"
-    return f"{first} (white) and {other} (magenta): {gap_line(desk)}, centers {partner.distance_um:.1f} um"
+    return (
+        f"{first} (white) and {other} (magenta): {gap_line(desk)}, centers"
+        f" {partner.distance_um:.1f} um"
+    )
 
 
 def gap_line(desk: Walk) -> str:
@@ -30,14 +35,20 @@ def gap_line(desk: Walk) -> str:
 
 def why(desk: Walk) -> str:
     """Why the cell is in the queue."""
-    if desk.place and desk.place <= len(desk.queue) and desk.queue.ids[desk.place - 1] == desk.cell_id:
+    if (
+        desk.place
+        and desk.place <= len(desk.queue)
+        and desk.queue.ids[desk.place - 1] == desk.cell_id
+    ):
         reasons = desk.queue.reasons[desk.place - 1]
         return ", ".join(reasons)
     return ""
 
 
 def intensities(desk: Walk) -> list[tuple[str, str, str, str]]:
-    """Marker, value of the cell, value of its partner, gate; in the column each gate is on. Hidden markers are left out."""
+    """Marker, value of the cell, value of its partner, gate; in the column each gate is on. Hidden
+    markers are left out.
+    """
     if desk.cell_id is None:
         return []
     subject = desk.view.subject
@@ -47,7 +58,10 @@ def intensities(desk: Walk) -> list[tuple[str, str, str, str]]:
             continue
         value = desk.session.gate(gate.marker)
         cells = [desk.cell_id, desk.partner.cell_id if desk.partner else None]
-        shown = ["new cell" if i is not None and i not in subject.ids else _value(desk, gate.column, i) for i in cells]
+        shown = [
+            "new cell" if i is not None and i not in subject.ids else _value(desk, gate.column, i)
+            for i in cells
+        ]
         rows.append((gate.marker, shown[0], shown[1], "-" if value is None else f"{value:.0f}"))
     return rows
 

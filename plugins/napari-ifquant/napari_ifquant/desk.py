@@ -1,4 +1,6 @@
-"""The reviewer's desk: every decision a key can make about what is on view. No Qt: widgets call it and listen to it."""
+"""The reviewer's desk: every decision a key can make about what is on view. No Qt: widgets call it
+and listen to it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def desk_of(viewer: Any) -> Desk | None:
 
 
 class Desk(Walk):
-    """One reviewer at one slide: the walk through the queue, and decisions. Parameters as for `Walk`."""
+    """One reviewer at one slide: the walk through the queue, and decisions. Parameters as for
+    `Walk`.
+    """
 
     @action
     def accept(self) -> None:
@@ -32,7 +36,9 @@ class Desk(Walk):
         """Give the cell the phenotype with this number (from 1) and go on."""
         if number > len(self.names):
             raise RequestError(f"there are {len(self.names)} phenotypes")
-        self._decide(lambda cell: self.session.change_phenotype(cell, self.names[number - 1]), go_on=True)
+        self._decide(
+            lambda cell: self.session.change_phenotype(cell, self.names[number - 1]), go_on=True
+        )
 
     @action
     def exclude(self, what: ExclusionReason) -> None:
@@ -122,17 +128,24 @@ class Desk(Walk):
         else:
             self._again(message)
 
-    # ---- drawing: split, redraw, exclude a region ------------------------------------------------------------------------------------
+    # ---- drawing: split, redraw, exclude a region ------------------------------------------------
 
     @action
     def split(self) -> None:
         """Show a cut through the cell; the second time, cut."""
-        self._draw(Cut, lambda drawing: self._decide(lambda cell: self.session.cut(cell, drawing.line())))
+        self._draw(
+            Cut, lambda drawing: self._decide(lambda cell: self.session.cut(cell, drawing.line()))
+        )
 
     @action
     def redraw(self) -> None:
         """Open the cell for painting; the second time, keep what is painted."""
-        self._draw(Outline, lambda drawing: self._decide(lambda cell: self.session.redraw(cell, *drawing.outlines())))
+        self._draw(
+            Outline,
+            lambda drawing: self._decide(
+                lambda cell: self.session.redraw(cell, *drawing.outlines())
+            ),
+        )
 
     @action
     def exclude_region(self, what: ExclusionReason = "artefact") -> None:
@@ -176,4 +189,6 @@ def _words(decision: Decision) -> str:
     new = getattr(decision, "new", "")
     cell = getattr(decision, "cell", None)
     about = f" of cell {cell.cell_id}" if cell is not None else ""
-    return f"{action}{about}" + (f": {new}" if isinstance(new, str) and new and new != action else "")
+    return f"{action}{about}" + (
+        f": {new}" if isinstance(new, str) and new and new != action else ""
+    )

@@ -1,4 +1,6 @@
-"""Layers to draw on while a reviewer splits a cell, redraws it, or leaves a region out. Each is proposed ready, so that keys alone do."""
+"""Layers to draw on while a reviewer splits a cell, redraws it, or leaves a region out. Each is
+proposed ready, so that keys alone do.
+"""
 
 from __future__ import annotations
 
@@ -79,12 +81,22 @@ class Cut(Drawing):
         assert desk.cell_id is not None
         cell = outlines.of(desk.cell_id)[1]
         self._center = np.array(outlines.centroid_px(desk.cell_id)) - 0.5
-        y, x = np.repeat(cell.y, cell.x1 - cell.x0), np.concatenate([np.arange(a, b) for a, b in zip(cell.x0, cell.x1, strict=True)])
+        y, x = (
+            np.repeat(cell.y, cell.x1 - cell.x0),
+            np.concatenate([np.arange(a, b) for a, b in zip(cell.x0, cell.x1, strict=True)]),
+        )
         points = np.stack([y, x], axis=1) - self._center
         axes = np.linalg.eigh(points.T @ points)[1]
         self._angle = float(np.arctan2(*axes[:, 0]))
         self._half = float(np.abs(points).max()) * 1.2 + 2
-        self.layer = Shapes([self._line()], shape_type="line", edge_color="#ff4040", edge_width=1.0, name="cut", **self._shown())
+        self.layer = Shapes(
+            [self._line()],
+            shape_type="line",
+            edge_color="#ff4040",
+            edge_width=1.0,
+            name="cut",
+            **self._shown(),
+        )
         self.layer.mode = "add_line"
 
     def _line(self) -> Any:
@@ -108,11 +120,17 @@ class Outline(Drawing):
     """A cropped label image with the cell (1) and its nucleus (2), to be painted."""
 
     help = (
-        "paint the cell (green, label 1) and its nucleus (orange, label 2; 5 and a click take the label under the pointer); "
-        "- and = shrink and grow; R keeps it, Escape leaves"
+        "paint the cell (green, label 1) and its nucleus (orange, label 2; 5 and a click take the"
+        " label under the pointer); - and = shrink and grow; R keeps it, Escape leaves"
     )
     methods = ("redraw", "adjust", "cancel")
-    keys = (("2", "paint"), ("1", "erase"), ("5", "pick a label"), ("[ ]", "brush size"), ("Control-Z", "take a stroke back"))
+    keys = (
+        ("2", "paint"),
+        ("1", "erase"),
+        ("5", "pick a label"),
+        ("[ ]", "brush size"),
+        ("Control-Z", "take a stroke back"),
+    )
 
     def __init__(self, desk: Walk) -> None:
         super().__init__(desk)
@@ -128,18 +146,33 @@ class Outline(Drawing):
         self._blocked = (nuclei > 0) & (nuclei != desk.cell_id)
         self._before = data.copy()
         size = desk.view.subject.pixel_size_um
-        colors: dict[int | None, Any] = {None: "transparent", 0: "transparent", 1: "#40ff80", 2: "#ff9040"}
+        colors: dict[int | None, Any] = {
+            None: "transparent",
+            0: "transparent",
+            1: "#40ff80",
+            2: "#ff9040",
+        }
         self.layer = Labels(
-            data, name="redraw: green cell, orange nucleus", opacity=0.45, translate=(self.window.y0 * size, self.window.x0 * size),
-            colormap=DirectLabelColormap(color_dict=colors), **self._shown(),
-        )  # fmt: skip
+            data,
+            name="redraw: green cell, orange nucleus",
+            opacity=0.45,
+            translate=(self.window.y0 * size, self.window.x0 * size),
+            colormap=DirectLabelColormap(color_dict=colors),
+            **self._shown(),
+        )
         self.layer.selected_label, self.layer.brush_size, self.layer.mode = 1, 4, "paint"
 
     def adjust(self, step: int) -> None:
-        """Grow the cell by a pixel, or shrink it, never into another nucleus and never below its own."""
+        """Grow the cell by a pixel, or shrink it, never into another nucleus and never below its
+        own.
+        """
         data = np.asarray(self.layer.data)
         inside = data > 0
-        changed = ndimage.binary_dilation(inside) & ~self._blocked if step > 0 else ndimage.binary_erosion(inside) | (data == 2)
+        changed = (
+            ndimage.binary_dilation(inside) & ~self._blocked
+            if step > 0
+            else ndimage.binary_erosion(inside) | (data == 2)
+        )
         self.layer.data = np.where(data == 2, 2, changed.astype(np.uint8)).astype(np.uint8)
 
     def outlines(self) -> tuple[Polygon, Polygon | None]:
@@ -152,14 +185,18 @@ class Outline(Drawing):
         """
         data = np.asarray(self.layer.data)
         if not np.any(data > 0):
-            raise RequestError("nothing is painted; paint the cell with label 1 and its nucleus with label 2")
+            raise RequestError(
+                "nothing is painted; paint the cell with label 1 and its nucleus with label 2"
+            )
         cell = _polygon(data > 0, self.window)
         same = np.array_equal(data == 2, self._before == 2) or not np.any(data == 2)
         return cell, None if same else _polygon(data == 2, self.window)
 
 
 class Region(Drawing):
-    """Shapes around what is to be left out; the first is what the view shows, ready for keys alone."""
+    """Shapes around what is to be left out; the first is what the view shows, ready for keys
+    alone.
+    """
 
     help = "draw around what to leave out (or keep the frame); E leaves it out, Escape leaves"
     methods = ("exclude_region", "adjust", "cancel")
@@ -173,12 +210,22 @@ class Region(Drawing):
         height, width = desk.view.subject.image_shape
         y, x = (float(v) / size for v in desk.viewer.scene.camera.center[-2:])
         half = 0.35 * min(desk.viewer.canvas.size) / desk.viewer.scene.camera.zoom / size
-        y0, x0, y1, x1 = max(y - half, 0), max(x - half, 0), min(y + half, height - 1), min(x + half, width - 1)
+        y0, x0, y1, x1 = (
+            max(y - half, 0),
+            max(x - half, 0),
+            min(y + half, height - 1),
+            min(x + half, width - 1),
+        )
         self._frame = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
         self.layer = Shapes(
-            [self._frame], shape_type="polygon", face_color="#ff404030", edge_color="#ff4040", edge_width=1.5, name="region to exclude",
+            [self._frame],
+            shape_type="polygon",
+            face_color="#ff404030",
+            edge_color="#ff4040",
+            edge_width=1.5,
+            name="region to exclude",
             **self._shown(),
-        )  # fmt: skip
+        )
         self.layer.mode = "add_polygon"
 
     def adjust(self, step: int) -> None:

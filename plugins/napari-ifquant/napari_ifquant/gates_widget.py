@@ -1,4 +1,6 @@
-"""Gates of the slide under review: the histogram of a marker, its gate to be dragged while the cells change color, saved to the log."""
+"""Gates of the slide under review: the histogram of a marker, its gate to be dragged while the
+cells change color, saved to the log.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,23 @@ import math
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.histogram import Histogram
 from napari_ifquant.walk import watch_reviews
 
-NO_REVIEW = "start a review first (Plugins > ifquant > Review cells): gates are saved to the reviewer's log"
+NO_REVIEW = (
+    "start a review first (Plugins > ifquant > Review cells): gates are saved to the reviewer's log"
+)
 
 
 class GatesWidget(QWidget):
@@ -21,11 +33,24 @@ class GatesWidget(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.marker, self.histogram, self.text, self.reason = QComboBox(), Histogram(), QLabel(), QLineEdit()
+        self.marker, self.histogram, self.text, self.reason = (
+            QComboBox(),
+            Histogram(),
+            QLabel(),
+            QLineEdit(),
+        )
         self.reason.setPlaceholderText("why (kept in the log)")
-        self.save, self.back, self.none = QPushButton("Save gate"), QPushButton("Take back"), QPushButton("Not callable")
+        self.save, self.back, self.none = (
+            QPushButton("Save gate"),
+            QPushButton("Take back"),
+            QPushButton("Not callable"),
+        )
         buttons = QHBoxLayout()
-        for button, act in ((self.save, self.save_gate), (self.back, self.show_marker), (self.none, self.set_not_callable)):
+        for button, act in (
+            (self.save, self.save_gate),
+            (self.back, self.show_marker),
+            (self.none, self.set_not_callable),
+        ):
             buttons.addWidget(button)
             button.clicked.connect(act)
         layout = QVBoxLayout(self)
@@ -50,7 +75,13 @@ class GatesWidget(QWidget):
         self.marker.blockSignals(True)
         self.marker.clear()
         if desk is not None:
-            self.marker.addItems([gate.marker for gate in desk.view.subject.gates if gate.marker not in desk.options.hidden])
+            self.marker.addItems(
+                [
+                    gate.marker
+                    for gate in desk.view.subject.gates
+                    if gate.marker not in desk.options.hidden
+                ]
+            )
         self.marker.blockSignals(False)
         self.show_marker()
 
@@ -81,7 +112,10 @@ class GatesWidget(QWidget):
         desk = self.desk
         if desk is None:
             return
-        gate, above = desk.view.subject.gate(self.marker.currentText()), self.histogram.fraction_above
+        gate, above = (
+            desk.view.subject.gate(self.marker.currentText()),
+            self.histogram.fraction_above,
+        )
         now = "not callable" if self.histogram.gate is None else f"{self.histogram.gate:.0f}"
         part = "" if math.isnan(above) else f", {100 * above:.1f} % of cells positive"
         self.text.setText(f"{gate.column}: gate {now}{part}\n{gate.origin}")
@@ -96,6 +130,8 @@ class GatesWidget(QWidget):
         self._change_gate(None)
 
     def _change_gate(self, value: float | None) -> None:
-        if self.desk is not None and self.desk.change_gate(self.marker.currentText(), value, self.reason.text()):
+        if self.desk is not None and self.desk.change_gate(
+            self.marker.currentText(), value, self.reason.text()
+        ):
             self.reason.clear()
             self.show_marker()

@@ -1,7 +1,8 @@
 """The one place where what goes wrong in an action ends.
 
-No exception may leave a function that a key is bound to: under PySide6 Qt takes a key whose handler raised on the canvas for one that
-nobody wanted and hands it on to the window, where napari looks it up again, and the action is done a second time.
+No exception may leave a function that a key is bound to: under PySide6 Qt takes a key whose handler
+raised on the canvas for one that nobody wanted and hands it on to the window, where napari looks it
+up again, and the action is done a second time.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ _D = TypeVar("_D", bound=Doer)
 
 
 def action(method: Callable[Concatenate[_D, _P], None]) -> Callable[Concatenate[_D, _P], bool]:
-    """Make a method something a key, a button or a click may ask for; it returns whether that was done.
+    """Make a method something a key, a button or a click may ask for; it returns whether that was
+    done.
 
-    Whatever is raised is said and goes no further, and what is on view is again what stands. Asked for in the midst of another action
-    (a selection that the other one changed), or after the review has ended, it does nothing.
+    Whatever is raised is said and goes no further, and what is on view is again what stands. Asked
+    for in the midst of another action (a selection that the other one changed), or after the review
+    has ended, it does nothing.
     """
 
     @wraps(method)

@@ -42,7 +42,9 @@ class Histogram(QWidget):
         self._saved: float | None = None
 
     def show_values(self, values: NDArray[np.float64], gate: float | None, offset: float) -> None:
-        """Draw the cells' intensities; `offset` is what the gate's scale adds before the logarithm."""
+        """Draw the cells' intensities; `offset` is what the gate's scale adds before the
+        logarithm.
+        """
         fine = values[np.isfinite(values) & (values + offset > 0)]
         self._offset = offset
         self._logs = np.log(fine + offset)
@@ -118,10 +120,17 @@ class Histogram(QWidget):
         width = self.width() / BINS
         gate = None if self.gate is None else np.log(max(self.gate + self._offset, 1e-12))
         for i, count in enumerate(self._counts):
-            tall = np.sqrt(count / top) * (bottom - 6)  # square root: a rare positive population must be seen beside the negative one
+            tall = np.sqrt(count / top) * (
+                bottom - 6
+            )  # square root: a rare positive population must be seen beside the negative one
             above = gate is not None and self._edges[i] >= gate
-            painter.fillRect(QRectF(i * width, bottom - tall, width, tall), QColor(_ABOVE if above else _BARS))
-        for value, color, style in ((self._saved, _SAVED, Qt.PenStyle.DashLine), (self.gate, _GATE, Qt.PenStyle.SolidLine)):
+            painter.fillRect(
+                QRectF(i * width, bottom - tall, width, tall), QColor(_ABOVE if above else _BARS)
+            )
+        for value, color, style in (
+            (self._saved, _SAVED, Qt.PenStyle.DashLine),
+            (self.gate, _GATE, Qt.PenStyle.SolidLine),
+        ):
             if value is not None:
                 pen = QPen(QColor(color))
                 pen.setWidth(2)
@@ -130,5 +139,7 @@ class Histogram(QWidget):
                 painter.drawLine(round(self.to_x(value)), 0, round(self.to_x(value)), bottom)
         painter.setPen(QColor(_TEXT))
         for part in (0.02, 0.5, 0.9):
-            painter.drawText(round(part * self.width()), height - 4, f"{self._value(part * self.width()):.0f}")
+            painter.drawText(
+                round(part * self.width()), height - 4, f"{self._value(part * self.width()):.0f}"
+            )
         painter.end()

@@ -1,4 +1,6 @@
-"""Keys of the review: the one list from which they are bound, shown on screen and printed in the README."""
+"""Keys of the review: the one list from which they are bound, shown on screen and printed in the
+README.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Key:
-    """One action of the review: its keys (the first is shown), what it does, and the method of `Desk` with its arguments."""
+    """One action of the review: its keys (the first is shown), what it does, and the method of
+    `Desk` with its arguments.
+    """
 
     keys: tuple[str, ...]
     text: str
@@ -41,8 +45,12 @@ KEYS = (
 )
 
 
-def help_text(names: tuple[str, ...], methods: tuple[str, ...] | None = None) -> list[tuple[str, str]]:
-    """Key and meaning of every action on a slide with these phenotypes, or of those of some methods."""
+def help_text(
+    names: tuple[str, ...], methods: tuple[str, ...] | None = None
+) -> list[tuple[str, str]]:
+    """Key and meaning of every action on a slide with these phenotypes, or of those of some
+    methods.
+    """
     lines = []
     for key in KEYS:
         if methods is not None and key.method not in methods:

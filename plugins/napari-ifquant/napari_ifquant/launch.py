@@ -40,7 +40,8 @@ def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) 
 def own_viewer() -> Any:
     """Make the viewer of a program that does nothing but review.
 
-    What is loaded now stays until the end: the garbage collector need not look through it, which takes 0.4 s every time.
+    What is loaded now stays until the end: the garbage collector need not look through it, which
+    takes 0.4 s every time.
     """
     with ThreadPoolExecutor(1) as pool:
         loaded = pool.submit(_load_libraries)
@@ -51,7 +52,9 @@ def own_viewer() -> Any:
 
 
 def _load_libraries() -> None:
-    """Load what every slide needs and what loads itself at its first use: zarr, units, compiled functions."""
+    """Load what every slide needs and what loads itself at its first use: zarr, units, compiled
+    functions.
+    """
     import pint
     import zarr  # noqa: F401
 

@@ -8,10 +8,12 @@ import numpy as np
 
 Layer = tuple[Any, dict[str, Any], str]
 TAG, NAME = "ifquant_folder", "ifquant_name"
-"""Keys in the metadata of every layer of a result: the slide's folder, and the layer's name (napari changes names that are taken)."""
+"""Keys in the metadata of every layer of a result: the slide's folder, and the layer's name (napari
+changes names that are taken)."""
 
 SPARE_COLOR = "#b4b4b4"
-"""Of channels that reports leave out, such as the stain of the myeloid cells: there, but not on view until they are switched on."""
+"""Of channels that reports leave out, such as the stain of the myeloid cells: there, but not on
+view until they are switched on."""
 
 
 def spatial(pixel_size_um: float | None) -> dict[str, Any]:
@@ -22,9 +24,17 @@ def spatial(pixel_size_um: float | None) -> dict[str, Any]:
 
 
 def channel_layer(
-    name: str, levels: list[Any], color: str, limits: tuple[float, float], pixel_size_um: float | None, *, gamma: float = 1.0
+    name: str,
+    levels: list[Any],
+    color: str,
+    limits: tuple[float, float],
+    pixel_size_um: float | None,
+    *,
+    gamma: float = 1.0,
 ) -> Layer:
-    """Image layer of one channel in its color, black to white over `limits`, added to what is below."""
+    """Image layer of one channel in its color, black to white over `limits`, added to what is
+    below.
+    """
     low, high = limits
     if np.dtype(levels[0].dtype).kind in "ui":
         low, high = float(low), float(max(high, low + 1))

@@ -16,7 +16,8 @@ from ifquant.geometry.windows import Window
 Array = NDArray[Any]
 TILE_PX = 512
 CACHE_BYTES = 192 << 20
-"""Decoded tiles kept by all levels of all layers together: several screens of five channels and two label images."""
+"""Decoded tiles kept by all levels of all layers together: several screens of five channels and two
+label images."""
 
 
 class TileCache:
@@ -112,7 +113,9 @@ class Lazy:
         return np.asarray(self[:, :], dtype)
 
 
-def tiled(shape: tuple[int, int], dtype: Any, make: Callable[[Window], Array], cache: TileCache = CACHE) -> Lazy:
+def tiled(
+    shape: tuple[int, int], dtype: Any, make: Callable[[Window], Array], cache: TileCache = CACHE
+) -> Lazy:
     """Make an array whose tiles are kept once made."""
     owner = next(_OWNERS)
     whole = Window(0, 0, *shape)
@@ -137,8 +140,15 @@ def halved(array: Any) -> Lazy:
     shape = -(-height // 2), -(-width // 2)
 
     def make(window: Window) -> Array:
-        block = np.asarray(array[2 * window.y0 : min(2 * window.y1, height), 2 * window.x0 : min(2 * window.x1, width)])
-        padded = np.pad(block, [(0, block.shape[0] % 2), (0, block.shape[1] % 2)], mode="edge").astype(np.float32)
+        block = np.asarray(
+            array[
+                2 * window.y0 : min(2 * window.y1, height),
+                2 * window.x0 : min(2 * window.x1, width),
+            ]
+        )
+        padded = np.pad(
+            block, [(0, block.shape[0] % 2), (0, block.shape[1] % 2)], mode="edge"
+        ).astype(np.float32)
         mean = (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4
         return mean.astype(array.dtype)
 
@@ -146,7 +156,9 @@ def halved(array: Any) -> Lazy:
 
 
 def pyramid(levels: Sequence[Any], top_px: int = 1024) -> list[Any]:
-    """Add levels of half the size until the longest side is at most `top_px`, and between levels more than 4 times apart."""
+    """Add levels of half the size until the longest side is at most `top_px`, and between levels
+    more than 4 times apart.
+    """
     out = [levels[0]]
     for level in levels[1:]:
         while max(out[-1].shape) > 3 * max(level.shape):

@@ -1,4 +1,6 @@
-"""The tab of the review: how far it is, the pair on view in words, the note, the queue as a table, and the keys."""
+"""The tab of the review: how far it is, the pair on view in words, the note, the queue as a table,
+and the keys.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,13 @@ class PairPanel(QWidget):
         self._refocus = refocus
         self.progress = QProgressBar()
         self.progress.setFormat("%v/%m decided")
-        self.slide, self.pair, self.why, self.values, self.keys = QLabel(), QLabel(), QLabel(), QLabel(), QLabel()
+        self.slide, self.pair, self.why, self.values, self.keys = (
+            QLabel(),
+            QLabel(),
+            QLabel(),
+            QLabel(),
+            QLabel(),
+        )
         self.values.setTextFormat(Qt.TextFormat.RichText)
         self.keys.setTextFormat(Qt.TextFormat.RichText)
         self.note = QLineEdit()
@@ -66,7 +74,9 @@ class PairPanel(QWidget):
         if desk is None:
             return
         done, total = desk.progress
-        self.progress.setUpdatesEnabled(False)  # Qt would draw the whole window at once, and once more at the end
+        self.progress.setUpdatesEnabled(
+            False
+        )  # Qt would draw the whole window at once, and once more at the end
         self.progress.setRange(0, max(total, 1))
         self.progress.setValue(done)
         self.progress.setUpdatesEnabled(True)
@@ -84,7 +94,11 @@ class PairPanel(QWidget):
     def _show_keys(self, desk: Desk) -> None:
         """Say what keys do now: while a layer is drawn on, most of them are napari's."""
         drawing = desk.drawing
-        rows = help_text(desk.names) if drawing is None else [*help_text(desk.names, drawing.methods), *drawing.keys]
+        rows = (
+            help_text(desk.names)
+            if drawing is None
+            else [*help_text(desk.names, drawing.methods), *drawing.keys]
+        )
         text = _key_table(rows)
         if text != self.keys.text():
             self.keys.setText(text)
@@ -103,5 +117,12 @@ class PairPanel(QWidget):
 def _key_table(rows: list[tuple[str, str]], columns: int = 3) -> str:
     """Keys and their meanings in columns."""
     high = -(-len(rows) // columns)
-    lines = ("".join(f"<td><b>{key}</b>&nbsp;</td><td>{text}&nbsp;&nbsp;</td>" for key, text in rows[i::high]) for i in range(high))
-    return f'<table style="font-size: small">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
+    lines = (
+        "".join(
+            f"<td><b>{key}</b>&nbsp;</td><td>{text}&nbsp;&nbsp;</td>" for key, text in rows[i::high]
+        )
+        for i in range(high)
+    )
+    return (
+        f'<table style="font-size: small">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
+    )

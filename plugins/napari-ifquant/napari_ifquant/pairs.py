@@ -1,4 +1,6 @@
-"""The other cell of a pair: neighbors of a cell by the gap of their outlines, as the package measures it."""
+"""The other cell of a pair: neighbors of a cell by the gap of their outlines, as the package
+measures it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Neighbour:
 
 
 def neighbours(session: ReviewSession, cell_id: int) -> list[Neighbour]:
-    """Find the neighbors of a cell: those of the other phenotype of the pair first, by gap, then all others."""
+    """Find the neighbors of a cell: those of the other phenotype of the pair first, by gap, then
+    all others.
+    """
     subject = session.subject
     outlines = session.standing.outlines
     y, x = outlines.centroid_px(cell_id)
@@ -41,7 +45,9 @@ def neighbours(session: ReviewSession, cell_id: int) -> list[Neighbour]:
     candidates = sorted(candidates, key=lambda i: (distance[i], i))
     wanted = _other(session, cell_id)
     kinds = {i: session.phenotype(i) for i in candidates}
-    chosen = [i for i in candidates if kinds[i] == wanted][:MOST] + [i for i in candidates if kinds[i] != wanted][:MOST]
+    chosen = [i for i in candidates if kinds[i] == wanted][:MOST] + [
+        i for i in candidates if kinds[i] != wanted
+    ][:MOST]
     gaps = dict(zip(chosen, _gaps_px(session, cell_id, chosen) * size, strict=True))
     chosen.sort(key=lambda i: (kinds[i] != wanted, gaps[i], distance[i], i))
     return [Neighbour(i, kinds[i], float(gaps[i]), distance[i]) for i in chosen]
@@ -53,7 +59,9 @@ def _other(session: ReviewSession, cell_id: int) -> str | None:
 
 
 def _gaps_px(session: ReviewSession, cell_id: int, others: list[int]) -> NDArray[np.float64]:
-    """Gap between the outlines of a cell and of each other one, in px, by the package's own measure."""
+    """Gap between the outlines of a cell and of each other one, in px, by the package's own
+    measure.
+    """
     from ifquant.geometry.runs import concatenate
 
     outlines = session.standing.outlines

@@ -1,4 +1,6 @@
-"""Channels of a slide as pyramids for display: from the slide's own file, or from the picture a run keeps."""
+"""Channels of a slide as pyramids for display: from the slide's own file, or from the picture a run
+keeps.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
 
 
 class OpenSlide:
-    """A slide whose windows are read from any thread, one after the other. Its files are closed when nothing shows it any more."""
+    """A slide whose windows are read from any thread, one after the other. Its files are closed
+    when nothing shows it any more.
+    """
 
     def __init__(self, slide: Slide) -> None:
         self.slide, self._lock = slide, threading.Lock()
@@ -33,19 +37,29 @@ class OpenSlide:
     def plane(self, channel: int) -> Lazy:
         """One channel in full."""
         info = self.slide.info
-        return Lazy((info.shape[1], info.shape[2]), info.dtype, lambda window: self.read(channel, window))
+        return Lazy(
+            (info.shape[1], info.shape[2]), info.dtype, lambda window: self.read(channel, window)
+        )
 
-    def channels(self, indices: Sequence[int], smaller: Mapping[int, Sequence[Any]] | None = None) -> list[list[Any]]:
-        """Pyramid of each channel: the slide, then levels (Y, X) of its file, or else those given."""
+    def channels(
+        self, indices: Sequence[int], smaller: Mapping[int, Sequence[Any]] | None = None
+    ) -> list[list[Any]]:
+        """Pyramid of each channel: the slide, then levels (Y, X) of its file, or else those
+        given.
+        """
         shapes = self._levels()
         out = []
         for index in indices:
-            more = [self._level(k, shape, index) for k, shape in shapes] or list((smaller or {}).get(index, ()))
+            more = [self._level(k, shape, index) for k, shape in shapes] or list(
+                (smaller or {}).get(index, ())
+            )
             out.append(pyramid([self.plane(index), *more]))
         return out
 
     def _levels(self) -> list[tuple[int, tuple[int, int]]]:
-        """Give number and shape of the smaller levels; none where one is damaged: smaller pictures are then made of the slide."""
+        """Give number and shape of the smaller levels; none where one is damaged: smaller pictures
+        are then made of the slide.
+        """
         try:
             return list(enumerate(self.slide.levels))[1:]
         except IfquantError:
@@ -56,9 +70,18 @@ class OpenSlide:
 
 
 class Picture:
-    """The display pyramid that a run keeps: 8-bit, black to white of each channel's calibrated range, here turned back into raw values."""
+    """The display pyramid that a run keeps: 8-bit, black to white of each channel's calibrated
+    range, here turned back into raw values.
+    """
 
-    def __init__(self, store: Path, step_px: int, ranges: Mapping[str, tuple[float, float]], names: tuple[str, ...], dtype: str) -> None:
+    def __init__(
+        self,
+        store: Path,
+        step_px: int,
+        ranges: Mapping[str, tuple[float, float]],
+        names: tuple[str, ...],
+        dtype: str,
+    ) -> None:
         import zarr
 
         group = zarr.open_group(str(store), mode="r")
@@ -70,7 +93,11 @@ class Picture:
         """Levels of one channel in raw values, within its display range."""
         low, high = self._ranges[self._names[channel]]
         table = low + np.arange(256) / 255 * (high - low)
-        values = table.astype(self._dtype) if self._dtype.startswith("f") else np.rint(table).astype(self._dtype)
+        values = (
+            table.astype(self._dtype)
+            if self._dtype.startswith("f")
+            else np.rint(table).astype(self._dtype)
+        )
         return [_raw_plane(level, channel, values) for level in self.levels]
 
     def shows(self, slide: Slide, indices: tuple[int, ...]) -> bool:
@@ -82,7 +109,9 @@ class Picture:
             return False
         for fy, fx in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
             y, x = int(level.shape[1] * fy), int(level.shape[2] * fx)
-            window = Window(y * self.step_px, x * self.step_px, (y + 8) * self.step_px, (x + 8) * self.step_px)
+            window = Window(
+                y * self.step_px, x * self.step_px, (y + 8) * self.step_px, (x + 8) * self.step_px
+            )
             window = window.intersection(Window(0, 0, height, width))
             try:
                 shown = displayed(block_means(slide.read(indices, window), self.step_px), ranges)
@@ -95,7 +124,9 @@ class Picture:
 
 def _raw_plane(level: Any, channel: int, values: Array) -> Lazy:
     def make(window: Window) -> Array:
-        plane: Array = values[np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])]
+        plane: Array = values[
+            np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])
+        ]
         return plane
 
     return tiled((int(level.shape[1]), int(level.shape[2])), values.dtype, make)
@@ -103,5 +134,7 @@ def _raw_plane(level: Any, channel: int, values: Array) -> Lazy:
 
 def open_ref(opened: Mapping[str, Any], crop: Window | None) -> SlideRef:
     """How slide.json says the slide was opened."""
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()
+    }
     return SlideRef(**values, crop=crop)

@@ -32,7 +32,9 @@ def view_window(viewer: Any, slide: SlideRef) -> Window:
     height, width = info.shape[1:]
     canvas = viewer.canvas.size
     spans = []
-    for center, pixels, length in zip(viewer.scene.camera.center[-2:], canvas, (height, width), strict=True):
+    for center, pixels, length in zip(
+        viewer.scene.camera.center[-2:], canvas, (height, width), strict=True
+    ):
         half = min(max(float(pixels) / viewer.scene.camera.zoom / size, MIN_PX), MAX_PX) / 2
         middle = min(max(float(center) / size, 0.0), float(length))
         spans.append((max(int(middle - half), 0), min(int(middle + half), length)))
@@ -43,7 +45,9 @@ def view_window(viewer: Any, slide: SlideRef) -> Window:
 
 
 def preview_layer(view: SlideView, corner: tuple[int, int]) -> Any:
-    """Cells of a preview at their place on the slide; everything is in memory, so that its folder can go."""
+    """Cells of a preview at their place on the slide; everything is in memory, so that its folder
+    can go.
+    """
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
@@ -63,5 +67,7 @@ def gates_in_words(view: SlideView) -> str:
     words = []
     for gate in view.subject.gates:
         share = "" if gate.positive_fraction is None else f" ({100 * gate.positive_fraction:.0f} %)"
-        words.append(f"{gate.marker} {'not callable' if gate.value is None else f'{gate.value:.0f}'}{share}")
+        words.append(
+            f"{gate.marker} {'not callable' if gate.value is None else f'{gate.value:.0f}'}{share}"
+        )
     return ", ".join(words)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
 
 from ifquant.columns.cell_columns import phenotype_names
 from ifquant.columns.flags import FLAGS
@@ -13,7 +21,11 @@ from ifquant.errors import RequestError
 from ifquant.review.review_queue import QueueOptions, blindable_markers
 from ifquant.review.subject import Subject
 
-ORDERS = (("uncertain first", "uncertain"), ("random (for error rates)", "random"), ("by a column", "table"))
+ORDERS = (
+    ("uncertain first", "uncertain"),
+    ("random (for error rates)", "random"),
+    ("by a column", "table"),
+)
 ALL = "all"
 ANY = "any"
 
@@ -27,7 +39,12 @@ class QueueForm(QWidget):
         for text, value in ORDERS:
             self.order.addItem(text, value)
         self.phenotype.addItem(ALL)
-        self.flag, self.within, self.low, self.high = QComboBox(), QComboBox(), QLineEdit(), QLineEdit()
+        self.flag, self.within, self.low, self.high = (
+            QComboBox(),
+            QComboBox(),
+            QLineEdit(),
+            QLineEdit(),
+        )
         self.flag.addItems([ANY, *(flag.name for flag in FLAGS)])
         self.low.setPlaceholderText("from")
         self.high.setPlaceholderText("to")
@@ -46,9 +63,17 @@ class QueueForm(QWidget):
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for name, field in (
-            ("order", self.order), ("seed", self.seed), ("column", self.sort_by), ("", self.descending), ("cells", self.phenotype),
-            ("flag", self.flag), ("only where", bounds), ("at most", self.limit), ("blinded", self.blind), ("", self.hide_sample),
-        ):  # fmt: skip
+            ("order", self.order),
+            ("seed", self.seed),
+            ("column", self.sort_by),
+            ("", self.descending),
+            ("cells", self.phenotype),
+            ("flag", self.flag),
+            ("only where", bounds),
+            ("at most", self.limit),
+            ("blinded", self.blind),
+            ("", self.hide_sample),
+        ):
             layout.addRow(name, field)
         self.order.currentIndexChanged.connect(self._enable)
         self._enable()
@@ -62,14 +87,23 @@ class QueueForm(QWidget):
     def fill(self, subject: Subject) -> None:
         """Offer this slide's phenotypes and columns, keeping what is chosen where it exists."""
         names = [ALL, *phenotype_names(subject.recipe)]
-        columns = [*subject.columns, *(name for name in subject.table.columns if name != "source_label")]
-        for field, texts in ((self.phenotype, names), (self.sort_by, columns), (self.within, [ANY, *columns])):
+        columns = [
+            *subject.columns,
+            *(name for name in subject.table.columns if name != "source_label"),
+        ]
+        for field, texts in (
+            (self.phenotype, names),
+            (self.sort_by, columns),
+            (self.within, [ANY, *columns]),
+        ):
             now = field.currentText()
             field.clear()
             field.addItems(texts)
             field.setCurrentIndex(max(field.findText(now), 0))
         markers = blindable_markers(subject)
-        self.blind.setText(f"hide {' and '.join(markers)}" if markers else "no marker can be hidden")
+        self.blind.setText(
+            f"hide {' and '.join(markers)}" if markers else "no marker can be hidden"
+        )
         self.blind.setEnabled(bool(markers))
 
     def options(self, subject: Subject) -> QueueOptions:
@@ -81,7 +115,9 @@ class QueueForm(QWidget):
             If a bound is no number.
         """
         order = self.order.currentData()
-        chosen, flag, within = (field.currentText() for field in (self.phenotype, self.flag, self.within))
+        chosen, flag, within = (
+            field.currentText() for field in (self.phenotype, self.flag, self.within)
+        )
         hidden = blindable_markers(subject) if self.blind.isChecked() else ()
         return QueueOptions(
             order=order,

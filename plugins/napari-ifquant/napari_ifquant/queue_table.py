@@ -14,7 +14,9 @@ DONE_COLOR = "#3fb950"
 
 
 class QueueModel(QAbstractTableModel):
-    """Rows of the desk's queue, looked up when they are drawn: a queue of 100,000 cells costs nothing."""
+    """Rows of the desk's queue, looked up when they are drawn: a queue of 100,000 cells costs
+    nothing.
+    """
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -44,7 +46,9 @@ class QueueModel(QAbstractTableModel):
         """Return the number of columns."""
         return len(HEADER)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
         """Return names of columns and places of rows."""
         if role != Qt.ItemDataRole.DisplayRole:
             return None
@@ -69,5 +73,7 @@ class QueueModel(QAbstractTableModel):
             code = int(desk.session.codes[desk.view.subject.row(cell_id)])
             return "left out" if code < 0 else desk.names[code]
         if column == 3:
-            return f"{desk.queue.scores[index.row()]:.2f}" if desk.options.order == "uncertain" else ""
+            return (
+                f"{desk.queue.scores[index.row()]:.2f}" if desk.options.order == "uncertain" else ""
+            )
         return ", ".join(desk.queue.reasons[index.row()])

@@ -17,13 +17,17 @@ ENDINGS = (".tif", ".tiff", ".qptiff", ".zarr")
 
 
 def result_reader(path: str | Sequence[str]) -> Reader | None:
-    """Reader of ``results/<slide>``, or of the first slide of ``results``; None for anything else."""
+    """Reader of ``results/<slide>``, or of the first slide of ``results``; None for anything
+    else.
+    """
     if not isinstance(path, str):
         return None
     folder = Path(path)
     if is_slide_result(folder):
         return lambda _: list(layers_of(open_result(folder)))
-    if (folder / "run.json").is_file() and any(is_slide_result(child) for child in folder.iterdir() if child.is_dir()):
+    if (folder / "run.json").is_file() and any(
+        is_slide_result(child) for child in folder.iterdir() if child.is_dir()
+    ):
         return lambda _: list(layers_of(open_result(finished_slides(folder)[0])))
     return None
 

@@ -1,4 +1,6 @@
-"""One slide's results opened for looking: its record, table, channels, class images, and the layers made of them."""
+"""One slide's results opened for looking: its record, table, channels, class images, and the layers
+made of them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ from napari_ifquant.layers import NAME, SPARE_COLOR, TAG, Layer, channel_layer, 
 POINT_PX = 6
 DASH_PX = 12.0
 LINE_PX = 0.6
-"""Width of lines in px of the slide where cells are seen; the outline of the tumor region has twice that."""
+"""Width of lines in px of the slide where cells are seen; the outline of the tumor region has twice
+that."""
 LINE = {"edge_color": "white", "vector_style": "line"}
 
 
@@ -48,7 +51,8 @@ class SlideView:
     subject
         Its results with outlines.
     outline
-        Outline of the tumor region as dashes (n, 2, 2), start and step as (y, x) px; it may still be in the making.
+        Outline of the tumor region as dashes (n, 2, 2), start and step as (y, x) px; it may still
+        be in the making.
     sample
         What the sample sheet says of the slide, patient and group among it.
     source
@@ -81,7 +85,11 @@ class SlideView:
 
 def is_slide_result(folder: Path) -> bool:
     """Whether a folder is ``results/<slide>`` of a finished slide."""
-    return (folder / "slide.json").is_file() and (folder / "cells.parquet").is_file() and (folder.parent / "run.json").is_file()
+    return (
+        (folder / "slide.json").is_file()
+        and (folder / "cells.parquet").is_file()
+        and (folder.parent / "run.json").is_file()
+    )
 
 
 def open_result(folder: Path) -> SlideView:
@@ -97,18 +105,29 @@ def open_result(folder: Path) -> SlideView:
     subject = load_subject(folder, recipe)
     store = folder / "labels.ome.zarr"
     with _beside() as pool:
-        subject = with_leverage(subject, pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None)
+        subject = with_leverage(
+            subject,
+            pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None,
+        )
         outline = pool.submit(_region_outline, subject)
     record: Any = storage.read_json(folder / "slide.json")
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)
     coloring = Coloring(tuple(names), tuple(chosen[name] for name in names), np.zeros(1, np.uint8))
-    coloring.set_codes(subject.ids, subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16))
+    coloring.set_codes(
+        subject.ids, subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16)
+    )
     try:
-        cells, nuclei = LabelPyramid(store, "cells", coloring), LabelPyramid(store, "nuclei", coloring)
+        cells, nuclei = (
+            LabelPyramid(store, "cells", coloring),
+            LabelPyramid(store, "nuclei", coloring),
+        )
         channels, source, step = _channels(record, subject, store)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise SlideError(f"{folder}: damaged results, or of another version of ifquant ({error!r}); run the slide again.") from error
+        raise SlideError(
+            f"{folder}: damaged results, or of another version of ifquant ({error!r}); run the"
+            " slide again."
+        ) from error
     return SlideView(
         folder=folder,
         subject=subject,
@@ -116,7 +135,10 @@ def open_result(folder: Path) -> SlideView:
         cells=cells,
         nuclei=nuclei,
         channels=channels,
-        ranges={name: (float(low), float(high)) for name, (low, high) in record["display_ranges"].items()},
+        ranges={
+            name: (float(low), float(high))
+            for name, (low, high) in record["display_ranges"].items()
+        },
         colors=channel_colors(subject.recipe),
         outline=outline,
         sample=record["sample"],
@@ -125,7 +147,9 @@ def open_result(folder: Path) -> SlideView:
     )
 
 
-def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple[dict[str, list[Any]], str, int]:
+def _channels(
+    record: Mapping[str, Any], subject: Subject, store: Path
+) -> tuple[dict[str, list[Any]], str, int]:
     """Pyramids by channel, where they come from, and how many px of the slide one of theirs has."""
     image = record["input"]
     panel = find_panel(subject.recipe, image["channels"])
@@ -136,14 +160,29 @@ def _channels(record: Mapping[str, Any], subject: Subject, store: Path) -> tuple
     try:
         slide = pixels.open_ref(image["opened"], crop).open()
     except IfquantError:
-        return {name: picture.pyramid(i) for i, name in enumerate(panel.names)}, f"picture in {store.name} (the slide is not there)", step
+        return (
+            {name: picture.pyramid(i) for i, name in enumerate(panel.names)},
+            f"picture in {store.name} (the slide is not there)",
+            step,
+        )
     if slide.info.shape[1:] != subject.image_shape or not picture.shows(slide, panel.indices):
         slide.close()
-        return {name: picture.pyramid(i) for i, name in enumerate(panel.names)}, f"picture in {store.name} (another slide is there)", step
+        return (
+            {name: picture.pyramid(i) for i, name in enumerate(panel.names)},
+            f"picture in {store.name} (another slide is there)",
+            step,
+        )
     smaller = {
-        index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape] for i, index in enumerate(panel.indices)
+        index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape]
+        for i, index in enumerate(panel.indices)
     }
-    return dict(zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)), "slide", 1
+    return (
+        dict(
+            zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)
+        ),
+        "slide",
+        1,
+    )
 
 
 @contextmanager
@@ -164,14 +203,20 @@ def _leverage(folder: Path, recipe: Recipe, table: pd.DataFrame) -> NDArray[np.f
 
 def _region_outline(subject: Subject) -> NDArray[np.float64]:
     region = _region(subject)
-    rings = [] if region is None else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
+    rings = (
+        []
+        if region is None
+        else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
+    )
     dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
     if not dashes:
         return np.zeros((0, 2, 2))
     points = np.concatenate(dashes)
     steps = np.diff(points, axis=0, append=points[-1:])
     inner = np.ones(len(points), np.bool_)
-    inner[np.cumsum([len(dash) for dash in dashes]) - 1] = False  # no line from the end of a dash to the next
+    inner[np.cumsum([len(dash) for dash in dashes]) - 1] = (
+        False  # no line from the end of a dash to the next
+    )
     return np.stack([points, steps], axis=1)[inner]
 
 
@@ -187,13 +232,17 @@ def _region(subject: Subject) -> TumorRegion | None:
     )
 
 
-def layers_of(view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None) -> Iterator[Layer]:
-    """Layers of a slide, bottom to top, one after the other; the outline of the tumor region, which takes longest, comes last.
+def layers_of(
+    view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None
+) -> Iterator[Layer]:
+    """Layers of a slide, bottom to top, one after the other; the outline of the tumor region, which
+    takes longest, comes last.
 
     Parameters
     ----------
     limits
-        Contrast by channel to keep from another slide; others get this slide's calibrated display range.
+        Contrast by channel to keep from another slide; others get this slide's calibrated display
+        range.
     """
     for data, attributes, kind in _layers(view, limits):
         attributes["metadata"] = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
@@ -208,7 +257,9 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
     kept = {**view.ranges, **(limits or {})}
     for name, levels in view.channels.items():
         color = view.colors.get(name, SPARE_COLOR)
-        layer = channel_layer(name, levels, color, kept[name], size * view.picture_step_px, gamma=GAMMA)
+        layer = channel_layer(
+            name, levels, color, kept[name], size * view.picture_step_px, gamma=GAMMA
+        )
         layer[1]["opacity"] = CONTEXT.get(roles[name], 1.0)
         layer[1]["visible"] = name in view.colors
         if view.picture_step_px > 1:
@@ -217,39 +268,70 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
     outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
     common = {**spatial(size), "blending": "translucent"}
     colormap = DirectLabelColormap(color_dict=view.coloring.color_dict())
-    features = pd.DataFrame({"index": range(len(view.coloring.names) + 2), "phenotype": ["", *view.coloring.names, "left out"]})
+    features = pd.DataFrame(
+        {
+            "index": range(len(view.coloring.names) + 2),
+            "phenotype": ["", *view.coloring.names, "left out"],
+        }
+    )
     for name, labels, opacity, visible, outlines in (
         ("nuclei", view.nuclei, 0.35, False, 0),
         ("cells", view.cells, 0.9, True, outlined),
     ):
-        shown = {**common, "name": name, "opacity": opacity, "visible": visible, "features": features, "colormap": colormap}
+        shown = {
+            **common,
+            "name": name,
+            "opacity": opacity,
+            "visible": visible,
+            "features": features,
+            "colormap": colormap,
+        }
         yield labels.classes(outlines), shown, "labels"
     pairs = nearest_pairs(subject.table, *subject.pair)
     if pairs:
         ends = np.stack(pairs) - 0.5
         lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
         name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
-        yield lines, {**common, **LINE, "name": name, "edge_width": LINE_PX, "opacity": 0.7}, "vectors"
+        yield (
+            lines,
+            {**common, **LINE, "name": name, "edge_width": LINE_PX, "opacity": 0.7},
+            "vectors",
+        )
     table = subject.table
     points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
     shown = {
-        **common, "name": "cell centers", "size": POINT_PX, "visible": False, "border_width": 0,
-        "face_color": point_colors(view, table["phenotype"].cat.codes.to_numpy()), "features": features_of(table),
-    }  # fmt: skip
+        **common,
+        "name": "cell centers",
+        "size": POINT_PX,
+        "visible": False,
+        "border_width": 0,
+        "face_color": point_colors(view, table["phenotype"].cat.codes.to_numpy()),
+        "features": features_of(table),
+    }
     yield points, shown, "points"
     outline = view.outline.result()
     if len(outline):
-        yield outline, {**common, **LINE, "name": "tumor region", "edge_width": 2 * LINE_PX, "opacity": 0.8}, "vectors"
+        yield (
+            outline,
+            {**common, **LINE, "name": "tumor region", "edge_width": 2 * LINE_PX, "opacity": 0.8},
+            "vectors",
+        )
 
 
 def point_colors(view: SlideView, codes: NDArray[np.integer]) -> NDArray[np.float32]:
     """Color (n, 4) of every cell by its phenotype's position (negative: left out)."""
     by_class = view.coloring.color_dict()
-    table = np.array([by_class[k + 1] for k in range(len(view.coloring.names))] + [by_class[view.coloring.left_out]], np.float32)
+    table = np.array(
+        [by_class[k + 1] for k in range(len(view.coloring.names))]
+        + [by_class[view.coloring.left_out]],
+        np.float32,
+    )
     return table[np.where(codes < 0, len(table) - 1, codes)]
 
 
 def features_of(table: pd.DataFrame, hidden: frozenset[str] = frozenset()) -> pd.DataFrame:
-    """All columns of cells.parquet, with the cell's id as ``index``, by which napari's table and status bar name it."""
+    """All columns of cells.parquet, with the cell's id as ``index``, by which napari's table and
+    status bar name it.
+    """
     shown = table.drop(columns=[name for name in table.columns if name in hidden])
     return shown.rename(columns={"cell_id": "index"}).reset_index(drop=True)

@@ -1,4 +1,6 @@
-"""The dock of the review: its two tabs, the desk they work at, and what links dock, canvas and napari's own features table."""
+"""The dock of the review: its two tabs, the desk they work at, and what links dock, canvas and
+napari's own features table.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,17 @@ class ReviewWidget(QWidget):
         Begin with this slide; None: the first.
     """
 
-    def __init__(self, napari_viewer: Any, results: Path | None = None, slide: str | None = None) -> None:
+    def __init__(
+        self, napari_viewer: Any, results: Path | None = None, slide: str | None = None
+    ) -> None:
         super().__init__()
         self.viewer = napari_viewer
         self.desk: Desk | None = None
         self._review = ExitStack()
         self._view: SlideView | None = None
-        self.choice = SlideChoice(lambda folder: self._guarded(lambda: self.open_results(folder)), self.start, self.apply)
+        self.choice = SlideChoice(
+            lambda folder: self._guarded(lambda: self.open_results(folder)), self.start, self.apply
+        )
         self.panel = PairPanel(self._focus_window)
         self.tabs, self.message = QTabWidget(), QLabel()
         self.tabs.addTab(self.choice, "Slide and queue")
@@ -51,14 +57,21 @@ class ReviewWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addWidget(self.message)
-        found = next((layer.metadata["ifquant"] for layer in napari_viewer.layers if "ifquant" in layer.metadata), None)
+        found = next(
+            (
+                layer.metadata["ifquant"]
+                for layer in napari_viewer.layers
+                if "ifquant" in layer.metadata
+            ),
+            None,
+        )
         if results is not None:
             self.open_results(results, slide)
         elif found is not None:
             self._view = found
             self.open_results(found.folder.parent, found.folder.name)
 
-    # ---- reviewing -------------------------------------------------------------------------------------------------------------------
+    # ---- reviewing -------------------------------------------------------------------------------
 
     def open_results(self, results: Path, slide: str | None = None) -> None:
         """Offer the slides of a run.
@@ -97,8 +110,12 @@ class ReviewWidget(QWidget):
         form.fill(view.subject)
         self.choice.name_slides()
         options = form.options(view.subject)
-        with ExitStack() as review:  # all that a review puts up is taken down at its end, whatever fails
-            desk = Desk(self.viewer, view, self.choice.reviewer.text().strip(), options, limits=limits)
+        with (
+            ExitStack() as review
+        ):  # all that a review puts up is taken down at its end, whatever fails
+            desk = Desk(
+                self.viewer, view, self.choice.reviewer.text().strip(), options, limits=limits
+            )
             review.callback(desk.close, remove=False)
             self._link(desk, review)
             self.panel.set_desk(desk, self.choice.describe(view))
@@ -121,15 +138,23 @@ class ReviewWidget(QWidget):
         rows.connect(self._on_points)
         review.callback(rows.disconnect, self._on_points)
         overlay, title = self.viewer.canvas.overlays.text, self.viewer.title
-        review.callback(overlay.update, {name: getattr(overlay, name) for name in ("visible", "position", "text")})
+        review.callback(
+            overlay.update,
+            {name: getattr(overlay, name) for name in ("visible", "position", "text")},
+        )
         review.callback(setattr, self.viewer, "title", title)
         self.viewer.title = f"ifquant review: {self.choice.slides.currentText()}"
 
     def _limits_on_view(self) -> dict[str, tuple[float, float]]:
         if self._view is None:
             return {}
-        layers = [layer for layer in self.viewer.layers if layer.metadata.get(NAME) in self._view.channels]
-        return {layer.metadata[NAME]: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])) for layer in layers}
+        layers = [
+            layer for layer in self.viewer.layers if layer.metadata.get(NAME) in self._view.channels
+        ]
+        return {
+            layer.metadata[NAME]: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
+            for layer in layers
+        }
 
     def _remove_layers(self) -> None:
         """Take away what a reader or an earlier review put there for a slide."""
@@ -155,7 +180,9 @@ class ReviewWidget(QWidget):
             self.desk = None
 
     def apply(self) -> None:
-        """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the report is."""
+        """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the
+        report is.
+        """
         self._guarded(self._apply)
 
     def _apply(self) -> None:
@@ -172,13 +199,17 @@ class ReviewWidget(QWidget):
         self.worker.start()
 
     def _applied(self, result: ReviewResult) -> None:
-        self._say_applied("\n".join(result.summary_lines(self.choice.shown_names() if self.choice.blinded else None)))
+        self._say_applied(
+            "\n".join(
+                result.summary_lines(self.choice.shown_names() if self.choice.blinded else None)
+            )
+        )
 
     def _say_applied(self, text: str) -> None:
         self.choice.apply_button.setEnabled(True)
         self.message.setText(text)
 
-    # ---- what links dock, canvas and features table ----------------------------------------------------------------------------------
+    # ---- what links dock, canvas and features table ----------------------------------------------
 
     def _on_points(self, event: Any = None) -> None:
         """Show the cell that was chosen in napari's features table."""
@@ -193,7 +224,13 @@ class ReviewWidget(QWidget):
             dragged = True
             yield
         desk = self.desk
-        if desk is not None and desk.listens and desk.drawing is None and not dragged and getattr(event, "button", 1) == 1:
+        if (
+            desk is not None
+            and desk.listens
+            and desk.drawing is None
+            and not dragged
+            and getattr(event, "button", 1) == 1
+        ):
             desk.show_at(*(float(v) for v in event.position[-2:]))
 
     def _show_overlay(self) -> None:
@@ -208,7 +245,9 @@ class ReviewWidget(QWidget):
             self.message.setText(self.desk.message)
 
     def _focus_window(self) -> None:
-        """Give the keyboard to the window the dock is in, or to the dock where it floats: both pass keys on to the canvas."""
+        """Give the keyboard to the window the dock is in, or to the dock where it floats: both pass
+        keys on to the canvas.
+        """
         self.window().setFocus()
 
     def _guarded(self, act: Callable[[], None]) -> None:
@@ -217,10 +256,12 @@ class ReviewWidget(QWidget):
         except Exception as error:
             self.message.setText(told(error))
 
-    # ---- the dock's end --------------------------------------------------------------------------------------------------------------
+    # ---- the dock's end --------------------------------------------------------------------------
 
     def hideEvent(self, event: Any) -> None:
-        """End the review when the dock is closed or hidden: no decision without it. Minimized with its window, it is still there."""
+        """End the review when the dock is closed or hidden: no decision without it. Minimized with
+        its window, it is still there.
+        """
         super().hideEvent(event)
         if event.spontaneous():
             return
@@ -228,7 +269,9 @@ class ReviewWidget(QWidget):
         while top.parentWidget() is not None:
             top = top.parentWidget()
         if top.isVisible():
-            QTimer.singleShot(0, self._end_if_hidden)  # a dock that is torn off or put back is hidden only for a moment
+            QTimer.singleShot(
+                0, self._end_if_hidden
+            )  # a dock that is torn off or put back is hidden only for a moment
         else:
             self._guarded(self.close_desk)
 

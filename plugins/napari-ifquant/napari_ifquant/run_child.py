@@ -1,4 +1,6 @@
-"""``python -m napari_ifquant.run_child ARGUMENTS``: the command line of ifquant, telling its progress often enough for a progress bar."""
+"""``python -m napari_ifquant.run_child ARGUMENTS``: the command line of ifquant, telling its
+progress often enough for a progress bar.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Run a recipe on the open slide, or try it on what the view shows. The run is a process of its own: cancelling it leaves napari alone."""
+"""Run a recipe on the open slide, or try it on what the view shows. The run is a process of its
+own: cancelling it leaves napari alone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QProcess, Signal
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
@@ -42,7 +54,11 @@ class RunWidget(QWidget):
         form, buttons, layout = QFormLayout(), QHBoxLayout(), QVBoxLayout(self)
         form.addRow("recipe", self._with_button(self.recipe, self._choose_recipe))
         form.addRow("results", self._with_button(self.out, self._choose_out))
-        for button, act in ((self.preview_button, self.preview), (self.run_button, self.run), (self.cancel_button, self.cancel)):
+        for button, act in (
+            (self.preview_button, self.preview),
+            (self.run_button, self.run),
+            (self.cancel_button, self.cancel),
+        ):
             button.clicked.connect(act)
             buttons.addWidget(button)
         layout.addLayout(form)
@@ -57,7 +73,7 @@ class RunWidget(QWidget):
         self._cancelled = False
         self._idle(True)
 
-    # ---- choosing --------------------------------------------------------------------------------------------------------------------
+    # ---- choosing --------------------------------------------------------------------------------
 
     def _with_button(self, field: QLineEdit, choose: Any) -> QWidget:
         row, button = QWidget(), QPushButton("...")
@@ -82,9 +98,16 @@ class RunWidget(QWidget):
         """Give the slide in the viewer that was opened with ifquant, the active layer's first."""
         active = self.viewer.layers.selection.active
         layers = [layer for layer in (active, *self.viewer.layers) if layer is not None]
-        return next((layer.metadata["ifquant_slide"] for layer in layers if "ifquant_slide" in layer.metadata), None)
+        return next(
+            (
+                layer.metadata["ifquant_slide"]
+                for layer in layers
+                if "ifquant_slide" in layer.metadata
+            ),
+            None,
+        )
 
-    # ---- running ---------------------------------------------------------------------------------------------------------------------
+    # ---- running ---------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Run the recipe on the whole slide."""
@@ -113,10 +136,23 @@ class RunWidget(QWidget):
             self.text.setText("no slide is open; open one with File > Open, reader 'ifquant'")
             return
         if not Path(self.recipe.text()).is_file():
-            self.text.setText(f"{self.recipe.text()}: no such recipe; make one with: ifquant init SLIDE > recipe.toml")
+            self.text.setText(
+                f"{self.recipe.text()}: no such recipe; make one with: ifquant init SLIDE >"
+                " recipe.toml"
+            )
             return
         self._folder, self._errors, self._cancelled = out, "", False
-        arguments = ["-m", "napari_ifquant.run_child", "run", "-r", self.recipe.text(), "-o", str(out), *slide.paths, *more]
+        arguments = [
+            "-m",
+            "napari_ifquant.run_child",
+            "run",
+            "-r",
+            self.recipe.text(),
+            "-o",
+            str(out),
+            *slide.paths,
+            *more,
+        ]
         if slide.pixel_size_um is not None:
             arguments += ["--pixel-size", str(slide.pixel_size_um)]
         self.process = QProcess(self)
@@ -153,7 +189,11 @@ class RunWidget(QWidget):
             if self._cancelled:
                 self.text.setText("stopped; what is finished is kept, Run goes on from there")
             elif code != 0:
-                self.text.setText(self._errors.strip().splitlines()[-1] if self._errors.strip() else f"ended with exit code {code}")
+                self.text.setText(
+                    self._errors.strip().splitlines()[-1]
+                    if self._errors.strip()
+                    else f"ended with exit code {code}"
+                )
             else:
                 self.bar.setValue(1000)
                 self._show_result()
@@ -173,13 +213,17 @@ class RunWidget(QWidget):
             for layer in layers_of(view):
                 self.viewer.add_layer(Layer.create(*layer))
             self.text.setText(
-                f"done: {len(view.subject)} cells in {self._folder}; {words}. Review them with Plugins > ifquant > Review cells"
+                f"done: {len(view.subject)} cells in {self._folder}; {words}. Review them with"
+                " Plugins > ifquant > Review cells"
             )
             return
         for layer in [layer for layer in self.viewer.layers if layer.name == PREVIEW]:
             self.viewer.layers.remove(layer)
         self.viewer.add_layer(preview_layer(view, self._crop))
-        self.text.setText(f"{len(view.subject)} cells in this view; {words}. Gates of a whole slide rest on all its cells and may differ")
+        self.text.setText(
+            f"{len(view.subject)} cells in this view; {words}. Gates of a whole slide rest on all"
+            " its cells and may differ"
+        )
 
     def _forget_preview(self) -> None:
         if self._crop is not None and self._folder is not None:

@@ -19,7 +19,21 @@ def simulated_tissue(side_px: int = SIDE_PX) -> list[Layer]:
     out = []
     for name, pixels in zip(CHANNELS, field.image, strict=True):
         low, high = (float(value) for value in (pixels.min(), pixels.max()))
-        out.append(channel_layer(name, [pixels], colors.get(name, "#b4b4b4"), (low, low + 0.7 * (high - low)), options.pixel_size_um))
+        out.append(
+            channel_layer(
+                name,
+                [pixels],
+                colors.get(name, "#b4b4b4"),
+                (low, low + 0.7 * (high - low)),
+                options.pixel_size_um,
+            )
+        )
         out[-1][1]["visible"] = name in colors
-    out.append((field.cells, {"name": "true cells", "opacity": 0.4, **spatial(options.pixel_size_um)}, "labels"))
+    out.append(
+        (
+            field.cells,
+            {"name": "true cells", "opacity": 0.4, **spatial(options.pixel_size_um)},
+            "labels",
+        )
+    )
     return out

@@ -1,4 +1,6 @@
-"""What a viewer shows of a slide under review: layers, colors, the pair on view. Works on any napari viewer model, with or without Qt."""
+"""What a viewer shows of a slide under review: layers, colors, the pair on view. Works on any
+napari viewer model, with or without Qt.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ class Screen:
     """Layers of one slide in a viewer."""
 
     def __init__(
-        self, viewer: Any, view: SlideView, *, hidden: Sequence[str] = (), limits: dict[str, tuple[float, float]] | None = None
+        self,
+        viewer: Any,
+        view: SlideView,
+        *,
+        hidden: Sequence[str] = (),
+        limits: dict[str, tuple[float, float]] | None = None,
     ) -> None:
         self.viewer, self.view, self.hidden = viewer, view, tuple(hidden)
         self._pair: Any = None
@@ -37,7 +44,9 @@ class Screen:
         from napari.layers import Layer
 
         drop = hidden_columns(self.view.subject, self.hidden)
-        with self.viewer.layers.selection.events.blocker():  # napari would show the controls of every layer on its way
+        with (
+            self.viewer.layers.selection.events.blocker()
+        ):  # napari would show the controls of every layer on its way
             for data, attributes, kind in layers_of(self.view, limits):
                 if attributes["name"] in self.hidden:
                     continue
@@ -63,7 +72,9 @@ class Screen:
 
     @property
     def layers(self) -> list[Any]:
-        """Layers of this slide in the viewer: those put there, not copies that somebody made of them."""
+        """Layers of this slide in the viewer: those put there, not copies that somebody made of
+        them.
+        """
         return [layer for layer in self._own if layer in self.viewer.layers]
 
     def named(self, name: str) -> Any:
@@ -72,8 +83,15 @@ class Screen:
 
     def limits(self) -> dict[str, tuple[float, float]]:
         """Contrast of every channel as it is now, to be kept on the next slide."""
-        chosen = {layer.metadata[NAME]: layer for layer in self.layers if layer.metadata[NAME] in self.view.channels}
-        return {name: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1])) for name, layer in chosen.items()}
+        chosen = {
+            layer.metadata[NAME]: layer
+            for layer in self.layers
+            if layer.metadata[NAME] in self.view.channels
+        }
+        return {
+            name: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
+            for name, layer in chosen.items()
+        }
 
     def remove(self) -> None:
         """Take the layers of this slide away."""
@@ -86,8 +104,12 @@ class Screen:
         self.viewer.scene.camera.events.zoom.disconnect(self._widen_lines)
         self._centers.events.visible.disconnect(self._recolor_points)
 
-    def recolor(self, session: ReviewSession, codes: NDArray[np.int16] | None = None, *, points: bool = True) -> None:
-        """Show every cell in the color of its phenotype now, or of `codes` while a gate is dragged."""
+    def recolor(
+        self, session: ReviewSession, codes: NDArray[np.int16] | None = None, *, points: bool = True
+    ) -> None:
+        """Show every cell in the color of its phenotype now, or of `codes` while a gate is
+        dragged.
+        """
         view, outlines = self.view, session.standing.outlines
         codes = session.codes if codes is None else codes
         names = view.coloring.names
@@ -107,12 +129,16 @@ class Screen:
             self._recolor_points()
 
     def _recolor_points(self, event: Any = None) -> None:
-        """Colors of the centers, while they are shown: coloring 100,000 points takes longer than all else."""
+        """Colors of the centers, while they are shown: coloring 100,000 points takes longer than
+        all else.
+        """
         centers = self.named("cell centers")
         if centers is not None and centers.visible and self._codes is not None:
             centers.face_color = point_colors(self.view, self._codes)
 
-    def show_pair(self, session: ReviewSession, cell_id: int, partner: int | None, *, move: bool = True) -> None:
+    def show_pair(
+        self, session: ReviewSession, cell_id: int, partner: int | None, *, move: bool = True
+    ) -> None:
         """Outline a cell and its partner, and bring them to the middle."""
         outlines = session.standing.outlines
         segments, colors, centers = [], [], []
@@ -144,10 +170,15 @@ class Screen:
         return max(int(found[0]), 100), max(int(found[1]), 100)
 
     def _widen_lines(self, event: Any = None) -> None:
-        """Keep lines on view from afar: their width doubles as a pixel of the screen comes to cover more of the slide."""
+        """Keep lines on view from afar: their width doubles as a pixel of the screen comes to cover
+        more of the slide.
+        """
         px = 1 / (float(self.viewer.scene.camera.zoom) * self.view.subject.pixel_size_um)
         width = LINE_PX * 2 ** max(0, math.ceil(math.log2(px / (2 * LINE_PX))))
-        for name, factor in (("tumor region", 2), (f"{self.view.subject.pair[0]} to nearest {self.view.subject.pair[1]}", 1)):
+        for name, factor in (
+            ("tumor region", 2),
+            (f"{self.view.subject.pair[0]} to nearest {self.view.subject.pair[1]}", 1),
+        ):
             layer = self.named(name)
             if layer is not None and layer.edge_width != factor * width:
                 layer.edge_width = factor * width

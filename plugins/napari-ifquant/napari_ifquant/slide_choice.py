@@ -1,4 +1,6 @@
-"""The tab before the review: whose results, which slide, who reviews, and what the queue holds and hides."""
+"""The tab before the review: whose results, which slide, who reviews, and what the queue holds and
+hides.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
@@ -27,7 +37,13 @@ class SlideChoice(QWidget):
         Called by the buttons.
     """
 
-    def __init__(self, chosen: Callable[[Path], None], start: Callable[[], None], apply: Callable[[], None], parent: Any = None) -> None:
+    def __init__(
+        self,
+        chosen: Callable[[Path], None],
+        start: Callable[[], None],
+        apply: Callable[[], None],
+        parent: Any = None,
+    ) -> None:
         super().__init__(parent)
         self.folders: list[Path] = []
         self._chosen = chosen
@@ -57,7 +73,10 @@ class SlideChoice(QWidget):
             If no results are open.
         """
         if not self.folders:
-            raise IfquantError("no results are open; press 'Open results...' or drag a folder of results into the window.")
+            raise IfquantError(
+                "no results are open; press 'Open results...' or drag a folder of results into the"
+                " window."
+            )
         place: int = self.slides.currentIndex()
         return self.folders[place]
 
@@ -90,12 +109,26 @@ class SlideChoice(QWidget):
     def shown_names(self) -> dict[str, str]:
         """Give every slide's own name > the one to show."""
         names = [folder.name for folder in self.folders]
-        return blind_names(names, self.form.seed.value()) if self.blinded else {name: name for name in names}
+        return (
+            blind_names(names, self.form.seed.value())
+            if self.blinded
+            else {name: name for name in names}
+        )
 
     def describe(self, view: SlideView) -> str:
-        """Name a slide with patient, group and what else the sample sheet says of it, as far as that may be shown."""
+        """Name a slide with patient, group and what else the sample sheet says of it, as far as
+        that may be shown.
+        """
         name = self.shown_names()[view.folder.name]
-        known = {} if self.blinded else {key: value for key, value in view.sample.items() if key != "slide" and value not in (None, "")}
+        known = (
+            {}
+            if self.blinded
+            else {
+                key: value
+                for key, value in view.sample.items()
+                if key != "slide" and value not in (None, "")
+            }
+        )
         order = sorted(known, key=lambda key: (key != "patient", key != "group"))
         return ", ".join([name, *(f"{key} {known[key]}" for key in order)])
 

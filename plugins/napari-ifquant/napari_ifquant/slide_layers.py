@@ -1,4 +1,6 @@
-"""A slide before any run, as layers: channels by name, in the colors their roles would get, um and contrast from samples of its pixels."""
+"""A slide before any run, as layers: channels by name, in the colors their roles would get, um and
+contrast from samples of its pixels.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def slide_layers(ref: SlideRef) -> list[Layer]:
     pyramids = OpenSlide(slide).channels(range(len(info.channels)))
     out = []
     for name, levels, limit in zip(info.channels, pyramids, limits, strict=True):
-        layer = channel_layer(name, levels, colors.get(name, SPARE_COLOR), limit, info.pixel_size_um, gamma=GAMMA)
+        layer = channel_layer(
+            name, levels, colors.get(name, SPARE_COLOR), limit, info.pixel_size_um, gamma=GAMMA
+        )
         layer[1]["visible"] = name in colors
         layer[1]["metadata"] = {"ifquant_slide": ref}
         out.append(layer)
@@ -44,8 +48,13 @@ def slide_layers(ref: SlideRef) -> list[Layer]:
 
 
 def guessed_colors(names: Sequence[str]) -> dict[str, str]:
-    """Colors of the channels as a run would choose them, their roles guessed from their names; the first four where nothing is known."""
-    channels = [{"name": name, "role": guess.role} for name, guess in zip(names, guess_roles(names), strict=True)]
+    """Colors of the channels as a run would choose them, their roles guessed from their names; the
+    first four where nothing is known.
+    """
+    channels = [
+        {"name": name, "role": guess.role}
+        for name, guess in zip(names, guess_roles(names), strict=True)
+    ]
     try:
         return channel_colors(Recipe.model_validate({"channels": channels}))
     except ValidationError:
@@ -53,7 +62,9 @@ def guessed_colors(names: Sequence[str]) -> dict[str, str]:
 
 
 def sampled_limits(slide: Slide) -> list[tuple[float, float]]:
-    """Black and white of each channel: percentiles over 25 small windows, so that no slide is read in full to be opened."""
+    """Black and white of each channel: percentiles over 25 small windows, so that no slide is read
+    in full to be opened.
+    """
     _, height, width = slide.info.shape
     side_y, side_x = min(SAMPLE_PX, height), min(SAMPLE_PX, width)
     channels = range(slide.info.shape[0])
@@ -61,7 +72,11 @@ def sampled_limits(slide: Slide) -> list[tuple[float, float]]:
     for fy in GRID:
         for fx in GRID:
             y, x = int((height - side_y) * fy), int((width - side_x) * fx)
-            windows.append(slide.read(channels, Window(y, x, y + side_y, x + side_x)).reshape(len(channels), -1))
+            windows.append(
+                slide.read(channels, Window(y, x, y + side_y, x + side_x)).reshape(
+                    len(channels), -1
+                )
+            )
     values = np.concatenate(windows, axis=1)
     low, high = np.nanpercentile(values, PERCENTILES, axis=1)
     return [(float(a), float(b)) for a, b in zip(low, np.maximum(high, low + 1), strict=True)]

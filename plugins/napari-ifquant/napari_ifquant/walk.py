@@ -1,4 +1,6 @@
-"""The walk through the queue: which cell and which pair is on view. No Qt: widgets call it and listen to it."""
+"""The walk through the queue: which cell and which pair is on view. No Qt: widgets call it and
+listen to it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ _WATCHERS: list[WeakMethod[Callable[[], None]]] = []
 
 
 def watch_reviews(changed: Callable[[], None]) -> None:
-    """Have a bound method called whenever a review begins or ends in any viewer, as long as its object lives."""
+    """Have a bound method called whenever a review begins or ends in any viewer, as long as its
+    object lives.
+    """
     _WATCHERS.append(WeakMethod(changed))
 
 
@@ -144,9 +148,15 @@ class Walk:
 
     def _session(self) -> ReviewSession:
         saved = self.log.content.decisions
-        return ReviewSession(self.view.subject, self.log.reviewer, saved, save=lambda made: self.log.append(made), clock=self._clock)
+        return ReviewSession(
+            self.view.subject,
+            self.log.reviewer,
+            saved,
+            save=lambda made: self.log.append(made),
+            clock=self._clock,
+        )
 
-    # ---- what is on view -------------------------------------------------------------------------------------------------------------
+    # ---- what is on view -------------------------------------------------------------------------
 
     @property
     def cell_id(self) -> int | None:
@@ -179,17 +189,23 @@ class Walk:
         return layer in self.screen.layers or self._draws_on(layer)
 
     def _draws_on(self, layer: Any) -> bool:
-        return self.drawing is not None and self.drawing.layer == layer  # not "is": napari gives plugins proxies of its layers
+        return (
+            self.drawing is not None and self.drawing.layer == layer
+        )  # not "is": napari gives plugins proxies of its layers
 
     @property
     def listens(self) -> bool:
-        """Whether keys and clicks are meant for the review: one of its own layers is the active one, or none is."""
+        """Whether keys and clicks are meant for the review: one of its own layers is the active
+        one, or none is.
+        """
         layer = self.viewer.layers.selection.active
         return not self._ended and (layer is None or self.owns(layer))
 
     @property
     def methods(self) -> tuple[str, ...] | None:
-        """What keys do on the active layer; None: everything. While it is drawn on, its other keys are napari's brushes and modes."""
+        """What keys do on the active layer; None: everything. While it is drawn on, its other keys
+        are napari's brushes and modes.
+        """
         drawn = self._draws_on(self.viewer.layers.selection.active)
         return self.drawing.methods if self.drawing is not None and drawn else None
 
@@ -268,7 +284,11 @@ class Walk:
         if place is not None:
             self._go(place, message)
             return
-        end = "all cells of the queue are decided" if len(self.queue) else "the queue is empty; choose other cells"
+        end = (
+            "all cells of the queue are decided"
+            if len(self.queue)
+            else "the queue is empty; choose other cells"
+        )
         message = f"{message}; {end}" if message else end
         if self.cell_id is None and len(self.queue):
             self._go(1, message)
@@ -280,8 +300,12 @@ class Walk:
         partner, now = self.partner, self._on_view
         self._look(now, message, move=False, partner=None if partner is None else partner.cell_id)
 
-    def _look(self, wanted: OnView, message: str, *, move: bool = True, partner: int | None = None) -> None:
-        """Bring a cell on view, or what stands where it was. Only when the picture shows it, it is the cell that decisions are about."""
+    def _look(
+        self, wanted: OnView, message: str, *, move: bool = True, partner: int | None = None
+    ) -> None:
+        """Bring a cell on view, or what stands where it was. Only when the picture shows it, it is
+        the cell that decisions are about.
+        """
         cell_id, near = wanted.cell_id, []
         try:
             if cell_id is not None:
@@ -314,7 +338,7 @@ class Walk:
         if centers is not None and cell_id is not None and cell_id in self.view.subject.ids:
             centers.selected_data = {self.view.subject.row(cell_id)}
 
-    # ---- actions ---------------------------------------------------------------------------------------------------------------------
+    # ---- actions ---------------------------------------------------------------------------------
 
     def do(self, act: Callable[[], None]) -> bool:
         """Run an action; see `action`."""
@@ -349,7 +373,9 @@ class Walk:
         if saved or self.log.closed or not isinstance(error, IfquantError):
             try:
                 self._open_log()
-                saved = self.session.decisions[number:]  # a line may have arrived although its writer failed
+                saved = self.session.decisions[
+                    number:
+                ]  # a line may have arrived although its writer failed
                 self.screen.recolor(self.session)
                 if saved or self.drawing is None or not self.drawing.on_view:
                     self._look(before, message)
@@ -376,7 +402,7 @@ class Walk:
             drawing, self.drawing = self.drawing, None
             drawing.remove()
 
-    # ---- the end ---------------------------------------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------
 
     def close(self, *, remove: bool = True) -> None:
         """Release the log and take the layers away, or leave them as they are."""

@@ -1,4 +1,6 @@
-"""A display for the windows, helpers of the main package's tests, and the rule that nothing is skipped under CI=true."""
+"""A display for the windows, helpers of the main package's tests, and the rule that nothing is
+skipped under CI=true.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,20 @@ import screen_needs
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ.setdefault(
-    "NAPARI_CONFIG", str(Path(tempfile.gettempdir()) / f"napari-ifquant-tests-{os.getuid() if hasattr(os, 'getuid') else 0}.yaml")
+    "NAPARI_CONFIG",
+    str(
+        Path(tempfile.gettempdir())
+        / f"napari-ifquant-tests-{os.getuid() if hasattr(os, 'getuid') else 0}.yaml"
+    ),
 )
 os.environ.setdefault("QT_API", "pyside6")
 
 CI = os.environ.get("CI", "").lower() == "true"
 
 if importlib.util.find_spec("napari") is None:
-    reason = 'napari is not installed: pip install -e "plugins/napari-ifquant[test]" (make test does it)'
+    reason = (
+        'napari is not installed: pip install -e "plugins/napari-ifquant[test]" (make test does it)'
+    )
     if CI:
         raise RuntimeError(f"CI=true and {reason}")
     print(f"\n*** The napari plugin is NOT tested: {reason} ***\n", file=sys.stderr)
@@ -36,10 +44,15 @@ if importlib.util.find_spec("napari") is None:
 
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
-    """A screen with OpenGL: the one there is, or Xvfb. Qt's offscreen platform would leave every canvas black without a word."""
+    """A screen with OpenGL: the one there is, or Xvfb. Qt's offscreen platform would leave every
+    canvas black without a word.
+    """
     asked, used = os.environ["QT_API"], _binding()
     if used != asked:
-        pytest.fail(f"windows were to be tested with {asked}, which cannot be imported; {used} would be tested instead")
+        pytest.fail(
+            f"windows were to be tested with {asked}, which cannot be imported; {used} would be"
+            " tested instead"
+        )
     if sys.platform != "linux" or os.environ.get("DISPLAY"):
         yield os.environ.get("DISPLAY", "")
         return
@@ -50,13 +63,25 @@ def display() -> Iterator[str]:
         pytest.skip(screen_needs.asks(missing))
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-terminate", "-screen", "0", "1600x1000x24", "-nolisten", "tcp"],
+        [
+            "Xvfb",
+            "-displayfd",
+            str(write),
+            "-terminate",
+            "-screen",
+            "0",
+            "1600x1000x24",
+            "-nolisten",
+            "tcp",
+        ],
         pass_fds=[write],
         stderr=subprocess.DEVNULL,
     )
     os.close(write)
     with os.fdopen(read) as pipe:
-        number = pipe.readline().strip()  # up to the line end: a server whose reader goes before it has written that gives up
+        number = (
+            pipe.readline().strip()
+        )  # up to the line end: a server whose reader goes before it has written that gives up
     if not number:
         pytest.fail("Xvfb did not start; windows cannot be tested")
     os.environ["DISPLAY"] = f":{number}"
@@ -65,7 +90,9 @@ def display() -> Iterator[str]:
     if _application() is None:
         server.terminate()
         server.wait(20)
-    else:  # Qt aborts the process when its screen goes first: the server ends with its last client, and nobody waits for it
+    # Qt aborts the process when its screen goes first: the server ends with its last client, and
+    # nobody waits for it
+    else:
         server.returncode = 0
 
 
@@ -87,7 +114,11 @@ def results_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of a run on a small slide, too small for the question it asks."""
     from reviewing import run_slide
 
-    return run_slide(tmp_path_factory.mktemp("reviewed"), size=(420, 480), priming={"response": "IL1B", "ligand": "TGFB1"})
+    return run_slide(
+        tmp_path_factory.mktemp("reviewed"),
+        size=(420, 480),
+        priming={"response": "IL1B", "ligand": "TGFB1"},
+    )
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What a review must come to, as a pure model: lists and sets, nothing of ifquant, Qt or napari.
 
-The model knows the cells of the slide and the queue. Told which key was pressed while which pair was on view, it says which line the log
-must get, if any, and which cell is on view then.
+The model knows the cells of the slide and the queue. Told which key was pressed while which pair
+was on view, it says which line the log must get, if any, and which cell is on view then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ EDITS = ("merge", "split", "redraw")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the log; `made` counts the cells an edit makes, `of` is what an undo or redo is about."""
+    """One line of the log; `made` counts the cells an edit makes, `of` is what an undo or redo is
+    about.
+    """
 
     action: str
     cells: tuple[int, ...] = ()
@@ -43,7 +45,9 @@ class LogModel:
         return self.lines[number - 1]
 
     def stacks(self) -> tuple[list[int], list[int]]:
-        """Numbers of the lines that hold, in order, and of those that redo would bring back, the next one last."""
+        """Numbers of the lines that hold, in order, and of those that redo would bring back, the
+        next one last.
+        """
         done: list[int] = []
         undone: list[int] = []
         for number, line in enumerate(self.lines, 1):
@@ -95,7 +99,12 @@ class LogModel:
 
     def decided(self) -> set[int]:
         """Cells some decision that holds is about."""
-        return {cell for number in self.stacks()[0] if self.line(number).action != "note" for cell in self.line(number).cells}
+        return {
+            cell
+            for number in self.stacks()[0]
+            if self.line(number).action != "note"
+            for cell in self.line(number).cells
+        }
 
 
 class WalkModel:

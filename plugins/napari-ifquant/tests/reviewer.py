@@ -1,4 +1,6 @@
-"""A reviewer who presses random keys in real windows, and a model that says what each of them must lead to."""
+"""A reviewer who presses random keys in real windows, and a model that says what each of them must
+lead to.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +34,59 @@ EXCLUDE = ("X", "F", "O")
 NEXT, PREVIOUS = ("N", "Right"), ("P", "Left")
 DIGITS = tuple("123456789")
 KEYS = (
-    *NEXT, *PREVIOUS, "G", "A", *DIGITS, *EXCLUDE, "T", "K", "M", "S", "R", "E", "Minus", "Equal", "Escape", "C", *UNDO, *REDO, "H",
-)  # fmt: skip
+    *NEXT,
+    *PREVIOUS,
+    "G",
+    "A",
+    *DIGITS,
+    *EXCLUDE,
+    "T",
+    "K",
+    "M",
+    "S",
+    "R",
+    "E",
+    "Minus",
+    "Equal",
+    "Escape",
+    "C",
+    *UNDO,
+    *REDO,
+    "H",
+)
 """All keys of the review, as pressed."""
-WEIGHTS = {"A": 5, "X": 2, "M": 7, "S": 5, "R": 5, "E": 2, "K": 4, "T": 2, "U": 5, "Control+Z": 5, "Y": 4, "Control+Shift+Z": 4}
+WEIGHTS = {
+    "A": 5,
+    "X": 2,
+    "M": 7,
+    "S": 5,
+    "R": 5,
+    "E": 2,
+    "K": 4,
+    "T": 2,
+    "U": 5,
+    "Control+Z": 5,
+    "Y": 4,
+    "Control+Shift+Z": 4,
+}
 OTHERS = {
-    "table": 3, "row": 3, "click": 2, "own layer": 2, "no layer": 1, "held": 2, "note": 3, "float": 1, "restart": 0.2, "hide": 0.2,
+    "table": 3,
+    "row": 3,
+    "click": 2,
+    "own layer": 2,
+    "no layer": 1,
+    "held": 2,
+    "note": 3,
+    "float": 1,
+    "restart": 0.2,
+    "hide": 0.2,
     "slide": 0.2,
-}  # fmt: skip
+}
 """What else a reviewer does, and how often."""
-SEEN = re.compile(r"(?P<kind>.+?) (?P<cell>\d+)(?: \(white\) and .+? (?P<other>\d+) \(magenta\): (?P<gap>touching|[\d.]+ um apart))?")
+SEEN = re.compile(
+    r"(?P<kind>.+?) (?P<cell>\d+)(?: \(white\) and .+? (?P<other>\d+) \(magenta\):"
+    r" (?P<gap>touching|[\d.]+ um apart))?"
+)
 
 
 @dataclass
@@ -70,7 +115,7 @@ class Reviewer:
         self.start()
         self._set_floating(focus == "floating")
 
-    # ---- what is on the disk and on the screen ---------------------------------------------------------------------------------------
+    # ---- what is on the disk and on the screen ---------------------------------------------------
 
     @property
     def path(self) -> Path:
@@ -90,41 +135,53 @@ class Reviewer:
         found = SEEN.match(self.pair())
         assert found is not None, self.pair()
         other = found["other"]
-        return Seen(int(found["cell"]), None if other is None else int(other), found["gap"] == "touching")
+        return Seen(
+            int(found["cell"]), None if other is None else int(other), found["gap"] == "touching"
+        )
 
     def check(self, event: str) -> None:
         story = f"{event} after {self.done}, which says {self.message()!r}"
         assert self.logged() == self.walk.log.lines, story
         assert self.seen().cell == self.walk.cell, story
         drawing = self.widget.desk.drawing
-        assert (None if drawing is None else KINDS[type(drawing).__name__]) == self.walk.drawing, story
+        assert (None if drawing is None else KINDS[type(drawing).__name__]) == self.walk.drawing, (
+            story
+        )
         self.check_counts(story)
         self.done.append(event)
 
     def check_counts(self, story: str) -> None:
         decided = self.walk.log.decided()
         done = sum(cell in decided for cell in self.walk.queue)
-        assert self.viewer.canvas.overlays.text.text.startswith(f"{done}/{len(self.walk.queue)} "), story
+        assert self.viewer.canvas.overlays.text.text.startswith(
+            f"{done}/{len(self.walk.queue)} "
+        ), story
         assert self.widget.panel.progress.value() == done, story
 
     def check_labels(self) -> None:
         labels = np.unique(np.asarray(self.widget.desk.view.cells.levels[0]))
         assert set(labels.tolist()) - {0} == self.walk.log.cells().standing, self.done
 
-    # ---- doing -----------------------------------------------------------------------------------------------------------------------
+    # ---- doing -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         self.widget.start()
         desk = self.widget.desk
         assert desk is not None, self.message()
-        log = self.logs.setdefault(self.widget.choice.folder.name, LogModel(desk.view.subject.ids.tolist()))
+        log = self.logs.setdefault(
+            self.widget.choice.folder.name, LogModel(desk.view.subject.ids.tolist())
+        )
         self.walk = WalkModel(log, desk.queue.ids.tolist())
 
     def target(self) -> Any:
         """Where keys go."""
         if self.focus == "canvas":
             return self.viewer.window._qt_viewer.canvas.native
-        return self.widget.window().focusWidget() or self.widget.window() if self.focus == "floating" else self.widget.panel.progress
+        return (
+            self.widget.window().focusWidget() or self.widget.window()
+            if self.focus == "floating"
+            else self.widget.panel.progress
+        )
 
     def press(self, name: str, *, held: bool = False) -> None:
         from qtpy.QtCore import QEvent, Qt
@@ -138,7 +195,9 @@ class Reviewer:
             mask |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
         code, target = getattr(Qt.Key, f"Key_{key}"), self.target()
         if held:
-            QApplication.sendEvent(target, QKeyEvent(QEvent.Type.KeyPress, code, mask, key.lower(), True))
+            QApplication.sendEvent(
+                target, QKeyEvent(QEvent.Type.KeyPress, code, mask, key.lower(), True)
+            )
         else:
             QTest.keyClick(target, code, mask)
         QApplication.processEvents()
@@ -147,12 +206,22 @@ class Reviewer:
         if self.walk.drawing is not None and self.random.random() < 0.6:
             finish = next(key for key, kind in CUTS.items() if kind == self.walk.drawing)
             return self.random.choice([finish, finish, "Equal", "Minus", "Escape"])
-        if self.walk.log.lines and self.walk.log.lines[-1].action in EDITS and self.random.random() < 0.3:
+        if (
+            self.walk.log.lines
+            and self.walk.log.lines[-1].action in EDITS
+            and self.random.random() < 0.3
+        ):
             return self.random.choice(UNDO)
-        if self.walk.log.lines and self.walk.log.lines[-1].action == "undo" and self.random.random() < 0.35:
+        if (
+            self.walk.log.lines
+            and self.walk.log.lines[-1].action == "undo"
+            and self.random.random() < 0.35
+        ):
             return self.random.choice([*UNDO, *REDO, *REDO])
         names = [*KEYS, *self.others]
-        return self.random.choices(names, [WEIGHTS.get(name, self.others.get(name, 1)) for name in names])[0]
+        return self.random.choices(
+            names, [WEIGHTS.get(name, self.others.get(name, 1)) for name in names]
+        )[0]
 
     def step(self) -> None:
         event = self.choose()
@@ -173,7 +242,10 @@ class Reviewer:
         before = len(self.walk.log.lines)
         drawn = self._drawn()
         self.press(name)
-        if name in ("Minus", "Equal") and self.walk.drawing in ("cut", "region"):  # an outline may have no room to grow
+        if name in ("Minus", "Equal") and self.walk.drawing in (
+            "cut",
+            "region",
+        ):  # an outline may have no room to grow
             assert not np.array_equal(drawn, self._drawn()), f"{name} does nothing"
         if wanted is not None:
             new = self.logged()[before:]
@@ -193,12 +265,18 @@ class Reviewer:
         """Whether a key means the review now; on a layer that is drawn on most are napari's."""
         drawing = self.walk.drawing
         active = self.viewer.layers.selection.active
-        if drawing is None or active is None or active.name not in ("cut", "redraw: green cell, orange nucleus", "region to exclude"):
+        if (
+            drawing is None
+            or active is None
+            or active.name not in ("cut", "redraw: green cell, orange nucleus", "region to exclude")
+        ):
             return True
         return name in ("Minus", "Equal", "Escape") or CUTS.get(name) == drawing
 
     def expected(self, name: str) -> tuple[Line | None, bool]:
-        """The line a key must lead to, and whether it may be refused: a cut may miss the nucleus."""
+        """The line a key must lead to, and whether it may be refused: a cut may miss the
+        nucleus.
+        """
         seen, log = self.seen(), self.walk.log
         if not self.acts(name):
             return None, False
@@ -261,7 +339,9 @@ class Reviewer:
         row = self.random.randrange(min(len(self.walk.queue), 40))
         index = self.widget.panel.model.index(row, 1)
         table.scrollTo(index)
-        QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(index).center())
+        QTest.mouseClick(
+            table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(index).center()
+        )
         self.walk.go(row + 1)
         return f"table {row}"
 
@@ -282,7 +362,10 @@ class Reviewer:
         if self.walk.drawing is not None:  # there a click draws
             return "no click"
         canvas = self.viewer.window._qt_viewer.canvas.native
-        at = QPoint(self.random.randrange(10, canvas.width() - 10), self.random.randrange(10, canvas.height() - 10))
+        at = QPoint(
+            self.random.randrange(10, canvas.width() - 10),
+            self.random.randrange(10, canvas.height() - 10),
+        )
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
         QApplication.processEvents()
         cell = self.seen().cell
@@ -364,22 +447,36 @@ class Reviewer:
             read = read_log(folder, self.name)
             assert not read.problems
             session = ReviewSession(
-                load_subject(folder, run_recipe(folder.parent)), self.name, read.decisions, save=_no_more, clock=Clock()
+                load_subject(folder, run_recipe(folder.parent)),
+                self.name,
+                read.decisions,
+                save=_no_more,
+                clock=Clock(),
             )
             assert [_line(d.model_dump(mode="json")) for d in session.decisions] == log.lines
             standing = log.cells().standing
-            assert all((cell in session.standing.outlines) == (cell in standing) for cell in range(max(standing) + 3))
+            assert all(
+                (cell in session.standing.outlines) == (cell in standing)
+                for cell in range(max(standing) + 3)
+            )
             assert session.decided() == log.decided()
 
 
 class Windowless(Reviewer):
-    """The same at a viewer model without windows, through napari's own look-up of keys: many times as fast."""
+    """The same at a viewer model without windows, through napari's own look-up of keys: many times
+    as fast.
+    """
 
-    others: ClassVar[dict[str, float]] = {name: OTHERS[name] for name in ("row", "own layer", "no layer", "restart", "note")}
+    others: ClassVar[dict[str, float]] = {
+        name: OTHERS[name] for name in ("row", "own layer", "no layer", "restart", "note")
+    }
 
     def check_counts(self, story: str) -> None:
         decided = self.walk.log.decided()
-        assert self.widget.desk.progress == (sum(cell in decided for cell in self.walk.queue), len(self.walk.queue)), story
+        assert self.widget.desk.progress == (
+            sum(cell in decided for cell in self.walk.queue),
+            len(self.walk.queue),
+        ), story
 
     def pair(self) -> str:
         return describe.pair_line(self.widget.desk)
@@ -394,7 +491,11 @@ class Windowless(Reviewer):
         layer = self.viewer.layers.selection.active
         handler = KeymapHandler()
         handler.keymap_providers = [self.viewer] if layer is None else [layer, self.viewer]
-        handler.press_key({"Minus": KeyCode.Minus, "Equal": KeyCode.Equal}.get(name, name.replace("Control", "Ctrl")))
+        handler.press_key(
+            {"Minus": KeyCode.Minus, "Equal": KeyCode.Equal}.get(
+                name, name.replace("Control", "Ctrl")
+            )
+        )
 
     def _note(self) -> str:
         acts = self.acts("C")
@@ -417,7 +518,9 @@ class Headless:
 
     def __init__(self, viewer: Any, folder: Path, reviewer: str) -> None:
         self.viewer, self.asked, self.desk, self.binding = viewer, False, None, None
-        self.choice = SimpleNamespace(folder=folder, reviewer=SimpleNamespace(setText=lambda _: None))
+        self.choice = SimpleNamespace(
+            folder=folder, reviewer=SimpleNamespace(setText=lambda _: None)
+        )
         self.reviewer = reviewer
 
     def start(self) -> None:

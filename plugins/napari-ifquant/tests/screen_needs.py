@@ -1,4 +1,5 @@
-"""What windows need of a Linux system: ``python screen_needs.py`` names the packages that are missing, and installs them where it may.
+"""What windows need of a Linux system: ``python screen_needs.py`` names the packages that are
+missing, and installs them where it may.
 
 Needs nothing but Python. Under CI=true its exit code is 1 when something is still missing.
 """
@@ -37,7 +38,8 @@ LIBRARIES = {
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
     "libxkbcommon.so.0": "libxkbcommon0",
 }
-"""What Qt 6 of PySide6 and PyQt6 links to and brings not (by ldd), and the Debian or Ubuntu package of each."""
+"""What Qt 6 of PySide6 and PyQt6 links to and brings not (by ldd), and the Debian or Ubuntu package
+of each."""
 DRIVERS = ("/usr/lib/*/dri/*swrast*", "/usr/lib*/dri/*swrast*")
 """Where Mesa keeps the driver that draws without a graphics card."""
 OFFSCREEN = "Qt's own platform 'offscreen' is no way out: every canvas stays black."
@@ -65,17 +67,41 @@ def _loads(library: str) -> bool:
 
 def asks(missing: list[str]) -> str:
     """Say what is missing and what to do."""
-    return f"windows cannot be tested without {', '.join(missing)}. As root: apt-get install {' '.join(missing)}. {OFFSCREEN}"
+    return (
+        f"windows cannot be tested without {', '.join(missing)}. As root: apt-get install"
+        f" {' '.join(missing)}. {OFFSCREEN}"
+    )
 
 
 def _installer() -> list[str] | None:
-    """Give how packages are installed here without asking anyone; None where that is not allowed."""
+    """Give how packages are installed here without asking anyone; None where that is not
+    allowed.
+    """
     if shutil.which("apt-get") is None:
         return None
     if os.geteuid() == 0:
-        return ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode == 0:
-        return ["sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+        return [
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "-qq",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+        ]
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode == 0
+    ):
+        return [
+            "sudo",
+            "-n",
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "-qq",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+        ]
     return None
 
 
@@ -86,7 +112,11 @@ def main() -> int:
     if apt is not None:
         print(f"installing {' '.join(missing)}", flush=True)
         subprocess.run([*apt, "update"], check=False)
-        subprocess.run([*apt, "install", "-y", "--no-install-recommends", *missing], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*apt, "install", "-y", "--no-install-recommends", *missing],
+            check=False,
+            stdout=subprocess.DEVNULL,
+        )
         missing = missing_packages()
     if not missing:
         return 0

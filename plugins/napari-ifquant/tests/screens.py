@@ -1,4 +1,6 @@
-"""Real windows under test: keys as a user presses them, and what is on screen, as pixels and as words."""
+"""Real windows under test: keys as a user presses them, and what is on screen, as pixels and as
+words.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def wait(done: Any, seconds: float = 600) -> None:
 
 
 def words_on_screen(viewer: Any, without: Any = None) -> list[str]:
-    """Everything a reviewer may read in a viewer's windows: labels, fields, lists, tables, tips, titles, overlays, layers, features.
+    """Everything a reviewer may read in a viewer's windows: labels, fields, lists, tables, tips,
+    titles, overlays, layers, features.
 
     What stands in the widget `without` is left out.
     """
@@ -81,7 +84,9 @@ def words_on_screen(viewer: Any, without: Any = None) -> list[str]:
         if without is not None and _stands_in(widget, without):
             continue
         found += [widget.windowTitle(), widget.toolTip()]
-        found += [str(getattr(widget, name)()) for name in TEXTS if callable(getattr(widget, name, None))]
+        found += [
+            str(getattr(widget, name)()) for name in TEXTS if callable(getattr(widget, name, None))
+        ]
         if hasattr(widget, "itemText"):
             found += [widget.itemText(i) for i in range(widget.count())]
         if isinstance(widget, QAbstractItemView) and widget.model() is not None:

@@ -1,4 +1,6 @@
-"""Slide, patient and group are nowhere on screen when hidden; and the same look at the screen finds them when they are not."""
+"""Slide, patient and group are nowhere on screen when hidden; and the same look at the screen finds
+them when they are not.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,26 @@ def sheeted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ifquant.execution.executors import Execution
 
     folder = tmp_path_factory.mktemp("sheet")
-    slide = write_slide(folder / f"{SLIDE}.ome.tif", simulated(260, 260, seed=11).image, PANELS["tgfb_il1b"])
-    (folder / "samples.csv").write_text(f"slide,patient,group,visit\n{slide.name},{PATIENT},{GROUP},{VISIT}\n")
-    run = ifquant.run(recipe(), [slide], folder / "results", samples=folder / "samples.csv", execution=Execution(quiet=True))
+    slide = write_slide(
+        folder / f"{SLIDE}.ome.tif", simulated(260, 260, seed=11).image, PANELS["tgfb_il1b"]
+    )
+    (folder / "samples.csv").write_text(
+        f"slide,patient,group,visit\n{slide.name},{PATIENT},{GROUP},{VISIT}\n"
+    )
+    run = ifquant.run(
+        recipe(),
+        [slide],
+        folder / "results",
+        samples=folder / "samples.csv",
+        execution=Execution(quiet=True),
+    )
     assert run.exit_code == 0, run.summary_lines()
     return folder / "results"
 
 
-def test_slide_patient_and_group_are_nowhere_when_hidden(sheeted: Path, tmp_path: Path, viewers: list[Any]) -> None:
+def test_slide_patient_and_group_are_nowhere_when_hidden(
+    sheeted: Path, tmp_path: Path, viewers: list[Any]
+) -> None:
     from napari_ifquant.gates_widget import GatesWidget
     from napari_ifquant.launch import open_review
 
@@ -38,7 +52,9 @@ def test_slide_patient_and_group_are_nowhere_when_hidden(sheeted: Path, tmp_path
     viewer, widget = open_review(results)
     viewers.append(viewer)
     viewer.window.add_dock_widget(GatesWidget(viewer), name="Gates", area="right", tabify=True)
-    assert told(viewer) == set(SECRETS), "the control: all of them are on screen when nothing is hidden"
+    assert told(viewer) == set(SECRETS), (
+        "the control: all of them are on screen when nothing is hidden"
+    )
     assert widget.panel.slide.text() == f"{SLIDE}, patient {PATIENT}, group {GROUP}, visit {VISIT}"
 
     widget.choice.form.hide_sample.setChecked(True)
@@ -69,7 +85,9 @@ def told(viewer: Any) -> set[str]:
     return {secret for secret in SECRETS if any(secret in text for text in words)}
 
 
-def test_the_gates_dock_follows_what_a_new_review_hides(sheeted: Path, tmp_path: Path, viewers: list[Any]) -> None:
+def test_the_gates_dock_follows_what_a_new_review_hides(
+    sheeted: Path, tmp_path: Path, viewers: list[Any]
+) -> None:
     from napari_ifquant.gates_widget import NO_REVIEW, GatesWidget
     from napari_ifquant.launch import open_review
 

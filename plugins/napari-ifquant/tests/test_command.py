@@ -1,4 +1,6 @@
-"""`ifquant review` from the command line: a window of its own, and a log that is released when it closes."""
+"""`ifquant review` from the command line: a window of its own, and a log that is released when it
+closes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 from screens import colorful, key, shot
 
 
-def test_the_command_opens_a_review_and_ends_with_its_window(results: Path, viewers: list[Any]) -> None:
+def test_the_command_opens_a_review_and_ends_with_its_window(
+    results: Path, viewers: list[Any]
+) -> None:
     import napari
     from napari.qt import get_qapp
     from qtpy.QtCore import QTimer

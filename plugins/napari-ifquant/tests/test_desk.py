@@ -33,19 +33,40 @@ def desk_on(results: Path, options: QueueOptions | None = None, reviewer: str = 
 def test_layers_of_a_result(results: Path) -> None:
     view = open_result(results / "a")
     assert view.source == "slide"
-    layers = {attributes["name"]: (data, attributes, kind) for data, attributes, kind in layers_of(view)}
+    layers = {
+        attributes["name"]: (data, attributes, kind) for data, attributes, kind in layers_of(view)
+    }
     table = pd.read_parquet(results / "a" / "cells.parquet")
-    assert {"DAPI", "PanCK", "TGFB1", "IL1B", "nuclei", "cells", "tumor region", "cell centers"} <= set(layers)
-    assert [name for name in ("DAPI", "PanCK", "CD11c") if layers[name][1]["visible"]] == ["DAPI", "PanCK"]  # those of the report
-    assert all(attributes["scale"] == (0.5, 0.5) and attributes["units"] == ("um", "um") for _, attributes, _ in layers.values())
+    assert {
+        "DAPI",
+        "PanCK",
+        "TGFB1",
+        "IL1B",
+        "nuclei",
+        "cells",
+        "tumor region",
+        "cell centers",
+    } <= set(layers)
+    assert [name for name in ("DAPI", "PanCK", "CD11c") if layers[name][1]["visible"]] == [
+        "DAPI",
+        "PanCK",
+    ]  # those of the report
+    assert all(
+        attributes["scale"] == (0.5, 0.5) and attributes["units"] == ("um", "um")
+        for _, attributes, _ in layers.values()
+    )
     points, attributes, _ = layers["cell centers"]
     assert attributes["features"]["index"].tolist() == table["cell_id"].tolist()
     assert set(table.columns) - {"cell_id"} == set(attributes["features"].columns) - {"index"}
-    assert np.allclose(points[:, 1] * 0.5 + 0.25, table["x_um"])  # napari's pixel (0, 0) has its center at 0, ours at 0.5 px
+    assert np.allclose(
+        points[:, 1] * 0.5 + 0.25, table["x_um"]
+    )  # napari's pixel (0, 0) has its center at 0, ours at 0.5 px
     lines = layers["myeloid to nearest tumor"][0]
     myeloid = table[table["phenotype"] == "myeloid"]
     lengths = np.hypot(*lines[:, 1].T) * 0.5
-    assert np.allclose(np.sort(lengths), np.sort(myeloid["nearest_tumor_um"].dropna().to_numpy(float)))
+    assert np.allclose(
+        np.sort(lengths), np.sort(myeloid["nearest_tumor_um"].dropna().to_numpy(float))
+    )
 
 
 def test_class_images_show_the_phenotypes(results: Path) -> None:
@@ -57,7 +78,9 @@ def test_class_images_show_the_phenotypes(results: Path) -> None:
     assert np.array_equal(classes[inside], codes[labels[inside] - 1] + 1)
     assert not classes[~inside].any()
     outlined = np.asarray(view.cells.classes(1)[0])
-    assert set(np.unique(labels[outlined > 0])) == set(np.unique(labels[inside]))  # every cell has an outline of its own
+    assert set(np.unique(labels[outlined > 0])) == set(
+        np.unique(labels[inside])
+    )  # every cell has an outline of its own
     assert (outlined > 0).sum() < 0.7 * inside.sum()
 
 
@@ -70,14 +93,21 @@ def test_moved_slides_are_shown_from_the_results(results: Path) -> None:
     assert "the slide is not there" in moved.source
     for name, levels in channels.items():
         low, high = moved.ranges[name]
-        shown, raw = np.asarray(moved.channels[name][0]).astype(float), np.clip(np.asarray(levels[0]).astype(float), low, high)
+        shown, raw = (
+            np.asarray(moved.channels[name][0]).astype(float),
+            np.clip(np.asarray(levels[0]).astype(float), low, high),
+        )
         assert np.abs(shown - raw).max() <= (high - low) / 255 + 1  # 8 bits of the display range
 
 
-def test_another_image_in_the_place_of_the_slide_is_not_shown(results: Path, tmp_path: Path) -> None:
+def test_another_image_in_the_place_of_the_slide_is_not_shown(
+    results: Path, tmp_path: Path
+) -> None:
     from reviewing import PANELS, simulated, write_slide
 
-    other = write_slide(tmp_path / "other.ome.tif", simulated(420, 480, seed=12).image, PANELS["tgfb_il1b"])
+    other = write_slide(
+        tmp_path / "other.ome.tif", simulated(420, 480, seed=12).image, PANELS["tgfb_il1b"]
+    )
     record = json.loads((results / "a" / "slide.json").read_text())
     record["input"]["opened"]["paths"] = [str(other)]
     (results / "a" / "slide.json").write_text(json.dumps(record))
@@ -130,7 +160,14 @@ def test_a_review_by_keys_is_kept_and_changes_the_answer(results: Path) -> None:
     assert again.session.phenotype(second) == "tumor"
     assert again.cell_id == third  # goes on where it stopped
     again.close()
-    assert [d.action for d in read_log(results / "a", "anna").decisions] == ["accept", "phenotype", "exclude", "undo", "redo", "undo"]
+    assert [d.action for d in read_log(results / "a", "anna").decisions] == [
+        "accept",
+        "phenotype",
+        "exclude",
+        "undo",
+        "redo",
+        "undo",
+    ]
 
     assert apply_reviews(results).exit_code == 0
     after = pd.read_parquet(results / "a" / "reviewed" / "cells.parquet")
@@ -140,7 +177,11 @@ def test_a_review_by_keys_is_kept_and_changes_the_answer(results: Path) -> None:
 def test_merge_split_redraw_and_regions(results: Path) -> None:
     desk = desk_on(results, MYELOID_FIRST)
     n = len(desk.view.subject)
-    place = next(i for i, cell in enumerate(desk.queue.ids, 1) if neighbours(desk.session, int(cell))[0].gap_um == 0)
+    place = next(
+        i
+        for i, cell in enumerate(desk.queue.ids, 1)
+        if neighbours(desk.session, int(cell))[0].gap_um == 0
+    )
     desk.go(place)
     cell, partner = desk.cell_id, desk.partner
     assert cell is not None
@@ -156,7 +197,9 @@ def test_merge_split_redraw_and_regions(results: Path) -> None:
     desk.go(place)
     desk.split()
     assert "cut" in [layer.name for layer in desk.viewer.layers]
-    for _ in range(12):  # some cuts leave a part without nucleus: turned until one does not, as a reviewer would
+    for _ in range(
+        12
+    ):  # some cuts leave a part without nucleus: turned until one does not, as a reviewer would
         desk.split()
         if desk.drawing is None:
             break
@@ -174,7 +217,11 @@ def test_merge_split_redraw_and_regions(results: Path) -> None:
     desk.redraw()
     grown = np.asarray(desk.view.cells.levels[0]) == desk.cell_id
     assert grown.sum() > (labels == cell).sum()
-    assert not np.any(grown & (np.asarray(desk.view.nuclei.levels[0]) != 0) & (np.asarray(desk.view.nuclei.levels[0]) != desk.cell_id))
+    assert not np.any(
+        grown
+        & (np.asarray(desk.view.nuclei.levels[0]) != 0)
+        & (np.asarray(desk.view.nuclei.levels[0]) != desk.cell_id)
+    )
     desk.undo()
 
     desk.go(place)
@@ -192,7 +239,9 @@ def test_merge_split_redraw_and_regions(results: Path) -> None:
 
 
 def test_what_is_hidden_is_nowhere(results: Path) -> None:
-    desk = desk_on(results, QueueOptions(order="random", seed=3, hidden=("TGFB1", "IL1B"), hide_sample=True))
+    desk = desk_on(
+        results, QueueOptions(order="random", seed=3, hidden=("TGFB1", "IL1B"), hide_sample=True)
+    )
     names = [layer.name for layer in desk.viewer.layers]
     assert "PanCK" in names
     assert not {"TGFB1", "IL1B"} & set(names)
@@ -217,8 +266,17 @@ def test_contrast_stays_on_the_next_slide(results: Path) -> None:
 
 def test_lines_stay_visible_from_afar(results: Path) -> None:
     desk = desk_on(results)
-    camera, region, pairs = desk.viewer.scene.camera, desk.screen.named("tumor region"), desk.screen.named("myeloid to nearest tumor")
-    for zoom, factor in ((8.0, 1), (1.0, 2), (0.1, 32), (8.0, 1)):  # 0.5 um per px: at zoom 1 a pixel of the screen is 2 px of the slide
+    camera, region, pairs = (
+        desk.viewer.scene.camera,
+        desk.screen.named("tumor region"),
+        desk.screen.named("myeloid to nearest tumor"),
+    )
+    for zoom, factor in (
+        (8.0, 1),
+        (1.0, 2),
+        (0.1, 32),
+        (8.0, 1),
+    ):  # 0.5 um per px: at zoom 1 a pixel of the screen is 2 px of the slide
         camera.zoom = zoom
         assert region.edge_width == pytest.approx(1.2 * factor)
         assert pairs.edge_width == pytest.approx(0.6 * factor)
@@ -274,7 +332,9 @@ def test_two_windows_cannot_write_one_log(results: Path) -> None:
     desk.close()
 
 
-def test_a_line_that_arrived_although_its_writer_failed_stands(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_arrived_although_its_writer_failed_stands(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = desk_on(results)
     first = desk.cell_id
 

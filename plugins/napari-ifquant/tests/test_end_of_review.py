@@ -1,4 +1,6 @@
-"""However the dock goes, the review goes with it: no key, no callback, no text of it stays, and its log is free."""
+"""However the dock goes, the review goes with it: no key, no callback, no text of it stays, and its
+log is free.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def window_closed(viewer: Any, dock: Any) -> None:
 
 
 AT_ONCE = (x_of_the_dock, removed, all_removed, viewer_closed, window_closed)
-"""These free the log before they return. Qt hides a dock for a moment when it is torn off: hiding takes one turn of its loop."""
+"""These free the log before they return. Qt hides a dock for a moment when it is torn off: hiding
+takes one turn of its loop."""
 WINDOW_GOES = (viewer_closed, window_closed)
 
 
@@ -78,11 +81,19 @@ def linked(viewer: Any) -> list[Any]:
     events = (viewer.layers.selection.events.active, viewer.scene.camera.events.zoom)
     found = [callback for event in events for callback in event.callbacks]
     alive = [getattr(one[0](), one[1], None) if isinstance(one, tuple) else one for one in found]
-    return [one for one in (*alive, *viewer.mouse_drag_callbacks) if getattr(one, "__module__", "").startswith("napari_ifquant")]
+    return [
+        one
+        for one in (*alive, *viewer.mouse_drag_callbacks)
+        if getattr(one, "__module__", "").startswith("napari_ifquant")
+    ]
 
 
-@pytest.mark.parametrize("close", [*AT_ONCE, hide_button, menu, x_while_it_floats, window_of_the_floating_dock])
-def test_the_review_ends_with_its_dock(close: Callable[[Any, Any], None], results: Path, viewers: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "close", [*AT_ONCE, hide_button, menu, x_while_it_floats, window_of_the_floating_dock]
+)
+def test_the_review_ends_with_its_dock(
+    close: Callable[[Any, Any], None], results: Path, viewers: list[Any]
+) -> None:
     import napari
     from qtpy.QtWidgets import QApplication
 
@@ -172,17 +183,24 @@ def test_another_process_may_go_on(results: Path, viewers: list[Any]) -> None:
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
     reviewer = widget.choice.reviewer.text()
-    code = "import sys; from ifquant.commands.review_log import ReviewLog; ReviewLog(*sys.argv[1:]).close()"
+    code = (
+        "import sys; from ifquant.commands.review_log import ReviewLog;"
+        " ReviewLog(*sys.argv[1:]).close()"
+    )
 
     def other() -> int:
-        return subprocess.run([sys.executable, "-c", code, str(results / "a"), reviewer], capture_output=True).returncode
+        return subprocess.run(
+            [sys.executable, "-c", code, str(results / "a"), reviewer], capture_output=True
+        ).returncode
 
     assert other() != 0
     dock_of(widget).title.close_button.click()
     assert other() == 0
 
 
-def test_a_review_that_cannot_begin_leaves_nothing(results: Path, viewers: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_review_that_cannot_begin_leaves_nothing(
+    results: Path, viewers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from napari_ifquant.launch import open_review
     from napari_ifquant.pair_panel import PairPanel
 

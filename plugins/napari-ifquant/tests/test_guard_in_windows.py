@@ -1,4 +1,6 @@
-"""Whatever goes wrong in an action ends in the dock: the key was handled, once, and log, session and screen say the same."""
+"""Whatever goes wrong in an action ends in the dock: the key was handled, once, and log, session
+and screen say the same.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ FOCI = ("canvas", "dock", "floating")
 
 
 @pytest.fixture(params=FOCI)
-def review(request: pytest.FixtureRequest, results: Path, viewers: list[Any]) -> Iterator[tuple[Any, Callable[..., None]]]:
+def review(
+    request: pytest.FixtureRequest, results: Path, viewers: list[Any]
+) -> Iterator[tuple[Any, Callable[..., None]]]:
     """A review, and how to press keys where the focus is."""
     from qtpy.QtWidgets import QApplication
 
@@ -42,16 +46,24 @@ def review(request: pytest.FixtureRequest, results: Path, viewers: list[Any]) ->
 
 
 def logged(widget: Any) -> list[str]:
-    return [d.action for d in read_log(widget.choice.folder, widget.choice.reviewer.text()).decisions]
+    return [
+        d.action for d in read_log(widget.choice.folder, widget.choice.reviewer.text()).decisions
+    ]
 
 
 def to_touching(widget: Any) -> None:
     desk = widget.desk
     places = range(1, len(desk.queue) + 1)
-    desk.go(next(k for k in places if neighbours(desk.session, int(desk.queue.ids[k - 1]))[0].gap_um == 0))
+    desk.go(
+        next(
+            k for k in places if neighbours(desk.session, int(desk.queue.ids[k - 1]))[0].gap_um == 0
+        )
+    )
 
 
-def test_outlines_are_undone_and_redone_in_any_depth(review: tuple[Any, Callable[..., None]]) -> None:
+def test_outlines_are_undone_and_redone_in_any_depth(
+    review: tuple[Any, Callable[..., None]],
+) -> None:
     widget, press = review
     press("A")
     to_touching(widget)
@@ -87,7 +99,15 @@ def test_outlines_are_undone_and_redone_in_any_depth(review: tuple[Any, Callable
     press("E")
     assert desk.drawing is not None
     press("Escape")
-    assert logged(widget) == ["accept", "merge", "redraw", "split", *["undo"] * 3, *["redo"] * 3, *["undo"] * 3]
+    assert logged(widget) == [
+        "accept",
+        "merge",
+        "redraw",
+        "split",
+        *["undo"] * 3,
+        *["redo"] * 3,
+        *["undo"] * 3,
+    ]
 
 
 def test_what_fails_before_the_log_is_written_changes_nothing(
@@ -104,18 +124,30 @@ def test_what_fails_before_the_log_is_written_changes_nothing(
 
     before = (desk.cell_id, desk.place, desk.partner, widget.panel.pair.text())
     for name, owner, method in (
-        ("A", desk.session, "accept"), ("2", desk.session, "change_phenotype"), ("X", desk.session, "exclude"), ("U", desk.session, "undo"),
-        ("N", desk.screen, "show_pair"), ("H", desk.screen, "named"), ("S", desk.viewer, "add_layer"), ("C", desk, "ask_note_of"),
-    ):  # fmt: skip
+        ("A", desk.session, "accept"),
+        ("2", desk.session, "change_phenotype"),
+        ("X", desk.session, "exclude"),
+        ("U", desk.session, "undo"),
+        ("N", desk.screen, "show_pair"),
+        ("H", desk.screen, "named"),
+        ("S", desk.viewer, "add_layer"),
+        ("C", desk, "ask_note_of"),
+    ):
         calls.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(owner, method, broken) if owner is not desk.viewer else patch.setattr(type(owner), method, broken)
+            patch.setattr(owner, method, broken) if owner is not desk.viewer else patch.setattr(
+                type(owner), method, broken
+            )
             press(name)
         assert calls, name
         assert len(calls) <= 2, f"{name} was done again"
         assert "unexpected ZeroDivisionError: nobody expected this" in widget.message.text()
         assert logged(widget) == ["accept"]
-        if name in "NH":  # not even the cell from before could be shown: then none is on view, and nothing can be decided
+        if (
+            name in "NH"
+            # not even the cell from before could be shown: then none is on view, and nothing can be
+            # decided
+        ):
             assert desk.cell_id is None
             press("X")
             assert logged(widget) == ["accept"]
@@ -130,7 +162,9 @@ def test_what_fails_before_the_log_is_written_changes_nothing(
 def test_a_key_that_failed_is_not_offered_again_in_the_running_loop(
     results: Path, viewers: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only there PySide6 tells Qt that nobody wanted a key whose handler raised, and Qt hands it from the canvas on to the window."""
+    """Only there PySide6 tells Qt that nobody wanted a key whose handler raised, and Qt hands it
+    from the canvas on to the window.
+    """
     from qtpy.QtCore import QEvent, QEventLoop, Qt, QTimer
     from qtpy.QtGui import QKeyEvent
     from qtpy.QtWidgets import QApplication
@@ -149,7 +183,9 @@ def test_a_key_that_failed_is_not_offered_again_in_the_running_loop(
         patch.setattr(widget.desk.session, "exclude", broken)
         for pressed in (Qt.Key.Key_A, Qt.Key.Key_X, Qt.Key.Key_U):
             for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-                QApplication.postEvent(canvas, QKeyEvent(kind, pressed, Qt.KeyboardModifier.NoModifier, ""))
+                QApplication.postEvent(
+                    canvas, QKeyEvent(kind, pressed, Qt.KeyboardModifier.NoModifier, "")
+                )
         QTimer.singleShot(200, loop.quit)
         loop.exec()
     assert calls == [1]
@@ -188,7 +224,9 @@ def test_what_fails_after_the_log_is_written_is_said_and_stands(
     assert desk.session.decided() == {int(desk.queue.ids[0])}
 
 
-def test_a_failed_save_is_no_decision(review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_is_no_decision(
+    review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     widget, press = review
     desk = widget.desk
     press("A")
@@ -215,7 +253,9 @@ def test_a_failed_save_is_no_decision(review: tuple[Any, Callable[..., None]], m
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
 def test_a_disk_that_takes_half_a_line(results: Path, viewers: list[Any]) -> None:
-    """A true failure of the system within a line: what was written counts as torn, the decision does not stand, and one goes on."""
+    """A true failure of the system within a line: what was written counts as torn, the decision
+    does not stand, and one goes on.
+    """
     from napari_ifquant.launch import open_review
 
     viewer, widget = open_review(results, "a")
@@ -223,7 +263,10 @@ def test_a_disk_that_takes_half_a_line(results: Path, viewers: list[Any]) -> Non
     desk = widget.desk
     key(viewer, "A")
     path = results / "a" / "review" / f"{widget.choice.reviewer.text()}.jsonl"
-    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, ignored = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
     try:
         key(viewer, "X")
@@ -271,7 +314,9 @@ def test_buttons_clicks_and_rows_are_guarded_as_keys_are(
         assert "unexpected ZeroDivisionError: nobody expected this" in widget.message.text(), name
 
     def click() -> None:
-        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(canvas.width() // 2, canvas.height() // 2))
+        QTest.mouseClick(
+            canvas, Qt.MouseButton.LeftButton, pos=QPoint(canvas.width() // 2, canvas.height() // 2)
+        )
 
     centers = desk.screen.named("cell centers")
     told(click, LabelPyramid, "at")

@@ -38,7 +38,13 @@ def test_keys_work_while_the_dock_floats(results: Path, viewers: list[Any]) -> N
     QTest.keyClicks(widget.panel.note, "seen and nax")  # letters are text here, not actions
     press("Return", "X", "U", "1")
     made = [(d.action, d.reason) for d in desk.session.decisions]
-    assert made == [("accept", ""), ("note", "seen and nax"), ("exclude", ""), ("undo", ""), ("phenotype", "")], desk.message
+    assert made == [
+        ("accept", ""),
+        ("note", "seen and nax"),
+        ("exclude", ""),
+        ("undo", ""),
+        ("phenotype", ""),
+    ], desk.message
 
     widget.panel.table.clicked.emit(widget.panel.model.index(0, 0))
     assert desk.cell_id == first
@@ -74,7 +80,10 @@ def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> N
     pressed: list[str] = []
     viewer.bind_key("G", lambda _: pressed.append("viewer"))
     labels.bind_key("T", lambda _: pressed.append("layer"))
-    classes = {owner: dict(owner.class_keymap) for owner in (type(labels), type(shapes), napari.Viewer, napari.layers.Vectors)}
+    classes = {
+        owner: dict(owner.class_keymap)
+        for owner in (type(labels), type(shapes), napari.Viewer, napari.layers.Vectors)
+    }
 
     def own_keys_work() -> None:
         pressed.clear()
@@ -85,11 +94,19 @@ def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> N
         assert pressed == ["viewer", "layer"]
         assert labels.mode == "fill"
         viewer.layers.selection.active = shapes
-        for name, mode in (("R", "add_rectangle"), ("E", "add_ellipse"), ("P", "add_polygon"), ("X", "vertex_remove"), ("S", "select")):
+        for name, mode in (
+            ("R", "add_rectangle"),
+            ("E", "add_ellipse"),
+            ("P", "add_polygon"),
+            ("X", "vertex_remove"),
+            ("S", "select"),
+        ):
             press_on(widget.panel.progress, name)
             assert shapes.mode == mode
         shapes.mode = "pan_zoom"
-        assert {owner: dict(owner.class_keymap) for owner in classes} == classes, "nothing is bound to a class"
+        assert {owner: dict(owner.class_keymap) for owner in classes} == classes, (
+            "nothing is bound to a class"
+        )
 
     own_keys_work()  # before a review
     widget.start()
@@ -106,7 +123,9 @@ def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> N
     assert desk.cell_id == shown
     assert viewer.layers.selection.active is shapes
     assert not desk.session.decisions
-    copy = napari.layers.Layer.create(*desk.screen.named("cells").as_layer_data_tuple())  # one's own too
+    copy = napari.layers.Layer.create(
+        *desk.screen.named("cells").as_layer_data_tuple()
+    )  # one's own too
     viewer.add_layer(copy)
     for name in ("A", "X", "N"):
         key(viewer, name)
@@ -123,7 +142,9 @@ def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> N
     own_keys_work()
 
 
-def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(results: Path, viewers: list[Any]) -> None:
+def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(
+    results: Path, viewers: list[Any]
+) -> None:
     from napari_ifquant.launch import open_review
 
     viewer, widget = open_review(results, "a")
@@ -144,7 +165,13 @@ def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(results: Path, v
         ("Control-Z", "take a stroke back"),
     ):
         assert f"<td><b>{name}</b>&nbsp;</td><td>{meaning}" in help_text
-    for name, mode in (("1", "erase"), ("2", "paint"), ("5", "pick"), ("P", "paint"), ("E", "erase")):
+    for name, mode in (
+        ("1", "erase"),
+        ("2", "paint"),
+        ("5", "pick"),
+        ("P", "paint"),
+        ("E", "erase"),
+    ):
         key(viewer, name)
         assert layer.mode == mode
     before = np.array(layer.data)
@@ -171,18 +198,30 @@ def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(results: Path, v
     assert not np.allclose(line, turned)
     key(viewer, "Minus")
     assert np.allclose(desk.drawing.layer.data[0], line)
-    viewer.layers.remove(desk.drawing.layer)  # deleted in the layer list: the next S proposes a cut anew
+    viewer.layers.remove(
+        desk.drawing.layer
+    )  # deleted in the layer list: the next S proposes a cut anew
     viewer.layers.selection.active = desk.screen.pair_layer
     key(viewer, "S")
     assert desk.drawing.on_view
     key(viewer, "Escape")
 
     key(viewer, "E")
-    desk.drawing.layer.add([[[0, 0], [9, 9], [0, 9], [9, 0]]], shape_type="polygon")  # crosses itself
+    desk.drawing.layer.add(
+        [[[0, 0], [9, 9], [0, 9], [9, 0]]], shape_type="polygon"
+    )  # crosses itself
     key(viewer, "E")
     assert "crosses itself" in widget.message.text()
-    desk.drawing.layer.data = [desk.drawing.layer.data[0], [[0, 0], [0, 9], [9, 9]], [[30, 30], [30, 39], [39, 39]]]
+    desk.drawing.layer.data = [
+        desk.drawing.layer.data[0],
+        [[0, 0], [0, 9], [9, 9]],
+        [[30, 30], [30, 39], [39, 39]],
+    ]
     key(viewer, "E")
     assert desk.drawing is None, widget.message.text()
-    assert [d.action for d in desk.session.decisions] == ["accept", "exclude region", "exclude region"]
+    assert [d.action for d in desk.session.decisions] == [
+        "accept",
+        "exclude region",
+        "exclude region",
+    ]
     widget.close_desk()

@@ -26,7 +26,10 @@ def test_any_window_is_that_of_the_whole(data: st.DataObject) -> None:
     y0, y1 = sorted(data.draw(st.tuples(st.integers(0, 1300), st.integers(0, 1300))))
     x0, x1 = sorted(data.draw(st.tuples(st.integers(0, 900), st.integers(0, 900))))
     step = data.draw(st.integers(1, 3))
-    for array in (lazy(), tiled(WHOLE.shape, WHOLE.dtype, lambda w: WHOLE[w.y0 : w.y1, w.x0 : w.x1], TileCache())):
+    for array in (
+        lazy(),
+        tiled(WHOLE.shape, WHOLE.dtype, lambda w: WHOLE[w.y0 : w.y1, w.x0 : w.x1], TileCache()),
+    ):
         assert np.array_equal(array[y0:y1:step, x0:x1], WHOLE[y0:y1:step, x0:x1])
 
 
@@ -87,7 +90,9 @@ def test_outlines_keep_touching_cells_apart() -> None:
 
 
 def test_classes_follow_the_codes_at_once() -> None:
-    coloring = Coloring(("tumor", "myeloid", "other"), ("#56b4e9", "#f0e442", "#8a8a92"), np.zeros(1, np.uint8))
+    coloring = Coloring(
+        ("tumor", "myeloid", "other"), ("#56b4e9", "#f0e442", "#8a8a92"), np.zeros(1, np.uint8)
+    )
     ids = np.array([1, 2, 5])
     coloring.set_codes(ids, np.array([0, 1, -1], np.int16), {7: 2})
     labels = np.array([[0, 1, 2], [5, 7, 999]])

@@ -1,4 +1,6 @@
-"""The manifest is valid, everything it names can be imported, and nothing in ifquant needs the plugin."""
+"""The manifest is valid, everything it names can be imported, and nothing in ifquant needs the
+plugin.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_the_manifest_is_valid_and_complete(manifest: PluginManifest) -> None:
     manifest.validate_imports()
     commands = {command.id for command in manifest.contributions.commands or ()}
     used = {
-        item.command for group in ("readers", "writers", "widgets", "sample_data") for item in getattr(manifest.contributions, group) or ()
+        item.command
+        for group in ("readers", "writers", "widgets", "sample_data")
+        for item in getattr(manifest.contributions, group) or ()
     }
     assert used == commands
 
@@ -35,7 +39,11 @@ def test_every_command_can_be_imported(manifest: PluginManifest, display: str) -
 
 
 def test_ifquant_review_finds_the_viewer(display: str) -> None:
-    found = [point for point in entry_points(group=GROUP) if point.value == "napari_ifquant.launch:review"]
+    found = [
+        point
+        for point in entry_points(group=GROUP)
+        if point.value == "napari_ifquant.launch:review"
+    ]
     assert len(found) == 1
     assert callable(found[0].load())
 
@@ -45,7 +53,9 @@ def test_nothing_in_ifquant_imports_the_plugin_or_qt() -> None:
 
     import ifquant
 
-    imports = re.compile(r"^\s*(from|import) (napari|napari_ifquant|qtpy|PySide6|PyQt6)\b", re.MULTILINE)
+    imports = re.compile(
+        r"^\s*(from|import) (napari|napari_ifquant|qtpy|PySide6|PyQt6)\b", re.MULTILINE
+    )
     files = list(Path(ifquant.__file__).parent.rglob("*.py"))
     assert len(files) > 100
     assert [path.name for path in files if imports.search(path.read_text("utf-8"))] == []

@@ -36,12 +36,16 @@ def test_a_folder_of_results_is_known_and_nothing_else(results: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["pyramid", "flat", "zarr"])
-def test_slides_are_read_with_names_scale_and_pixels(kind: str, tmp_path: Path, image: np.ndarray) -> None:
+def test_slides_are_read_with_names_scale_and_pixels(
+    kind: str, tmp_path: Path, image: np.ndarray
+) -> None:
     path = tmp_path / ("slide.zarr" if kind == "zarr" else "slide.ome.tif")
     if kind == "zarr":
         _write_zarr(path, image)
     else:
-        tiff_writer.write_image(path, image, names=NAMES, pixel_size_um=0.325, pyramid=kind == "pyramid")
+        tiff_writer.write_image(
+            path, image, names=NAMES, pixel_size_um=0.325, pyramid=kind == "pyramid"
+        )
     read = slide_reader(str(path))
     assert read is not None
     layers = read(str(path))
@@ -61,13 +65,23 @@ def test_slides_are_read_with_names_scale_and_pixels(kind: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_levels_are_those_of_the_file_unless_they_are_damaged(tmp_path: Path, damaged: bool) -> None:
-    """Levels a mean would not give, so that one sees where they come from; the third is too far from the second to follow it."""
+def test_levels_are_those_of_the_file_unless_they_are_damaged(
+    tmp_path: Path, damaged: bool
+) -> None:
+    """Levels a mean would not give, so that one sees where they come from; the third is too far
+    from the second to follow it.
+    """
     image = np.random.default_rng(1).integers(100, 200, (2, 1500, 1300)).astype(np.uint16)
     smaller = [np.full((2, 750, 650), 7, np.uint16), np.full((2, 150, 130), 8, np.uint16)]
     path = tmp_path / "slide.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
-        writer.write(image, subifds=2, tile=(256, 256), photometric="minisblack", metadata={"axes": "CYX", "Channel": {"Name": NAMES[:2]}})
+        writer.write(
+            image,
+            subifds=2,
+            tile=(256, 256),
+            photometric="minisblack",
+            metadata={"axes": "CYX", "Channel": {"Name": NAMES[:2]}},
+        )
         for level in smaller:
             writer.write(level, subfiletype=1, tile=(128, 128), photometric="minisblack")
     if damaged:
@@ -84,7 +98,11 @@ def test_levels_are_those_of_the_file_unless_they_are_damaged(tmp_path: Path, da
             assert np.asarray(levels[1]).min() > 100
         else:
             assert shapes == [(1500, 1300), (750, 650), (375, 325), (150, 130)]
-            assert [np.unique(np.asarray(level)).tolist() for level in levels[1:]] == [[7], [7], [8]]
+            assert [np.unique(np.asarray(level)).tolist() for level in levels[1:]] == [
+                [7],
+                [7],
+                [8],
+            ]
 
 
 def _write_zarr(path: Path, image: np.ndarray) -> None:
@@ -93,7 +111,10 @@ def _write_zarr(path: Path, image: np.ndarray) -> None:
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     group.create_array("0", data=image, chunks=(1, 512, 512))
     scale = [{"type": "scale", "scale": [1.0, 0.325, 0.325]}]
-    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space", "unit": "micrometer"} for a in "yx")]
+    axes = [
+        {"name": "c", "type": "channel"},
+        *({"name": a, "type": "space", "unit": "micrometer"} for a in "yx"),
+    ]
     multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
     omero = {"channels": [{"label": name} for name in NAMES]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales, "omero": omero}
@@ -109,11 +130,17 @@ def test_labels_are_written_with_their_size_and_read_back(tmp_path: Path) -> Non
     labels = np.zeros((300, 400), np.int64)
     labels[10:50, 20:90], labels[100:200, 5:15] = 3, 70_000
     path = str(tmp_path / "labels.ome.tif")
-    assert write_labels(path, labels, {"name": "cells", "scale": (0.5, 0.5), "units": ("micrometer", "micrometer")}) == [path]
+    assert write_labels(
+        path, labels, {"name": "cells", "scale": (0.5, 0.5), "units": ("micrometer", "micrometer")}
+    ) == [path]
     with SlideRef((path,)).open() as slide:
         assert slide.info.pixel_size_um == 0.5
     assert np.array_equal(tifffile.imread(path), labels)
-    write_labels(path, [labels, labels[::2, ::2]], {"multiscale": True, "scale": (1.0, 1.0), "units": ("pixel", "pixel")})
+    write_labels(
+        path,
+        [labels, labels[::2, ::2]],
+        {"multiscale": True, "scale": (1.0, 1.0), "units": ("pixel", "pixel")},
+    )
     with SlideRef((path,)).open() as slide:
         assert slide.info.pixel_size_um is None
     with pytest.raises(RequestError, match="0 for background"):

@@ -1,4 +1,6 @@
-"""A whole review in the window, from the raw slide to a changed number: a slide large enough that its priming effect is testable."""
+"""A whole review in the window, from the raw slide to a changed number: a slide large enough that
+its priming effect is testable.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from screens import colorful, key, shot, wait
 
 SIDE_PX = 1200
 PRIMING = {"response": "IL1B", "ligand": "TGFB1"}
-"""With all demands of a recipe that says no more: 60 myeloid cells in contact, 100 usable shifts."""
+"""With all demands of a recipe that says no more: 60 myeloid cells in contact, 100 usable
+shifts."""
 LEFT_OUT = 3
 
 
@@ -23,11 +26,25 @@ def primed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of a run on a slide with an effect and contacts enough to test it."""
     from reviewing import run_slide
 
-    return run_slide(tmp_path_factory.mktemp("primed"), seed=3, size=(SIDE_PX, SIDE_PX), effect=0.6, priming=PRIMING)
+    return run_slide(
+        tmp_path_factory.mktemp("primed"),
+        seed=3,
+        size=(SIDE_PX, SIDE_PX),
+        effect=0.6,
+        priming=PRIMING,
+    )
 
 
-def test_excluding_those_who_carry_the_effect_changes_the_tested_number(primed: Path, tmp_path: Path, viewers: list[Any]) -> None:
-    from ifquant.commands.review_effect import LEVERAGE, REASON, VERDICT, leverage_column, slide_effect
+def test_excluding_those_who_carry_the_effect_changes_the_tested_number(
+    primed: Path, tmp_path: Path, viewers: list[Any]
+) -> None:
+    from ifquant.commands.review_effect import (
+        LEVERAGE,
+        REASON,
+        VERDICT,
+        leverage_column,
+        slide_effect,
+    )
     from ifquant.commands.review_log import read_log
     from ifquant.commands.review_subject import run_recipe
     from napari_ifquant.launch import open_review
@@ -43,8 +60,12 @@ def test_excluding_those_who_carry_the_effect_changes_the_tested_number(primed: 
     desk = widget.desk
     weight = leverage_column(results / "a", run_recipe(results))
     assert weight is not None
-    heaviest = [int(i) for i in desk.view.subject.ids[np.argsort(np.nan_to_num(-weight))][:LEFT_OUT]]
-    assert [int(i) for i in desk.queue.ids[:LEFT_OUT]] == heaviest, "first those who add most to the effect"
+    heaviest = [
+        int(i) for i in desk.view.subject.ids[np.argsort(np.nan_to_num(-weight))][:LEFT_OUT]
+    ]
+    assert [int(i) for i in desk.queue.ids[:LEFT_OUT]] == heaviest, (
+        "first those who add most to the effect"
+    )
     assert colorful(shot(viewer)) > 0.05
     for cell_id in heaviest:
         assert desk.cell_id == cell_id
@@ -62,13 +83,18 @@ def test_excluding_those_who_carry_the_effect_changes_the_tested_number(primed: 
     widget.apply()
     wait(lambda: widget.choice.apply_button.isEnabled())
 
-    before, after = (slide_effect(folder, run_recipe(results)) for folder in (results / "a", results / "a" / "reviewed"))
+    before, after = (
+        slide_effect(folder, run_recipe(results))
+        for folder in (results / "a", results / "a" / "reviewed")
+    )
     assert before is not None
     assert after is not None
     assert before.p is not None
     assert after.p is not None
     assert after.n_exposed == before.n_exposed - LEFT_OUT
-    assert before.z - after.z > 0.5 * np.sort(weight[np.isfinite(weight)])[-LEFT_OUT:].sum() > 0  # as leave-one-out says
+    assert (
+        before.z - after.z > 0.5 * np.sort(weight[np.isfinite(weight)])[-LEFT_OUT:].sum() > 0
+    )  # as leave-one-out says
     assert before.reason.startswith("partial rank correlation"), before.reason
     assert _number(before.reason) != _number(after.reason)
     said, page = widget.message.text(), (results / "review.html").read_text()

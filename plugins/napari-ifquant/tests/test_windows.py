@@ -1,4 +1,6 @@
-"""Real windows on a screen with OpenGL: open, review by key events, correct, undo, close, reopen; what is on screen is looked at."""
+"""Real windows on a screen with OpenGL: open, review by key events, correct, undo, close, reopen;
+what is on screen is looked at.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     assert desk.cell_id == len(desk.view.subject) + 1
     assert widget.panel.progress.value() == desk.progress[0]
 
-    viewer.layers.selection.active = desk.screen.named("cells")  # another layer, whose own keys are digits and letters
+    viewer.layers.selection.active = desk.screen.named(
+        "cells"
+    )  # another layer, whose own keys are digits and letters
     viewer.layers.selection.active.visible = False
     key(viewer, "H")
     assert desk.screen.named("cells").visible
@@ -97,7 +101,16 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     window = shot(viewer, canvas_only=False)
     assert colorful(window) > 0.02
     decisions = [d.action for d in desk.session.decisions]
-    assert decisions[:8] == ["accept", "phenotype", "exclude", "undo", "redo", "undo", "not touching", "redraw"]
+    assert decisions[:8] == [
+        "accept",
+        "phenotype",
+        "exclude",
+        "undo",
+        "redo",
+        "undo",
+        "not touching",
+        "redraw",
+    ]
     assert decisions[8:] == ["accept", "note"]
     widget.close_desk()
     viewer.close()
@@ -122,16 +135,26 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     assert changed.loc[second, "phenotype"] == "tumor" != original.loc[second, "phenotype"]
     assert third not in changed.index  # redrawn: n + 1 is in its place
     assert len(original) + 1 in changed.index
-    counts = [pd.read_parquet(folder / "pairs.parquet")["responder_id"].nunique() for folder in (results / "a", results / "a" / "reviewed")]
+    counts = [
+        pd.read_parquet(folder / "pairs.parquet")["responder_id"].nunique()
+        for folder in (results / "a", results / "a" / "reviewed")
+    ]
     assert counts[1] < counts[0], "the second is no responder any more"
-    for word, n in zip(("before", "after"), counts, strict=True):  # the answer before and after, on screen and in the report
-        said = f"not testable: {n} myeloid cells touch tumor cells with a known TGFB1; at least 60 are needed ([priming] min_exposed)"
+    for word, n in zip(
+        ("before", "after"), counts, strict=True
+    ):  # the answer before and after, on screen and in the report
+        said = (
+            f"not testable: {n} myeloid cells touch tumor cells with a known TGFB1; at least 60 are"
+            " needed ([priming] min_exposed)"
+        )
         assert f"{word} review: {said}" in widget.message.text()
         assert said in (results / "review.html").read_text()
     assert apply_reviews(results).exit_code == 0
 
 
-def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: Path, viewers: list[Any]) -> None:
+def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(
+    results: Path, viewers: list[Any]
+) -> None:
     import napari
     from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
     from qtpy.QtGui import QDropEvent
@@ -142,20 +165,28 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
     viewers.append(viewer)
     files = QMimeData()
     files.setUrls([QUrl.fromLocalFile(str(results / "a"))])
-    copy, left, nothing = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    copy, left, nothing = (
+        Qt.DropAction.CopyAction,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
     timer = QTimer()
     timer.timeout.connect(_choose_ifquant)  # napari's own reader takes folders too: napari asks
     timer.start(50)
     viewer.window._qt_viewer.dropEvent(QDropEvent(QPointF(50, 50), copy, files, left, nothing))
     timer.stop()
-    assert {"PanCK", "nuclei", "cells", "tumor region", "cell centers"} <= {layer.name for layer in viewer.layers}
+    assert {"PanCK", "nuclei", "cells", "tumor region", "cell centers"} <= {
+        layer.name for layer in viewer.layers
+    }
     assert tuple(map(str, viewer.layers["cells"].units)) == ("micrometer", "micrometer")
 
     _, widget = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
     widget.choice.reviewer.setFocus()
     widget.choice.reviewer.selectAll()
     QTest.keyClicks(widget.choice.reviewer, "bo")
-    window = viewer.window._qt_window  # without a window manager no window is the active one: its own focus is asked for
+    window = (
+        viewer.window._qt_window
+    )  # without a window manager no window is the active one: its own focus is asked for
 
     def press(name: str) -> None:
         QTest.keyClick(window.focusWidget() or window, getattr(Qt.Key, f"Key_{name}"))
@@ -177,7 +208,13 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(results: 
     for name in ("Return", "E", "E", "U", "P", "X"):
         press(name)
     made = [(d.action, d.reason) for d in desk.session.decisions]
-    assert made == [("accept", ""), ("note", "seen"), ("exclude region", ""), ("undo", ""), ("exclude", "")], desk.message
+    assert made == [
+        ("accept", ""),
+        ("note", "seen"),
+        ("exclude region", ""),
+        ("undo", ""),
+        ("exclude", ""),
+    ], desk.message
     assert desk.session.decisions[0].cell.cell_id == cell
     done, total = desk.progress
     assert viewer.canvas.overlays.text.text.startswith(f"{done}/{total}")
@@ -191,7 +228,9 @@ def _choose_ifquant() -> None:
 
     dialog = QApplication.activeModalWidget()
     if dialog is not None:
-        next(button for button in dialog.findChildren(QRadioButton) if button.text() == "ifquant").setChecked(True)
+        next(
+            button for button in dialog.findChildren(QRadioButton) if button.text() == "ifquant"
+        ).setChecked(True)
         dialog.accept()
 
 
@@ -205,7 +244,9 @@ def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
     form.hide_sample.setChecked(True)
     widget.start()
     assert widget.desk.options.hidden == ("TGFB1", "IL1B")
-    assert [widget.choice.slides.itemText(i) for i in range(widget.choice.slides.count())] == ["slide 1"]
+    assert [widget.choice.slides.itemText(i) for i in range(widget.choice.slides.count())] == [
+        "slide 1"
+    ]
     shown = words_on_screen(viewer, without=form)  # which offers what can be hidden
     assert not [text for text in shown if "IL1B" in text or "TGFB1" in text]
     form.order.setCurrentIndex(2)
@@ -245,7 +286,9 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     assert "start a review" in gates.text.text()
     review.start()
     shown_first = review.desk.cell_id
-    QTest.keyClick(review.panel.progress, Qt.Key.Key_N)  # keys reach the review wherever the focus is
+    QTest.keyClick(
+        review.panel.progress, Qt.Key.Key_N
+    )  # keys reach the review wherever the focus is
     assert review.desk.cell_id != shown_first
     gates.fill()
     gates.marker.setCurrentText("PanCK")
@@ -253,7 +296,9 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     shown = shot(viewer)
     histogram = gates.histogram
     y = histogram.height() // 2
-    QTest.mousePress(histogram, Qt.MouseButton.LeftButton, pos=QPoint(round(histogram.to_x(340.0)), y))
+    QTest.mousePress(
+        histogram, Qt.MouseButton.LeftButton, pos=QPoint(round(histogram.to_x(340.0)), y)
+    )
     QTest.mouseMove(histogram, QPoint(histogram.width() - 2, y))
     histogram._move(histogram._value(histogram.width() - 2))
     dragged = shot(viewer)
@@ -268,7 +313,11 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     gates.reason.setText("foot of the negative peak")
     gates.save_gate()
     decision = review.desk.session.decisions[0]
-    assert (decision.action, decision.marker, decision.reason) == ("gate", "PanCK", "foot of the negative peak")
+    assert (decision.action, decision.marker, decision.reason) == (
+        "gate",
+        "PanCK",
+        "foot of the negative peak",
+    )
     review.close_desk()
 
 
@@ -282,7 +331,8 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
 
     slide = json.loads((results / "a" / "slide.json").read_text())["input"]["path"]
     (tmp_path / "recipe.toml").write_text(
-        RECIPE + "".join(f'[gates.markers.{m}]\nmethod = "value"\nvalue = {v}\n' for m, v in GATES.items())
+        RECIPE
+        + "".join(f'[gates.markers.{m}]\nmethod = "value"\nvalue = {v}\n' for m, v in GATES.items())
     )
     viewer = napari.Viewer()
     viewers.append(viewer)
@@ -314,13 +364,17 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     wait(lambda: len(codes) == 3)
     assert codes[2] == 0, widget.text.text()
     assert widget.bar.value() == widget.bar.maximum()
-    made, before = (pd.read_parquet(folder / "a" / "cells.parquet") for folder in (tmp_path / "new", results))
+    made, before = (
+        pd.read_parquet(folder / "a" / "cells.parquet") for folder in (tmp_path / "new", results)
+    )
     pd.testing.assert_frame_equal(made, before)
     assert "cells" in [layer.name for layer in viewer.layers]
 
 
 def test_qt_keeps_none_alive(display: str) -> None:
-    """PySide6 6.12.0 lost a reference to None per call: before Python 3.12 a long review ended in an abort."""
+    """PySide6 6.12.0 lost a reference to None per call: before Python 3.12 a long review ended in
+    an abort.
+    """
     from qtpy.QtWidgets import QApplication, QWidget
 
     app = QApplication.instance() or QApplication([])
