@@ -72,7 +72,7 @@ def test_where_the_system_cannot_reserve_room_zeros_are_written(
 
 
 def test_cells_taken_are_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifquant.pipeline.measured_cells._BLOCK", 3)
+    monkeypatch.setattr("ifquant.results.measured_cells._BLOCK", 3)
     rng = np.random.default_rng(1)
     labels = np.kron(rng.permutation(60).reshape(6, 10) + 1, np.ones((4, 5), np.int32)).astype(
         np.int32
