@@ -25,7 +25,9 @@ from ifquant.recipe.model import Recipe
 from ifquant.results.slide_result import SlideResult
 from ifquant.slides.overview import Read
 from ifquant.slides.panel import find_panel
+from ifquant.slides.sample_sheet import Sample
 from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide_input import SlideInput, SlideJob
 
 PIXEL_SIZE_UM = 0.5
 NAMES = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")
@@ -250,7 +252,11 @@ def _proximity(
 
 
 def result_of(
-    tissue: Tissue, recipe: Recipe | None = None, name: str = "phantom", **more: object
+    tissue: Tissue,
+    recipe: Recipe | None = None,
+    name: str = "phantom",
+    sample: Sample | None = None,
+    **more: object,
 ) -> SlideResult:
     """A finished slide; `more` replaces fields."""
     recipe = resolved(recipe or recipe_of())
@@ -270,12 +276,9 @@ def result_of(
         (),
         max_value=65535,
     )
+    job = SlideJob(name, info.path, SlideRef((info.path,)), sample)
     fields = {
-        "name": name,
-        "ref": SlideRef((info.path,)),
-        "info": info,
-        "panel": find_panel(recipe, names),
-        "recipe": recipe,
+        "slide": SlideInput(job, job.ref, info, find_panel(recipe, names), recipe),
         "calibration": calibrate_array(tissue.image, names, pixel_size_um=PIXEL_SIZE_UM),
         "table": typed,
         "nuclei": nuclei,
@@ -304,10 +307,11 @@ def written_result(
     tissue: Tissue,
     recipe: Recipe | None = None,
     name: str = "phantom",
+    sample: Sample | None = None,
     **more: object,
 ) -> SlideResult:
     """A finished slide whose pixels lie in an OME-TIFF in `folder`."""
-    result = result_of(tissue, recipe, name, **more)
+    result = result_of(tissue, recipe, name, sample, **more)
     path = folder / f"{name}.ome.tif"
     metadata = {
         "axes": "CYX",
@@ -316,7 +320,8 @@ def written_result(
         "PhysicalSizeY": PIXEL_SIZE_UM,
     }
     tifffile.imwrite(path, tissue.image, ome=True, metadata=metadata, photometric="minisblack")
-    return replace(result, ref=SlideRef((str(path),)), info=replace(result.info, path=str(path)))
+    info = replace(result.slide.info, path=str(path))
+    return replace(result, slide=replace(result.slide.with_paths(str(path)), info=info))
 
 
 def reader_of(tissue: Tissue) -> Read:

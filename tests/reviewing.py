@@ -13,9 +13,10 @@ from typing import Any
 from tissue import PANELS, recipe_for, simulated, write_slide
 
 import ifquant
-from ifquant.commands.review_subject import load_subject, run_recipe
+from ifquant.commands.review_subject import load_subject
 from ifquant.execution.executors import Execution
 from ifquant.recipe.model import Recipe
+from ifquant.results.run_record import run_recipe
 from ifquant.review.decisions import Decision
 from ifquant.review.review_session import ReviewSession
 from ifquant.review.subject import Subject

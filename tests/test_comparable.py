@@ -14,6 +14,7 @@ from ifquant.commands.analyze import _refuse_other_recipe
 from ifquant.commands.analyze_members import plan_of
 from ifquant.errors import RequestError
 from ifquant.files import storage
+from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import canonical
@@ -33,7 +34,7 @@ def slides(folder: Path, scopes: dict[str, str]) -> dict[str, CellTable]:
     tables = {}
     for name in ("a", "b"):
         gates = [
-            {"marker": m, "callable": True, "scope": scope, "method": "auto"}
+            FittedGate(m, 1.0, True, "", scope=scope, method="auto").to_dict()
             for m, scope in scopes.items()
         ]
         storage.write_json(folder / name / "slide.json", {"gates": gates})

@@ -21,6 +21,7 @@ from ifquant.geometry.windows import Window
 from ifquant.nuclei.unet import HALO_PX
 from ifquant.pipeline import slide_measurement
 from ifquant.pipeline.slide_jobs import find_jobs
+from ifquant.pipeline.slide_measurement import Workers
 from ifquant.pipeline.slide_preparation import prepare
 
 LATTICE_PX = 160
@@ -114,17 +115,8 @@ def measured(
     job = find_jobs([slide], None, pixel_size_um=None, z=None, allow_lossy=False)[0]
     execution = Execution(tile_size_px=400, crop=crop, quiet=True)
     recipe = recipe_for(PANELS["tgfb_il1b"], segmentation={"method": method})
-    plan = prepare(job, recipe, out, execution).plan
-    found = slide_measurement.measure_slide(
-        plan,
-        work=out / "work",
-        execution=execution,
-        pool=SerialExecutor(),
-        advance=lambda *_: None,
-        calibration=calibration,
-    )
-    segmenter = slide_measurement._segmenter(plan, found.calibration, None)
-    shared = slide_measurement.SlidePlan(
-        plan.ref, "", plan.recipe, plan.panel, segmenter, plan.image_shape, plan.pixel_size_um
-    )
+    prepared = replace(prepare(job, recipe, out, execution), work=out / "work")
+    workers = Workers(SerialExecutor(), execution, lambda *_: None)
+    found = slide_measurement.measure_slide(prepared, workers, calibration)
+    shared = slide_measurement.tile_plan(prepared, found.calibration)
     return found.cells.table, shared.halo_px, found.calibration

@@ -22,7 +22,11 @@ from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
 from ifquant.report import overlay
 from ifquant.results import slide_outputs
+from ifquant.results.slide_outputs import is_whole
+from ifquant.results.slide_record import SlideRecord
 from ifquant.results.slide_result import SlideResult
+from ifquant.results.slides_table import SlideStatus, write_slides_table
+from ifquant.results.spreadsheet_text import safe_for_spreadsheets
 from ifquant.slides.sample_sheet import Sample
 
 
@@ -53,7 +57,7 @@ def test_every_file_of_the_contract_is_there(written: tuple[SlideResult, Path]) 
         "overlay.png",
         "slide.json",
     ]
-    assert slide_outputs.whole(folder, result.recipe)
+    assert is_whole(SlideRecord.read(folder), result.recipe)
 
 
 def test_cells_have_exactly_the_contract_columns_typed_and_documented(
@@ -117,7 +121,7 @@ def test_the_same_result_gives_the_same_bytes(
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, seed=2, **DEGENERATE[case]))
-    row = slide_outputs.write_slide(result, tmp_path / case, overlay)
+    row = slide_outputs.write_slide(result, tmp_path / case, overlay).summary
     cells = pd.read_parquet(tmp_path / case / "cells.parquet")
     pd.testing.assert_frame_equal(
         cells, result.table, check_categorical=len(cells) > 0, check_dtype=len(cells) > 0
@@ -125,7 +129,7 @@ def test_degenerate_slides_are_written_whole(case: str, tmp_path: Path) -> None:
     assert [str(kind) for kind in cells.dtypes] == [
         column.dtype for column in cell_columns.cell_columns(result.recipe)
     ]
-    assert slide_outputs.whole(tmp_path / case, result.recipe)
+    assert is_whole(SlideRecord.read(tmp_path / case), result.recipe)
     assert row["n_cells"] == len(cells)
     assert row["n_tumor"] + row["n_myeloid"] + row["n_other"] == len(cells)
     if case != "no_tumor":
@@ -137,7 +141,7 @@ def test_without_phenotypes_there_is_no_proximity(tmp_path: Path) -> None:
         {"channels": [{"name": name} for name in phantoms.NAMES], "phenotypes": {"any": "TGFB1+"}}
     )
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(128, kinds=()), recipe)
-    row = slide_outputs.write_slide(result, tmp_path / "plain", overlay)
+    row = slide_outputs.write_slide(result, tmp_path / "plain", overlay).summary
     assert not [name for name in row if "nearest" in name]
 
 
@@ -148,15 +152,15 @@ def test_a_damaged_output_is_noticed(written: tuple[SlideResult, Path], tmp_path
     shown = folder / "overlay.png"
     content = shown.read_bytes()
     shown.write_bytes(content[:-1] + b"x")
-    assert not slide_outputs.whole(folder, result.recipe)
+    assert not is_whole(SlideRecord.read(folder), result.recipe)
     shown.write_bytes(content)
-    assert slide_outputs.whole(folder, result.recipe)
+    assert is_whole(SlideRecord.read(folder), result.recipe)
     next(
         path
         for path in (folder / "labels.ome.zarr" / "labels" / "cells" / "0" / "c").rglob("*")
         if path.is_file()
     ).unlink()
-    assert not slide_outputs.whole(folder, result.recipe)
+    assert not is_whole(SlideRecord.read(folder), result.recipe)
 
 
 def test_an_unfinished_slide_has_no_slide_json(
@@ -165,9 +169,7 @@ def test_an_unfinished_slide_has_no_slide_json(
     result, _ = written
     folder = tmp_path / "cut"
     slide_outputs.write_slide(result, folder, overlay)
-    broken = dataclasses.replace(
-        result, ref=dataclasses.replace(result.ref, paths=("missing.tif",))
-    )
+    broken = dataclasses.replace(result, slide=result.slide.with_paths("missing.tif"))
     with pytest.raises(OSError, match="missing"):
         slide_outputs.write_slide(broken, folder, overlay)
     assert not (folder / "slide.json").exists()
@@ -187,22 +189,10 @@ def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path])
     result, folder = written
     sample = Sample("phantom", patient="=1+1", group="a", columns={"status": "-x", "batch": "-1.5"})
     rows = [
-        {
-            "slide": "phantom",
-            "path": "in/phantom.tif",
-            "status": "done",
-            "error": None,
-            "sample": sample,
-        },
-        {
-            "slide": "bad",
-            "path": "in/bad.tif",
-            "status": "failed",
-            "error": "@no pixel size",
-            "sample": None,
-        },
+        SlideStatus("phantom", "in/phantom.tif", "done", sample=sample),
+        SlideStatus("bad", "in/bad.tif", "failed", "@no pixel size"),
     ]
-    slide_outputs.write_slides_csv(folder.parent, rows, result.recipe)
+    write_slides_table(folder.parent, rows, result.recipe)
     read = pd.read_csv(folder.parent / "slides.csv")
     columns = [
         column.name
@@ -220,7 +210,7 @@ def test_slides_csv_has_a_row_for_every_slide(written: tuple[SlideResult, Path])
     "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u00a0=1"]
 )
 def test_texts_that_spreadsheets_would_run_are_quoted(text: str) -> None:
-    safe = slide_outputs.safe_for_spreadsheets(pd.DataFrame({text: [text], "n": [-1.5]}))
+    safe = safe_for_spreadsheets(pd.DataFrame({text: [text], "n": [-1.5]}))
     assert safe.columns[0].startswith("'")
     assert safe.iloc[0, 0] == f"'{text}"
     assert safe["n"].tolist() == [-1.5]

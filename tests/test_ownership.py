@@ -24,14 +24,14 @@ from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.commands.evaluate import evaluate_files
 from ifquant.commands.review_apply import apply_reviews
 from ifquant.commands.review_log import ReviewLog, log_path
-from ifquant.commands.review_subject import run_recipe
 from ifquant.commands.segment import segment_file
 from ifquant.errors import RequestError, SlideError
 from ifquant.execution.executors import Execution
 from ifquant.files import ownership
 from ifquant.files.table_files import slide_of, write_parquet
 from ifquant.pipeline.slide_jobs import find_jobs
-from ifquant.results.slide_outputs import SLIDE_FILES
+from ifquant.results.file_names import SLIDE_FILES
+from ifquant.results.run_record import run_recipe
 from ifquant.simulation.simulated_slides import simulate_slides
 from ifquant.slides import tiff_writer
 from ifquant.slides.slide_names import slide_name

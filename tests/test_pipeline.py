@@ -207,7 +207,7 @@ def test_a_second_run_reuses_everything(
 def test_a_changed_gate_never_measures_again(
     panel: str, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifquant.pipeline import slide_preparation
+    from ifquant.pipeline import slide_measurement
 
     run(slide, tmp_path / "a", panel)
     recipe = recipe_for(
@@ -216,7 +216,7 @@ def test_a_changed_gate_never_measures_again(
     )
     fresh = ifquant.run(recipe, [slide], tmp_path / "b", execution=Execution(quiet=True))
     monkeypatch.setattr(
-        slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again")
+        slide_measurement, "measure_slide", lambda *_, **__: pytest.fail("measured again")
     )
     again = ifquant.run(recipe, [slide], tmp_path / "a", execution=Execution(quiet=True))
     assert (fresh.exit_code, again.exit_code) == (0, 0)

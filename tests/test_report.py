@@ -3,16 +3,18 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import phantoms
 import pytest
 
+from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.report import overlay, page, run_figures, run_page, run_sentences
 from ifquant.results import slide_outputs
+from ifquant.results.slide_record import SlideRecord
+from ifquant.results.slides_table import SlideStatus
 from ifquant.slides.sample_sheet import Sample
 
 EVIL = "<script>alert(1)</script>"
@@ -45,10 +47,10 @@ def recipe_of() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, list[dict[str, Any]]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, list[SlideStatus]]:
     out = tmp_path_factory.mktemp("results")
     recipe = phantoms.recipe_of()
-    rows: list[dict[str, Any]] = []
+    rows: list[SlideStatus] = []
     cases = {
         "a": {},
         "none": {"n_cells": 0},
@@ -63,29 +65,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, lis
             out, tissue, recipe, name, sample=sample, warnings=(f"warned {EVIL}",)
         )
         slide_outputs.write_slide(result, out / name, overlay)
-        rows.append(
-            {
-                "slide": name,
-                "path": result.info.path,
-                "status": "done",
-                "error": None,
-                "sample": sample,
-            }
-        )
-    rows.append(
-        {
-            "slide": "bad",
-            "path": "x",
-            "status": "failed",
-            "error": f"no pixel size {EVIL}",
-            "sample": None,
-        }
-    )
+        rows.append(SlideStatus(name, result.slide.info.path, "done", sample=sample))
+    rows.append(SlideStatus("bad", "x", "failed", f"no pixel size {EVIL}"))
     return out, resolved(recipe), rows
 
 
 @pytest.fixture(scope="module")
-def text(results: tuple[Path, Recipe, list[dict[str, Any]]]) -> str:
+def text(results: tuple[Path, Recipe, list[SlideStatus]]) -> str:
     return run_page.write_report(*results).read_text(encoding="utf-8")
 
 
@@ -140,7 +126,7 @@ def test_names_are_escaped(text: str, tmp_path: Path) -> None:
         run_page.report_html(
             tmp_path,
             evil,
-            [{"slide": "evil", "path": EVIL, "status": "done", "error": None, "sample": None}],
+            [SlideStatus("evil", EVIL, "done")],
         )
     )
     assert not [tag for tag, _ in page.tags if False]
@@ -149,15 +135,15 @@ def test_names_are_escaped(text: str, tmp_path: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(
-    results: tuple[Path, Recipe, list[dict[str, Any]]],
+    results: tuple[Path, Recipe, list[SlideStatus]],
 ) -> None:
     out, recipe, rows = results
-    some = [row for row in rows if row["slide"] in ("a", "bad")]
+    some = [row for row in rows if row.name in ("a", "bad")]
     assert run_page.report_html(out, recipe, some) == run_page.report_html(out, recipe, some)
 
 
 def test_a_run_without_any_finished_slide_has_a_report(tmp_path: Path) -> None:
-    rows = [{"slide": "bad", "path": "x", "status": "failed", "error": "broken", "sample": None}]
+    rows = [SlideStatus("bad", "x", "failed", "broken")]
     page = Page(
         run_page.write_report(tmp_path, resolved(phantoms.recipe_of()), rows).read_text(
             encoding="utf-8"
@@ -170,7 +156,7 @@ def test_a_recipe_without_phenotypes_has_a_report(tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"channels": [{"name": name} for name in phantoms.NAMES]})
     result = phantoms.written_result(tmp_path, phantoms.tissue_of(96, kinds=()), recipe, "plain")
     slide_outputs.write_slide(result, tmp_path / "plain", overlay)
-    rows = [{"slide": "plain", "path": "x", "status": "done", "error": None, "sample": None}]
+    rows = [SlideStatus("plain", "x", "done")]
     assert "plain" in run_page.report_html(tmp_path, result.recipe, rows)
 
 
@@ -187,10 +173,8 @@ def test_a_recipe_without_phenotypes_has_a_report(tmp_path: Path) -> None:
 def test_the_report_says_which_comparisons_need_shared_gates(
     gates: list[float | None], wanted: str
 ) -> None:
-    records = [
-        {"gates": [{"marker": "IL1B", "value": v, "callable": v is not None, "scope": "slide"}]}
-        for v in gates
-    ]
+    fitted = [FittedGate("IL1B", value, value is not None, "") for value in gates]
+    records = [SlideRecord(Path("a"), {"gates": [gate.to_dict()]}) for gate in fitted]
     found = run_sentences.shared_gates(resolved(phantoms.recipe_of()), records)
     assert [entry["marker"] for entry in found] == ["IL1B"]
     assert wanted in found[0]["text"]

@@ -26,11 +26,11 @@ from ifquant.commands.review_effect import (
     with_leverage,
 )
 from ifquant.commands.review_log import ReviewLog
-from ifquant.commands.review_subject import run_recipe
 from ifquant.execution.executors import Execution
 from ifquant.geometry.runs import paint
 from ifquant.geometry.windows import Window
 from ifquant.results.result_tables import read_result
+from ifquant.results.run_record import run_recipe
 from ifquant.review.review_queue import QueueOptions, make_queue
 from ifquant.review.review_session import ReviewSession
 from ifquant.slides import tiff_writer
@@ -171,12 +171,12 @@ def test_contacts_of_edited_cells_are_what_a_run_on_these_outlines_measures(
     assert new & set(after["source_id"]), "and so does a half of the other"
     assert result.slides[0].before != result.slides[0].after
 
-    from ifquant.results.reuse import runs_of_labels
+    from ifquant.results.label_images import runs_of_labels
 
     masks = {}
     for kind in ("nuclei", "cells"):
         store, ids = (
-            results / "a" / "reviewed" / "labels.ome.zarr",
+            results / "a" / "reviewed",
             reviewed["cell_id"].to_numpy(np.int64),
         )
         labels = paint(

@@ -20,7 +20,7 @@ from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei.segmenter import make_segmenter
 from ifquant.nuclei.unet import UNetSegmenter
 from ifquant.pipeline import slide_measurement
-from ifquant.pipeline.slide_plan import SlidePlan
+from ifquant.pipeline.tile_plan import TilePlan
 from ifquant.slides.slide import Slide
 
 HEIGHT, WIDTH = 1300, 1500
@@ -103,7 +103,7 @@ def test_skipping_glass_changes_nothing_for_any_tiling(
     assert set(small_lattice) <= looked_at
     if method == "unet":
         assert 0 < len(looked_at) < len(cores((HEIGHT, WIDTH), 256))
-    monkeypatch.setattr(SlidePlan, "needs_maps", lambda *_: True)
+    monkeypatch.setattr(TilePlan, "needs_maps", lambda *_: True)
     monkeypatch.setattr(
         type(slide_measurement.TissueMask.full((1, 1), 1)), "bounds", lambda _, window: window
     )

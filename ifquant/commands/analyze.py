@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -36,12 +35,16 @@ from ifquant.files import storage
 from ifquant.files.ownership import inside, same_place
 from ifquant.phenotypes.classification import gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
+from ifquant.phenotypes.gates import FittedGate
 from ifquant.pipeline.slide_measurement import worker_start
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
-from ifquant.recipe.recipe_file import canonical, load_recipe, parse_recipe
+from ifquant.recipe.recipe_file import canonical, load_recipe
 from ifquant.report.analysis import Analysis, FlowRow
 from ifquant.report.cohort_page import refuse_foreign, write_analysis
+from ifquant.results.file_names import REPORT
+from ifquant.results.result_tables import record_of
+from ifquant.results.run_record import RunRecord
 from ifquant.slides.sample_sheet import Sample, read_samples
 from ifquant.statistics.cohort.cohort_test import CohortResult, analyze_cohort
 from ifquant.tables.cell_table import CellTable
@@ -79,12 +82,10 @@ class AnalysisResult:
     def _found(self) -> list[str]:
         found = self.cohort
         if all(slide.question.ligand == "" for slide in found.slides):
-            return [
-                f"where cells lie, of {len(found.slides)} slides; see {self.out / 'report.html'}"
-            ]
+            return [f"where cells lie, of {len(found.slides)} slides; see {self.out / REPORT}"]
         lines = [
             f"{found.headline}: {found.reason.removeprefix(f'{found.verdict}: ')}",
-            f"{found.effect.n_text}; see {self.out / 'report.html'}",
+            f"{found.effect.n_text}; see {self.out / REPORT}",
         ]
         return lines + [
             f"  not in the cohort: {slide}: {why}" for slide, why in found.excluded.items()
@@ -174,25 +175,13 @@ def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]
     elif recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
-        found = _recorded(place, overrides)
-        if found is None:
+        record = RunRecord.find(place) if place.is_dir() else None
+        if record is None or not record.has_recipe:
             raise RequestError(
                 f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml"
             )
-        chosen = found
+        chosen = record.recipe_with(overrides)
     return asking(chosen)
-
-
-def _recorded(place: Path, overrides: Sequence[str] = ()) -> Recipe | None:
-    """Recipe of a run; None when the folder holds no run.json."""
-    record = storage.read_json(place / "run.json") if place.is_dir() else None
-    if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
-        return None
-    values = {name: value for name, value in record["recipe"].items() if value is not None}
-    values["phenotypes"] = dict(
-        values.get("phenotypes", ())
-    )  # kept as pairs, because their order matters
-    return parse_recipe(values, overrides, source=str(place / "run.json"))
 
 
 def _tables(
@@ -248,10 +237,10 @@ def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> No
 
     Another segmentation may differ in how cells are found; gates and phenotypes must agree.
     """
-    recorded = _recorded(place)
-    if recorded is None:
+    record = RunRecord.find(place) if place.is_dir() else None
+    if record is None or not record.has_recipe:
         return
-    made, ours = canonical(resolved(recorded)), canonical(recipe)
+    made, ours = canonical(resolved(record.recipe_with(()))), canonical(recipe)
     skipped = FREE if same_cells else (*FREE, "segmentation", "cells", "tissue", "slide")
     differing = [name for name in ours if name not in skipped and ours[name] != made.get(name)]
     asked, measured = ours.get("priming") or {}, made.get("priming") or {}
@@ -347,19 +336,14 @@ def analyzed(
 
 def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[GateInterval, ...]:
     """Bootstrap the gates that all slides share, on the cells of all of them."""
-    first: dict[str, Any] = {}
+    first: dict[str, FittedGate] = {}
     for table in tables.values():
-        record = (
-            storage.read_json(Path(table.folder) / "slide.json")
-            if table.folder is not None
-            else None
-        )
-        for gate in record["gates"] if isinstance(record, dict) else ():
-            first.setdefault(gate["marker"], gate)
+        if (record := record_of(table)) is not None:
+            first = {**record.gates, **first}
     out = []
     for marker in gate_markers(recipe):
         gate = first.get(marker)
-        if gate is None or gate["scope"] != "cohort":
+        if gate is None or gate.scope != "cohort":
             continue
         column = gate_column(recipe, marker)
         values = {
@@ -372,7 +356,7 @@ def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[Gate
                 values,
                 recipe.gate(marker),
                 marker,
-                value=gate["value"],
+                value=gate.value,
                 min_cells=recipe.gates.min_cells,
                 n=recipe.cohort.gate_replicates,
                 seed=seed_of(recipe.seed, ALL_SLIDES, f"gate {marker}"),

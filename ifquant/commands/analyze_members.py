@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ifquant.errors import RequestError
-from ifquant.files import storage
 from ifquant.names import name_or_none
+from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import parsed_phenotypes
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.rules import markers, nearest
+from ifquant.results.slide_record import SlideRecord
 from ifquant.slides.sample_sheet import Sample, rows_of
 from ifquant.statistics.cohort.group_comparison import why_not_comparable
 from ifquant.statistics.cohort.members import Member, Plan
@@ -72,8 +73,8 @@ def _columns(table: CellTable, row: Sample | None) -> dict[str, str]:
     """Everything said about a slide: by its results, its table, the sheet (which wins)."""
     said: dict[str, Any] = {}
     if table.folder is not None:
-        record = storage.read_json(Path(table.folder) / "slide.json")
-        said |= dict(record.get("sample", {})) if isinstance(record, dict) else {}
+        record = SlideRecord.find(Path(table.folder))
+        said |= {} if record is None else record.sample
     said |= {
         "patient": table.patient or said.get("patient"),
         "group": table.group or said.get("group"),
@@ -179,21 +180,19 @@ def _not_shared(
             if not given and not recipe.gates.default.shared:
                 return FOREIGN_GATES
             continue
-        record = storage.read_json(Path(table.folder) / "slide.json")
-        gates = (
-            {gate["marker"]: gate for gate in record["gates"]} if isinstance(record, dict) else {}
-        )
+        record = SlideRecord.find(Path(table.folder))
+        gates = {} if record is None else record.gates
         for marker, found in scopes.items():
             found.append(_scope(gates.get(marker)))
     return why_not_comparable(scopes)
 
 
-def _scope(gate: Mapping[str, Any] | None) -> str:
-    if gate is None or not gate["callable"]:
+def _scope(gate: FittedGate | None) -> str:
+    if gate is None or not gate.callable:
         return "none"
-    if gate["scope"] == "cohort":
+    if gate.scope == "cohort":
         return "cohort"
-    return "value" if gate["method"] == "value" else "slide"
+    return "value" if gate.method == "value" else "slide"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from ifquant.columns.flags import flag_value
 from ifquant.commands.analyze_question import question_in
-from ifquant.errors import SlideError
-from ifquant.files import storage
 from ifquant.phenotypes.classification import classify_cells, gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
-from ifquant.phenotypes.gates import FittedGate
 from ifquant.provenance import digest
 from ifquant.proximity.distances import touching_pairs
 from ifquant.recipe.defaults import parsed_phenotypes
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.rules import markers
 from ifquant.report.analysis import FlowRow, ProximityRow
-from ifquant.results.reuse import runs_of_labels
+from ifquant.results.cell_tables import read_pairs
+from ifquant.results.label_images import runs_of_labels
+from ifquant.results.result_tables import record_of
+from ifquant.results.slide_record import SlideRecord
 from ifquant.statistics.cohort.slide_measures import slide_measures, stain_measures
 from ifquant.statistics.patterns.slide_proximity import slide_proximity
 from ifquant.statistics.priming import choices
@@ -149,27 +149,10 @@ def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None
     """
     if table.folder is None:
         return None
-    path = Path(table.folder) / "pairs.parquet"
-    if not path.is_file():
-        raise SlideError(
-            f"{table.folder}: no pairs.parquet; run ifquant run again with [priming] in the recipe"
-            " (cells are taken over)."
-        )
-    pairs = pd.read_parquet(path)
+    pairs = read_pairs(Path(table.folder))
     ids = cells["cell_id"].to_numpy()
-    return pairs[
-        np.isin(pairs["responder_id"], ids) & np.isin(pairs["source_id"], ids)
-    ].reset_index(drop=True)
-
-
-def record_of(table: CellTable) -> Mapping[str, Any] | None:
-    """Read slide.json of our results; None for other tables."""
-    if table.folder is None:
-        return None
-    record = storage.read_json(Path(table.folder) / "slide.json")
-    if not isinstance(record, dict):
-        raise SlideError(f"{table.folder}: slide.json is gone or damaged; run the slide again.")
-    return record
+    both = np.isin(pairs["responder_id"], ids) & np.isin(pairs["source_id"], ids)
+    return pairs[both].reset_index(drop=True)
 
 
 def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
@@ -184,7 +167,7 @@ def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
     return cells, len(cells)
 
 
-def backgrounds_of(record: Mapping[str, Any] | None) -> dict[str, Background] | None:
+def backgrounds_of(record: SlideRecord | None) -> dict[str, Background] | None:
     """Give the background of every channel as the slide was calibrated."""
     if record is None:
         return None
@@ -194,31 +177,27 @@ def backgrounds_of(record: Mapping[str, Any] | None) -> dict[str, Background] | 
             max(float(channel["background_sd"]), 1e-9),
             "calibration of the slide",
         )
-        for channel in record["calibration"]["channels"]
+        for channel in record.channel_levels
     }
 
 
-def _fitted(record: Mapping[str, Any], marker: str) -> Mapping[str, Any] | None:
-    return next((gate for gate in record["gates"] if gate["marker"] == marker), None)
-
-
 def _own_gates(
-    cells: pd.DataFrame, record: Mapping[str, Any] | None, recipe: Recipe, slide: str
+    cells: pd.DataFrame, record: SlideRecord | None, recipe: Recipe, slide: str
 ) -> tuple[GateInterval, ...]:
     """Bootstrap the gates that were fitted on this slide alone."""
     if record is None:
         return ()
     out = []
     for marker in gate_markers(recipe):
-        gate = _fitted(record, marker)
-        if gate is None or gate["scope"] == "cohort":
+        gate = record.gates.get(marker)
+        if gate is None or gate.scope == "cohort":
             continue
         out.append(
             bootstrap_gate(
                 cells[gate_column(recipe, marker)].to_numpy(),
                 recipe.gate(marker),
                 marker,
-                value=gate["value"],
+                value=gate.value,
                 min_cells=recipe.gates.min_cells,
                 n=recipe.cohort.gate_replicates,
                 seed=seed_of(recipe.seed, slide, f"gate {marker}"),
@@ -236,7 +215,7 @@ def _estimates(
     wanted: Sequence[Choice],
     cells: pd.DataFrame,
     pairs: pd.DataFrame | None,
-    record: Mapping[str, Any] | None,
+    record: SlideRecord | None,
     recipe: Recipe,
     table: CellTable,
     gates: Sequence[GateInterval],
@@ -266,7 +245,7 @@ def _estimates(
 def _phenotypes(
     cells: pd.DataFrame,
     setting: Mapping[str, str],
-    record: Mapping[str, Any] | None,
+    record: SlideRecord | None,
     recipe: Recipe,
     gates: Sequence[GateInterval],
 ) -> NDArray[np.object_] | None:
@@ -277,13 +256,7 @@ def _phenotypes(
         return np.asarray(cells["phenotype"].astype(object).to_numpy())
     interval = {gate.marker: gate for gate in gates}
     fitted = {}
-    for given in record["gates"]:
-        gate = FittedGate(
-            marker=given["marker"],
-            value=given["value"],
-            callable=given["callable"],
-            origin=given["origin"],
-        )
+    for gate in record.gates.values():
         option = setting.get(gate.marker, "estimate")
         if option != "estimate":
             own = interval.get(gate.marker)
@@ -299,12 +272,9 @@ def _phenotypes(
 
 def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
     """Rows of all cells that touch each other, from the label image of the results."""
-    summary = (record_of(table) or {})["summary"]
-    shape = int(summary["height_px"]), int(summary["width_px"])
+    record = SlideRecord.read(Path(str(table.folder)))
     ids = table.cells["cell_id"].to_numpy(np.int64)
-    i, j = touching_pairs(
-        runs_of_labels(Path(str(table.folder)) / "labels.ome.zarr", "cells", ids, shape)
-    )
+    i, j = touching_pairs(runs_of_labels(record.folder, "cells", ids, record.image_shape))
     row = np.full(len(table.cells) + 1, -1, np.int64)
     row[cells["cell_id"].to_numpy(np.int64)] = np.arange(len(cells))
     first, second = row[i + 1], row[j + 1]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifquant.files import storage
 from ifquant.names import alike_warnings
-from ifquant.results.finished_slides import finished_slides
+from ifquant.results.run_record import finished_slides, is_run_folder
+from ifquant.results.slide_record import SlideRecord
 from ifquant.slides.sample_sheet import Sample, match_warnings, rows_of, sheet_warnings
 from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key
 from ifquant.statistics.cohort.members import Member
@@ -40,7 +40,7 @@ def cohort_warnings(
     """
     said = identical_warnings({slide: identity(table) for slide, table in tables.items()})
     for place in places:
-        if (place / "run.json").exists():
+        if is_run_folder(place):
             said += finished_slides(place).warnings()
     said += _unmatched(tables, sheet)
     said += sheet_warnings(sheet)
@@ -96,19 +96,17 @@ def identity(table: CellTable) -> str:
     values of the cells.
     """
     if table.folder is not None:
-        record = storage.read_json(Path(table.folder) / "slide.json")
-        if isinstance(record, dict):
-            return f"{record['digests']['input']} {record['input']['crop']}"
+        record = SlideRecord.find(Path(table.folder))
+        if record is not None:
+            return record.image_identity
     numbers = table.cells.select_dtypes("number")
     digest = hashlib.sha256(pd.util.hash_pandas_object(numbers, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 
 
 def _recorded(table: CellTable, what: str) -> str | None:
-    record = (
-        storage.read_json(Path(table.folder) / "slide.json") if table.folder is not None else None
-    )
-    value = record.get("sample", {}).get(what) if isinstance(record, dict) else None
+    record = SlideRecord.find(Path(table.folder)) if table.folder is not None else None
+    value = record.sample.get(what) if record is not None else None
     return None if value is None else str(value)
 
 

@@ -13,34 +13,43 @@ from typing import Any
 
 import pandas as pd
 
-from ifquant.calibration.calibrate import Calibration
 from ifquant.commands.review_effect import REASON, priming_answer
 from ifquant.commands.review_log import log_path, read_logs
 from ifquant.commands.review_measure import corrected_pairs, measurer
-from ifquant.commands.review_subject import finished_slides, load_subject, run_recipe
+from ifquant.commands.review_subject import load_subject
 from ifquant.errors import IfquantError, RequestError, ResourceError, SlideError
 from ifquant.execution.executors import one_thread
 from ifquant.files import storage, table_files
 from ifquant.files.ownership import refuse_foreign
-from ifquant.files.packed_arrays import unpacked
 from ifquant.files.run_lock import RunLock
-from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
 from ifquant.report import overlay, review_page
 from ifquant.report.review_page import ReviewedSlide
-from ifquant.results import slide_outputs
-from ifquant.results.reuse import REVIEW_FILES
-from ifquant.results.slide_folder import REVIEWED, foreign_reviewed_file, remove_reviewed
+from ifquant.results.file_names import (
+    DECISIONS,
+    OVERLAY,
+    REVIEW,
+    REVIEW_FILES,
+    REVIEW_TABLE,
+    REVIEWED,
+    SLIDES_REVIEWED_TABLE,
+)
+from ifquant.results.run_record import finished_slides, run_recipe
+from ifquant.results.slide_folder import foreign_reviewed_file, remove_reviewed
+from ifquant.results.slide_outputs import mark_unfinished, write_slide
+from ifquant.results.slide_record import SlideRecord
 from ifquant.results.slide_result import SlideResult
+from ifquant.results.slides_table import SlideStatus, write_slides_table
+from ifquant.results.spreadsheet_text import safe_for_spreadsheets
 from ifquant.review.agreement import judgements
 from ifquant.review.corrected_results import Corrected, apply_review
 from ifquant.review.decisions import cells_of
 from ifquant.review.log_lines import ReadLog
 from ifquant.review.standing import Outcome
-from ifquant.review.subject import Subject
 from ifquant.slides.panel import find_panel
 from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideRef, fingerprint
+from ifquant.slides.slide import SlideInfo, SlideRef, fingerprint
+from ifquant.slides.slide_input import SlideInput, SlideJob
 
 Effect = Callable[[Path, Recipe], Mapping[str, Any]]
 """Further answers about a slide from its folder (original or reviewed; both hold cells.parquet,
@@ -132,7 +141,7 @@ def apply_reviews(
         If disk or memory ran out.
     """
     out = Path(results)
-    folders = {folder.name: folder for folder in finished_slides(out)}
+    folders = {folder.name: folder for folder in finished_slides(out).folders}
     if unknown := [name for name in slides if name not in folders]:
         raise RequestError(
             f"{out}: no finished slide {unknown[0]!r}; there are {', '.join(folders)}"
@@ -154,7 +163,7 @@ def apply_reviews(
             logs = read_logs(folders[name])
             if not logs:
                 if slides:
-                    failed[name] = f"no log in {folders[name] / 'review'}; review it first"
+                    failed[name] = f"no log in {folders[name] / REVIEW}; review it first"
                 continue
             try:
                 done.append(_apply(folders[name], recipe, logs, reviewer, images, effect))
@@ -168,9 +177,9 @@ def apply_reviews(
                 f"{out}: no slide has a review log; review some with: ifquant review {out}"
             )
         _write_cohort(out, recipe, folders, failed)
-        table_files.write_csv(review_page.numbers(recipe, done), out / "review.csv")
+        table_files.write_csv(review_page.numbers(recipe, done), out / REVIEW_TABLE)
         report = review_page.write_review_report(out, recipe, done, failed, reviewer)
-    logged = {path.parent.parent.name for path in out.glob("*/review/*.jsonl")}
+    logged = {path.parent.parent.name for path in out.glob(f"*/{REVIEW}/*.jsonl")}
     return ReviewResult(report, tuple(done), failed, tuple(sorted(logged - set(folders))))
 
 
@@ -183,46 +192,37 @@ def _apply(
     effect: Effect,
 ) -> ReviewedSlide:
     """Apply the logs of one slide and write what follows."""
-    record = storage.read_json(folder / "slide.json")
-    subject = load_subject(folder, recipe)
+    record = SlideRecord.read(folder)
+    subject, calibration = load_subject(folder, recipe), record.calibration
     ref = _image(record, images)
-    calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
     decisions = {name: log.decisions for name, log in logs.items()}
     with ref.open() as slide:
-        panel = find_panel(recipe, slide.info.channels)
-        measure = measurer(slide, panel, recipe, calibration, subject.pixel_size_um)
+        opened = _input(record, ref, slide.info, recipe)
+        measure = measurer(slide, opened, calibration)
         corrected = apply_review(subject, decisions, measure=measure, reviewer=reviewer)
         digest = hashlib.sha256(
             b"".join(log_path(folder, name).read_bytes() for name in logs)
         ).hexdigest()
         result = SlideResult(
-            name=folder.name,
-            ref=ref,
-            info=slide.info,
-            panel=panel,
-            recipe=recipe,
+            slide=opened,
             calibration=dataclasses.replace(calibration, tissue=corrected.tissue),
             table=corrected.table,
             nuclei=corrected.nuclei,
             cells=corrected.cells,
             gates=corrected.gates,
-            sample=_sample(record),
             tumor_region=corrected.tumor_region,
-            orphan_px=int(record["orphan_px"]),
-            regions=record["input"]["regions"],
-            pairs=corrected_pairs(corrected, slide, panel, recipe, subject.pixel_size_um),
-            warnings=tuple(record["warnings"]),
-            digests={**record["digests"], "review": digest},
+            orphan_px=record.orphan_px,
+            pairs=corrected_pairs(corrected, slide, opened),
+            warnings=tuple(map(str, record.warnings)),
+            digests={**record.digests, "review": digest},
             review=_facts(corrected, logs, reviewer),
         )
     target = folder / REVIEWED
     storage.remove_parts(target)
-    slide_outputs.mark_unfinished(target)
-    decisions_table = _decisions_table(corrected.outcomes, logs)
-    table_files.write_csv(
-        slide_outputs.safe_for_spreadsheets(decisions_table), target / "decisions.csv"
-    )
-    after = slide_outputs.write_slide(result, target, overlay)
+    mark_unfinished(target)
+    decided = _decisions_table(corrected.outcomes, logs)
+    table_files.write_csv(safe_for_spreadsheets(decided), target / DECISIONS)
+    after = write_slide(result, target, overlay)
     before_more, after_more = (
         review_page.contact_fractions(table, recipe) for table in (subject.table, corrected.table)
     )
@@ -232,18 +232,18 @@ def _apply(
     )
     return ReviewedSlide(
         name=folder.name,
-        before={**record["summary"], **before_more},
-        after={**after, **after_more},
+        before={**record.summary, **before_more},
+        after={**after.summary, **after_more},
         more=tuple(after_more),
         outcomes=corrected.outcomes,
         problems={name: log.problems for name, log in logs.items() if log.problems},
         judged=tuple(judgements(subject, name, log) for name, log in decisions.items()),
-        overlays=(folder / "overlay.png", target / "overlay.png"),
+        overlays=(folder / OVERLAY, target / OVERLAY),
         subject=dataclasses.replace(subject, geometry=None),  # the report needs no outlines
     )
 
 
-def _image(record: Mapping[str, Any], images: str | Path | None) -> SlideRef:
+def _image(record: SlideRecord, images: str | Path | None) -> SlideRef:
     """Find the image the results were made from, and make sure that it is that image.
 
     Raises
@@ -251,43 +251,36 @@ def _image(record: Mapping[str, Any], images: str | Path | None) -> SlideRef:
     SlideError
         If it is not there, or another one now.
     """
-    opened = record["input"]["opened"]
-    names = opened["channel_names"]
-    crop = record["input"]["crop"]
     paths = [
-        Path(path) if images is None else Path(images) / Path(path).name for path in opened["paths"]
+        Path(path) if images is None else Path(images) / Path(path).name
+        for path in record.ref.paths
     ]
     if missing := [path for path in paths if not path.exists()]:
         raise SlideError(
-            f"{missing[0]}: the image of slide {record['slide']!r} is not there; say where it is"
+            f"{missing[0]}: the image of slide {record.slide!r} is not there; say where it is"
             " with --images FOLDER."
         )
-    ref = SlideRef(
-        **{
-            **opened,
-            "paths": tuple(map(str, paths)),
-            "channel_names": None if names is None else tuple(names),
-        },
-        crop=None if crop is None else Window(*crop),
-    )
-    if fingerprint(ref) != record["digests"]["input"]:
+    ref = dataclasses.replace(record.ref, paths=tuple(map(str, paths)))
+    if fingerprint(ref) != record.digests["input"]:
         raise SlideError(
-            f"{paths[0]}: the image changed since slide {record['slide']!r} was analysed; run"
+            f"{paths[0]}: the image changed since slide {record.slide!r} was analysed; run"
             " ifquant run again, then review."
         )
     return ref
 
 
-def _sample(record: Mapping[str, Any]) -> Sample | None:
-    said = dict(record["sample"])
-    if not said:
+def _input(record: SlideRecord, ref: SlideRef, info: SlideInfo, recipe: Recipe) -> SlideInput:
+    regions = None if record.regions is None else Path(record.regions)
+    job = SlideJob(record.folder.name, record.path, ref, _sample(record), regions)
+    return SlideInput(job, ref, info, find_panel(recipe, info.channels), recipe)
+
+
+def _sample(record: SlideRecord) -> Sample | None:
+    columns = dict(record.sample)
+    if not columns:
         return None
-    return Sample(
-        str(record["slide"]),
-        patient=said.pop("patient", None),
-        group=said.pop("group", None),
-        columns=said,
-    )
+    patient, group = columns.pop("patient", None), columns.pop("group", None)
+    return Sample(record.slide, patient=patient, group=group, columns=columns)
 
 
 def _facts(
@@ -380,26 +373,19 @@ def _write_cohort(
     """Write slides_reviewed.csv: the rows of slides.csv, corrected where a review is applied,
     failed where it could not be.
     """
-    rows = []
+    statuses = []
     for name, folder in folders.items():
-        record = storage.read_json(folder / "slide.json")
-        inside = (
-            REVIEWED
-            if isinstance(storage.read_json(folder / REVIEWED / "slide.json"), dict)
-            else None
-        )
+        record = SlideRecord.read(folder)
+        reviewed = folder / REVIEWED
         error = failed.get(name) if read_logs(folder) else None
-        rows.append(
-            {
-                "slide": name,
-                "path": record["summary"]["path"],
-                "status": "done" if error is None else "failed",
-                "error": error,
-                "sample": _sample(record),
-                "folder": inside,
-            }
+        statuses.append(
+            SlideStatus(
+                name,
+                str(record.summary["path"]),
+                "done" if error is None else "failed",
+                error,
+                sample=_sample(record),
+                folder=reviewed if SlideRecord.find(reviewed) is not None else folder,
+            )
         )
-    slide_outputs.write_slides_csv(out, rows, recipe, "slides_reviewed.csv")
-
-
-__all__ = ["REVIEWED", "Effect", "ReviewResult", "Subject", "apply_reviews"]
+    write_slides_table(out, statuses, recipe, SLIDES_REVIEWED_TABLE)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.commands.analyze_slide import backgrounds_of, kept_cells, measured_pairs, record_of
+from ifquant.commands.analyze_slide import backgrounds_of, kept_cells, measured_pairs
 from ifquant.recipe.model import Recipe
-from ifquant.results.result_tables import read_result
+from ifquant.results.result_tables import read_result, record_of
 from ifquant.review.subject import Subject
 from ifquant.statistics.priming.influence import leverage
 from ifquant.statistics.priming.priming_test import analyse_slide

@@ -10,11 +10,10 @@ from types import TracebackType
 from ifquant.errors import RequestError
 from ifquant.files.append_file import AppendFile
 from ifquant.files.storage import PathLike
+from ifquant.results.file_names import REVIEW
 from ifquant.review.decisions import Decision
 from ifquant.review.log_lines import ReadLog, read_lines, to_line
 
-REVIEW = "review"
-"""Folder of the logs inside the slide's folder."""
 _NAME = re.compile(r"[\w](?:[\w .@+-]{0,62}[\w@+-])?")
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE

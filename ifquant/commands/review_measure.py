@@ -17,22 +17,19 @@ from ifquant.cells.measurement import reach_um
 from ifquant.geometry.windows import Window
 from ifquant.pipeline.contact_pairs import contact_pairs
 from ifquant.pipeline.tile import measured_rows
-from ifquant.recipe.model import Recipe
 from ifquant.review.corrected_results import Corrected, Measure
 from ifquant.review.outlines import Outlines
-from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide
+from ifquant.slides.slide_input import SlideInput
 
 BLOCK_PX = 1024
 """Edited cells are measured together when their boxes begin in the same block of this size."""
 
 
-def measurer(
-    slide: Slide, panel: Panel, recipe: Recipe, calibration: Calibration, pixel_size_um: float
-) -> Measure:
+def measurer(slide: Slide, opened: SlideInput, calibration: Calibration) -> Measure:
     """Make the function that `apply_review` measures edited cells with."""
-    shape = slide.info.shape[1], slide.info.shape[2]
-    halo_px = int(np.ceil(reach_um(recipe.measure) / pixel_size_um)) + 1
+    shape = opened.image_shape
+    halo_px = int(np.ceil(reach_um(opened.recipe.measure) / opened.pixel_size_um)) + 1
 
     def measure(ids: NDArray[np.int64], outlines: Outlines) -> Mapping[str, NDArray[Any]]:
         blocks: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -56,17 +53,8 @@ def measurer(
             if names[0] != 0:  # no background in the window
                 local, wanted = [labels + np.int32(1) for labels in local], wanted + np.int32(1)
                 local[0][nuclei == 0] = 0
-            rows = measured_rows(
-                slide.read(panel.indices, window),
-                local[0],
-                local[1],
-                wanted,
-                window,
-                panel=panel,
-                recipe=recipe,
-                pixel_size_um=pixel_size_um,
-                by=calibration,
-            )
+            pixels = slide.read(opened.panel.indices, window)
+            rows = measured_rows(opened, calibration, pixels, local[0], local[1], wanted, window)
             for name, values in rows.items():
                 columns.setdefault(name, np.zeros(len(ids), values.dtype))[members] = values
         return columns
@@ -74,25 +62,15 @@ def measurer(
     return measure
 
 
-def corrected_pairs(
-    corrected: Corrected, slide: Slide, panel: Panel, recipe: Recipe, pixel_size_um: float
-) -> pd.DataFrame | None:
+def corrected_pairs(corrected: Corrected, slide: Slide, opened: SlideInput) -> pd.DataFrame | None:
     """Measure the contacts of corrected cells as a run does; None without [priming].
 
     Contacts that reviewers deny are left out. Both cells still lie close: the light of one may
     reach the other, so the denied responder still counts where pixels are kept clear of every
     responder.
     """
-    pairs = contact_pairs(
-        recipe,
-        panel,
-        slide.read,
-        np.asarray(corrected.table["phenotype"].cat.codes, np.int64),
-        corrected.nuclei,
-        corrected.cells,
-        image_shape=(slide.info.shape[1], slide.info.shape[2]),
-        pixel_size_um=pixel_size_um,
-    )
+    codes = np.asarray(corrected.table["phenotype"].cat.codes, np.int64)
+    pairs = contact_pairs(opened, slide.read, codes, corrected.nuclei, corrected.cells)
     if pairs is None:
         return None
     ids = corrected.table["cell_id"].to_numpy(np.uint32)

@@ -9,15 +9,11 @@ from pathlib import Path
 from ifquant.errors import IfquantError, RequestError
 from ifquant.files import ownership, storage
 from ifquant.pipeline.mask_files import mask_files
-from ifquant.pipeline.slide_jobs import SlideJob
 from ifquant.recipe.model import Recipe
-from ifquant.results import slide_outputs
-from ifquant.results.slide_folder import REVIEWED, WORK, foreign_file
-
-WRITTEN = ("run.json", "slides.csv", "report.html")
-"""What a run writes beside the slides' folders."""
-CRASH = "crash.txt"
-"""Where an unexpected error is kept."""
+from ifquant.results.file_names import CRASH, REVIEWED, RUN_FILES, RUN_RECORD, SLIDE_FILES, WORK
+from ifquant.results.run_record import is_damaged_run, slide_folders
+from ifquant.results.slide_folder import foreign_file
+from ifquant.slides.slide_input import SlideJob
 
 
 def check_out(
@@ -57,10 +53,10 @@ def check_out(
         for path in inputs.values()
         for parent in Path(os.path.realpath(path)).parents
     }
-    for name in (*WRITTEN, CRASH):
+    for name in (*RUN_FILES, CRASH):
         if os.path.lexists(folder / name):
             _refuse_input(folder / name, inputs)
-            damaged = name == "run.json" and _is_damaged(folder)
+            damaged = name == RUN_RECORD and is_damaged_run(folder)
             if not damaged and not (
                 ownership.marker(folder)
                 and (folder / name).is_file()
@@ -79,8 +75,8 @@ def check_out(
                 f"{place}: the results of slide {job.name!r} would lie among its images; choose"
                 " another folder (-o)"
             )
-        for name in (*slide_outputs.SLIDE_FILES, REVIEWED, WORK):
-            _refuse_input(place / name, inputs if name in slide_outputs.SLIDE_FILES else {})
+        for name in (*SLIDE_FILES, REVIEWED, WORK):
+            _refuse_input(place / name, inputs if name in SLIDE_FILES else {})
             _refuse_input(place / name, within)
         if (strange := foreign_file(place)) is not None:
             raise RequestError(
@@ -92,9 +88,7 @@ def check_out(
 def strays(folder: Path, jobs: Sequence[SlideJob]) -> list[str]:
     """Names of folders with results of slides that are not among those of this run."""
     own = {job.name for job in jobs}
-    return sorted(
-        place.parent.name for place in folder.glob("*/slide.json") if place.parent.name not in own
-    )
+    return [name for name in slide_folders(folder) if name not in own]
 
 
 def _refuse_input(target: Path, inputs: Mapping[object, str | Path]) -> None:
@@ -104,15 +98,6 @@ def _refuse_input(target: Path, inputs: Mapping[object, str | Path]) -> None:
             f"{target}: the run would replace this file, which is its own input {given}; choose"
             " another folder (-o)"
         )
-
-
-def _is_damaged(folder: Path) -> bool:
-    """Whether run.json cannot be read in a folder that is one of results all the same."""
-    if storage.read_json(folder / "run.json") is not None:
-        return False
-    return ownership.marker(folder) is not None or any(
-        ownership.made_here(path) for path in folder.glob("*/slide.json")
-    )
 
 
 def _inputs(jobs: Sequence[SlideJob], recipe: Recipe) -> Iterable[str | Path]:

@@ -16,22 +16,17 @@ from ifquant.columns.cell_columns import phenotype_names
 from ifquant.geometry.runs import CellRuns
 from ifquant.geometry.windows import Window
 from ifquant.proximity.distances import touching_pairs
-from ifquant.recipe.model import Recipe
-from ifquant.slides.panel import Panel
+from ifquant.slides.slide_input import SlideInput
 
 ReadChannels = Callable[[Sequence[int], Window], NDArray[Any]]
 
 
 def contact_pairs(
-    recipe: Recipe,
-    panel: Panel,
+    slide: SlideInput,
     read: ReadChannels,
     codes: NDArray[np.int64],
     nuclei: CellRuns,
     cells: CellRuns,
-    *,
-    image_shape: tuple[int, int],
-    pixel_size_um: float,
 ) -> pd.DataFrame | None:
     """Measure every contact of a responder with a source: the columns of `pair_columns`, ids are
     rows + 1. None without [priming].
@@ -45,12 +40,10 @@ def contact_pairs(
     nuclei, cells
         Geometry; object `i` is row `i`.
     """
-    options = recipe.priming
+    recipe, panel, options = slide.recipe, slide.panel, slide.recipe.priming
     if options is None or options.responder is None or options.source is None:
         return None
-    channels = [
-        panel.indices[panel.names.index(name)] for name in (options.ligand, options.response)
-    ]
+    channels = [panel.indices[panel.position(name)] for name in (options.ligand, options.response)]
     names = phenotype_names(recipe)
     return measure_contacts(
         touching_pairs(cells),
@@ -59,8 +52,8 @@ def contact_pairs(
         nuclei,
         cells,
         lambda window: read(channels, window),
-        image_shape=image_shape,
-        pixel_size_um=pixel_size_um,
+        image_shape=slide.image_shape,
+        pixel_size_um=slide.pixel_size_um,
         membrane_um=recipe.measure.membrane_um,
         options=options,
     )

@@ -4,7 +4,7 @@ whole tables, in a second or two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ifquant.calibration.calibrate import ChannelCalibration
 from ifquant.columns import cell_columns
 from ifquant.columns.flags import encode_flags
 from ifquant.errors import RequestError, SlideError
@@ -26,14 +27,13 @@ from ifquant.phenotypes.classification import (
 )
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.pipeline.contact_pairs import contact_pairs
-from ifquant.pipeline.slide_jobs import SlideJob
-from ifquant.pipeline.slide_measurement import Measured
-from ifquant.pipeline.slide_plan import open_slide
-from ifquant.pipeline.slide_preparation import Prepared
+from ifquant.pipeline.slide_measurement import MeasuredSlide
+from ifquant.pipeline.slide_preparation import PreparedSlide
+from ifquant.pipeline.tile_plan import open_slide
 from ifquant.provenance import digest
 from ifquant.proximity import distances
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells, tumor_region_of_mask
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.model import Recipe, Role
 from ifquant.results.measured_cells import MeasuredCells
 from ifquant.results.slide_result import SlideResult
 from ifquant.slides.regions import Regions
@@ -46,7 +46,7 @@ MANY_SATURATED = 0.01
 cannot be compared any more."""
 
 
-class Cohort:
+class SharedGates:
     """What slides must know of each other: gates shared by all, and the cells of control slides."""
 
     def __init__(self, recipe: Recipe, names: Sequence[str]) -> None:
@@ -150,11 +150,10 @@ class Cohort:
         return controls
 
 
-def finish_slide(
-    job: SlideJob,
-    prepared: Prepared,
-    measured: Measured,
-    cohort: Cohort,
+def classify_slide(
+    prepared: PreparedSlide,
+    measured: MeasuredSlide,
+    shared: SharedGates,
     digests: Mapping[str, str],
 ) -> SlideResult:
     """Classify the cells of one slide, place them among each other, and gather everything the
@@ -165,165 +164,144 @@ def finish_slide(
     SlideError
         If a gate needs a control region the slide does not have.
     """
-    recipe, plan = prepared.recipe, prepared.plan
-    found = _analysed(prepared, measured)
-    cells, nuclei, outlines = _columns(prepared, found), found.nuclei, found.cells
-    n = len(outlines)
-    cells["flags"] = cells["flags"] | encode_flags(
-        n, {"outside_tissue": ~measured.calibration.tissue.contains(cells["y_px"], cells["x_px"])}
-    )
-    gates = cohort.gates(cells, prepared.regions)
+    slide, recipe = prepared.slide, prepared.slide.recipe
+    tissue = measured.calibration.tissue
+    chosen = _in_regions(prepared, measured.cells)
+    cells = _columns(prepared, chosen)
+    outside = ~tissue.contains(cells["y_px"], cells["x_px"])
+    cells["flags"] = cells["flags"] | encode_flags(len(chosen.cells), {"outside_tissue": outside})
+    gates = shared.gates(cells, prepared.regions)
     classes = classify_cells(cells, recipe, gates)
-    names = cell_columns.phenotype_names(recipe)
-    codes = np.array(
-        [names.index(str(p)) for p in pd.Categorical(classes["phenotype"]).categories], np.int64
-    )[pd.Categorical(classes["phenotype"]).codes]
+    codes = _codes(classes["phenotype"], recipe)
     near = distances.proximity(
         cells["x_um"],
         cells["y_um"],
         codes,
-        names,
-        outlines,
+        cell_columns.phenotype_names(recipe),
+        chosen.cells,
         radii_um=recipe.proximity.radii_um,
-        pixel_size_um=plan.pixel_size_um,
-        tissue=measured.calibration.tissue,
+        pixel_size_um=slide.pixel_size_um,
+        tissue=tissue,
         of=cell_columns.proximity_phenotypes(recipe),
     )
-    found.scratch.let_go()
-    region = _tumor_region(prepared, outlines, codes, names)
-    depth = (
-        region.signed_distance_um(cells["x_um"], cells["y_um"])
-        if region is not None
-        else np.full(n, np.nan)
-    )
-    values = {
-        **cells,
-        **classes,
-        **near,
-        "phenotype": codes,
-        "tumor_region_distance_um": depth,
-        "cell_id": np.arange(1, n + 1),
-    }
-    wanted = {column.name for column in cell_columns.cell_columns(recipe)}
+    chosen.scratch.let_go()
+    region = _tumor_region(prepared, chosen.cells, codes)
+    values = {**cells, **classes, **near, "phenotype": codes}
     return SlideResult(
-        name=job.name,
-        ref=plan.ref,
-        info=prepared.info,
-        panel=prepared.panel,
-        recipe=recipe,
+        slide=slide,
         calibration=measured.calibration,
-        table=cell_columns.typed(
-            {name: column for name, column in values.items() if name in wanted}, recipe
-        ),
-        nuclei=nuclei,
-        cells=outlines,
+        table=_table(values, region, recipe),
+        nuclei=chosen.nuclei,
+        cells=chosen.cells,
         gates=tuple(gates.values()),
-        sample=job.sample,
         tumor_region=region,
         orphan_px=measured.cells.orphan_px,
-        regions=None if job.regions is None else str(job.regions),
-        warnings=tuple(_warnings(prepared, measured, gates, n)),
-        pairs=contact_pairs(
-            recipe,
-            plan.panel,
-            lambda channels, window: open_slide(plan.ref).read(channels, window),
-            codes,
-            nuclei,
-            outlines,
-            image_shape=plan.image_shape,
-            pixel_size_um=plan.pixel_size_um,
-        ),
+        warnings=tuple(_warnings(prepared, measured, gates, len(chosen.cells))),
+        pairs=contact_pairs(slide, open_slide(slide.ref).read, codes, chosen.nuclei, chosen.cells),
         overview=measured.overview,
         digests=digests,
-        scratch=found.scratch,
+        scratch=chosen.scratch,
     )
 
 
-def _analysed(prepared: Prepared, measured: Measured) -> MeasuredCells:
-    """Cells whose centroid lies in the regions to analyse."""
-    cells, drawn = measured.cells, prepared.regions
-    if drawn is None or not cells.table:
+def _in_regions(prepared: PreparedSlide, cells: MeasuredCells) -> MeasuredCells:
+    """Cells whose centroid lies in the regions to analyze."""
+    regions = prepared.regions
+    if regions is None or not cells.table:
         return cells
-    keep = ~drawn.contains("exclude", cells.table["y_px"], cells.table["x_px"])
-    if drawn.include is not None:
-        keep &= drawn.contains("include", cells.table["y_px"], cells.table["x_px"])
+    y, x = cells.table["y_px"], cells.table["x_px"]
+    keep = ~regions.contains("exclude", y, x)
+    if regions.include is not None:
+        keep &= regions.contains("include", y, x)
     return cells.take(np.flatnonzero(keep), prepared.folder)
 
 
-def _columns(prepared: Prepared, found: MeasuredCells) -> dict[str, NDArray[Any]]:
+def _columns(prepared: PreparedSlide, cells: MeasuredCells) -> dict[str, NDArray[Any]]:
     """Measured columns; typed also when there is no cell."""
-    if found.table:
-        return dict(found.table)
-    kinds = {column.name: column.dtype for column in cell_columns.cell_columns(prepared.recipe)}
+    if cells.table:
+        return dict(cells.table)
+    kinds = {c.name: c.dtype for c in cell_columns.cell_columns(prepared.slide.recipe)}
     return {
         name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name])
         for name in prepared.measured_columns
     }
 
 
+def _codes(phenotype: Any, recipe: Recipe) -> NDArray[np.int64]:
+    """Phenotype of every cell by its place in `phenotype_names`."""
+    names, classes = cell_columns.phenotype_names(recipe), pd.Categorical(phenotype)
+    places = np.array([names.index(str(name)) for name in classes.categories], np.int64)
+    return np.asarray(places[classes.codes])
+
+
+def _table(
+    values: Mapping[str, NDArray[Any]], region: TumorRegion | None, recipe: Recipe
+) -> pd.DataFrame:
+    n = len(values["phenotype"])
+    depth = np.full(n, np.nan)
+    if region is not None:
+        depth = region.signed_distance_um(values["x_um"], values["y_um"])
+    numbers = np.arange(1, n + 1)
+    values = {**values, "tumor_region_distance_um": depth, "cell_id": numbers}
+    names = {column.name for column in cell_columns.cell_columns(recipe)}
+    return cell_columns.typed({k: v for k, v in values.items() if k in names}, recipe)
+
+
 def _tumor_region(
-    prepared: Prepared, outlines: CellRuns, codes: NDArray[np.int64], names: tuple[str, ...]
+    prepared: PreparedSlide, outlines: CellRuns, codes: NDArray[np.int64]
 ) -> TumorRegion | None:
-    plan = prepared.plan
-    drawn = prepared.regions
-    if drawn is not None and drawn.tumor is not None:
-        step = max(1, round(2.0 / plan.pixel_size_um))
-        mask = drawn.mask("tumor", plan.image_shape, step)
+    slide, regions = prepared.slide, prepared.regions
+    if regions is not None and regions.tumor is not None:
+        step = max(1, round(2.0 / slide.pixel_size_um))
         return tumor_region_of_mask(
-            mask, step_px=step, image_shape=plan.image_shape, pixel_size_um=plan.pixel_size_um
+            regions.mask("tumor", slide.image_shape, step),
+            step_px=step,
+            image_shape=slide.image_shape,
+            pixel_size_um=slide.pixel_size_um,
         )
-    target = cell_columns.proximity_pair(plan.recipe)[1]
+    target = cell_columns.proximity_pair(slide.recipe)[1]
     if target is None:
         return None
     return tumor_region_of_cells(
         outlines,
-        of=codes == names.index(target),
-        image_shape=plan.image_shape,
-        pixel_size_um=plan.pixel_size_um,
-        options=plan.recipe.proximity,
+        of=codes == cell_columns.phenotype_names(slide.recipe).index(target),
+        image_shape=slide.image_shape,
+        pixel_size_um=slide.pixel_size_um,
+        options=slide.recipe.proximity,
     )
 
 
 def _warnings(
-    prepared: Prepared, measured: Measured, gates: Mapping[str, FittedGate], n_cells: int
+    prepared: PreparedSlide,
+    measured: MeasuredSlide,
+    gates: Mapping[str, FittedGate],
+    n_cells: int,
 ) -> list[str]:
     """Sentences for people, the gravest first."""
-    said = [*prepared.info.warnings, *measured.warnings]
-    said += list(prepared.regions.notes) if prepared.regions is not None else []
+    texts = [*prepared.slide.info.warnings, *measured.warnings]
+    texts += list(prepared.regions.notes) if prepared.regions is not None else []
     if n_cells == 0:
-        said.append(
+        texts.append(
             grave(
                 "No cells were found; see the thresholds of the nucleus channel and the tissue"
                 " mask."
             )
         )
     for channel in measured.calibration.channels:
-        if channel.saturated_fraction > MANY_SATURATED:
-            said.append(
-                f"{channel.name}: {channel.saturated_fraction:.1%} of the tissue pixels are"
-                " saturated."
-            )
-        if channel.nonfinite_fraction > 0:
-            said.append(
-                grave(
-                    f"{channel.name}: {channel.nonfinite_fraction:.2%} of the pixels are not finite"
-                    " and were left out."
-                )
-            )
-        if not channel.stained and prepared.recipe.channel(channel.name).role in (
-            "nucleus",
-            "tumor",
-            "myeloid",
-        ):
-            said.append(
-                grave(
-                    f"{channel.name} shows no stain above its background"
-                    f" ({channel.threshold_origin})."
-                )
-            )
+        texts += _channel_warnings(channel, prepared.slide.recipe.channel(channel.name).role)
     for gate in gates.values():
         if gate.warning:
-            said.append(
-                grave(gate.warning) if gate.value is None else f"{gate.marker}: {gate.warning}"
-            )
-    return gravest_first(said)
+            text = f"{gate.marker}: {gate.warning}"
+            texts.append(grave(gate.warning) if gate.value is None else text)
+    return gravest_first(texts)
+
+
+def _channel_warnings(channel: ChannelCalibration, role: Role) -> Iterator[str]:
+    name = channel.name
+    if channel.saturated_fraction > MANY_SATURATED:
+        yield f"{name}: {channel.saturated_fraction:.1%} of the tissue pixels are saturated."
+    if channel.nonfinite_fraction > 0:
+        fraction = f"{channel.nonfinite_fraction:.2%}"
+        yield grave(f"{name}: {fraction} of the pixels are not finite and were left out.")
+    if not channel.stained and role in ("nucleus", "tumor", "myeloid"):
+        yield grave(f"{name} shows no stain above its background ({channel.threshold_origin}).")

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ifquant.errors import RequestError
 from ifquant.slides.sample_sheet import Sample, read_samples
 from ifquant.slides.slide import SlideRef, find_slides, slide_name, unique_names
+from ifquant.slides.slide_input import SlideJob
 from ifquant.slides.slide_names import slide_key, without_suffix
-
-
-@dataclass(frozen=True)
-class SlideJob:
-    """One slide of a run: its folder in the results, how to open it, and what the sample sheet says
-    of it.
-
-    Attributes
-    ----------
-    path
-        As given, for people.
-    regions
-        GeoJSON file of include / exclude / tumor / control polygons, if there is one.
-    """
-
-    name: str
-    path: str
-    ref: SlideRef
-    sample: Sample | None = None
-    regions: Path | None = None
 
 
 def find_jobs(

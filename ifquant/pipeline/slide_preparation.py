@@ -4,98 +4,108 @@ compared with earlier results.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ifquant import provenance
-from ifquant.calibration.calibrate import Calibration, grid_step_px
-from ifquant.columns import cell_columns
+from ifquant.calibration.calibrate import grid_step_px
+from ifquant.columns.cell_columns import cell_columns
 from ifquant.errors import SlideError
 from ifquant.execution.executors import Execution
-from ifquant.files.packed_arrays import unpacked
-from ifquant.geometry.windows import Window, cores
-from ifquant.pipeline.mask_files import mask_files
+from ifquant.geometry.windows import Window
+from ifquant.pipeline.mask_files import MaskFiles, mask_files
 from ifquant.pipeline.model_files import models_used
-from ifquant.pipeline.slide_jobs import SlideJob
-from ifquant.pipeline.slide_measurement import Advance, Measured, Uncalibrated, measure_slide
 from ifquant.recipe.model import Recipe
 from ifquant.registry import SEGMENTERS
-from ifquant.results.reuse import cells_of, finished, interrupted
-from ifquant.results.slide_folder import WORK
-from ifquant.slides import regions, slide
-from ifquant.slides.panel import Panel, find_panel
-from ifquant.slides.regions import Regions
-from ifquant.slides.slide import SlideInfo
+from ifquant.results.file_names import WORK
+from ifquant.results.slide_record import SlideRecord
+from ifquant.slides import slide
+from ifquant.slides.panel import find_panel
+from ifquant.slides.regions import Regions, read_regions
+from ifquant.slides.slide_input import SlideInput, SlideJob
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A slide that can be analysed.
+class PreparedSlide:
+    """A slide that can be analyzed.
 
     Attributes
     ----------
+    regions
+        Regions the user drew, in px of the analyzed part.
+    masks
+        Masks made elsewhere, instead of a segmenter.
+    digests
+        Digests by what they cover: ``input``, ``cells``, ``table``, ``pictures``, model files.
     folder
         The slide's folder in the results.
     work
         Where its unfinished parts are, named by digest and tile size.
     earlier
-        slide.json of finished results whose cells can be reused; None otherwise.
+        Record of finished results whose cells can be used again; None otherwise.
     """
 
-    info: SlideInfo
-    panel: Panel
-    recipe: Recipe
+    slide: SlideInput
     regions: Regions | None
-    plan: Uncalibrated
+    masks: MaskFiles | None
     digests: dict[str, str]
     folder: Path
     work: Path
-    earlier: dict[str, Any] | None
+    earlier: SlideRecord | None
 
     @property
-    def reusable(self) -> bool:
-        """Whether the cells come from finished results."""
-        return self.earlier is not None
-
-    def tile_cores(self, execution: Execution) -> list[Window]:
-        """Cores of the tiling this run uses."""
-        return cores(self.plan.image_shape, execution.tile_size_px)
+    def included(self) -> NDArray[np.bool_] | None:
+        """Coarse mask (My, Mx) of the regions the user included; None: everything."""
+        if self.regions is None:
+            return None
+        step = grid_step_px(self.slide.recipe.tissue.step_um, self.slide.pixel_size_um)
+        return self.regions.analysed(self.slide.image_shape, step)
 
     @cached_property
     def measured_columns(self) -> tuple[str, ...]:
-        """Columns of cells.parquet that measuring gives (no gate, phenotype or neighbour
-        needed).
-        """
+        """Columns of cells.parquet that measuring gives (no gate, phenotype or neighbor needed)."""
         groups = ("place", "shape", "shape of the nucleus", "intensity")
-        wanted = [
-            c.name
-            for c in cell_columns.cell_columns(self.recipe)
-            if c.group in groups or c.name in ("source_label", "growth_class", "flags")
-        ]
-        return tuple(wanted)
+        others = ("source_label", "growth_class", "flags")
+        columns = cell_columns(self.slide.recipe)
+        return tuple(c.name for c in columns if c.group in groups or c.name in others)
 
 
-def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -> Prepared:
+def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -> PreparedSlide:
     """Open and check a slide.
 
     Raises
     ------
     SlideError
-        If the slide cannot be analysed as it is, with the option that resolves it.
+        If the slide cannot be analyzed as it is, with the option that resolves it.
     """
-    ref = slide.with_crop(job.ref, execution.crop) if execution.crop else job.ref
+    opened = _opened(job, recipe, execution.crop)
+    regions = read_regions(str(job.regions)) if job.regions is not None else None
+    if regions is not None and execution.crop is not None:
+        regions = regions.shifted(-execution.crop.y0, -execution.crop.x0)
+    masks = mask_files(recipe.segmentation, job.name, job.ref.paths[0])
+    digests = _digests(opened, masks, execution.crop)
+    work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
+    earlier = None
+    if not execution.fresh:
+        earlier = SlideRecord.finished(folder) or SlideRecord.interrupted(folder)
+    if earlier is not None and earlier.digests.get("cells") != digests["cells"]:
+        earlier = None
+    return PreparedSlide(opened, regions, masks, digests, folder, work, earlier)
+
+
+def _opened(job: SlideJob, recipe: Recipe, crop: Window | None) -> SlideInput:
+    ref = slide.with_crop(job.ref, crop) if crop else job.ref
     with ref.open() as opened:
         info = opened.info
-    by_index = {
-        channel.index: channel.name for channel in recipe.channels if channel.index is not None
-    }
-    if (
-        by_index and info.format != "unreadable"
-    ):  # the recipe names planes by position: for files with duplicated or missing names
+    by_index = {c.index: c.name for c in recipe.channels if c.index is not None}
+    # the recipe names planes by position: for files with duplicated or missing names
+    if by_index and info.format != "unreadable":
         ref = slide.renamed_by_index(ref, info, by_index)
         with ref.open() as opened:
             info = opened.info
@@ -104,63 +114,25 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
         raise SlideError(
             f"{job.path}: no pixel size found; give it with --pixel-size (um per pixel)."
         )
-    panel = find_panel(recipe, info.channels)
-    shape = (info.shape[1], info.shape[2])
-    drawn = regions.read_regions(str(job.regions)) if job.regions is not None else None
-    if drawn is not None and execution.crop is not None:
-        drawn = drawn.shifted(-execution.crop.y0, -execution.crop.x0)
-    step = grid_step_px(recipe.tissue.step_um, info.pixel_size_um)
-    analysed = drawn.analysed(shape, step) if drawn is not None else None
-    masks = mask_files(recipe.segmentation, job.name, job.ref.paths[0])
-    plan = Uncalibrated(
-        ref, panel, recipe, shape, info.pixel_size_um, analysed, info.max_value, masks
-    )
-    image = slide.fingerprint(job.ref)
+    return SlideInput(job, ref, info, find_panel(recipe, info.channels), recipe)
+
+
+def _digests(opened: SlideInput, masks: MaskFiles | None, crop: Window | None) -> dict[str, str]:
+    recipe, image = opened.recipe, slide.fingerprint(opened.job.ref)
     inputs: dict[str, Any] = {
         "image": image,
-        "regions": _sha256(job.regions),
-        "pixel_size_um": info.pixel_size_um,
-        "crop": None
-        if execution.crop is None
-        else [execution.crop.y0, execution.crop.x0, execution.crop.y1, execution.crop.x1],
-        "channels": list(panel.indices),
+        "regions": _sha256(opened.job.regions),
+        "pixel_size_um": opened.pixel_size_um,
+        "crop": None if crop is None else [crop.y0, crop.x0, crop.y1, crop.x1],
+        "channels": list(opened.panel.indices),
         "segmenter": segmenter_identity(recipe.segmentation.method),
         "masks": None if masks is None else [_sha256(masks.nuclei), _sha256(masks.cells)],
     }
     models = models_used(recipe.segmentation)
     if models:
         inputs["models"] = models
-    digests = {
-        "input": image,
-        **{option: used["sha256"] for option, used in models.items()},
-        **provenance.stage_digests(recipe, inputs),
-    }
-    work = folder / WORK / f"{digests['cells'][:16]}-{execution.tile_size_px}"
-    earlier = None if execution.fresh else finished(folder) or interrupted(folder)
-    if earlier is not None and earlier["digests"].get("cells") != digests["cells"]:
-        earlier = None
-    return Prepared(info, panel, recipe, drawn, plan, digests, folder, work, earlier)
-
-
-def measured(
-    prepared: Prepared, execution: Execution, pool: Executor, advance: Advance
-) -> Measured:
-    """Cells of a slide: from finished results when their measurements are still valid, else
-    measured.
-    """
-    if prepared.earlier is not None:
-        calibration = Calibration.from_arrays(unpacked(prepared.earlier["calibration_arrays"]))
-        cells = cells_of(
-            prepared.folder,
-            prepared.measured_columns,
-            prepared.plan.image_shape,
-            prepared.earlier["orphan_px"],
-        )
-        if cells is not None:
-            return Measured(calibration, cells, ())
-    return measure_slide(
-        prepared.plan, work=prepared.work, execution=execution, pool=pool, advance=advance
-    )
+    files = {option: used["sha256"] for option, used in models.items()}
+    return {"input": image, **files, **provenance.stage_digests(recipe, inputs)}
 
 
 def segmenter_identity(method: str) -> Any:

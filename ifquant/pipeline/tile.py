@@ -28,10 +28,10 @@ from ifquant.nuclei.label_segmenter import pair_cells
 from ifquant.nuclei.lattice import LatticeMaps
 from ifquant.nuclei.segmenter import Segmenter, find_objects, overlap_px
 from ifquant.pipeline import tile_parts
-from ifquant.pipeline.slide_plan import MapTask, SlidePlan, TileTask, load_calibration, open_slide
 from ifquant.pipeline.tile_parts import TilePart, load_part, save_part
+from ifquant.pipeline.tile_plan import MapTask, TilePlan, TileTask, load_calibration, open_slide
 from ifquant.recipe.model import Recipe
-from ifquant.slides.panel import Panel
+from ifquant.slides.slide_input import SlideInput
 
 
 def compute_maps(task: MapTask) -> Window:
@@ -41,7 +41,7 @@ def compute_maps(task: MapTask) -> Window:
     if load_part(path) is None:
         read = _nucleus_reader(plan) if task.kind == "maps" else _cell_reader(plan)
         tile_parts.save(
-            path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.image_shape)
+            path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.slide.image_shape)
         )
     return task.core
 
@@ -78,22 +78,12 @@ def tile_part(task: TileTask) -> TilePart:
     found = bounds(grown.labels, owned, (window.y0, window.x0))
     if found is None:
         return TilePart(core, {}, CellRuns.empty(), CellRuns.empty(), int(np.count_nonzero(orphan)))
-    small = found.grown(plan.compartments_px, plan.image_shape).intersection(window)
+    small = found.grown(plan.compartments_px, plan.slide.image_shape).intersection(window)
     nuclei, cells = (
         np.ascontiguousarray(labels[small.slices_in(window)]) for labels in (nuclei, grown.labels)
     )
-    image = open_slide(plan.ref).read(plan.panel.indices, small)
-    table = measured_rows(
-        image,
-        nuclei,
-        cells,
-        owned,
-        small,
-        panel=plan.panel,
-        recipe=plan.recipe,
-        pixel_size_um=plan.pixel_size_um,
-        by=calibration,
-    )
+    image = open_slide(plan.slide.ref).read(plan.slide.panel.indices, small)
+    table = measured_rows(plan.slide, calibration, image, nuclei, cells, owned, small)
     table["growth_class"] = grown.growth_class[owned]
     table["flags"] |= encode_flags(
         len(owned), {"lattice_seam": seams[owned] | np.isin(owned, uncertain)}
@@ -109,7 +99,7 @@ def tile_part(task: TileTask) -> TilePart:
 
 
 def _owned_nuclei(
-    plan: SlidePlan, inside: Window, calibration: Calibration
+    plan: TilePlan, inside: Window, calibration: Calibration
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32], Window]:
     """Nuclei of the window that decides the cells of those with their anchor in `inside`.
 
@@ -117,7 +107,7 @@ def _owned_nuclei(
     window. The first window is large enough for nuclei of the stated largest diameter; where an
     owned one is larger, it is enlarged.
     """
-    window = inside.grown(plan.halo_px, plan.image_shape)
+    window = inside.grown(plan.halo_px, plan.slide.image_shape)
     while True:
         nuclei, seams = _nuclei(plan, window, calibration)
         y, x = (anchors(nuclei) + np.array([window.y0, window.x0])).T
@@ -125,25 +115,22 @@ def _owned_nuclei(
         owned = np.flatnonzero(here).astype(np.int32) + np.int32(1)
         found = bounds(nuclei, owned, (window.y0, window.x0))
         needed = (inside if found is None else inside.hull(found)).grown(
-            plan.cells_px, plan.image_shape
+            plan.cells_px, plan.slide.image_shape
         )
-        exact = needed.grown(plan.segmenter.reach_px, plan.image_shape)
+        exact = needed.grown(plan.segmenter.reach_px, plan.slide.image_shape)
         if exact.intersection(window) == exact:
             return np.ascontiguousarray(nuclei[needed.slices_in(window)]), seams, owned, needed
         window = window.hull(exact)
 
 
 def measured_rows(
+    slide: SlideInput,
+    calibration: Calibration,
     image: NDArray[Any],
     nuclei: NDArray[np.int32],
     cells: NDArray[np.int32],
-    wanted: NDArray[np.int32],
+    chosen: NDArray[np.int32],
     window: Window,
-    *,
-    panel: Panel,
-    recipe: Recipe,
-    pixel_size_um: float,
-    by: Calibration,
 ) -> dict[str, NDArray[Any]]:
     """Measure cells of a window as every tile does (and a review, after it edited outlines); with
     the flags that measuring gives.
@@ -152,15 +139,15 @@ def measured_rows(
         image,
         nuclei,
         cells,
-        labels_wanted=wanted,
-        names=panel.names,
-        pixel_size_um=pixel_size_um,
-        options=recipe.measure,
-        saturation=[by[name].saturation for name in panel.names],
-        background=[by[name].background for name in panel.names],
+        labels_wanted=chosen,
+        names=slide.panel.names,
+        pixel_size_um=slide.pixel_size_um,
+        options=slide.recipe.measure,
+        saturation=[calibration[name].saturation for name in slide.panel.names],
+        background=[calibration[name].background for name in slide.panel.names],
         origin=(window.y0, window.x0),
     )
-    table["flags"] = _flags(table, panel.names)
+    table["flags"] = _flags(table, slide.panel.names)
     return table
 
 
@@ -174,20 +161,20 @@ def _flags(table: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.u
 
 
 def _nuclei(
-    plan: SlidePlan, window: Window, calibration: Calibration
+    plan: TilePlan, window: Window, calibration: Calibration
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     found = find_objects(
         plan.segmenter,
         _nucleus_reader(plan),
         _lattice_maps(plan, "maps", plan.segmenter, calibration),
         window,
-        plan.image_shape,
+        plan.slide.image_shape,
     )
     return found if plan.masks is not None else _on_tissue(*found, window, calibration)
 
 
 def _cells(
-    plan: SlidePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration
+    plan: TilePlan, nuclei: NDArray[np.int32], window: Window, calibration: Calibration
 ) -> tuple[cell_model.GrownCells, NDArray[np.int32]]:
     """Grow the cells of a window, or take those of the mask or of the cell segmenter; also the
     labels of cells at a seam of its lattice.
@@ -197,7 +184,7 @@ def _cells(
     if plan.cell_segmenter is not None:
         lattice = _lattice_maps(plan, "cell_maps", plan.cell_segmenter, calibration)
         found, seams = find_objects(
-            plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.image_shape
+            plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.slide.image_shape
         )
         paired = pair_cells(nuclei, found)
         uncertain = np.unique(paired.labels[seams[found] & (nuclei == 0)])
@@ -209,14 +196,17 @@ def _cells(
             ),
             uncertain,
         )
-    guides = plan.panel.positions("tumor", "myeloid")
+    panel = plan.slide.panel
+    guides = panel.positions("tumor", "myeloid")
     grown = cell_model.grow_cells(
         nuclei,
-        open_slide(plan.ref).read([plan.panel.indices[i] for i in guides], window),
-        roles=[plan.panel.channels[i].role for i in guides],
-        thresholds=[_threshold(plan.recipe, calibration, plan.panel.names[i]) for i in guides],
-        pixel_size_um=plan.pixel_size_um,
-        options=plan.recipe.cells,
+        open_slide(plan.slide.ref).read([panel.indices[i] for i in guides], window),
+        roles=[panel.channels[i].role for i in guides],
+        thresholds=[
+            _threshold(plan.slide.recipe, calibration, plan.slide.panel.names[i]) for i in guides
+        ],
+        pixel_size_um=plan.slide.pixel_size_um,
+        options=plan.slide.recipe.cells,
     )
     return grown, uncertain
 
@@ -242,9 +232,9 @@ def _threshold(recipe: Recipe, calibration: Calibration, name: str) -> float | N
 
 
 def _refuse_cut(
-    cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: SlidePlan
+    cells: NDArray[np.int32], owned: NDArray[np.int32], window: Window, plan: TilePlan
 ) -> None:
-    height, width = plan.image_shape
+    height, width = plan.slide.image_shape
     edges = [
         cells[0] if window.y0 > 0 else None,
         cells[-1] if window.y1 < height else None,
@@ -266,26 +256,28 @@ def _refuse_cut(
         )
 
 
-def _nucleus_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
+def _nucleus_reader(plan: TilePlan) -> Callable[[Window], NDArray[Any]]:
     if plan.masks is not None:
         return plan.masks.nuclei.read
-    index = plan.panel.nucleus(plan.recipe.segmentation.channel)
-    position = plan.panel.indices[index] if index is not None else 0
-    return lambda window: open_slide(plan.ref).read([position], window)[0]
+    index = plan.slide.nucleus_channel
+    position = plan.slide.panel.indices[index] if index is not None else 0
+    return lambda window: open_slide(plan.slide.ref).read([position], window)[0]
 
 
-def _cell_reader(plan: SlidePlan) -> Callable[[Window], NDArray[Any]]:
+def _cell_reader(plan: TilePlan) -> Callable[[Window], NDArray[Any]]:
     """Read the channels that may shape cells, then the nuclei, as (C, Y, X)."""
-    nucleus = plan.panel.nucleus(plan.recipe.segmentation.channel)
+    nucleus = plan.slide.panel.nucleus(plan.slide.recipe.segmentation.channel)
     wanted = [
-        *plan.panel.positions("tumor", "myeloid"),
+        *plan.slide.panel.positions("tumor", "myeloid"),
         *([nucleus] if nucleus is not None else []),
     ]
-    return lambda window: open_slide(plan.ref).read([plan.panel.indices[i] for i in wanted], window)
+    return lambda window: open_slide(plan.slide.ref).read(
+        [plan.slide.panel.indices[i] for i in wanted], window
+    )
 
 
 def _lattice_maps(
-    plan: SlidePlan, kind: str, segmenter: Segmenter, calibration: Calibration
+    plan: TilePlan, kind: str, segmenter: Segmenter, calibration: Calibration
 ) -> LatticeMaps:
     """Give access to the stored maps of a segmenter; none is ever loaded for a method without a
     lattice.
@@ -294,7 +286,7 @@ def _lattice_maps(
     return LatticeMaps(
         step_px=segmenter.lattice_px or 1,
         overlap_px=overlap_px(segmenter),
-        image_shape=plan.image_shape,
+        image_shape=plan.slide.image_shape,
         load=lambda cell: tile_parts.load(tile_parts.path_of(work, cell, kind)),
         needed=lambda cell: plan.needs_maps(kind, cell, tissue),
     )

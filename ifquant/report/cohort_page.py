@@ -31,7 +31,7 @@ from ifquant.report.cohort_tables import (
 from ifquant.report.figure_style import figure_bytes, uri
 from ifquant.report.multiverse_figure import multiverse_figure
 from ifquant.report.page import environment
-from ifquant.results.slide_outputs import safe_for_spreadsheets
+from ifquant.results.spreadsheet_text import safe_for_spreadsheets
 from ifquant.statistics.cohort.cohort_test import CohortResult
 from ifquant.statistics.cohort.members import EFFECT
 from ifquant.statistics.cohort.multiverse import summarized

@@ -22,7 +22,7 @@ from ifquant.recipe.model import Recipe
 from ifquant.report.limits import priming_limits
 from ifquant.report.page import environment
 from ifquant.report.run_page import picture_uri
-from ifquant.results.slide_outputs import safe_text
+from ifquant.results.spreadsheet_text import safe_text
 from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates
 from ifquant.review.log_lines import LineProblem
 from ifquant.review.standing import Outcome

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from ifquant import provenance
@@ -35,6 +34,10 @@ from ifquant.report import run_figures
 from ifquant.report.page import environment
 from ifquant.report.picture import phenotype_colors
 from ifquant.report.run_sentences import limits, methods, shared_gates
+from ifquant.results.cell_tables import read_table
+from ifquant.results.file_names import DETAIL, OVERLAY, REPORT
+from ifquant.results.slide_record import SlideRecord
+from ifquant.results.slides_table import SlideStatus
 
 MANY_SLIDES = 24
 """Above this pictures are smaller, so that the report of a large cohort can still be opened and
@@ -51,7 +54,7 @@ class SlideView:
     """
 
     row: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: SlideRecord
     sample: Mapping[str, str]
     anchor: str
     overlay: str
@@ -63,37 +66,31 @@ class SlideView:
     contact_rows: Sequence[Mapping[str, Any]]
 
 
-def write_report(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_report(out: Path, recipe: Recipe, statuses: Sequence[SlideStatus]) -> Path:
     """Write report.html into the folder of the results.
 
     Parameters
     ----------
     out
-        Folder of the results; every slide with status ``done`` has its folder with slide.json in
-        it.
+        Folder of the results; every slide with status ``done`` has its record there.
     recipe
         The resolved recipe of the run.
-    rows
-        Per slide ``slide``, ``path``, ``status``, ``error`` and ``sample``, in the order of the
-        request.
+    statuses
+        One per slide, in the order of the request.
     """
-    path = Path(out) / "report.html"
-    storage.write_text(path, report_html(Path(out), recipe, rows))
+    path = Path(out) / REPORT
+    storage.write_text(path, report_html(Path(out), recipe, statuses))
     return path
 
 
-def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
+def report_html(out: Path, recipe: Recipe, statuses: Sequence[SlideStatus]) -> str:
     """Text of report.html; see `write_report`."""
-    picture_px = _OVERVIEW_PX if len(rows) <= MANY_SLIDES else _SMALL_PX
-    done = [
-        (row, storage.read_json(out / str(row["slide"]) / "slide.json"))
-        for row in rows
-        if row["status"] == "done"
-    ]
+    picture_px = _OVERVIEW_PX if len(statuses) <= MANY_SLIDES else _SMALL_PX
+    done = [SlideRecord.find(out / status.name) for status in statuses if status.status == "done"]
     slides = [
-        _slide_view(out / str(row["slide"]), recipe, record, number, picture_px)
-        for number, (row, record) in enumerate(done, 1)
-        if isinstance(record, dict)
+        _slide_view(recipe, record, number, picture_px)
+        for number, record in enumerate(done, 1)
+        if record is not None
     ]
     source, target = proximity_pair(recipe)
     measures = [
@@ -109,8 +106,8 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
         recipe=recipe,
         recipe_digest=provenance.digest(canonical(recipe)),
         versions=provenance.versions(),
-        rows=rows,
-        failed=[row for row in rows if row["status"] != "done"],
+        n_slides=len(statuses),
+        failed=[status for status in statuses if status.status != "done"],
         slides=slides,
         patients=len({view.sample["patient"] for view in slides if "patient" in view.sample}),
         groups=list(
@@ -138,12 +135,10 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def _slide_view(
-    folder: Path, recipe: Recipe, record: Mapping[str, Any], number: int, picture_px: int
-) -> SlideView:
+def _slide_view(recipe: Recipe, record: SlideRecord, number: int, picture_px: int) -> SlideView:
     source, target = proximity_pair(recipe)
-    gates = record["gates"]
-    columns = {gate["marker"]: gate["column"] for gate in gates if gate["column"]}
+    gates = record.gates
+    columns = {marker: gate.column for marker, gate in gates.items() if gate.column}
     responses = [c.name for c in recipe.channels if c.role == "marker" and c.name in columns][
         :_MAX_RESPONSES
     ]
@@ -154,7 +149,7 @@ def _slide_view(
     )
     if target:
         wanted += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
-    table = pd.read_parquet(folder / "cells.parquet", columns=list(dict.fromkeys(wanted)))
+    table = read_table(record.folder, list(dict.fromkeys(wanted)))
     distances = contact = ""
     contact_rows: list[dict[str, Any]] = []
     if source and target:
@@ -177,7 +172,7 @@ def _slide_view(
             name: (numbers[columns[name]][touching], numbers[columns[name]][~touching])
             for name in responses
         }
-        values = {gate["marker"]: gate["value"] for gate in gates}
+        values = {marker: gate.value for marker, gate in gates.items()}
         contact = run_figures.contact_figure(
             groups, values, colors[source], (f"touching {target}", "not touching")
         )
@@ -185,17 +180,18 @@ def _slide_view(
             _contact_row(name, groups[name], numbers[f"{name}_positive"], touching)
             for name in responses
         ]
+    sample = record.sample
     return SlideView(
-        row=record["summary"],
+        row=record.summary,
         record=record,
-        sample={key: record["sample"][key] for key in sorted(record["sample"], key=_sample_order)},
+        sample={name: sample[name] for name in sorted(sample, key=_sample_order)},
         anchor=f"slide-{number}",
-        overlay=picture_uri(folder / "overlay.png", picture_px),
-        detail=picture_uri(folder / "detail.png", picture_px),
-        gates=run_figures.gates_figure(gates),
+        overlay=picture_uri(record.folder / OVERLAY, picture_px),
+        detail=picture_uri(record.folder / DETAIL, picture_px),
+        gates=run_figures.gates_figure([gate.to_dict() for gate in gates.values()]),
         distances=distances,
         margin=run_figures.margin_figure(
-            record["margin"], phenotype_names(recipe), _phenotype_colors(recipe)
+            record.margin, phenotype_names(recipe), _phenotype_colors(recipe)
         ),
         contact=contact,
         contact_rows=contact_rows,

@@ -10,6 +10,7 @@ from typing import Any
 from ifquant.columns.cell_columns import gated_markers, proximity_pair
 from ifquant.recipe.model import Recipe
 from ifquant.report.limits import priming_limits
+from ifquant.results.slide_record import SlideRecord
 
 SPREAD = 1.25
 """Largest ratio between the gates of slides before the report calls them different."""
@@ -146,7 +147,7 @@ def limits(recipe: Recipe) -> list[str]:
     return out
 
 
-def shared_gates(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def shared_gates(recipe: Recipe, records: Sequence[SlideRecord]) -> list[dict[str, Any]]:
     """Per marker how its gates relate between slides, and what that means for comparing slides.
 
     Returns
@@ -155,12 +156,10 @@ def shared_gates(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[d
     """
     out = []
     for marker in gated_markers(recipe):
-        gates = [gate for record in records for gate in record["gates"] if gate["marker"] == marker]
-        values = [
-            float(gate["value"]) for gate in gates if gate["callable"] and gate["value"] is not None
-        ]
+        gates = [record.gates[marker] for record in records if marker in record.gates]
+        values = [float(gate.value) for gate in gates if gate.callable and gate.value is not None]
         shared = recipe.gates.markers.get(marker, recipe.gates.default).shared or any(
-            gate["scope"] == "cohort" for gate in gates
+            gate.scope == "cohort" for gate in gates
         )
         missing = len(gates) - len(values)
         if not gates:

@@ -1,4 +1,6 @@
-"""All measured cells of a slide, table and outlines, kept on the disk, not in memory."""
+"""All measured cells of a slide, table and outlines, kept on the disk, not in memory; new from
+tiles, or taken back from finished results, so that a changed gate never measures again.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from ifquant.columns.cell_columns import GROWTH_CLASSES
+from ifquant.columns.flags import measured_flags
+from ifquant.errors import IfquantError
 from ifquant.files.scratch import Scratch, scratch
 from ifquant.geometry.runs import CellRuns, put_runs
+from ifquant.results.cell_tables import open_table
+from ifquant.results.label_images import LabelBands
 
 KINDS = ("nuclei", "cells")
 _BLOCK = 1 << 16  # cells copied at once: a matter of memory only
@@ -102,3 +110,56 @@ class MeasuredCells:
 def _blocks(n: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, n, _BLOCK):
         yield np.arange(start, min(start + _BLOCK, n))
+
+
+def stored_cells(
+    folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int], orphan_px: int
+) -> MeasuredCells | None:
+    """Measured cells of a finished slide, or None when they are not there whole (then they are
+    measured again).
+
+    Parameters
+    ----------
+    columns
+        Columns to take from cells.parquet: those measured, not those a gate decides.
+    """
+    try:
+        with open_table(folder) as file:
+            n = file.metadata.num_rows
+            ids = np.arange(1, n + 1)
+            bands = {kind: LabelBands(folder, kind, ids, image_shape) for kind in KINDS}
+            kinds = {
+                name: column.dtype
+                for name, column in _measured(file.schema_arrow.empty_table(), columns).items()
+            }
+            whole = MeasuredCells.room(
+                folder, kinds, {kind: found.lengths for kind, found in bands.items()}, orphan_px
+            )
+            start = 0
+            for batch in file.iter_batches(columns=list(columns)):
+                for name, values in _measured(pa.Table.from_batches([batch]), columns).items():
+                    whole.table[name][start : start + len(batch)] = values
+                start += len(batch)
+                whole.scratch.let_go()
+    except (OSError, ValueError, KeyError, IfquantError):
+        return None
+    bands["nuclei"].put(whole.nuclei)
+    bands["cells"].put(whole.cells)
+    whole.scratch.let_go()
+    return whole
+
+
+def _measured(table: pa.Table, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Columns of a part of cells.parquet as a tile gives them: flags of measuring alone, codes
+    instead of names.
+    """
+    frame = table.to_pandas()
+    values = {name: frame[name].to_numpy() for name in columns if name != "growth_class"}
+    values["flags"] = measured_flags(values["flags"])
+    values["growth_class"] = (
+        frame["growth_class"]
+        .cat.set_categories(GROWTH_CLASSES)
+        .cat.codes.to_numpy()
+        .astype(np.uint8)
+    )
+    return values

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ifquant.errors import RequestError, UnreadableImage
-from ifquant.results.finished_slides import finished_slides
+from ifquant.results.cell_tables import open_table
+from ifquant.results.file_names import CELLS
+from ifquant.results.run_record import finished_slides
 
 
 def read_cells(
@@ -85,9 +86,9 @@ def cell_tables(results: str | Path, columns: Sequence[str] | None = None) -> It
     that of one slide.
     """
     for slide in finished_slides(results).samples:
-        path = Path(results) / slide / "cells.parquet"
+        path = Path(results) / slide / CELLS
         try:
-            file = pq.ParquetFile(path)
+            file = open_table(path.parent)
         except (OSError, pa.ArrowInvalid) as error:
             raise UnreadableImage(
                 f"{path}: it cannot be read ({error}); run ifquant again, it makes what is missing"

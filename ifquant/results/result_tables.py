@@ -1,23 +1,18 @@
-"""The tables of our own results, with their tissue."""
+"""Our own results as cell tables, with their tissue."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ifquant.errors import RequestError, SlideError
-from ifquant.files import storage
-from ifquant.files.packed_arrays import unpacked
-from ifquant.files.table_files import slide_of
-from ifquant.geometry.region import Region
+from ifquant.errors import RequestError
 from ifquant.names import name_or_none
-from ifquant.results.finished_slides import finished_slides
-from ifquant.slides.slide_names import natural_order
+from ifquant.results.cell_tables import read_table, refuse_other_slide
+from ifquant.results.file_names import CELLS
+from ifquant.results.run_record import finished_slides
+from ifquant.results.slide_record import SlideRecord
 from ifquant.tables.cell_table import CellTable
 
 
@@ -36,72 +31,44 @@ def read_results(folder: Path) -> dict[str, CellTable]:
             f"{folder}: a file; a table of another program needs the section [table] (format, unit,"
             " ...)."
         )
-    found = finished_slides(folder)
-    if not found.whole:
+    slides = finished_slides(folder)
+    if not slides.whole:
         raise RequestError(
             f"{folder}: the run that writes here was interrupted or is going on: its slides may be"
             " of different recipes. Run it again (finished slides are kept), then analyze."
         )
-    slides = sorted(found.samples, key=natural_order)
-    return {slide: read_result(folder / slide) for slide in slides}
+    return {place.name: read_result(place) for place in slides.folders}
 
 
 def read_result(folder: Path, cells: pd.DataFrame | None = None) -> CellTable:
     """Read one slide of our results; `cells` is its cells.parquet where that was read before."""
-    record = storage.read_json(folder / "slide.json")
+    record = SlideRecord(folder, {}) if (found := SlideRecord.find(folder)) is None else found
+    slide, sample, region = record.slide, record.sample, record.tissue
     try:
-        summary, sample = record["summary"], record["sample"]
-        arrays = unpacked(record["calibration_arrays"])
-        cells = pq.read_table(folder / "cells.parquet").to_pandas() if cells is None else cells
-        pixel_um = float(summary["pixel_size_um"])
-        _same_slide(folder, str(record["slide"]))
-        region = _region(arrays, pixel_um)
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise SlideError(f"{folder}: damaged results ({error!r}); run the slide again.") from error
+        cells = read_table(folder) if cells is None else cells
+        refuse_other_slide(folder, slide)
+    except (OSError, pa.ArrowException) as error:
+        raise record.damaged(error) from error
     return CellTable(
-        slide=str(record["slide"]),
+        slide=slide,
         cells=cells,
-        patient=_named(sample, "patient"),
-        group=_named(sample, "group"),
+        patient=name_or_none(sample.get("patient")),
+        group=name_or_none(sample.get("group")),
         region=region,
-        pixel_size_um=pixel_um,
+        pixel_size_um=float(record.summary["pixel_size_um"]),
         folder=str(folder),
-        source=f"{folder / 'cells.parquet'} (ifquant)",
+        source=f"{folder / CELLS} (ifquant)",
         columns={str(name): str(name) for name in cells.columns},
-        warnings=tuple(record.get("warnings", ())),
+        warnings=tuple(record.warnings),
     )
 
 
-def _named(sample: dict[str, Any], what: str) -> str | None:
-    value = sample.get(what)
-    return name_or_none(None if value is None else str(value))
-
-
-def _same_slide(folder: Path, slide: str) -> None:
-    """Refuse a folder that was renamed, or whose table is another slide's.
+def record_of(table: CellTable) -> SlideRecord | None:
+    """Record of the slide a table is of; None for other programs' tables.
 
     Raises
     ------
     SlideError
-        Always then.
+        If it is gone or damaged.
     """
-    stored = slide_of(folder / "cells.parquet")
-    if stored not in (None, slide):
-        raise SlideError(
-            f"{folder}: cells.parquet is of slide {stored!r}, slide.json of {slide!r}: files were"
-            " mixed up; run it again."
-        )
-    # the parent's: corrected results lie a folder deeper
-    if slide not in (folder.name, folder.parent.name):
-        raise SlideError(
-            f"{folder}: its slide.json is of slide {slide!r}: the folder was renamed or copied;"
-            " give it its name back."
-        )
-
-
-def _region(arrays: dict[str, Any], pixel_um: float) -> Region | None:
-    step, height, width = (int(v) for v in arrays["tissue_geometry"])
-    mask = np.asarray(arrays["tissue_mask"], np.bool_)
-    if not mask[: height // step, : width // step].any():
-        return None
-    return Region.of_tissue(mask, step, (height, width), pixel_um, str(arrays["tissue_origin"]))
+    return None if table.folder is None else SlideRecord.read(Path(table.folder))

@@ -4,22 +4,28 @@ that somebody else put there.
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ifquant.files import ownership, storage
-from ifquant.results import slide_outputs
-from ifquant.slides.zarr_reader import CHUNK_MANIFEST
+from ifquant.results.file_names import (
+    ASIDE,
+    CELLS,
+    CELLS_CSV,
+    DECISIONS,
+    PAIRS,
+    REVIEWED,
+    REVIEWED_FILES,
+    SLIDE_FILES,
+    WORK,
+)
+from ifquant.results.label_images import label_manifest
+from ifquant.results.slide_outputs import is_file_of, remove_outputs
+from ifquant.results.slide_record import SlideRecord
 
-WORK = ".unfinished"
-"""Folder of a slide's parts, inside the slide's folder; removed when the slide is finished."""
-ASIDE = "earlier"
-"""Folder in `WORK` of the outputs of a slide that failed when it was run again."""
-REVIEWED = "reviewed"
-"""Folder of the corrected results inside the slide's folder."""
-REVIEWED_FILES = (*slide_outputs.SLIDE_FILES, "decisions.csv")
-_ALL_FILES = (*slide_outputs.SLIDE_FILES, *(f"{REVIEWED}/{name}" for name in REVIEWED_FILES))
+_ALL_FILES = (*SLIDE_FILES, *(f"{REVIEWED}/{name}" for name in REVIEWED_FILES))
 
 
 def foreign_file(folder: Path) -> Path | None:
@@ -28,7 +34,7 @@ def foreign_file(folder: Path) -> Path | None:
     """
     present = [
         name
-        for name in slide_outputs.SLIDE_FILES
+        for name in SLIDE_FILES
         if os.path.lexists(folder / name) and not _is_empty(folder / name)
     ]
     aside = folder / WORK / ASIDE
@@ -42,16 +48,12 @@ def foreign_file(folder: Path) -> Path | None:
         ]
         if twice:
             return folder / twice[0]
-        record = storage.read_json(aside / "slide.json")
-        if not isinstance(record, dict):
+        record = SlideRecord.find(aside)
+        if record is None:
             return None
+        files = record.files or {}
         return next(
-            (
-                folder / name
-                for name in present
-                if not _is_known(folder / name, record.get("files"))
-            ),
-            None,
+            (folder / name for name in present if not _is_known(folder / name, files)), None
         )
     if not present or _ours(folder) or (folder / WORK).is_dir():
         return None
@@ -72,7 +74,7 @@ def remove_reviewed(folder: Path) -> None:
     above all.
     """
     if _ours(folder / REVIEWED):
-        slide_outputs.remove_outputs(folder / REVIEWED, REVIEWED_FILES)
+        remove_outputs(folder / REVIEWED, REVIEWED_FILES)
 
 
 def set_aside(folder: Path) -> bool:
@@ -82,7 +84,7 @@ def set_aside(folder: Path) -> bool:
     They speak of an earlier run. Nothing is lost: `restore` brings them back when the slide is run
     again.
     """
-    names = list(slide_outputs.SLIDE_FILES)
+    names = list(SLIDE_FILES)
     if _ours(folder / REVIEWED):
         names += [f"{REVIEWED}/{name}" for name in REVIEWED_FILES]
     present = [name for name in names if (folder / name).exists()]
@@ -112,28 +114,23 @@ def restore(folder: Path) -> None:
 
 def _ours(place: Path) -> bool:
     """Whether a folder holds outputs of a slide that ifquant wrote, whole or damaged."""
-    record = storage.read_json(place / "slide.json")
-    if isinstance(record, dict) and record.get("format") == slide_outputs.FORMAT:
+    record = SlideRecord.find(place)
+    if record is not None and record.is_ours:
         return True
-    manifest = storage.read_json(place / "labels.ome.zarr" / CHUNK_MANIFEST)
-    if isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("ifquant "):
+    if str((label_manifest(place) or {}).get("format", "")).startswith("ifquant "):
         return True
-    return any(
-        ownership.made_here(place / name)
-        for name in ("cells.parquet", "pairs.parquet", "cells.csv", "decisions.csv")
-    )
+    return any(ownership.made_here(place / name) for name in (CELLS, PAIRS, CELLS_CSV, DECISIONS))
 
 
 def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
 
 
-def _is_known(path: Path, known: object) -> bool:
+def _is_known(path: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a file is the one that a record tells of; a folder is taken for it."""
     if path.is_dir():
         return True
-    told = known.get(path.name) if isinstance(known, dict) else None
-    if not isinstance(told, dict) or path.stat().st_size != told.get("bytes"):
+    known = files.get(path.name)
+    if not isinstance(known, dict) or path.stat().st_size != known.get("bytes"):
         return ownership.made_here(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == told.get("sha256")
+    return is_file_of(path, known)

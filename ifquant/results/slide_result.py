@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from ifquant.calibration.calibrate import Calibration
-from ifquant.errors import SlideError
 from ifquant.files.scratch import Scratch
 from ifquant.geometry.runs import CellRuns
 from ifquant.phenotypes.gates import FittedGate
@@ -19,8 +18,7 @@ from ifquant.proximity.tumor_region import TumorRegion
 from ifquant.recipe.model import Recipe
 from ifquant.slides.overview import Stack
 from ifquant.slides.panel import Panel
-from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide_input import SlideInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +27,15 @@ class SlideResult:
 
     Attributes
     ----------
-    name
-        Folder of the slide in the results.
     table
         Exactly the columns of `cell_columns(recipe)`, one row per cell, sorted by ``cell_id`` = row
         + 1 (`typed`).
     nuclei, cells
         Geometry; object `i` is the cell of row `i`.
     gates
-        One per marker of `table.gated_markers(recipe)`, in that order.
+        One per marker of `gated_markers(recipe)`, in that order.
     orphan_px
         Pixels of myeloid stain that belong to no nucleus in the section.
-    regions
-        GeoJSON file of the regions the user drew, if there is one.
     warnings
         Sentences for people.
     pairs
@@ -57,20 +51,14 @@ class SlideResult:
         Keeps table and geometry on the disk, if they are not in memory.
     """
 
-    name: str
-    ref: SlideRef
-    info: SlideInfo
-    panel: Panel
-    recipe: Recipe
+    slide: SlideInput
     calibration: Calibration
     table: pd.DataFrame
     nuclei: CellRuns
     cells: CellRuns
     gates: tuple[FittedGate, ...] = ()
-    sample: Sample | None = None
     tumor_region: TumorRegion | None = None
     orphan_px: int = 0
-    regions: str | None = None
     warnings: tuple[str, ...] = ()
     pairs: pd.DataFrame | None = None
     overview: Stack | None = None
@@ -86,18 +74,31 @@ class SlideResult:
             self.scratch.let_go()
 
     @property
-    def display_ranges(self) -> list[tuple[float, float]]:
-        """Raw values shown as black and white, per channel of the panel."""
-        return [self.calibration[channel.name].display for channel in self.panel.channels]
+    def name(self) -> str:
+        """Folder of the slide in the results."""
+        return self.slide.name
+
+    @property
+    def panel(self) -> Panel:
+        """Which channel of the file is which of the recipe."""
+        return self.slide.panel
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return self.slide.recipe
 
     @property
     def pixel_size_um(self) -> float:
-        """Edge of a pixel in um; a result without one cannot exist."""
-        if self.info.pixel_size_um is None:
-            raise SlideError(f"slide {self.name!r} has no pixel size; give --pixel-size.")
-        return self.info.pixel_size_um
+        """Edge of a pixel in um."""
+        return self.slide.pixel_size_um
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width (Y, X) in px."""
-        return self.info.shape[1], self.info.shape[2]
+        return self.slide.image_shape
+
+    @property
+    def display_ranges(self) -> list[tuple[float, float]]:
+        """Raw values shown as black and white, per channel of the panel."""
+        return [self.calibration[channel.name].display for channel in self.panel.channels]

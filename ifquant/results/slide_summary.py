@@ -31,7 +31,7 @@ def summary_row(result: SlideResult) -> dict[str, Any]:
     region = result.tumor_region
     row: dict[str, Any] = {
         "slide": result.name,
-        "path": result.info.path,
+        "path": result.slide.info.path,
         "status": "done",
         "error": None,
         "tissue_area_mm2": tissue_mm2,
@@ -62,7 +62,7 @@ def summary_row(result: SlideResult) -> dict[str, Any]:
     for marker in measured_markers(recipe):
         row[f"background_{marker}"] = calibration[marker].background
         row[f"saturated_fraction_{marker}"] = calibration[marker].saturated_fraction
-    sample = sample_columns(result.sample)
+    sample = sample_columns(result.slide.job.sample)
     row |= {name: sample[given] for given, name in sample_names(recipe, list(sample)).items()}
     return {
         column.name: _known(row.get(column.name)) for column in slide_columns(recipe, list(sample))

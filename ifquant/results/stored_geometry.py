@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ifquant.errors import SlideError
 from ifquant.geometry.runs import CellRuns, concatenate, runs_of
 from ifquant.geometry.windows import Window
-from ifquant.results.reuse import runs_of_labels
+from ifquant.results.label_images import labels_store, open_label_image, runs_of_labels
 from ifquant.review.slide_geometry import Labels
-from ifquant.slides.zarr_reader import open_labels
 from ifquant.slides.zarr_writer import CHUNK_PX
 
 MARGIN_PX = 4
@@ -30,7 +29,7 @@ KEPT = 4096
 
 
 class StoredGeometry:
-    """Nuclei and cells of `table` (cells.parquet) in a slide's labels.ome.zarr.
+    """Nuclei and cells of `table` (cells.parquet) in the label images of a slide.
 
     Raises
     ------
@@ -39,10 +38,10 @@ class StoredGeometry:
     """
 
     def __init__(
-        self, store: Path, table: pd.DataFrame, pixel_size_um: float, image_shape: tuple[int, int]
+        self, folder: Path, table: pd.DataFrame, pixel_size_um: float, image_shape: tuple[int, int]
     ) -> None:
-        self._store, self._shape = store, image_shape
-        self._labels = [open_labels(store, kind) for kind in ("nuclei", "cells")]
+        self._folder, self._shape = folder, image_shape
+        self._labels = [open_label_image(folder, kind) for kind in ("nuclei", "cells")]
         self._ids = table["cell_id"].to_numpy(np.int64)
         self._anchors = table[["anchor_y_px", "anchor_x_px"]].to_numpy(np.int64)
         self._centers = table[["y_px", "x_px"]].to_numpy(np.float64)
@@ -81,8 +80,8 @@ class StoredGeometry:
                 return nucleus, cell
             if window == whole:
                 raise SlideError(
-                    f"{self._store}: cell {self._ids[row]} is not what cells.parquet says; run the"
-                    " slide again."
+                    f"{labels_store(self._folder)}: cell {self._ids[row]} is not what cells.parquet"
+                    " says; run the slide again."
                 )
             half *= 2
 
@@ -107,7 +106,7 @@ class StoredGeometry:
         chosen[self._ids[rows]] = 1
         height, width = self._shape
         parts = []
-        with open_labels(self._store, "cells") as labels:
+        with open_label_image(self._folder, "cells") as labels:
             for y in range(0, height, CHUNK_PX):
                 for x in range(0, width, CHUNK_PX):
                     pixels = labels.read(
@@ -121,7 +120,7 @@ class StoredGeometry:
         # most of the time is unpacking, which threads do side by side
         with ThreadPoolExecutor(2) as pool:
             nuclei, cells = pool.map(
-                lambda kind: runs_of_labels(self._store, kind, self._ids, self._shape),
+                lambda kind: runs_of_labels(self._folder, kind, self._ids, self._shape),
                 ("nuclei", "cells"),
             )
         return nuclei, cells

@@ -10,9 +10,10 @@ from typing import Any
 import napari
 import numpy as np
 
-from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import RequestError
 from ifquant.geometry.runs import runs_of
+from ifquant.results.run_record import finished_slides
+from ifquant.results.slide_record import is_slide_folder
 from napari_ifquant.review_widget import ReviewWidget
 
 
@@ -25,9 +26,9 @@ def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) 
         If there is no finished slide, or none of that name.
     """
     folder = Path(results)
-    if (folder / "slide.json").is_file():
+    if is_slide_folder(folder):
         folder, slide = folder.parent, slide or folder.name
-    names = [found.name for found in finished_slides(folder)]
+    names = [found.name for found in finished_slides(folder).folders]
     if slide is not None and slide not in names:
         raise RequestError(f"{folder}: no finished slide {slide!r}; there are {', '.join(names)}")
     viewer = viewer or napari.Viewer(title="ifquant review")

@@ -15,7 +15,7 @@ import numpy as np
 from ifquant.errors import IfquantError
 from ifquant.geometry.windows import Window
 from ifquant.slides.overview import block_means, displayed
-from ifquant.slides.slide import Slide, SlideRef
+from ifquant.slides.slide import Slide
 from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
 
 
@@ -130,11 +130,3 @@ def _raw_plane(level: Any, channel: int, values: Array) -> Lazy:
         return plane
 
     return tiled((int(level.shape[1]), int(level.shape[2])), values.dtype, make)
-
-
-def open_ref(opened: Mapping[str, Any], crop: Window | None) -> SlideRef:
-    """How slide.json says the slide was opened."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()
-    }
-    return SlideRef(**values, crop=crop)

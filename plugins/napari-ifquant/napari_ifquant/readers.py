@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifquant.commands.review_subject import finished_slides
+from ifquant.results.run_record import finished_slides, is_run_folder
 from ifquant.slides.slide import SlideRef, inspect
 from napari_ifquant.layers import Layer
 from napari_ifquant.result import is_slide_result, layers_of, open_result
@@ -25,10 +25,10 @@ def result_reader(path: str | Sequence[str]) -> Reader | None:
     folder = Path(path)
     if is_slide_result(folder):
         return lambda _: list(layers_of(open_result(folder)))
-    if (folder / "run.json").is_file() and any(
+    if is_run_folder(folder) and any(
         is_slide_result(child) for child in folder.iterdir() if child.is_dir()
     ):
-        return lambda _: list(layers_of(open_result(finished_slides(folder)[0])))
+        return lambda _: list(layers_of(open_result(finished_slides(folder).folders[0])))
     return None
 
 

@@ -16,15 +16,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.commands.review_effect import leverage_column, with_leverage
-from ifquant.commands.review_subject import load_subject, run_recipe
+from ifquant.commands.review_subject import load_subject
 from ifquant.errors import IfquantError, SlideError
-from ifquant.files import storage
-from ifquant.geometry.windows import Window
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
 from ifquant.recipe.defaults import channel_colors
 from ifquant.recipe.model import Recipe
 from ifquant.report.overlay import dashed, nearest_pairs
 from ifquant.report.picture import CONTEXT, GAMMA, phenotype_colors
+from ifquant.results.label_images import labels_store
+from ifquant.results.run_record import is_run_folder, run_recipe
+from ifquant.results.slide_record import SlideRecord, is_slide_folder
 from ifquant.review.subject import Subject
 from ifquant.slides.overview import step_for
 from ifquant.slides.panel import find_panel
@@ -85,11 +86,7 @@ class SlideView:
 
 def is_slide_result(folder: Path) -> bool:
     """Whether a folder is ``results/<slide>`` of a finished slide."""
-    return (
-        (folder / "slide.json").is_file()
-        and (folder / "cells.parquet").is_file()
-        and (folder.parent / "run.json").is_file()
-    )
+    return is_slide_folder(folder) and is_run_folder(folder.parent)
 
 
 def open_result(folder: Path) -> SlideView:
@@ -103,14 +100,14 @@ def open_result(folder: Path) -> SlideView:
     folder = Path(folder).resolve()
     recipe = run_recipe(folder.parent)
     subject = load_subject(folder, recipe)
-    store = folder / "labels.ome.zarr"
+    store = labels_store(folder)
     with _beside() as pool:
         subject = with_leverage(
             subject,
             pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None,
         )
         outline = pool.submit(_region_outline, subject)
-    record: Any = storage.read_json(folder / "slide.json")
+    record = SlideRecord.read(folder)
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)
     coloring = Coloring(tuple(names), tuple(chosen[name] for name in names), np.zeros(1, np.uint8))
@@ -135,30 +132,24 @@ def open_result(folder: Path) -> SlideView:
         cells=cells,
         nuclei=nuclei,
         channels=channels,
-        ranges={
-            name: (float(low), float(high))
-            for name, (low, high) in record["display_ranges"].items()
-        },
+        ranges=record.display_ranges,
         colors=channel_colors(subject.recipe),
         outline=outline,
-        sample=record["sample"],
+        sample=record.sample,
         source=source,
         picture_step_px=step,
     )
 
 
 def _channels(
-    record: Mapping[str, Any], subject: Subject, store: Path
+    record: SlideRecord, subject: Subject, store: Path
 ) -> tuple[dict[str, list[Any]], str, int]:
     """Pyramids by channel, where they come from, and how many px of the slide one of theirs has."""
-    image = record["input"]
-    panel = find_panel(subject.recipe, image["channels"])
-    ranges = {name: tuple(values) for name, values in record["display_ranges"].items()}
+    panel = find_panel(subject.recipe, record.channels)
     step = step_for(subject.image_shape, subject.recipe.picture.max_size_px)
-    picture = pixels.Picture(store, step, ranges, panel.names, image["dtype"])
-    crop = None if image["crop"] is None else Window(*image["crop"])
+    picture = pixels.Picture(store, step, record.display_ranges, panel.names, record.dtype)
     try:
-        slide = pixels.open_ref(image["opened"], crop).open()
+        slide = record.ref.open()
     except IfquantError:
         return (
             {name: picture.pyramid(i) for i, name in enumerate(panel.names)},

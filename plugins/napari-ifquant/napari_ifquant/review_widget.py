@@ -13,6 +13,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
 from ifquant.commands.review_apply import ReviewResult, apply_reviews
+from ifquant.results.slide_record import is_slide_folder
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding
 from napari_ifquant.collector import collector_paused
@@ -82,7 +83,7 @@ class ReviewWidget(QWidget):
             If there is no finished slide.
         """
         results = Path(results).resolve()
-        if (results / "slide.json").is_file():
+        if is_slide_folder(results):
             results, slide = results.parent, slide or results.name
         self.choice.offer(results, slide)
         self.choice.form.fill(self._open(self.choice.folder).subject)

@@ -24,8 +24,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
+from ifquant.results.run_record import finished_slides
 from ifquant.slides.slide import SlideRef
 from napari_ifquant.preview import PREVIEW, gates_in_words, preview_layer, view_window
 from napari_ifquant.result import layers_of, open_result
@@ -205,7 +205,7 @@ class RunWidget(QWidget):
 
     def _show_result(self) -> None:
         assert self._folder is not None
-        view = open_result(finished_slides(self._folder)[0])
+        view = open_result(finished_slides(self._folder).folders[0])
         words = gates_in_words(view)
         if self._crop is None:
             from napari.layers import Layer

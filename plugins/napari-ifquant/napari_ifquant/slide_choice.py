@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ifquant.commands.review_subject import finished_slides
 from ifquant.errors import IfquantError
+from ifquant.results.run_record import finished_slides
 from ifquant.review.review_queue import blind_names
 from napari_ifquant.queue_form import QueueForm
 from napari_ifquant.result import SlideView
@@ -93,7 +93,7 @@ class SlideChoice(QWidget):
         RequestError
             If there is no finished slide.
         """
-        self.folders = finished_slides(results)
+        self.folders = finished_slides(results).folders
         self.name_slides()
         names = [folder.name for folder in self.folders]
         if slide is not None and slide in names:

@@ -19,7 +19,8 @@ from reviewing import Clock
 from screens import dock_of
 
 from ifquant.commands.review_log import read_log
-from ifquant.commands.review_subject import load_subject, run_recipe
+from ifquant.commands.review_subject import load_subject
+from ifquant.results.run_record import run_recipe
 from ifquant.review.review_session import ReviewSession
 from napari_ifquant import describe
 from napari_ifquant.binding import Binding

@@ -46,7 +46,7 @@ def test_excluding_those_who_carry_the_effect_changes_the_tested_number(
         slide_effect,
     )
     from ifquant.commands.review_log import read_log
-    from ifquant.commands.review_subject import run_recipe
+    from ifquant.results.run_record import run_recipe
     from napari_ifquant.launch import open_review
 
     results = Path(shutil.copytree(primed, tmp_path / "results"))

@@ -16,32 +16,27 @@ from ifquant.geometry.windows import Window
 from ifquant.nuclei.segmenter import Segmenter, maps_reach_px
 from ifquant.pipeline.mask_files import Masks, close_masks
 from ifquant.pipeline.tile_parts import load_arrays
-from ifquant.recipe.model import Recipe
-from ifquant.slides.panel import Panel
 from ifquant.slides.slide import Slide, SlideRef
+from ifquant.slides.slide_input import SlideInput
 
 
 @dataclass(frozen=True)
-class SlidePlan:
+class TilePlan:
     """All that the tiles of one slide share; small and picklable, workers open files themselves.
 
     Attributes
     ----------
     work
         Folder of the slide's unfinished parts.
-    image_shape
-        Height and width (Y, X) in px.
+    masks
+        Masks made elsewhere; None: nuclei are found by `segmenter`.
     cell_segmenter
         Finds whole cells, to be paired with the nuclei; None: cells are grown, or come from a mask.
     """
 
-    ref: SlideRef
+    slide: SlideInput
     work: str
-    recipe: Recipe
-    panel: Panel
     segmenter: Segmenter
-    image_shape: tuple[int, int]
-    pixel_size_um: float
     masks: Masks | None = None
     cell_segmenter: Segmenter | None = None
 
@@ -50,7 +45,9 @@ class SlidePlan:
         """Sum of the reaches of all stages: the owned nucleus, its growth, what shapes that growth,
         and the nuclei therein.
         """
-        nucleus_px = math.ceil(self.recipe.segmentation.max_diameter_um / self.pixel_size_um)
+        nucleus_px = math.ceil(
+            self.slide.recipe.segmentation.max_diameter_um / self.slide.pixel_size_um
+        )
         return nucleus_px + self.cells_px + self.segmenter.reach_px
 
     @property
@@ -61,9 +58,9 @@ class SlidePlan:
         Cells that are found, not grown, reach as far as the largest of them. So do their
         neighbours, which are cells only if a nucleus is theirs, perhaps one at their far end.
         """
-        options = self.recipe.segmentation
+        options = self.slide.recipe.segmentation
         growth_px = cell_model.reach_px(
-            self.recipe.cells, self.pixel_size_um, options.max_diameter_um
+            self.slide.recipe.cells, self.slide.pixel_size_um, options.max_diameter_um
         )
         largest_px = 0
         if self.masks is not None and self.masks.cells is not None:
@@ -71,7 +68,7 @@ class SlidePlan:
         elif self.cell_segmenter is not None:
             largest_px = self.cell_segmenter.reach_px
         found_px = (
-            2 * largest_px + math.ceil(options.max_diameter_um / self.pixel_size_um)
+            2 * largest_px + math.ceil(options.max_diameter_um / self.slide.pixel_size_um)
             if largest_px
             else 0
         )
@@ -80,7 +77,10 @@ class SlidePlan:
     @property
     def compartments_px(self) -> int:
         """How far outside a cell other cells matter for its measurements."""
-        return math.ceil(measurement.reach_um(self.recipe.measure) / self.pixel_size_um) + 1
+        return (
+            math.ceil(measurement.reach_um(self.slide.recipe.measure) / self.slide.pixel_size_um)
+            + 1
+        )
 
     @property
     def map_makers(self) -> dict[str, Segmenter]:
@@ -97,7 +97,7 @@ class SlidePlan:
         count as empty, for every tiling.
         """
         return tissue.any(
-            cell.grown(self.halo_px + maps_reach_px(self.map_makers[kind]), self.image_shape)
+            cell.grown(self.halo_px + maps_reach_px(self.map_makers[kind]), self.slide.image_shape)
         )
 
     def part_path(self, core: Window) -> Path:
@@ -109,15 +109,15 @@ class SlidePlan:
 class TileTask:
     """One tile of one slide."""
 
-    plan: SlidePlan
+    plan: TilePlan
     core: Window
 
 
 @dataclass(frozen=True)
 class MapTask:
-    """One lattice cell of one of the slide's segmenters (a key of `SlidePlan.map_makers`)."""
+    """One lattice cell of one of the slide's segmenters (a key of `TilePlan.map_makers`)."""
 
-    plan: SlidePlan
+    plan: TilePlan
     core: Window
     kind: str
 
