@@ -9,47 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from ifquant import provenance
-from ifquant.commands.analyze_members import members_of, plan_of
-from ifquant.commands.analyze_multiverse import Grid, specifications, wanted
-from ifquant.commands.analyze_question import asking, question_in
-from ifquant.commands.analyze_slide import (
-    SlideFinding,
-    SlideTask,
-    analyze_slide,
-    gate_markers,
-    seed_of,
-)
+from ifquant.commands.analyze_cohort import CohortTables, analyze_tables
+from ifquant.commands.analyze_members import members_of
+from ifquant.commands.analyze_question import asking
 from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.commands.analyze_warnings import cohort_warnings, identity
 from ifquant.errors import RequestError
-from ifquant.execution.executors import Execution, executor, run_tasks
+from ifquant.execution.executors import Execution, executor
 from ifquant.execution.progress import Reporter
 from ifquant.files import storage
 from ifquant.files.ownership import inside, same_place
-from ifquant.phenotypes.classification import gate_column
-from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
-from ifquant.phenotypes.gates import FittedGate
 from ifquant.pipeline.slide_measurement import worker_start
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import canonical, load_recipe
-from ifquant.report.analysis import Analysis, FlowRow
 from ifquant.report.cohort_page import refuse_foreign, write_analysis
 from ifquant.results.file_names import REPORT
-from ifquant.results.result_tables import record_of
 from ifquant.results.run_record import RunRecord
 from ifquant.slides.sample_sheet import Sample, read_samples
-from ifquant.statistics.cohort.cohort_test import CohortResult, analyze_cohort
+from ifquant.statistics.cohort.cohort_test import CohortResult
 from ifquant.tables.cell_table import CellTable
 
-ALL_SLIDES = "all slides"
 FREE = ("priming", "cohort", "picture", "outputs", "proximity", "table", "seed")
 """Sections that analyze may have otherwise than the run: nothing in cells.parquet that it reads
 depends on them."""
@@ -129,39 +112,45 @@ def analyze(
     SlideError
         If a table is damaged.
     """
-    places = [
-        Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)
-    ]
+    places = list(map(Path, [sources] if isinstance(sources, (str, Path)) else sources))
     if not places:
         raise RequestError(
             "nothing to analyze; give the folder of a run's results, or cell tables."
         )
     chosen = _recipe(recipe, places[0], overrides)
     sheet = read_samples(samples, folders=False) if samples is not None else []
-    folder = Path(os.path.realpath(out)) if os.path.islink(out) else Path(out)
+    given = [path for path in (samples, recipe) if isinstance(path, (str, Path))]
+    folder = _out_folder(Path(out), [*places, *given])
+    tables = _tables(places, chosen, sheet)
+    members = members_of(tables.slides, sheet, chosen)
+    warnings = cohort_warnings(places, tables.slides, sheet, members)
+    execution = execution or Execution()
+    for text in warnings:  # before a test is made of them
+        Reporter(quiet=False).say(f"warning: {text}")
+    with executor(execution, begin=worker_start) as pool:
+        analysis = analyze_tables(tables, chosen, pool, in_flight=2 * execution.workers)
+    analysis = replace(analysis, warnings=(*warnings, *analysis.warnings))
+    storage.make_folder(folder.parent)
+    write_analysis(analysis, folder)
+    return AnalysisResult(folder, analysis.cohort, analysis.warnings)
+
+
+def _out_folder(out: Path, inputs: Sequence[Path_]) -> Path:
+    """Folder of the analysis, which may replace nothing but an earlier analysis."""
+    folder = Path(os.path.realpath(out)) if os.path.islink(out) else out
     if same_place(folder, "."):
         raise RequestError(
             f"{out}: the analysis replaces its folder as a whole, which cannot be the one you are"
             " in; choose another (-o)."
         )
-    for given in (*places, *(path for path in (samples, recipe) if isinstance(path, (str, Path)))):
+    for given in inputs:
         if inside(given, folder):
             raise RequestError(
                 f"{folder}: the analysis would replace this folder, which holds the input {given};"
                 " choose another one (-o)."
             )
     refuse_foreign(folder)
-    main, others = _tables(places, chosen, sheet)
-    told = cohort_warnings(places, main, sheet, members_of(main, sheet, chosen))
-    execution = execution or Execution()
-    for text in told:  # before a test is made of them
-        Reporter(quiet=False).say(f"warning: {text}")
-    with executor(execution, begin=worker_start) as pool:
-        analysis = analyzed(main, others, sheet, chosen, pool, in_flight=2 * execution.workers)
-    analysis = replace(analysis, warnings=(*told, *analysis.warnings))
-    storage.make_folder(folder.parent)
-    write_analysis(analysis, folder)
-    return AnalysisResult(folder, analysis.cohort, analysis.warnings)
+    return folder
 
 
 def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:
@@ -184,9 +173,7 @@ def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]
     return asking(chosen)
 
 
-def _tables(
-    places: Sequence[Path], recipe: Recipe, sheet: Sequence[Sample]
-) -> tuple[dict[str, CellTable], dict[str, dict[str, CellTable]]]:
+def _tables(places: Sequence[Path], recipe: Recipe, sheet: Sequence[Sample]) -> CohortTables:
     """Read everything; folders with the slides of an earlier one are other segmentations, by the
     name of their folder.
     """
@@ -207,7 +194,7 @@ def _tables(
                 f"{place}: holds some slides that earlier folders hold too, and others. Give either"
                 " further slides, or the same slides measured otherwise."
             )
-    return main, others
+    return CohortTables(main, others, sheet)
 
 
 def _refuse_others(
@@ -261,154 +248,3 @@ def _refuse_other_recipe(place: Path, recipe: Recipe, *, same_cells: bool) -> No
             f"{place}: these results were made with another {listed} than the recipe has; run"
             " ifquant run again with it."
         )
-
-
-def analyzed(
-    main: Mapping[str, CellTable],
-    others: Mapping[str, Mapping[str, CellTable]],
-    sheet: Sequence[Sample],
-    recipe: Recipe,
-    pool: Executor,
-    *,
-    in_flight: int,
-) -> Analysis:
-    """Analyze tables already read; writes nothing."""
-    question, options = question_in(recipe)
-    members = members_of(main, sheet, recipe)
-    shared = _shared_gates(main, recipe)
-    grid = (
-        wanted(recipe, question, options, main, gate_markers(recipe))
-        if recipe.cohort.multiverse and not question.refusal
-        else Grid((), (), ())
-    )
-    tasks = [SlideTask(table, recipe, grid.choices, shared) for table in main.values()]
-    tasks += [
-        SlideTask(table, recipe, grid.choices, gates, name)
-        for name, tables in others.items()
-        for gates in [_shared_gates(tables, recipe)]
-        for table in tables.values()
-    ]
-    found = {
-        (one.segmentation, one.slide): one
-        for one in run_tasks(pool, analyze_slide, tasks, in_flight=in_flight)
-    }
-    slides = [found["", slide] for slide in main]
-    cohort = analyze_cohort(
-        [one.effect for one in slides if one.effect is not None],
-        members,
-        plan_of(members, main, recipe),
-        _by_name(slides),
-        (
-            {
-                f"log2 enrichment of {question.source} among neighbors of {question.responder}": (
-                    _enrichment(slides)
-                )
-            }
-            if _enrichment(slides)
-            else {}
-        ),
-    )
-    return Analysis(
-        recipe=recipe,
-        question=question,
-        cohort=cohort,
-        measures=_by_name(slides),
-        flow=tuple(_entering(one.flow, cohort.excluded) for one in slides if one.flow is not None),
-        proximity=tuple(row for one in slides for row in one.proximity),
-        curves=(
-            pd.concat([one.curves for one in slides], ignore_index=True)
-            if any(len(one.curves) for one in slides)
-            else pd.DataFrame()
-        ),
-        gates=_gates(slides, shared),
-        specifications=specifications(
-            grid,
-            found,
-            [name for name in main if name not in cohort.excluded],
-            tuple(others),
-            members,
-        ),
-        sources={slide: table.source for slide, table in main.items()},
-        versions=provenance.versions(),
-        warnings=(*_warnings(main), *_slide_warnings(cohort)),
-    )
-
-
-def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[GateInterval, ...]:
-    """Bootstrap the gates that all slides share, on the cells of all of them."""
-    first: dict[str, FittedGate] = {}
-    for table in tables.values():
-        if (record := record_of(table)) is not None:
-            first = {**record.gates, **first}
-    out = []
-    for marker in gate_markers(recipe):
-        gate = first.get(marker)
-        if gate is None or gate.scope != "cohort":
-            continue
-        column = gate_column(recipe, marker)
-        values = {
-            slide: table.cells[column].to_numpy()
-            for slide, table in tables.items()
-            if column in table.cells
-        }
-        out.append(
-            bootstrap_gate(
-                values,
-                recipe.gate(marker),
-                marker,
-                value=gate.value,
-                min_cells=recipe.gates.min_cells,
-                n=recipe.cohort.gate_replicates,
-                seed=seed_of(recipe.seed, ALL_SLIDES, f"gate {marker}"),
-            )
-        )
-    return tuple(out)
-
-
-def _entering(row: FlowRow, excluded: Mapping[str, str]) -> FlowRow:
-    """Count the cells of a slide as tested only where the cohort takes it."""
-    return replace(row, tested=0, reason=excluded[row.slide]) if row.slide in excluded else row
-
-
-def _by_name(slides: Sequence[SlideFinding]) -> dict[str, dict[str, float]]:
-    """Measure > slide > value."""
-    names = list(dict.fromkeys(name for one in slides for name in one.measures))
-    return {
-        name: {one.slide: one.measures[name] for one in slides if name in one.measures}
-        for name in names
-    }
-
-
-def _enrichment(slides: Sequence[SlideFinding]) -> dict[str, tuple[float, float]]:
-    return {one.slide: one.enrichment for one in slides if one.enrichment is not None}
-
-
-def _gates(
-    slides: Sequence[SlideFinding], shared: tuple[GateInterval, ...]
-) -> dict[str, tuple[GateInterval, ...]]:
-    together = {ALL_SLIDES: shared} if shared else {}
-    own = {one.slide: tuple(gate for gate in one.gates if gate not in shared) for one in slides}
-    return together | {slide: gates for slide, gates in own.items() if gates}
-
-
-def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
-    """Say what could not be held constant, and on which slides."""
-    said: dict[str, list[str]] = {}
-    for slide in cohort.slides:
-        for text in slide.warnings:
-            said.setdefault(text, []).append(slide.slide)
-    return tuple(
-        f"{', '.join(slides[:5])}{f' and {len(slides) - 5} more' if len(slides) > 5 else ''}:"
-        f" {text}"
-        for text, slides in said.items()
-    )
-
-
-def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:
-    """Say what the tables lack, once each."""
-    said = dict.fromkeys(
-        text for table in tables.values() if table.folder is None for text in table.unknown.values()
-    )
-    return tuple(
-        f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text for text in said
-    )

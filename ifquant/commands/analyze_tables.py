@@ -173,6 +173,29 @@ def _read_file(
     return found
 
 
+def _numbers(column: pd.Series, file: ColumnsFile) -> pd.Series:
+    """Return a column as float64; what is not finite is missing.
+
+    Raises
+    ------
+    RequestError
+        If a value is no number.
+    """
+    numbers = column
+    if not pd.api.types.is_numeric_dtype(column):
+        numbers = pd.to_numeric(column, errors="coerce")
+        bad = column[numbers.isna() & column.notna()]
+        if len(bad):
+            text = str(bad.iloc[0])
+            comma = re.fullmatch(r"[-+]?\d+,\d+(e.*)?", text)
+            hint = ' If the decimal sign is a comma, set decimal = ",".' if comma else ""
+            raise RequestError(
+                f"{file.place(int(bad.index[0]))}: column {column.name!r} holds {text!r} where a"
+                f" number is expected.{hint}"
+            )
+    return numbers.astype("float64").replace([np.inf, -np.inf], np.nan)
+
+
 def _cells(
     raw: pd.DataFrame, file: ColumnsFile, layout: Layout, mapping: TableMapping
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -180,23 +203,7 @@ def _cells(
     warnings = list(layout.warnings)
 
     def number(name: str) -> pd.Series:
-        column = raw[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            as_number = pd.to_numeric(column, errors="coerce")
-            bad = column[as_number.isna() & column.notna()]
-            if len(bad):
-                hint = (
-                    ' If the decimal sign is a comma, set decimal = ",".'
-                    if re.fullmatch(r"[-+]?\d+,\d+(e.*)?", str(bad.iloc[0]))
-                    else ""
-                )
-                where = file.place(int(bad.index[0]))
-                raise RequestError(
-                    f"{where}: column {name!r} holds {str(bad.iloc[0])!r} where a number is"
-                    f" expected.{hint}"
-                )
-            column = as_number
-        return column.astype("float64").replace([np.inf, -np.inf], np.nan)
+        return _numbers(raw[name], file)
 
     def position(names: tuple[str, ...]) -> pd.Series:
         middle = sum((number(name) for name in names[1:]), number(names[0])) / len(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from ifquant.errors import IfquantError, RequestError
@@ -35,54 +35,68 @@ def check_out(
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: a file; results need a folder of their own (-o)")
     inputs = {_key(path): path for path in (*files, *_inputs(jobs, recipe)) if os.path.exists(path)}
-    for path in {
-        os.path.realpath(place): place for place in (folder, *folder.absolute().parents)
-    }.values():
-        found = inputs.get(_key(path)) if os.path.isdir(path) else None
-        if found is not None:
-            raise RequestError(f"{folder}: lies in the input {found}; choose another folder (-o)")
-    images = {
-        _key(place)
-        for job in jobs
-        for path in job.ref.paths
-        if os.path.exists(path)
-        for place in (path, Path(path).absolute().parent)
-    }
+    for place in (folder, *folder.absolute().parents):
+        given = inputs.get(_key(place)) if place.is_dir() else None
+        if given is not None:
+            raise RequestError(f"{folder}: lies in the input {given}; choose another folder (-o)")
+    for name in (*RUN_FILES, CRASH):
+        if os.path.lexists(folder / name):
+            _refuse_input(folder / name, inputs)
+            if not _may_replace(folder, name):
+                ownership.refuse_foreign(folder / name)
+    images = [path for job in jobs for path in job.ref.paths if os.path.exists(path)]
+    among = {_key(near) for path in images for near in (path, Path(path).absolute().parent)}
     within = {
         _key(parent): path
         for path in inputs.values()
         for parent in Path(os.path.realpath(path)).parents
     }
-    for name in (*RUN_FILES, CRASH):
-        if os.path.lexists(folder / name):
-            _refuse_input(folder / name, inputs)
-            damaged = name == RUN_RECORD and is_damaged_run(folder)
-            if not damaged and not (
-                ownership.marker(folder)
-                and (folder / name).is_file()
-                and not (folder / name).stat().st_size
-            ):
-                ownership.refuse_foreign(folder / name)
     for job in jobs:
-        place = folder / job.name
-        if os.path.lexists(place) and not place.is_dir():
-            raise RequestError(
-                f"{place}: a file where the results of slide {job.name!r} belong; choose another"
-                " folder (-o)"
-            )
-        if place.is_dir() and _key(place) in images:
-            raise RequestError(
-                f"{place}: the results of slide {job.name!r} would lie among its images; choose"
-                " another folder (-o)"
-            )
-        for name in (*SLIDE_FILES, REVIEWED, WORK):
-            _refuse_input(place / name, inputs if name in SLIDE_FILES else {})
-            _refuse_input(place / name, within)
-        if (strange := foreign_file(place)) is not None:
-            raise RequestError(
-                f"{strange}: exists and was not made by ifquant; it is left as it is. Choose"
-                " another folder (-o)"
-            )
+        _check_slide(folder / job.name, inputs, within, among)
+
+
+def _may_replace(folder: Path, name: str) -> bool:
+    """Whether a file of the run that is not known by its content is ours all the same."""
+    path = folder / name
+    if name == RUN_RECORD and is_damaged_run(folder):
+        return True
+    return bool(ownership.marker(folder)) and path.is_file() and not path.stat().st_size
+
+
+def _check_slide(
+    place: Path,
+    inputs: Mapping[object, str | Path],
+    within: Mapping[object, str | Path],
+    among: Set[object],
+) -> None:
+    """Refuse the folder of one slide's results where it would take something from the user.
+
+    Parameters
+    ----------
+    inputs, within
+        Inputs by their identity, and by that of every folder they lie in.
+    among
+        Identities of the images and of their folders.
+    """
+    slide = place.name
+    if os.path.lexists(place) and not place.is_dir():
+        raise RequestError(
+            f"{place}: a file where the results of slide {slide!r} belong; choose another"
+            " folder (-o)"
+        )
+    if place.is_dir() and _key(place) in among:
+        raise RequestError(
+            f"{place}: the results of slide {slide!r} would lie among its images; choose"
+            " another folder (-o)"
+        )
+    for name in (*SLIDE_FILES, REVIEWED, WORK):
+        _refuse_input(place / name, inputs if name in SLIDE_FILES else {})
+        _refuse_input(place / name, within)
+    if (strange := foreign_file(place)) is not None:
+        raise RequestError(
+            f"{strange}: exists and was not made by ifquant; it is left as it is. Choose"
+            " another folder (-o)"
+        )
 
 
 def strays(folder: Path, jobs: Sequence[SlideJob]) -> list[str]:

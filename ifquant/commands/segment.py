@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifquant.cells.growth import segment_cells
 from ifquant.errors import RequestError
@@ -65,45 +66,46 @@ def segment_file(
     refuse_foreign(out, labels=True)
     fetch_models(options, Reporter(quiet=False).say)
     with SlideRef(paths=(image,), pixel_size_um=pixel_size_um).open() as slide:
-        info = slide.info
-        blocking = [
-            problem
-            for problem in info.problems
-            if info.pixel_size_um is not None or "pixel size" not in problem
-        ]
-        if blocking:
-            raise RequestError(f"{image}: {'; '.join(blocking)}")
-        nucleus = _channel(slide, channel)
-        whole = Window(0, 0, *info.shape[1:])
-        notes = gravest_first(info.warnings)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ScaleEstimated)
-            image_pixels = slide.read([nucleus], whole)[0]
-            labels = segment_nuclei(
-                image_pixels,
-                pixel_size_um=info.pixel_size_um,
-                method=options.method,
-                options=options,
-            )
-        notes += [
-            str(warning.message)
-            for warning in caught
-            if issubclass(warning.category, ScaleEstimated)
-        ]
-        if cells:
-            if info.pixel_size_um is None:
-                raise RequestError(
-                    f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size."
-                )
-            others = [index for index in range(info.shape[0]) if index != nucleus]
-            labels = segment_cells(
-                labels, slide.read(others, whole), pixel_size_um=info.pixel_size_um
-            )
-    kind = "cells" if cells else "nuclei"
+        labels, notes = _labels(slide, image, channel, options, cells)
+    names = ["cells" if cells else "nuclei"]
+    size = slide.info.pixel_size_um
     tiff_writer.write_image(
-        out, labels.astype(np.uint32), pixel_size_um=info.pixel_size_um, names=[kind], labels=True
+        out, labels.astype(np.uint32), pixel_size_um=size, names=names, labels=True
     )
     return int(labels.max(initial=0)), tuple(notes)
+
+
+def _labels(
+    slide: Slide, image: str, channel: str | None, options: recipe.Segmentation, cells: bool
+) -> tuple[NDArray[np.integer], list[str]]:
+    """Labels (Y, X) of the nuclei or cells of a slide, and what the user must know."""
+    info = slide.info
+    blocking = [
+        problem
+        for problem in info.problems
+        if info.pixel_size_um is not None or "pixel size" not in problem
+    ]
+    if blocking:
+        raise RequestError(f"{image}: {'; '.join(blocking)}")
+    nucleus, whole = _channel(slide, channel), Window(0, 0, *info.shape[1:])
+    notes = gravest_first(info.warnings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ScaleEstimated)
+        labels = segment_nuclei(
+            slide.read([nucleus], whole)[0],
+            pixel_size_um=info.pixel_size_um,
+            method=options.method,
+            options=options,
+        )
+    notes += [str(w.message) for w in caught if issubclass(w.category, ScaleEstimated)]
+    if cells:
+        if info.pixel_size_um is None:
+            raise RequestError(
+                f"{image} has no pixel size, and cells grow by micrometers: give --pixel-size."
+            )
+        others = slide.read([i for i in range(info.shape[0]) if i != nucleus], whole)
+        labels = segment_cells(labels, others, pixel_size_um=info.pixel_size_um)
+    return labels, notes
 
 
 def _channel(slide: Slide, wanted: str | None) -> int:

@@ -40,23 +40,15 @@ def assemble(parts: Sequence[TilePart], folder: Path) -> MeasuredCells:
         orphan_px += part.orphan_px
         if len(part.cells):
             columns = {name: column.dtype for name, column in part.table.items()}
-            anchors.append(
-                np.asarray(part.table["anchor_y_px"], np.int64) << 32
-                | np.asarray(part.table["anchor_x_px"], np.int64)
-            )
+            y, x = (np.asarray(part.table[f"anchor_{axis}_px"], np.int64) for axis in "yx")
+            anchors.append(y << 32 | x)
             lengths["nuclei"].append(np.diff(part.nuclei.offsets))
             lengths["cells"].append(np.diff(part.cells.offsets))
-    order = np.argsort(np.concatenate(anchors), kind="stable")
-    if (np.diff(np.concatenate(anchors)[order]) == 0).any():
-        raise TileError(
-            "two tiles own the same cell; please report this with the slide's size and the tile"
-            " size used."
-        )
+    order = _order(np.concatenate(anchors))
+    runs = {kind: np.concatenate(lengths[kind])[order] for kind in KINDS}
+    whole = MeasuredCells.room(folder, columns, runs, orphan_px)
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
-    whole = MeasuredCells.room(
-        folder, columns, {kind: np.concatenate(lengths[kind])[order] for kind in KINDS}, orphan_px
-    )
     start = 0
     for part in parts:
         here = places[start : start + len(part.cells)]
@@ -67,3 +59,20 @@ def assemble(parts: Sequence[TilePart], folder: Path) -> MeasuredCells:
         put_runs(whole.cells, here, part.cells)
         whole.scratch.let_go()
     return whole
+
+
+def _order(anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cells in raster order of their anchors.
+
+    Raises
+    ------
+    TileError
+        If two have the same.
+    """
+    order = np.argsort(anchors, kind="stable")
+    if (np.diff(anchors[order]) == 0).any():
+        raise TileError(
+            "two tiles own the same cell; please report this with the slide's size and the tile"
+            " size used."
+        )
+    return order

@@ -32,48 +32,61 @@ def find_jobs(
     RequestError
         If nothing is found, a row has no image, or an image has no row.
     """
-    found = find_slides([str(image) for image in images]) if images else []
+    paths = find_slides([str(image) for image in images]) if images else []
     if samples is None:
-        if not found:
+        if not paths:
             raise RequestError(
                 "no slides to work on: give slides, folders or globs, or a sample sheet by"
                 " --samples samples.csv"
             )
-        names = unique_names(found)
         return [
             SlideJob(
-                name, path, _ref((path,), None, pixel_size_um, z, allow_lossy), None, _beside(path)
+                name,
+                path,
+                SlideRef((path,), pixel_size_um=pixel_size_um, z=z, allow_lossy=allow_lossy),
+                regions=_beside(path),
             )
-            for name, path in zip(names, found, strict=True)
+            for name, path in zip(unique_names(paths), paths, strict=True)
         ]
-    rows = read_samples(samples)
-    own = {os.path.realpath(path) for row in rows for path in row.paths}
-    left = [path for path in found if os.path.realpath(path) not in own]
-    at = _places(rows, left)
+    jobs = []
+    for row, own in _images_of_rows(read_samples(samples), paths, str(samples)):
+        stated = row.pixel_size_um is not None
+        ref = SlideRef(
+            own,
+            row.channel_names,
+            row.pixel_size_um if stated else pixel_size_um,
+            z,
+            allow_lossy=allow_lossy,
+            pixel_size_origin="sheet" if stated else "option",
+        )
+        regions = Path(row.regions) if row.regions else _beside(own[0])
+        jobs.append(SlideJob(row.slide, ", ".join(own), ref, row, regions))
+    return jobs
+
+
+def _images_of_rows(
+    rows: Sequence[Sample], images: Sequence[str], sheet: str
+) -> list[tuple[Sample, tuple[str, ...]]]:
+    """Images of every row: those it gives, else the one of its name among `images`.
+
+    Raises
+    ------
+    RequestError
+        If a row has no image, or an image no row.
+    """
+    given = {os.path.realpath(path) for row in rows for path in row.paths}
+    others = [path for path in images if os.path.realpath(path) not in given]
+    at = _places(rows, others)
     if missing := [row.slide for row in rows if not row.paths and row.slide not in at]:
         raise RequestError(
-            f"{samples}: no image found for {', '.join(map(repr, missing))}; give a path column, or"
+            f"{sheet}: no image found for {', '.join(map(repr, missing))}; give a path column, or"
             " the folder of the slides."
         )
-    if stray := [path for path in left if path not in at.values()]:
+    if stray := [path for path in others if path not in at.values()]:
         raise RequestError(
-            f"{samples} has no row for {', '.join(stray)}; add rows, or leave these images out."
+            f"{sheet} has no row for {', '.join(stray)}; add rows, or leave these images out."
         )
-    jobs = []
-    for row in rows:
-        paths = row.paths or (at[row.slide],)
-        size = row.pixel_size_um if row.pixel_size_um is not None else pixel_size_um
-        regions = Path(row.regions) if row.regions else _beside(paths[0])
-        jobs.append(
-            SlideJob(
-                row.slide,
-                ", ".join(paths),
-                _ref(tuple(paths), row, size, z, allow_lossy),
-                row,
-                regions,
-            )
-        )
-    return jobs
+    return [(row, tuple(row.paths) or (at[row.slide],)) for row in rows]
 
 
 def _places(rows: Sequence[Sample], images: Sequence[str]) -> dict[str, str]:
@@ -100,25 +113,6 @@ def _places(rows: Sequence[Sample], images: Sequence[str]) -> dict[str, str]:
         if exact:
             at[row.slide] = exact[0]
     return at
-
-
-def _ref(
-    paths: tuple[str, ...],
-    row: Sample | None,
-    size: float | None,
-    z: Literal["max", "mean"] | int | None,
-    allow_lossy: bool,
-) -> SlideRef:
-    names = row.channel_names if row is not None else None
-    origin = "sheet" if row is not None and row.pixel_size_um is not None else "option"
-    return SlideRef(
-        paths=paths,
-        channel_names=names,
-        pixel_size_um=size,
-        z=z,
-        allow_lossy=allow_lossy,
-        pixel_size_origin=origin,
-    )
 
 
 def _beside(path: str) -> Path | None:

@@ -22,6 +22,7 @@ from ifquant.recipe.model import Recipe
 from ifquant.report.limits import priming_limits
 from ifquant.report.page import environment
 from ifquant.report.run_page import picture_uri
+from ifquant.results.file_names import REVIEW_REPORT
 from ifquant.results.spreadsheet_text import safe_text
 from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates
 from ifquant.review.log_lines import LineProblem
@@ -88,7 +89,7 @@ def write_review_report(
     reviewer: str | None,
 ) -> Path:
     """Write review.html into the folder of the results."""
-    path = out / "review.html"
+    path = out / REVIEW_REPORT
     storage.write_text(path, review_html(recipe, slides, failed, reviewer))
     return path
 
