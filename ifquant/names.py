@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 MISSING_NAMES = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
 """What spreadsheets, R, pandas and SQL write where there is no name (compared without case)."""
@@ -62,3 +62,9 @@ def alike_warnings(kind: str, names: Iterable[str], *keys: Callable[[str], str])
         " are one, write them alike"
         for same in alike(names, *keys)
     ]
+
+
+def few(names: Sequence[str], most: int = 5, *, quoted: bool = False) -> str:
+    """List the first names, and how many more there are."""
+    listed = ", ".join(map(repr if quoted else str, names[:most]))
+    return listed + (f" and {len(names) - most} more" if len(names) > most else "")

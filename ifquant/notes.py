@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ifquant.names import few
+
 GRAVE, PLAIN, MILD = 2, 1, 0
 
 
@@ -71,7 +73,7 @@ def summary(
     for text, names in sorted(
         same.items(), key=lambda one: -getattr(firsts[one[0]], "level", PLAIN)
     )[:most]:
-        who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        who = few(names, 3)
         further = sum(len(told[name]) - 1 for name in names)
         lines.append(f"  {who}: {text}" + (f" (and {further} more)" if further else ""))
     if len(same) > most:

@@ -20,6 +20,7 @@ from ifquant.commands.analyze_slide import (
     seed_of,
 )
 from ifquant.execution.executors import run_tasks
+from ifquant.names import few
 from ifquant.phenotypes.classification import gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.phenotypes.gates import FittedGate
@@ -175,11 +176,7 @@ def _slide_warnings(cohort: CohortResult) -> tuple[str, ...]:
     for slide in cohort.slides:
         for text in slide.warnings:
             said.setdefault(text, []).append(slide.slide)
-    return tuple(
-        f"{', '.join(slides[:5])}{f' and {len(slides) - 5} more' if len(slides) > 5 else ''}:"
-        f" {text}"
-        for text, slides in said.items()
-    )
+    return tuple(f"{few(slides)}: {text}" for text, slides in said.items())
 
 
 def _warnings(tables: Mapping[str, CellTable]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ifquant.errors import RequestError
-from ifquant.names import name_or_none
+from ifquant.names import few, name_or_none
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import parsed_phenotypes
 from ifquant.recipe.model import Recipe
@@ -43,10 +43,10 @@ def members_of(
         samples, tables, [slide for slide, table in tables.items() if table.folder is not None]
     )
     if samples and not sheet:
-        has = _few([sample.written or sample.slide for sample in samples])
+        has = _listed([sample.written or sample.slide for sample in samples])
         raise RequestError(
             f"the sample sheet names none of the slides: it has {has}, the tables"
-            f" {_few(list(tables))}; names must be equal."
+            f" {_listed(list(tables))}; names must be equal."
         )
     columns = {slide: _columns(table, sheet.get(slide)) for slide, table in tables.items()}
     options = recipe.cohort
@@ -107,7 +107,7 @@ def plan_of(members: Mapping[str, Member], tables: Mapping[str, CellTable], reci
         if name not in groups and name not in visits:
             raise RequestError(
                 f"cohort.order: no slide has the group or visit {name!r}; found"
-                f" {_few([*groups, *visits])}."
+                f" {_listed([*groups, *visits])}."
             )
     group_pairs, visit_pairs = (
         tuple(itertools.combinations(_ordered(found, order), 2)) for found in (groups, visits)
@@ -195,6 +195,5 @@ def _scope(gate: FittedGate | None) -> str:
     return "value" if gate.method == "value" else "slide"
 
 
-def _few(names: Sequence[str]) -> str:
-    listed = ", ".join(map(repr, names[:5])) or "none"
-    return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _listed(names: Sequence[str]) -> str:
+    return few(names, quoted=True) or "none"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifquant.names import alike_warnings
+from ifquant.names import alike_warnings, few
 from ifquant.results.run_record import finished_slides, is_run_folder
 from ifquant.results.slide_record import SlideRecord
 from ifquant.slides.sample_sheet import Sample, match_warnings, rows_of, sheet_warnings
@@ -59,36 +59,28 @@ def _unmatched(tables: Mapping[str, CellTable], sheet: Sequence[Sample]) -> list
     rows = rows_of(
         sheet, tables, [slide for slide, table in tables.items() if table.folder is not None]
     )
-    without = [slide for slide in tables if slide not in rows]
-    unused = [
-        row.written or row.slide for row in sheet if all(row is not used for used in rows.values())
-    ]
-    said = (
-        [
-            f"the sample sheet has no row for {_few(without)}; patient and group are as the results"
-            " or tables say"
-        ]
-        if without
-        else []
-    )
-    for what in ("patient", "group"):
-        other = [
-            s
-            for s, row in rows.items()
-            if (mine := _recorded(tables[s], what)) and (new := getattr(row, what)) and mine != new
-        ]
-        said += (
-            [
-                f"the sample sheet's {what} is not the one recorded in the results of"
-                f" {_few(other)}; the sheet's is taken"
-            ]
-            if other
-            else []
+    texts = []
+    if without := [slide for slide in tables if slide not in rows]:
+        texts.append(
+            f"the sample sheet has no row for {few(without, quoted=True)}; patient and group are as"
+            " the results or tables say"
         )
-    said += match_warnings(rows)
-    return said + (
-        [f"rows of the sample sheet without a slide here: {_few(unused)}"] if unused else []
-    )
+    for what in ("patient", "group"):
+        stated = {
+            slide: (_recorded(tables[slide], what), getattr(rows[slide], what)) for slide in rows
+        }
+        other = [slide for slide, (mine, new) in stated.items() if mine and new and mine != new]
+        if other:
+            texts.append(
+                f"the sample sheet's {what} is not the one recorded in the results of"
+                f" {few(other, quoted=True)}; the sheet's is taken"
+            )
+    texts += match_warnings(rows)
+    unused = [row for row in sheet if all(row is not used for used in rows.values())]
+    if unused:
+        names = few([row.written or row.slide for row in unused], quoted=True)
+        texts.append(f"rows of the sample sheet without a slide here: {names}")
+    return texts
 
 
 def identity(table: CellTable) -> str:
@@ -108,8 +100,3 @@ def _recorded(table: CellTable, what: str) -> str | None:
     record = SlideRecord.find(Path(table.folder)) if table.folder is not None else None
     value = record.sample.get(what) if record is not None else None
     return None if value is None else str(value)
-
-
-def _few(names: Sequence[str]) -> str:
-    listed = ", ".join(map(repr, names[:5]))
-    return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -23,7 +23,7 @@ from ifquant.execution.executors import Execution, executor
 from ifquant.execution.progress import Reporter
 from ifquant.files import ownership, storage
 from ifquant.files.run_lock import RunLock
-from ifquant.names import alike_warnings
+from ifquant.names import alike_warnings, few
 from ifquant.pipeline.model_files import fetch_models, models_used
 from ifquant.pipeline.slide_classification import SharedGates
 from ifquant.pipeline.slide_jobs import find_jobs
@@ -241,9 +241,8 @@ def _run_warnings(jobs: Sequence[SlideJob], folder: Path, images: Mapping[str, s
     said += sheet_warnings([job.sample for job in jobs if job.sample is not None])
     said += identical_warnings(images)
     if other := strays(folder, jobs):
-        listed = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")
         said.append(
-            f"{folder} also holds results of slides that are not of this run: {listed}; they are in"
-            " no table of it"
+            f"{folder} also holds results of slides that are not of this run: {few(other)}; they"
+            " are in no table of it"
         )
     return list(dict.fromkeys(said))

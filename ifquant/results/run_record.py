@@ -11,7 +11,7 @@ from typing import Any
 
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import ownership, storage
-from ifquant.names import name_or_none
+from ifquant.names import few, name_or_none
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import from_canonical, parse_recipe
@@ -141,12 +141,12 @@ class FinishedSlides:
         texts = []
         if self.strays:
             texts.append(
-                f"{self.folder} also holds results of {_few(self.strays)}, which are not of its"
+                f"{self.folder} also holds results of {few(self.strays)}, which are not of its"
                 " latest run (run.json); they are left out"
             )
         if self.failed:
             texts.append(
-                f"{self.folder}: {_few(self.failed)} failed in the run and cannot take part"
+                f"{self.folder}: {few(self.failed)} failed in the run and cannot take part"
             )
         return texts
 
@@ -169,13 +169,13 @@ def finished_slides(results: str | Path) -> FinishedSlides:
     strays = tuple(name for name in present if name not in statuses)
     if lost := [slide for slide in done if slide not in present]:
         hint = (
-            f" (there are results of {_few(strays)}, which are not of the run: was the folder"
+            f" (there are results of {few(strays)}, which are not of the run: was the folder"
             " renamed?)"
             if strays
             else ""
         )
         raise SlideError(
-            f"{folder}: run.json says that {_few(lost)} is done, but there is no"
+            f"{folder}: run.json says that {few(lost)} is done, but there is no"
             f" {lost[0]}/slide.json{hint}; run it again."
         )
     if not done:
@@ -233,7 +233,3 @@ def _named(sample: Mapping[str, Any]) -> dict[str, str]:
         what: name_or_none(None if value is None else str(value)) for what, value in sample.items()
     }
     return {what: name for what, name in names.items() if name is not None}
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
