@@ -32,7 +32,8 @@ import psutil
 import quantification
 
 import ifquant
-from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.execution.executors import Execution
+from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
 from ifquant.simulation.simulated_slides import simulate_slides

@@ -22,7 +22,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
 import ifquant
-from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.execution.executors import Execution
+from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.simulation.simulated_slides import write_slide

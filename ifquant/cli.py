@@ -16,7 +16,8 @@ import typer
 
 from ifquant import __version__
 from ifquant.errors import IfquantError, RequestError
-from ifquant.execution.executors import Execution, one_thread_per_library
+from ifquant.execution.executors import Execution
+from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
 
 one_thread_per_library()

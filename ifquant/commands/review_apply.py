@@ -12,7 +12,7 @@ from ifquant.commands.review_effect import REASON
 from ifquant.commands.review_log import read_logs
 from ifquant.commands.review_slide import ReviewPlan, apply_to_slide, recorded_sample
 from ifquant.errors import IfquantError, RequestError, ResourceError
-from ifquant.execution.executors import one_thread
+from ifquant.execution.threads import one_thread
 from ifquant.files import table_files
 from ifquant.files.ownership import refuse_foreign
 from ifquant.files.run_lock import RunLock

@@ -15,9 +15,8 @@ from ifquant.review.decisions import Decision
 from ifquant.review.log_lines import ReadLog, read_lines, to_line
 
 _NAME = re.compile(r"[\w](?:[\w .@+-]{0,62}[\w@+-])?")
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # names Windows keeps for devices
+# names Windows keeps for devices
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def checked_reviewer(name: str) -> str:

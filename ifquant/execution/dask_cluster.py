@@ -98,9 +98,8 @@ def cluster_workers(
             f"no Dask scheduler answers at {scheduler} ({error}); start one with: dask scheduler"
         ) from error
     needs = _needs(inputs, out)
-    later = replace(
-        needs, inputs=(), begin=begin
-    )  # for workers that join later; opening a slide says clearly enough that it is not there
+    # for workers that join later; opening a slide says clearly enough that it is not there
+    later = replace(needs, inputs=(), begin=begin)
     with client:
         _wait_for_a_worker(client, scheduler)
         _check_workers(client, needs)
@@ -230,7 +229,7 @@ def _checked(needs: Needs) -> tuple[str, ...]:
     """Check once per process and run; what an earlier run left open may be another file by now."""
     from threadpoolctl import threadpool_limits
 
-    from ifquant.execution.executors import one_thread_per_library
+    from ifquant.execution.threads import one_thread_per_library
 
     one_thread_per_library()
     threadpool_limits(1, "blas")  # in this process from now on
@@ -249,9 +248,8 @@ def _host() -> str:
 def _wait_for_a_worker(client: Client, scheduler: str) -> None:
     if client.ncores():
         return
-    wakes = client.submit(
-        lambda: True, pure=False
-    )  # a waiting task makes adaptive clusters start a worker
+    # a waiting task makes adaptive clusters start a worker
+    wakes = client.submit(lambda: True, pure=False)
     try:
         wakes.result(timeout=FIRST_WORKER_S)
     except TimeoutError:

@@ -8,7 +8,6 @@ Every worker uses one thread in every library.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
@@ -17,22 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ifquant.errors import RequestError, ResourceError
+from ifquant.execution.threads import one_thread
 from ifquant.geometry.windows import Window
 
 logger = logging.getLogger("ifquant")
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "BLOSC_NTHREADS",
-)
-
 
 MAX_DEATHS = 3
 """How often the worker of one task may die (Dask's ``allowed-failures``); then the task itself is
@@ -102,26 +92,6 @@ class SerialExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
-
-
-def one_thread_per_library() -> None:
-    """Ask every numeric library for one thread; effective for libraries imported afterwards and for
-    child processes.
-    """
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, "1")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let linear algebra that is already loaded use one thread, too: the last bits of its sums
-    depend on how many there are.
-    """
-    from threadpoolctl import threadpool_limits
-
-    one_thread_per_library()
-    with threadpool_limits(1, "blas"):
-        yield
 
 
 @contextmanager
