@@ -171,14 +171,14 @@ def test_a_worker_checks_what_it_sees(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with RunLock(out):
         needs = dask._needs([slide], out)
-        assert dask.lacking(needs) == []
+        assert dask.missing_needs(needs) == []
         assert not [path for path in out.iterdir() if path.name != ".ifquant.lock"]
         slide.write_bytes(b"123")
-        assert "is another file (3 bytes instead of 2)" in dask.lacking(needs)[0]
+        assert "is another file (3 bytes instead of 2)" in dask.missing_needs(needs)[0]
         versions = tuple(
             (name, "0.0" if name == "numpy" else version) for name, version in needs.versions
         )
-        assert "numpy" in dask.lacking(dask.replace(needs, versions=versions))[0]
-    assert "is another folder" in dask.lacking(needs)[0]
+        assert "numpy" in dask.missing_needs(dask.replace(needs, versions=versions))[0]
+    assert "is another folder" in dask.missing_needs(needs)[0]
     shutil.rmtree(out)
-    assert "does not exist" in dask.lacking(needs)[0]
+    assert "does not exist" in dask.missing_needs(needs)[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ifquant.commands.analyze_cohort import CohortTables, analyze_tables
 from ifquant.commands.analyze_members import members_of
-from ifquant.commands.analyze_question import asking
+from ifquant.commands.analyze_question import analysis_recipe
 from ifquant.commands.analyze_tables import read_cell_tables
 from ifquant.commands.analyze_warnings import cohort_warnings, identity
 from ifquant.errors import RequestError
@@ -170,7 +170,7 @@ def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]
                 f"{place}: no run.json with a recipe in it; give the recipe: -r recipe.toml"
             )
         chosen = record.recipe_with(overrides)
-    return asking(chosen)
+    return analysis_recipe(chosen)
 
 
 def _tables(places: Sequence[Path], recipe: Recipe, sheet: Sequence[Sample]) -> CohortTables:

@@ -11,7 +11,7 @@ import pandas as pd
 from ifquant import provenance
 from ifquant.commands.analyze_members import members_of, plan_of
 from ifquant.commands.analyze_multiverse import Grid, specifications, wanted
-from ifquant.commands.analyze_question import question_in
+from ifquant.commands.analyze_question import analysis_question
 from ifquant.commands.analyze_slide import (
     SlideFinding,
     SlideTask,
@@ -58,7 +58,7 @@ def analyze_tables(
     tables: CohortTables, recipe: Recipe, pool: Executor, *, in_flight: int
 ) -> Analysis:
     """Analyze tables already read; writes nothing."""
-    question, options = question_in(recipe)
+    question, options = analysis_question(recipe)
     members = members_of(tables.slides, tables.sheet, recipe)
     shared = _shared_gates(tables.slides, recipe)
     grid = Grid((), (), ())

@@ -15,7 +15,7 @@ PLACES_ONLY = (
 )
 
 
-def asking(recipe: Recipe) -> Recipe:
+def analysis_recipe(recipe: Recipe) -> Recipe:
     """Resolve a recipe for an analysis; one without [priming] gets a section without ligand and
     response.
 
@@ -41,8 +41,8 @@ def asking(recipe: Recipe) -> Recipe:
     )
 
 
-def question_in(recipe: Recipe) -> tuple[Question, Priming]:
-    """Return question and options of a recipe made by `asking`."""
+def analysis_question(recipe: Recipe) -> tuple[Question, Priming]:
+    """Return question and options of a recipe made by `analysis_recipe`."""
     options = recipe.priming
     assert options is not None
     if options.response:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.columns.flags import flag_value
-from ifquant.commands.analyze_question import question_in
+from ifquant.commands.analyze_question import analysis_question
 from ifquant.phenotypes.classification import classify_cells, gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.provenance import digest
@@ -75,10 +75,10 @@ class SlideFinding:
 def analyze_slide(task: SlideTask) -> SlideFinding:
     """Analyze one slide; what cannot be tested says so in the values."""
     recipe, table = task.recipe, task.table
-    question, options = question_in(recipe)
+    question, options = analysis_question(recipe)
     record = record_of(table)
-    cells, kept = kept_cells(table)
-    pairs = None if question.refusal else measured_pairs(table, cells)
+    cells, kept = cells_in_tissue(table)
+    pairs = None if question.refusal else contacts_of(table, cells)
     backgrounds = backgrounds_of(record)
     common: dict[str, Any] = {
         "question": question,
@@ -138,7 +138,7 @@ def gate_markers(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None:
+def contacts_of(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None:
     """Contacts that the run measured, between cells that are kept; None for tables without
     outlines.
 
@@ -155,7 +155,7 @@ def measured_pairs(table: CellTable, cells: pd.DataFrame) -> pd.DataFrame | None
     return pairs[both].reset_index(drop=True)
 
 
-def kept_cells(table: CellTable) -> tuple[pd.DataFrame, int]:
+def cells_in_tissue(table: CellTable) -> tuple[pd.DataFrame, int]:
     """Cells with a position inside the tissue (tables without a tissue mask: with a position), and
     their number.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.commands.analyze_slide import backgrounds_of, kept_cells, measured_pairs
+from ifquant.commands.analyze_slide import backgrounds_of, cells_in_tissue, contacts_of
 from ifquant.recipe.model import Recipe
 from ifquant.results.result_tables import read_result, record_of
 from ifquant.review.subject import Subject
@@ -129,8 +129,8 @@ class _Columns(Mapping[str, NDArray[Any]]):
 def _asked(table: CellTable, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     """Give the cells and what else the analysis takes."""
     question, options = question_of(recipe)
-    cells, _ = kept_cells(table)
-    pairs = None if question.refusal else measured_pairs(table, cells)
+    cells, _ = cells_in_tissue(table)
+    pairs = None if question.refusal else contacts_of(table, cells)
     backgrounds = backgrounds_of(record_of(table))
     return cells, {
         "question": question,

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[\w](?:[\w .@+-]{0,62}[\w@+-])?")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
-def checked_reviewer(name: str) -> str:
+def check_reviewer(name: str) -> str:
     """Return the name of a reviewer, which is also the name of a file.
 
     Raises
@@ -48,7 +48,7 @@ class ReviewLog:
     """
 
     def __init__(self, folder: PathLike, reviewer: str) -> None:
-        self.reviewer = checked_reviewer(reviewer)
+        self.reviewer = check_reviewer(reviewer)
         self._file = AppendFile(log_path(folder, reviewer))
         try:
             self.content = read_lines(self._file.read())
@@ -120,7 +120,7 @@ class ReviewLog:
 
 def log_path(folder: PathLike, reviewer: str) -> Path:
     """Path of a reviewer's log."""
-    return Path(folder) / REVIEW / f"{checked_reviewer(reviewer)}.jsonl"
+    return Path(folder) / REVIEW / f"{check_reviewer(reviewer)}.jsonl"
 
 
 def read_log(folder: PathLike, reviewer: str) -> ReadLog:

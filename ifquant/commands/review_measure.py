@@ -16,7 +16,7 @@ from ifquant.calibration.calibrate import Calibration
 from ifquant.cells.measurement import reach_um
 from ifquant.geometry.windows import Window
 from ifquant.pipeline.contact_pairs import contact_pairs
-from ifquant.pipeline.tile import measured_rows
+from ifquant.pipeline.tile import measure_rows
 from ifquant.review.corrected_results import Corrected, Measure
 from ifquant.review.outlines import Outlines
 from ifquant.slides.slide import Slide
@@ -54,7 +54,7 @@ def measurer(slide: Slide, opened: SlideInput, calibration: Calibration) -> Meas
                 local, wanted = [labels + np.int32(1) for labels in local], wanted + np.int32(1)
                 local[0][nuclei == 0] = 0
             pixels = slide.read(opened.panel.indices, window)
-            rows = measured_rows(opened, calibration, pixels, local[0], local[1], wanted, window)
+            rows = measure_rows(opened, calibration, pixels, local[0], local[1], wanted, window)
             for name, values in rows.items():
                 columns.setdefault(name, np.zeros(len(ids), values.dtype))[members] = values
         return columns

@@ -14,7 +14,7 @@ from ifquant.execution.progress import Reporter
 from ifquant.files import ownership, storage
 from ifquant.geometry.windows import cores
 from ifquant.pipeline.slide_classification import SharedGates, classify_slide
-from ifquant.pipeline.slide_measurement import Workers, measured_slide
+from ifquant.pipeline.slide_measurement import Workers, measure_or_reuse
 from ifquant.pipeline.slide_preparation import PreparedSlide, prepare
 from ifquant.pipeline.tile_plan import close_slide
 from ifquant.recipe.model import Recipe
@@ -133,7 +133,7 @@ class RunSlides:
         prepared = prepare(job, self.recipe, folder, self.execution)
         self.images[job.name] = f"{prepared.digests['input']} {prepared.slide.ref.crop}"
         if self.shared.needs_all_slides:
-            self.shared.add(job.name, measured_slide(prepared, self.workers).cells.table)
+            self.shared.add(job.name, measure_or_reuse(prepared, self.workers).cells.table)
             return prepared
         return self._finish(prepared)
 
@@ -153,7 +153,7 @@ class RunSlides:
             storage.remove(folder / WORK)
             refresh_sample(folder, job.sample, self.recipe)
             return replace(status, reused="everything", warnings=earlier.warnings)
-        measured = measured_slide(prepared, self.workers)
+        measured = measure_or_reuse(prepared, self.workers)
         result = classify_slide(prepared, measured, self.shared, digests)
         self._begin()
         if prepared.earlier is not None:

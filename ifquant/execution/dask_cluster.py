@@ -173,7 +173,7 @@ def _size(path: str) -> int | None:
     return None if os.path.isdir(path) or not os.path.exists(path) else os.path.getsize(path)
 
 
-def lacking(needs: Needs) -> list[str]:
+def missing_needs(needs: Needs) -> list[str]:
     """Say what this process lacks for a run; empty: nothing."""
     found = provenance.versions()
     other = [
@@ -235,7 +235,7 @@ def _checked(needs: Needs) -> tuple[str, ...]:
     threadpool_limits(1, "blas")  # in this process from now on
     if needs.begin is not None:
         needs.begin()
-    return tuple(lacking(needs))
+    return tuple(missing_needs(needs))
 
 
 def _host() -> str:
@@ -309,16 +309,16 @@ def _look_function() -> Callable[[Any], Any]:
 
     def look(needs: Any) -> Any:
         try:
-            from ifquant.execution.dask_cluster import look_here
+            from ifquant.execution.dask_cluster import check_here
         except ImportError as error:
             return str(error)
-        return look_here(needs)
+        return check_here(needs)
 
     return look
 
 
-def look_here(needs: dict[str, Any]) -> tuple[tuple[str, int], list[str]]:
+def check_here(needs: dict[str, Any]) -> tuple[tuple[str, int], list[str]]:
     """Say which process this is, and what it lacks of `Needs` (as a dict: a worker without ifquant
     can unpickle that).
     """
-    return (_host(), os.getpid()), lacking(Needs(**needs))
+    return (_host(), os.getpid()), missing_needs(Needs(**needs))

@@ -121,7 +121,7 @@ def mask_files(options: Segmentation, slide: str, image: str) -> MaskFiles | Non
     return MaskFiles(*found)
 
 
-def look_at(
+def scan_masks(
     files: MaskFiles, work: Path, image_shape: tuple[int, int], crop: Window | None
 ) -> Masks:
     """Look at the masks of a slide once, in strips; polygons (GeoJSON) become label images in

@@ -24,13 +24,13 @@ from ifquant.files import storage
 from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei import label_segmenter
 from ifquant.nuclei.segmenter import make_cell_segmenter, make_segmenter
-from ifquant.pipeline.mask_files import look_at
+from ifquant.pipeline.mask_files import scan_masks
 from ifquant.pipeline.slide_assembly import assemble
 from ifquant.pipeline.slide_preparation import PreparedSlide
 from ifquant.pipeline.tile import compute_maps, compute_tile
 from ifquant.pipeline.tile_parts import TilePart, load_arrays, load_part, save_part
 from ifquant.pipeline.tile_plan import MapTask, TilePlan, TileTask, close_slide, open_slide
-from ifquant.results.measured_cells import MeasuredCells, stored_cells
+from ifquant.results.measured_cells import MeasuredCells, read_measured_cells
 from ifquant.slides.overview import Stack, StackBuilder, reduced, step_for
 from ifquant.slides.slide import SlideRef
 
@@ -107,13 +107,13 @@ def worker_start() -> None:
     close_slide()
 
 
-def measured_slide(prepared: PreparedSlide, workers: Workers) -> MeasuredSlide:
+def measure_or_reuse(prepared: PreparedSlide, workers: Workers) -> MeasuredSlide:
     """Cells of a slide: from finished results where their measurements are still valid, else
     measured.
     """
     earlier = prepared.earlier
     if earlier is not None:
-        cells = stored_cells(
+        cells = read_measured_cells(
             prepared.folder,
             prepared.measured_columns,
             prepared.slide.image_shape,
@@ -170,7 +170,7 @@ def tile_plan(prepared: PreparedSlide, calibration: Calibration) -> TilePlan:
     slide, work = prepared.slide, str(prepared.work)
     options, size = slide.recipe.segmentation, slide.pixel_size_um
     if prepared.masks is not None:
-        masks = look_at(prepared.masks, prepared.work, slide.image_shape, slide.ref.crop)
+        masks = scan_masks(prepared.masks, prepared.work, slide.image_shape, slide.ref.crop)
         segmenter = label_segmenter.make(
             options, pixel_size_um=size, calibration=None, objects=masks.objects
         )

@@ -83,7 +83,7 @@ def tile_part(task: TileTask) -> TilePart:
         np.ascontiguousarray(labels[small.slices_in(window)]) for labels in (nuclei, grown.labels)
     )
     image = open_slide(plan.slide.ref).read(plan.slide.panel.indices, small)
-    table = measured_rows(plan.slide, calibration, image, nuclei, cells, owned, small)
+    table = measure_rows(plan.slide, calibration, image, nuclei, cells, owned, small)
     table["growth_class"] = grown.growth_class[owned]
     table["flags"] |= encode_flags(
         len(owned), {"lattice_seam": seams[owned] | np.isin(owned, uncertain)}
@@ -123,7 +123,7 @@ def _owned_nuclei(
         window = window.hull(exact)
 
 
-def measured_rows(
+def measure_rows(
     slide: SlideInput,
     calibration: Calibration,
     image: NDArray[Any],

@@ -112,7 +112,7 @@ def _blocks(n: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + _BLOCK, n))
 
 
-def stored_cells(
+def read_measured_cells(
     folder: Path, columns: tuple[str, ...], image_shape: tuple[int, int], orphan_px: int
 ) -> MeasuredCells | None:
     """Measured cells of a finished slide, or None when they are not there whole (then they are
