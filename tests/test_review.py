@@ -25,6 +25,7 @@ from ifquant.columns.flags import has_flag
 from ifquant.commands.review_apply import apply_reviews
 from ifquant.commands.review_log import ReviewLog, log_path
 from ifquant.commands.review_measure import measurer
+from ifquant.commands.review_slide import recorded_input
 from ifquant.commands.review_viewer import open_viewer
 from ifquant.errors import MissingDependency, RecipeError, RequestError, SlideError
 from ifquant.execution.executors import Execution
@@ -33,6 +34,7 @@ from ifquant.geometry.windows import Window
 from ifquant.proximity.distances import touching_pairs
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.recipe_file import canonical, from_canonical
+from ifquant.results.slide_record import SlideRecord
 from ifquant.review.agreement import EXCLUDED, OUTLINE, judgements
 from ifquant.review.corrected_results import Corrected, Measure, apply_review, measured_columns
 from ifquant.review.decisions import Decision
@@ -42,7 +44,6 @@ from ifquant.review.review_queue import QueueOptions, make_queue
 from ifquant.review.review_session import LEFT_OUT, ReviewSession
 from ifquant.review.subject import Subject
 from ifquant.slides import tiff_writer
-from ifquant.slides.panel import find_panel
 from ifquant.slides.slide import SlideRef
 
 SIZE = (420, 480)
@@ -63,19 +64,10 @@ def subject(folder: Path) -> Subject:
 @pytest.fixture(scope="module")
 def measure(folder: Path, subject: Subject) -> Iterator[Measure]:
     """Measures edited cells on the slide, as `ifquant review --apply` does."""
-    from ifquant.calibration.calibrate import Calibration
-    from ifquant.files.packed_arrays import unpacked
-
-    record = json.loads((folder / "results" / "a" / "slide.json").read_text())
-    calibration = Calibration.from_arrays(unpacked(record["calibration_arrays"]))
-    with SlideRef((str(folder / "a.ome.tif"),)).open() as slide:
-        yield measurer(
-            slide,
-            find_panel(subject.recipe, slide.info.channels),
-            subject.recipe,
-            calibration,
-            subject.pixel_size_um,
-        )
+    record = SlideRecord.read(folder / "results" / "a")
+    with record.ref.open() as slide:
+        opened = recorded_input(record, record.ref, slide.info, subject.recipe)
+        yield measurer(slide, opened, record.calibration)
 
 
 def apply(subject: Subject, session: ReviewSession, measure: Measure | None = None) -> Corrected:

@@ -95,7 +95,7 @@ def _corrected(
     decisions = {name: log.decisions for name, log in logs.items()}
     texts = b"".join(log_path(record.folder, name).read_bytes() for name in logs)
     with ref.open() as slide:
-        opened = _input(record, ref, slide.info, plan.recipe)
+        opened = recorded_input(record, ref, slide.info, plan.recipe)
         measure = measurer(slide, opened, calibration)
         corrected = apply_review(subject, decisions, measure=measure, reviewer=plan.reviewer)
         pairs = corrected_pairs(corrected, slide, opened)
@@ -141,7 +141,10 @@ def _image(record: SlideRecord, images: str | Path | None) -> SlideRef:
     return ref
 
 
-def _input(record: SlideRecord, ref: SlideRef, info: SlideInfo, recipe: Recipe) -> SlideInput:
+def recorded_input(
+    record: SlideRecord, ref: SlideRef, info: SlideInfo, recipe: Recipe
+) -> SlideInput:
+    """Return a slide as its results were made from it, in the image where it lies now."""
     regions = None if record.regions is None else Path(record.regions)
     job = SlideJob(record.folder.name, record.path, ref, recorded_sample(record), regions)
     return SlideInput(job, ref, info, find_panel(recipe, info.channels), recipe)
