@@ -24,6 +24,7 @@ from rates import Mean, Number, Rate, Table
 from scipy import stats
 
 from ifquant.geometry.region import Region
+from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.simulation.point_tissue import (
     BACKGROUND,
@@ -79,7 +80,7 @@ def question(empty: bool) -> tuple[Question, Priming]:
     channels = [{"name": name, "role": roles.get(name, "marker")} for name in names]
     channels[4]["compartment"] = "cytoplasm"
     asked = {"response": "IL1B", "ligand": "TGFB1", "permutations": 199}
-    return question_of(Recipe.model_validate({"channels": channels, "priming": asked}))
+    return question_of(resolved(Recipe.model_validate({"channels": channels, "priming": asked})))
 
 
 BACKGROUNDS = {channel: Background(BACKGROUND, BACKGROUND_SD, "simulated") for channel in CHANNELS}

@@ -26,6 +26,7 @@ from ifquant.execution.executors import Execution
 from ifquant.geometry.runs import runs_of
 from ifquant.geometry.windows import Window
 from ifquant.proximity.distances import touching_pairs
+from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Measure, Recipe
 from ifquant.results.result_tables import read_result
 from ifquant.simulation.cell_places import KIND, X, Y
@@ -88,7 +89,7 @@ class FixedTissue:
         self.inner = self.window.slices_in(self.scene.frame)
         self.origin = (self.scene.frame.y0, self.scene.frame.x0)
         self.recipe = recipe(method)
-        self.question, self.asked = question_of(self.recipe)
+        self.question, self.asked = question_of(resolved(self.recipe))
         image = render(self.scene, levels_of(self.scene.cells, self.options), self.options)[
             (slice(None), *self.inner)
         ]

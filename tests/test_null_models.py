@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import cKDTree
 
+from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.simulation.point_tissue import PointOptions, gaussian_field, point_tissue
 from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
@@ -47,8 +48,10 @@ def drawn() -> Primary:
     ]
     channels[4]["compartment"] = "cytoplasm"
     asked, options = question_of(
-        Recipe.model_validate(
-            {"channels": channels, "priming": {"response": "IL1B", "ligand": "TGFB1"}}
+        resolved(
+            Recipe.model_validate(
+                {"channels": channels, "priming": {"response": "IL1B", "ligand": "TGFB1"}}
+            )
         )
     )
     data = SlideCells.of(tissue.cells, asked, None)

@@ -25,6 +25,7 @@ from ifquant.phenotypes.classification import (
     positivity,
 )
 from ifquant.phenotypes.gates import FittedGate
+from ifquant.recipe.defaults import resolved
 from ifquant.recipe.recipe_file import parse_recipe
 from ifquant.recipe.rules import AllOf, AnyOf, Marker, Rule, holds, markers, parse, text_of
 
@@ -279,14 +280,16 @@ def table(n: int, seed: int, extra: str = "") -> tuple[dict[str, np.ndarray], np
 
 @pytest.mark.parametrize("extra", ["", " (Opal 520)"])
 def test_classify(extra: str) -> None:
-    recipe = parse_recipe(
-        {
-            "channels": [{**channel, "name": channel["name"] + extra} for channel in PANEL],
-            "phenotypes": {
-                "myeloid": f"'CD11c{extra}'+ & 'PanCK{extra}'-",
-                "tumor": f"'PanCK{extra}'+",
-            },
-        }
+    recipe = resolved(
+        parse_recipe(
+            {
+                "channels": [{**channel, "name": channel["name"] + extra} for channel in PANEL],
+                "phenotypes": {
+                    "myeloid": f"'CD11c{extra}'+ & 'PanCK{extra}'-",
+                    "tumor": f"'PanCK{extra}'+",
+                },
+            }
+        )
     )
     columns, truth = table(2000, 3, extra)
     gates = fit_gates(columns, recipe)
@@ -317,7 +320,7 @@ def test_classify(extra: str) -> None:
 
 
 def test_a_gate_that_is_not_callable_makes_phenotypes_uncertain() -> None:
-    recipe = parse_recipe({"channels": PANEL})
+    recipe = resolved(parse_recipe({"channels": PANEL}))
     columns, _ = table(500, 4)
     columns["PanCK_cytoplasm_mean"] = np.random.default_rng(0).lognormal(4, 0.5, 500)
     gates = fit_gates(columns, recipe)
@@ -331,7 +334,7 @@ def test_a_gate_that_is_not_callable_makes_phenotypes_uncertain() -> None:
 
 
 def test_growth_class_by_name_and_dataframe() -> None:
-    recipe = parse_recipe({"channels": PANEL})
+    recipe = resolved(parse_recipe({"channels": PANEL}))
     columns, truth = table(500, 5)
     gates = fit_gates(columns, recipe)
     by_code = classify_cells(columns, recipe, gates)
@@ -343,7 +346,7 @@ def test_growth_class_by_name_and_dataframe() -> None:
 
 
 def test_order_of_cells_does_not_matter() -> None:
-    recipe = parse_recipe({"channels": PANEL})
+    recipe = resolved(parse_recipe({"channels": PANEL}))
     columns, _ = table(800, 6)
     order = np.random.default_rng(1).permutation(800)
     shuffled = {name: values[order] for name, values in columns.items()}
@@ -351,7 +354,9 @@ def test_order_of_cells_does_not_matter() -> None:
 
 
 def test_shared_gates_pool_the_cohort() -> None:
-    recipe = parse_recipe({"channels": PANEL, "gates": {"markers": {"CD11c": {"shared": True}}}})
+    recipe = resolved(
+        parse_recipe({"channels": PANEL, "gates": {"markers": {"CD11c": {"shared": True}}}})
+    )
     slides = {f"s{i}": table(300, i)[0] for i in range(3)}
     shared = fit_shared_gates(slides, recipe)
     assert list(shared) == ["CD11c"]
@@ -361,8 +366,10 @@ def test_shared_gates_pool_the_cohort() -> None:
 
 
 def test_control_gate() -> None:
-    recipe = parse_recipe(
-        {"channels": PANEL, "gates": {"markers": {"IL1B": {"control_slide": "isotype"}}}}
+    recipe = resolved(
+        parse_recipe(
+            {"channels": PANEL, "gates": {"markers": {"IL1B": {"control_slide": "isotype"}}}}
+        )
     )
     columns, _ = table(300, 7)
     control = np.arange(1, 1001.0)
@@ -373,7 +380,7 @@ def test_control_gate() -> None:
 
 
 def test_no_cells() -> None:
-    recipe = parse_recipe({"channels": PANEL})
+    recipe = resolved(parse_recipe({"channels": PANEL}))
     columns = {name: values[:0] for name, values in table(10, 1)[0].items()}
     gates = fit_gates(columns, recipe)
     got = classify_cells(columns, recipe, gates)
@@ -392,11 +399,11 @@ def test_missing_column_is_named() -> None:
     columns, _ = table(10, 1)
     del columns["TGFB1_membrane_mean"]
     with pytest.raises(RequestError, match="TGFB1_membrane_mean"):
-        fit_gates(columns, parse_recipe({"channels": PANEL}))
+        fit_gates(columns, resolved(parse_recipe({"channels": PANEL})))
 
 
 def test_double_positive_counts_from_a_table() -> None:
-    recipe = parse_recipe({"channels": PANEL})
+    recipe = resolved(parse_recipe({"channels": PANEL}))
     frame = pd.DataFrame(
         {
             "PanCK_positive": nullable([True, True, False, True]),

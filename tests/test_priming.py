@@ -13,6 +13,7 @@ import pytest
 
 from ifquant.errors import RequestError
 from ifquant.geometry.region import Region
+from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.simulation.point_tissue import (
     BACKGROUND,
@@ -42,7 +43,7 @@ def recipe(**priming: object) -> Recipe:
 
 
 def asked(**priming: object) -> tuple[Question, Priming]:
-    return question_of(recipe(**priming))
+    return question_of(resolved(recipe(**priming)))
 
 
 def analysed(
@@ -198,7 +199,7 @@ def test_any_other_pair_of_markers_works_alike(primed: PointTissue, effect: Slid
             },
         }
     )
-    question, options = question_of(other)
+    question, options = question_of(resolved(other))
     levels = {names.get(name, name): level for name, level in BACKGROUNDS.items()}
     region = Region(primed.tissue, (primed.step_um, primed.step_um))
     again = analyse_slide(
@@ -230,7 +231,7 @@ def test_a_responder_defined_by_its_response_is_refused() -> None:
             "priming": {"response": "IL1B", "ligand": "TGFB1"},
         }
     )
-    question, options = question_of(four)
+    question, options = question_of(resolved(four))
     found = analyse_slide(
         pd.DataFrame({"cell_id": [1]}), slide="a", question=question, options=options
     )
@@ -244,7 +245,7 @@ def test_sources_defined_by_the_ligand_are_refused() -> None:
     circular = recipe().model_copy(
         update={"phenotypes": {"tumor": "PanCK+ & TGFB1+", "myeloid": "CD11c+ & PanCK-"}}
     )
-    assert "defined by the ligand TGFB1" in question_of(circular)[0].refusal
+    assert "defined by the ligand TGFB1" in question_of(resolved(circular))[0].refusal
 
 
 def test_too_few_exposed_cells(primed: PointTissue) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_priming import analysed, asked, recipe
 
+from ifquant.recipe.defaults import resolved
 from ifquant.simulation.point_tissue import AMPLITUDE, PointOptions, point_tissue
 from ifquant.statistics.priming.adjusted_association import Adjusted, source_field
 from ifquant.statistics.priming.guards import guard_rows
@@ -140,11 +141,11 @@ def test_what_could_not_be_held_constant_is_said() -> None:
 def test_rules_that_choose_cells_by_a_tested_channel_are_named() -> None:
     """No circle, but light that bleeds or spills into that channel then chooses the cells."""
     honest = recipe()
-    assert question_of(honest)[0].cautions == ()
+    assert question_of(resolved(honest))[0].cautions == ()
     chosen = honest.model_copy(
         update={"phenotypes": {"tumor": "PanCK+ & IL1B-", "myeloid": "CD11c+ & PanCK- & TGFB1-"}}
     )
-    question, options = question_of(chosen)
+    question, options = question_of(resolved(chosen))
     assert question.refusal == ""
     assert [said.partition(": ")[0] for said in question.cautions] == [
         "the rule of myeloid cells (CD11c+ & PanCK- & TGFB1-) names the ligand TGFB1",

@@ -94,7 +94,10 @@ def test_the_design_s_recipe_is_complete() -> None:
 def test_resolved_is_idempotent_and_reads_back() -> None:
     recipe = resolved(parse_recipe(FULL))
     assert resolved(recipe) == recipe
-    assert parse_recipe(recipe.model_dump(mode="json", by_alias=True)) == recipe
+    again = parse_recipe(recipe.model_dump(mode="json", by_alias=True))
+    assert canonical(again) == canonical(recipe)
+    assert isinstance(resolved(again), ResolvedRecipe)
+    assert not isinstance(recipe.model_copy(update={"seed": 1}), ResolvedRecipe), "to be resolved"
     assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 

@@ -23,7 +23,7 @@ from ifquant.execution.progress import Reporter
 from ifquant.files import storage
 from ifquant.files.ownership import inside, same_place
 from ifquant.pipeline.slide_measurement import worker_start
-from ifquant.recipe.defaults import resolved
+from ifquant.recipe.defaults import ResolvedRecipe, resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import canonical, load_recipe
 from ifquant.report.cohort_page import refuse_foreign, write_analysis
@@ -153,7 +153,7 @@ def _out_folder(out: Path, inputs: Sequence[Path_]) -> Path:
     return folder
 
 
-def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> Recipe:
+def _recipe(recipe: Recipe | Path_ | None, place: Path, overrides: Sequence[str]) -> ResolvedRecipe:
     if isinstance(recipe, Recipe):
         if overrides:
             raise RequestError(

@@ -24,7 +24,7 @@ from ifquant.names import few
 from ifquant.phenotypes.classification import gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.phenotypes.gates import FittedGate
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.report.analysis import Analysis, FlowRow
 from ifquant.results.result_tables import record_of
 from ifquant.slides.sample_sheet import Sample
@@ -55,7 +55,7 @@ class CohortTables:
 
 
 def analyze_tables(
-    tables: CohortTables, recipe: Recipe, pool: Executor, *, in_flight: int
+    tables: CohortTables, recipe: ResolvedRecipe, pool: Executor, *, in_flight: int
 ) -> Analysis:
     """Analyze tables already read; writes nothing."""
     question, options = analysis_question(recipe)
@@ -99,7 +99,7 @@ def analyze_tables(
 
 
 def _tasks(
-    tables: CohortTables, recipe: Recipe, grid: Grid, shared: tuple[GateInterval, ...]
+    tables: CohortTables, recipe: ResolvedRecipe, grid: Grid, shared: tuple[GateInterval, ...]
 ) -> list[SlideTask]:
     tasks = [SlideTask(table, recipe, grid.choices, shared) for table in tables.slides.values()]
     for name, others in tables.segmentations.items():
@@ -108,7 +108,9 @@ def _tasks(
     return tasks
 
 
-def _shared_gates(tables: Mapping[str, CellTable], recipe: Recipe) -> tuple[GateInterval, ...]:
+def _shared_gates(
+    tables: Mapping[str, CellTable], recipe: ResolvedRecipe
+) -> tuple[GateInterval, ...]:
     """Bootstrap the gates that all slides share, on the cells of all of them."""
     first: dict[str, FittedGate] = {}
     for table in tables.values():

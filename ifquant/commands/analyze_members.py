@@ -12,8 +12,7 @@ from typing import Any
 from ifquant.errors import RequestError
 from ifquant.names import few, name_or_none
 from ifquant.phenotypes.gates import FittedGate
-from ifquant.recipe.defaults import parsed_phenotypes
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe, parsed_phenotypes
 from ifquant.recipe.rules import markers, nearest
 from ifquant.results.slide_record import SlideRecord
 from ifquant.slides.sample_sheet import Sample, rows_of
@@ -29,7 +28,7 @@ FOREIGN_GATES = (
 
 
 def members_of(
-    tables: Mapping[str, CellTable], samples: Sequence[Sample], recipe: Recipe
+    tables: Mapping[str, CellTable], samples: Sequence[Sample], recipe: ResolvedRecipe
 ) -> dict[str, Member]:
     """Find patient, group and visit of every slide.
 
@@ -91,7 +90,9 @@ def _columns(table: CellTable, row: Sample | None) -> dict[str, str]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def plan_of(members: Mapping[str, Member], tables: Mapping[str, CellTable], recipe: Recipe) -> Plan:
+def plan_of(
+    members: Mapping[str, Member], tables: Mapping[str, CellTable], recipe: ResolvedRecipe
+) -> Plan:
     """Decide what is compared: every pair of groups, every pair of visits, in the order of the
     recipe or of the sheet.
 
@@ -127,7 +128,7 @@ def _ordered(found: Sequence[str], order: Sequence[str]) -> list[str]:
     return [name for name in order if name in found] + [name for name in found if name not in order]
 
 
-def refusal(tables: Mapping[str, CellTable], recipe: Recipe) -> str | None:
+def refusal(tables: Mapping[str, CellTable], recipe: ResolvedRecipe) -> str | None:
     """Say why groups must not be compared: gates behind responder or source were fitted slide by
     slide. None when they may.
 
@@ -148,7 +149,7 @@ def refusal(tables: Mapping[str, CellTable], recipe: Recipe) -> str | None:
     )
 
 
-def _refused_shares(tables: Mapping[str, CellTable], recipe: Recipe) -> dict[str, str]:
+def _refused_shares(tables: Mapping[str, CellTable], recipe: ResolvedRecipe) -> dict[str, str]:
     """Shares of cells positive for response or ligand that must not be compared, with the reason:
     those gates are not shared either.
     """
@@ -165,7 +166,7 @@ def _refused_shares(tables: Mapping[str, CellTable], recipe: Recipe) -> dict[str
 
 
 def _not_shared(
-    wanted: Sequence[str], tables: Mapping[str, CellTable], recipe: Recipe
+    wanted: Sequence[str], tables: Mapping[str, CellTable], recipe: ResolvedRecipe
 ) -> str | None:
     """Say which of these markers' gates are not the same on all slides."""
     scopes: dict[str, list[str]] = {marker: [] for marker in dict.fromkeys(wanted)}

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ifquant.recipe.model import Priming, Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
+from ifquant.recipe.model import Priming
 from ifquant.statistics.cohort.mean_effect import cohort_effect
 from ifquant.statistics.cohort.members import Member
 from ifquant.statistics.cohort.multiverse import Specification
@@ -37,7 +38,7 @@ class Grid:
 
 
 def wanted(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     question: Question,
     options: Priming,
     tables: Mapping[str, CellTable],

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ifquant.columns.cell_columns import proximity_pair
 from ifquant.errors import RequestError
-from ifquant.recipe.defaults import resolved
+from ifquant.recipe.defaults import ResolvedRecipe, resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.statistics.priming.question import Question, question_of
 
@@ -15,7 +15,7 @@ PLACES_ONLY = (
 )
 
 
-def analysis_recipe(recipe: Recipe) -> Recipe:
+def analysis_recipe(recipe: Recipe) -> ResolvedRecipe:
     """Resolve a recipe for an analysis; one without [priming] gets a section without ligand and
     response.
 
@@ -34,14 +34,11 @@ def analysis_recipe(recipe: Recipe) -> Recipe:
             'the recipe asks nothing: add a section [priming], e.g. response = "IL1B", ligand ='
             ' "TGFB1", or name two phenotypes with from and to in [proximity].'
         )
-    return full.model_copy(
-        update={
-            "priming": Priming(response="", ligand="", responder=source, source=target, controls=())
-        }
-    )
+    places = Priming(response="", ligand="", responder=source, source=target, controls=())
+    return resolved(full.model_copy(update={"priming": places}))
 
 
-def analysis_question(recipe: Recipe) -> tuple[Question, Priming]:
+def analysis_question(recipe: ResolvedRecipe) -> tuple[Question, Priming]:
     """Return question and options of a recipe made by `analysis_recipe`."""
     options = recipe.priming
     assert options is not None

@@ -20,8 +20,7 @@ from ifquant.phenotypes.classification import classify_cells, gate_column
 from ifquant.phenotypes.gate_bootstrap import GateInterval, bootstrap_gate
 from ifquant.provenance import digest
 from ifquant.proximity.distances import touching_pairs
-from ifquant.recipe.defaults import parsed_phenotypes
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe, parsed_phenotypes
 from ifquant.recipe.rules import markers
 from ifquant.report.analysis import FlowRow, ProximityRow
 from ifquant.results.cell_tables import read_pairs
@@ -48,7 +47,7 @@ class SlideTask:
     """
 
     table: CellTable
-    recipe: Recipe
+    recipe: ResolvedRecipe
     choices: tuple[Choice, ...]
     shared: tuple[GateInterval, ...] = ()
     segmentation: str = ""
@@ -123,7 +122,7 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     )
 
 
-def gate_markers(recipe: Recipe) -> tuple[str, ...]:
+def gate_markers(recipe: ResolvedRecipe) -> tuple[str, ...]:
     """Markers whose gates decide who is responder and who is source."""
     options = recipe.priming
     assert options is not None
@@ -182,7 +181,7 @@ def backgrounds_of(record: SlideRecord | None) -> dict[str, Background] | None:
 
 
 def _own_gates(
-    cells: pd.DataFrame, record: SlideRecord | None, recipe: Recipe, slide: str
+    cells: pd.DataFrame, record: SlideRecord | None, recipe: ResolvedRecipe, slide: str
 ) -> tuple[GateInterval, ...]:
     """Bootstrap the gates that were fitted on this slide alone."""
     if record is None:
@@ -216,7 +215,7 @@ def _estimates(
     cells: pd.DataFrame,
     pairs: pd.DataFrame | None,
     record: SlideRecord | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     table: CellTable,
     gates: Sequence[GateInterval],
     common: Mapping[str, Any],
@@ -246,7 +245,7 @@ def _phenotypes(
     cells: pd.DataFrame,
     setting: Mapping[str, str],
     record: SlideRecord | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     gates: Sequence[GateInterval],
 ) -> NDArray[np.object_] | None:
     """Classify the cells with some gates moved to an end of their interval; None where a gate to be
@@ -283,7 +282,7 @@ def touching_rows(table: CellTable, cells: pd.DataFrame) -> choices.Pairs:
 
 
 def _proximity(
-    cells: pd.DataFrame, table: CellTable, recipe: Recipe, *, source: str, target: str
+    cells: pd.DataFrame, table: CellTable, recipe: ResolvedRecipe, *, source: str, target: str
 ) -> tuple[tuple[ProximityRow, ...], tuple[float, float] | None, pd.DataFrame]:
     """Test the proximity of responders to sources; nothing where it is switched off or a kind is
     missing.

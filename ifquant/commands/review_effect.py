@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.commands.analyze_slide import backgrounds_of, cells_in_tissue, contacts_of
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.result_tables import read_result, record_of
 from ifquant.review.subject import Subject
 from ifquant.statistics.priming.influence import leverage
@@ -29,7 +29,7 @@ LEVERAGE = "leverage on the effect"
 VERDICT, REASON = "priming: verdict", "priming: in words"
 
 
-def slide_effect(folder: Path, recipe: Recipe) -> SlideEffect | None:
+def slide_effect(folder: Path, recipe: ResolvedRecipe) -> SlideEffect | None:
     """Analyse a slide's folder; None without [priming].
 
     Raises
@@ -44,7 +44,7 @@ def slide_effect(folder: Path, recipe: Recipe) -> SlideEffect | None:
     return analyse_slide(cells, slide=table.slide, seed=recipe.seed, **asked)
 
 
-def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
+def priming_answer(folder: Path, recipe: ResolvedRecipe) -> Mapping[str, Any]:
     """Give the answer of a slide's folder by name, for the comparison before and after review;
     nothing without [priming].
     """
@@ -67,7 +67,7 @@ def priming_answer(folder: Path, recipe: Recipe) -> Mapping[str, Any]:
 
 
 def leverage_column(
-    folder: Path, recipe: Recipe, cells: pd.DataFrame | None = None
+    folder: Path, recipe: ResolvedRecipe, cells: pd.DataFrame | None = None
 ) -> NDArray[np.float64] | None:
     """Give what every cell of cells.parquet adds to Fisher's z (n,), NaN where it is in no contact;
     None without [priming].
@@ -126,7 +126,7 @@ class _Columns(Mapping[str, NDArray[Any]]):
         return len(self._columns)
 
 
-def _asked(table: CellTable, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+def _asked(table: CellTable, recipe: ResolvedRecipe) -> tuple[Any, dict[str, Any]]:
     """Give the cells and what else the analysis takes."""
     question, options = question_of(recipe)
     cells, _ = cells_in_tissue(table)

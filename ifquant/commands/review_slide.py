@@ -15,7 +15,7 @@ from ifquant.commands.review_measure import corrected_pairs, measurer
 from ifquant.commands.review_subject import load_subject
 from ifquant.errors import SlideError
 from ifquant.files import storage, table_files
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.report import overlay, review_page
 from ifquant.report.review_page import ReviewedSlide
 from ifquant.results.file_names import (
@@ -49,7 +49,7 @@ class ReviewPlan:
         Folder where the images are now; None: where the run found them.
     """
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     reviewer: str | None
     images: str | Path | None
 
@@ -142,7 +142,7 @@ def _image(record: SlideRecord, images: str | Path | None) -> SlideRef:
 
 
 def recorded_input(
-    record: SlideRecord, ref: SlideRef, info: SlideInfo, recipe: Recipe
+    record: SlideRecord, ref: SlideRef, info: SlideInfo, recipe: ResolvedRecipe
 ) -> SlideInput:
     """Return a slide as its results were made from it, in the image where it lies now."""
     regions = None if record.regions is None else Path(record.regions)

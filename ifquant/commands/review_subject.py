@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ifquant.errors import IfquantError, SlideError
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_mask
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.cell_tables import read_table
 from ifquant.results.slide_record import SlideRecord
 from ifquant.results.stored_geometry import StoredGeometry
@@ -17,7 +17,7 @@ from ifquant.review.subject import Subject
 from ifquant.slides.regions import read_regions
 
 
-def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subject:
+def load_subject(folder: Path, recipe: ResolvedRecipe, *, outlines: bool = True) -> Subject:
     """Read a finished slide.
 
     Parameters
@@ -52,7 +52,7 @@ def load_subject(folder: Path, recipe: Recipe, *, outlines: bool = True) -> Subj
         ) from error
 
 
-def _subject(record: SlideRecord, recipe: Recipe, outlines: bool) -> Subject:
+def _subject(record: SlideRecord, recipe: ResolvedRecipe, outlines: bool) -> Subject:
     crop, size, shape = record.crop, record.pixel_size_um, record.image_shape
     table = read_table(record.folder)
     return Subject(

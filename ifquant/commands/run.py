@@ -28,7 +28,7 @@ from ifquant.pipeline.model_files import fetch_models, models_used
 from ifquant.pipeline.slide_classification import SharedGates
 from ifquant.pipeline.slide_jobs import find_jobs
 from ifquant.pipeline.slide_measurement import Workers, worker_start
-from ifquant.recipe.defaults import resolved
+from ifquant.recipe.defaults import ResolvedRecipe, resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import canonical, load_recipe
 from ifquant.report import run_page
@@ -164,7 +164,7 @@ def run(
     return result
 
 
-def _recipe(recipe: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
+def _recipe(recipe: Recipe | str | Path, overrides: Sequence[str]) -> ResolvedRecipe:
     if isinstance(recipe, Recipe) and overrides:
         raise RequestError(
             "overrides go with a recipe file; a Recipe object is changed with"

@@ -9,7 +9,7 @@ from pathlib import Path
 from ifquant.errors import IfquantError, RequestError
 from ifquant.files import ownership, storage
 from ifquant.pipeline.mask_files import mask_files
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.file_names import CRASH, REVIEWED, RUN_FILES, RUN_RECORD, SLIDE_FILES, WORK
 from ifquant.results.run_record import is_damaged_run, slide_folders
 from ifquant.results.slide_folder import foreign_file
@@ -17,7 +17,7 @@ from ifquant.slides.slide_input import SlideJob
 
 
 def check_out(
-    folder: Path, jobs: Sequence[SlideJob], recipe: Recipe, files: Iterable[Path]
+    folder: Path, jobs: Sequence[SlideJob], recipe: ResolvedRecipe, files: Iterable[Path]
 ) -> None:
     """Refuse a folder in which a run would write onto an input, or onto a file that ifquant did not
     make.
@@ -114,7 +114,7 @@ def _refuse_input(target: Path, inputs: Mapping[object, str | Path]) -> None:
         )
 
 
-def _inputs(jobs: Sequence[SlideJob], recipe: Recipe) -> Iterable[str | Path]:
+def _inputs(jobs: Sequence[SlideJob], recipe: ResolvedRecipe) -> Iterable[str | Path]:
     for job in jobs:
         yield from job.ref.paths
         if job.regions is not None:

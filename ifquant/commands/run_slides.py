@@ -17,7 +17,7 @@ from ifquant.pipeline.slide_classification import SharedGates, classify_slide
 from ifquant.pipeline.slide_measurement import Workers, measure_or_reuse
 from ifquant.pipeline.slide_preparation import PreparedSlide, prepare
 from ifquant.pipeline.tile_plan import close_slide
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.report import overlay
 from ifquant.results.file_names import CRASH, REVIEW_FILES, WORK
 from ifquant.results.run_record import remove_run_files
@@ -42,7 +42,7 @@ class RunSlides:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: ResolvedRecipe,
         names: Sequence[str],
         folder: Path,
         workers: Workers,

@@ -16,30 +16,29 @@ from ifquant.columns.flags import encode_flags
 from ifquant.errors import RequestError
 from ifquant.phenotypes.assignment import Assignment, DoublePositives, assign, double_positives
 from ifquant.phenotypes.gates import FittedGate, fit_gate
-from ifquant.recipe.defaults import gated, parsed_phenotypes, resolved
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe, gated, parsed_phenotypes
 from ifquant.recipe.rules import markers
 
 Columns = Mapping[str, Any] | pd.DataFrame
 """Column name > array (n_cells,): a dict of arrays or a DataFrame."""
 
 
-def gate_column(recipe: Recipe, marker: str, compartment: str | None = None) -> str:
+def gate_column(recipe: ResolvedRecipe, marker: str, compartment: str | None = None) -> str:
     """Column of cells.parquet a marker's gate is applied to; `compartment` other than the channel's
     own gives the same statistic there.
     """
-    channel = resolved(recipe).channel(marker)
+    channel = recipe.channel(marker)
     return f"{marker}_{compartment or channel.compartment}_{recipe.gate(marker).statistic}"
 
 
-def shared_markers(recipe: Recipe) -> tuple[str, ...]:
+def shared_markers(recipe: ResolvedRecipe) -> tuple[str, ...]:
     """Markers whose gate is fitted on all slides of the cohort together."""
-    return tuple(name for name in gated(resolved(recipe)) if recipe.gate(name).shared)
+    return tuple(name for name in gated(recipe) if recipe.gate(name).shared)
 
 
 def fit_gates(
     columns: Columns,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     *,
     controls: Mapping[str, ArrayLike] | None = None,
     shared: Mapping[str, FittedGate] | None = None,
@@ -51,7 +50,7 @@ def fit_gates(
     columns
         The slide's measured columns.
     recipe
-        The recipe (resolved or not).
+        The resolved recipe.
     controls
         Marker > intensities of its control cells in `gate_column`, for markers with method =
         control.
@@ -62,19 +61,18 @@ def fit_gates(
     -------
     Marker > gate, in the order of the channels.
     """
-    full = resolved(recipe)
     gates = {}
-    for marker in gated(full):
+    for marker in gated(recipe):
         if shared is not None and marker in shared:
             gates[marker] = shared[marker]
             continue
-        column = gate_column(full, marker)
+        column = gate_column(recipe, marker)
         gates[marker] = fit_gate(
             _intensities(columns, column),
-            full.gate(marker),
+            recipe.gate(marker),
             marker,
             column=column,
-            min_cells=full.gates.min_cells,
+            min_cells=recipe.gates.min_cells,
             control=(controls or {}).get(marker),
         )
     return gates
@@ -82,23 +80,22 @@ def fit_gates(
 
 def fit_shared_gates(
     slides: Mapping[str, Columns],
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     *,
     controls: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, FittedGate]:
     """Fit the gates that the recipe shares over the cohort, on the cells of all slides pooled
     (slide name > columns).
     """
-    full = resolved(recipe)
     gates = {}
-    for marker in shared_markers(full):
-        column = gate_column(full, marker)
+    for marker in shared_markers(recipe):
+        column = gate_column(recipe, marker)
         gates[marker] = fit_gate(
             {slide: _intensities(columns, column) for slide, columns in slides.items()},
-            full.gate(marker),
+            recipe.gate(marker),
             marker,
             column=column,
-            min_cells=full.gates.min_cells,
+            min_cells=recipe.gates.min_cells,
             control=(controls or {}).get(marker),
         )
     return gates
@@ -118,7 +115,7 @@ def positivity(values: ArrayLike, gate: FittedGate) -> pd.arrays.BooleanArray:
 
 
 def classify_cells(
-    columns: Columns, recipe: Recipe, gates: Mapping[str, FittedGate]
+    columns: Columns, recipe: ResolvedRecipe, gates: Mapping[str, FittedGate]
 ) -> dict[str, Any]:
     """Classify the cells of one slide.
 
@@ -129,7 +126,7 @@ def classify_cells(
         in the soma; ``growth_class`` (codes of `GROWTH_CLASSES`, or their names) and ``flags``
         where present.
     recipe
-        The recipe (resolved or not).
+        The resolved recipe.
     gates
         Marker > gate, for every gated marker.
 
@@ -139,16 +136,15 @@ def classify_cells(
     (int16, positions in `table.phenotype_names`: the recipe's order, other last), and ``flags``
     (uint32; bits several_phenotypes, phenotype_uncertain and growth_mismatch added to those given).
     """
-    full = resolved(recipe)
-    required, excluded = positivity_by_place(columns, full, gates)
-    assignment = assign(parsed_phenotypes(full), required, excluded, _length(columns))
+    required, excluded = positivity_by_place(columns, recipe, gates)
+    assignment = assign(parsed_phenotypes(recipe), required, excluded, _length(columns))
     marks: dict[str, NDArray[np.bool_]] = {
         "several_phenotypes": assignment.several,
         "phenotype_uncertain": assignment.uncertain,
     }
     if "growth_class" in columns:
         marks["growth_mismatch"] = growth_mismatch(
-            np.asarray(columns["growth_class"]), assignment, full
+            np.asarray(columns["growth_class"]), assignment, recipe
         )
     flags = encode_flags(_length(columns), marks)
     if "flags" in columns:
@@ -162,35 +158,37 @@ def classify_cells(
 
 
 def positivity_by_place(
-    columns: Columns, recipe: Recipe, gates: Mapping[str, FittedGate]
+    columns: Columns, recipe: ResolvedRecipe, gates: Mapping[str, FittedGate]
 ) -> tuple[dict[str, pd.arrays.BooleanArray], dict[str, pd.arrays.BooleanArray]]:
     """Positivity of every gated marker in its compartment, and of those that rules exclude in the
     soma, both by the same gate.
 
     Where the channel is judged in the nucleus or the soma, exclusion is judged there too.
     """
-    full = resolved(recipe)
     left_out = {
-        m.name for rule in parsed_phenotypes(full).values() for m in markers(rule) if not m.positive
+        m.name
+        for rule in parsed_phenotypes(recipe).values()
+        for m in markers(rule)
+        if not m.positive
     }
     required, excluded = {}, {}
-    for marker in gated(full):
+    for marker in gated(recipe):
         if marker not in gates:
             raise RequestError(
-                f"no gate for {marker}; fit_gates gives one for each of {', '.join(gated(full))}."
+                f"no gate for {marker}; fit_gates gives one for each of {', '.join(gated(recipe))}."
             )
         required[marker] = positivity(
-            _intensities(columns, gate_column(full, marker)), gates[marker]
+            _intensities(columns, gate_column(recipe, marker)), gates[marker]
         )
         if marker in left_out:
-            place = full.channel(marker).compartment
-            soma = gate_column(full, marker, place if place == "nucleus" else "soma")
+            place = recipe.channel(marker).compartment
+            soma = gate_column(recipe, marker, place if place == "nucleus" else "soma")
             excluded[marker] = positivity(_intensities(columns, soma), gates[marker])
     return required, excluded
 
 
 def growth_mismatch(
-    growth_class: NDArray[Any], assignment: Assignment, recipe: Recipe
+    growth_class: NDArray[Any], assignment: Assignment, recipe: ResolvedRecipe
 ) -> NDArray[np.bool_]:
     """Cells grown as tumor or myeloid whose phenotype requires no channel of that role, and the
     reverse.
@@ -212,7 +210,7 @@ def growth_mismatch(
     return mismatch
 
 
-def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePositives]:
+def double_positive_counts(columns: Columns, recipe: ResolvedRecipe) -> list[DoublePositives]:
     """Double positives of every tumor channel with every myeloid channel, by contact.
 
     Parameters
@@ -222,15 +220,16 @@ def double_positive_counts(columns: Columns, recipe: Recipe) -> list[DoublePosit
         [proximity]. A cell counts as touching when it touches a cell of ``to`` or ``from`` other
         than its own phenotype.
     """
-    full = resolved(recipe)
     touching = np.zeros(_length(columns), np.bool_)
     own = np.asarray(columns["phenotype"], dtype=object)
-    for name in {full.proximity.from_, full.proximity.to} - {None}:
+    for name in {recipe.proximity.from_, recipe.proximity.to} - {None}:
         column = f"n_touching_{name}"
         if column in columns:
             counts = pd.Series(columns[column], dtype="Int64").to_numpy(dtype=np.int64, na_value=0)
             touching |= (counts > 0) & (own != name)
-    pairs = [(a.name, b.name) for a in full.with_role("tumor") for b in full.with_role("myeloid")]
+    pairs = [
+        (a.name, b.name) for a in recipe.with_role("tumor") for b in recipe.with_role("myeloid")
+    ]
     positive = {
         name: pd.Series(columns[f"{name}_positive"], dtype="boolean").array
         for pair in pairs

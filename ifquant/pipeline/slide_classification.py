@@ -33,7 +33,8 @@ from ifquant.pipeline.tile_plan import open_slide
 from ifquant.provenance import digest
 from ifquant.proximity import distances
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells, tumor_region_of_mask
-from ifquant.recipe.model import Recipe, Role
+from ifquant.recipe.defaults import ResolvedRecipe
+from ifquant.recipe.model import Role
 from ifquant.results.measured_cells import MeasuredCells
 from ifquant.results.slide_result import SlideResult
 from ifquant.slides.regions import Regions
@@ -49,7 +50,7 @@ cannot be compared any more."""
 class SharedGates:
     """What slides must know of each other: gates shared by all, and the cells of control slides."""
 
-    def __init__(self, recipe: Recipe, names: Sequence[str]) -> None:
+    def __init__(self, recipe: ResolvedRecipe, names: Sequence[str]) -> None:
         """Prepare for the slides of these names.
 
         Raises
@@ -227,7 +228,7 @@ def _columns(prepared: PreparedSlide, cells: MeasuredCells) -> dict[str, NDArray
     }
 
 
-def _codes(phenotype: Any, recipe: Recipe) -> NDArray[np.int64]:
+def _codes(phenotype: Any, recipe: ResolvedRecipe) -> NDArray[np.int64]:
     """Phenotype of every cell by its place in `phenotype_names`."""
     names, classes = cell_columns.phenotype_names(recipe), pd.Categorical(phenotype)
     places = np.array([names.index(str(name)) for name in classes.categories], np.int64)
@@ -235,7 +236,7 @@ def _codes(phenotype: Any, recipe: Recipe) -> NDArray[np.int64]:
 
 
 def _table(
-    values: Mapping[str, NDArray[Any]], region: TumorRegion | None, recipe: Recipe
+    values: Mapping[str, NDArray[Any]], region: TumorRegion | None, recipe: ResolvedRecipe
 ) -> pd.DataFrame:
     n = len(values["phenotype"])
     depth = np.full(n, np.nan)

@@ -21,7 +21,7 @@ from ifquant.execution.executors import Execution
 from ifquant.geometry.windows import Window
 from ifquant.pipeline.mask_files import MaskFiles, mask_files
 from ifquant.pipeline.model_files import models_used
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.registry import SEGMENTERS
 from ifquant.results.file_names import WORK
 from ifquant.results.slide_record import SlideRecord
@@ -76,7 +76,9 @@ class PreparedSlide:
         return tuple(c.name for c in columns if c.group in groups or c.name in others)
 
 
-def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -> PreparedSlide:
+def prepare(
+    job: SlideJob, recipe: ResolvedRecipe, folder: Path, execution: Execution
+) -> PreparedSlide:
     """Open and check a slide.
 
     Raises
@@ -99,7 +101,7 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     return PreparedSlide(opened, regions, masks, digests, folder, work, earlier)
 
 
-def _opened(job: SlideJob, recipe: Recipe, crop: Window | None) -> SlideInput:
+def _opened(job: SlideJob, recipe: ResolvedRecipe, crop: Window | None) -> SlideInput:
     ref = slide.with_crop(job.ref, crop) if crop else job.ref
     with ref.open() as opened:
         info = opened.info

@@ -20,6 +20,9 @@ guesses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ifquant.recipe.model import Compartment, Priming, Recipe, Role
 from ifquant.recipe.rules import Rule, markers, parse
 
@@ -43,10 +46,28 @@ COLORS = {
 HIDDEN = "none"
 
 
-def resolved(recipe: Recipe) -> Recipe:
+class ResolvedRecipe(Recipe):
+    """A recipe with all dependent defaults filled in: what everything after `resolved` works with.
+
+    A copy with changed values is a plain `Recipe` again.
+    """
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Recipe:  # type: ignore[override]
+        """Copy to a plain recipe, to be resolved again."""
+        return _plain(self).model_copy(update=update, deep=deep)
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    values = {name: getattr(recipe, name) for name in Recipe.model_fields}
+    return Recipe.model_construct(recipe.model_fields_set, **values)
+
+
+def resolved(recipe: Recipe) -> ResolvedRecipe:
     """Return the recipe with all dependent defaults filled in; see the module's text for the
     rules.
     """
+    if isinstance(recipe, ResolvedRecipe):
+        return recipe
     channels = tuple(
         channel.model_copy(
             update={
@@ -80,7 +101,9 @@ def resolved(recipe: Recipe) -> Recipe:
             "picture": picture,
         }
     )
-    return recipe.model_copy(update={"priming": _priming(recipe)})
+    recipe = recipe.model_copy(update={"priming": _priming(recipe)})
+    values = {name: getattr(recipe, name) for name in Recipe.model_fields}
+    return ResolvedRecipe.model_construct(recipe.model_fields_set, **values)
 
 
 def _priming(recipe: Recipe) -> Priming | None:

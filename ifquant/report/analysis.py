@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from ifquant.phenotypes.gate_bootstrap import GateInterval
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.statistics.cohort.cohort_test import CohortResult
 from ifquant.statistics.cohort.multiverse import Specification
 from ifquant.statistics.priming.question import Question
@@ -84,7 +84,7 @@ class Analysis:
         Sentences for people.
     """
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     question: Question
     cohort: CohortResult
     measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

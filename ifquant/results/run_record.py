@@ -12,7 +12,7 @@ from typing import Any
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import ownership, storage
 from ifquant.names import few, name_or_none
-from ifquant.recipe.defaults import resolved
+from ifquant.recipe.defaults import ResolvedRecipe, resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import from_canonical, parse_recipe
 from ifquant.results.file_names import RUN_FILES, RUN_RECORD, SLIDE_RECORD
@@ -51,7 +51,7 @@ class RunRecord:
         return isinstance(self.content.get("recipe"), dict)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ResolvedRecipe:
         """The run's recipe, resolved."""
         return resolved(from_canonical(self.content["recipe"]))
 
@@ -90,7 +90,7 @@ def is_run_folder(folder: Path) -> bool:
     return (folder / RUN_RECORD).is_file()
 
 
-def run_recipe(results: Path) -> Recipe:
+def run_recipe(results: Path) -> ResolvedRecipe:
     """Recipe of a run, resolved.
 
     Raises

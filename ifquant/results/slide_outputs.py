@@ -19,7 +19,7 @@ from ifquant.columns.cell_columns import cell_columns
 from ifquant.errors import RequestError
 from ifquant.files import storage
 from ifquant.geometry.windows import Window
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.cell_tables import MAX_CSV_CELLS, write_cells, write_pairs
 from ifquant.results.file_names import (
     CELLS,
@@ -119,7 +119,7 @@ def remove_outputs(folder: Path, names: Sequence[str] = SLIDE_FILES) -> None:
                 storage.remove(folder / name)
 
 
-def is_whole(record: SlideRecord, recipe: Recipe) -> bool:
+def is_whole(record: SlideRecord, recipe: ResolvedRecipe) -> bool:
     """Whether all outputs of a finished slide are there as its record says: files by digest, label
     chunks by presence.
     """

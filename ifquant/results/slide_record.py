@@ -22,7 +22,7 @@ from ifquant.geometry.windows import Window
 from ifquant.notes import GRAVE, PLAIN, grave
 from ifquant.phenotypes.classification import double_positive_counts
 from ifquant.phenotypes.gates import FittedGate
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.file_names import CELLS, RESUMED_RECORD, REVIEWED, SLIDE_RECORD, WORK
 from ifquant.results.slide_result import SlideResult
 from ifquant.results.slide_summary import margin_table, sample_columns
@@ -340,7 +340,7 @@ def slide_record(
     return SlideRecord(folder, content)
 
 
-def refresh_sample(folder: Path, sample: Sample | None, recipe: Recipe) -> None:
+def refresh_sample(folder: Path, sample: Sample | None, recipe: ResolvedRecipe) -> None:
     """Put what the sample sheet says now into the records of a finished slide and of its corrected
     results: a sheet may change, the cells do not.
     """

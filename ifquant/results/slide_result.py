@@ -15,7 +15,7 @@ from ifquant.files.scratch import Scratch
 from ifquant.geometry.runs import CellRuns
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.proximity.tumor_region import TumorRegion
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.slides.overview import Stack
 from ifquant.slides.panel import Panel
 from ifquant.slides.slide_input import SlideInput
@@ -84,7 +84,7 @@ class SlideResult:
         return self.slide.panel
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ResolvedRecipe:
         """The resolved recipe."""
         return self.slide.recipe
 

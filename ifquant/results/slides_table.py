@@ -11,7 +11,7 @@ import pandas as pd
 
 from ifquant.columns.slide_columns import sample_names, slide_columns
 from ifquant.files import table_files
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.file_names import SLIDES_TABLE
 from ifquant.results.slide_record import SlideRecord
 from ifquant.results.slide_summary import sample_columns
@@ -53,7 +53,7 @@ class SlideStatus:
 
 
 def write_slides_table(
-    out: Path, statuses: Sequence[SlideStatus], recipe: Recipe, name: str = SLIDES_TABLE
+    out: Path, statuses: Sequence[SlideStatus], recipe: ResolvedRecipe, name: str = SLIDES_TABLE
 ) -> pd.DataFrame:
     """Write one row per slide, in the order given; what is not in its status is read from its
     record.
@@ -70,7 +70,9 @@ def write_slides_table(
     return table
 
 
-def slides_table(out: Path, statuses: Sequence[SlideStatus], recipe: Recipe) -> pd.DataFrame:
+def slides_table(
+    out: Path, statuses: Sequence[SlideStatus], recipe: ResolvedRecipe
+) -> pd.DataFrame:
     """Make the table of `write_slides_table`, typed as `slide_columns` declares."""
     samples = [sample_columns(status.sample) for status in statuses]
     names = list(dict.fromkeys(name for sample in samples for name in sample))

@@ -23,7 +23,7 @@ from ifquant.phenotypes.classification import classify_cells, growth_mismatch
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.proximity.distances import proximity, touching_pairs
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.review.decisions import ChangeGate, Decision, ExcludeCell
 from ifquant.review.outlines import Outlines
 from ifquant.review.standing import Outcome, Standing, standing
@@ -109,7 +109,7 @@ def apply_review(
     return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
 
 
-def measured_columns(recipe: Recipe) -> tuple[str, ...]:
+def measured_columns(recipe: ResolvedRecipe) -> tuple[str, ...]:
     """Columns that no gate, phenotype or neighbour decides."""
     groups = ("place", "shape", "shape of the nucleus", "intensity")
     more = ("source_label", "growth_class", "flags")
@@ -146,7 +146,7 @@ def gates_after(
 
 
 def classified(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     columns: Mapping[str, NDArray[Any]],
     gates: Sequence[FittedGate],
     ids: NDArray[np.int64],

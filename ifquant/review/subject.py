@@ -16,7 +16,7 @@ from ifquant.columns.cell_columns import proximity_pair
 from ifquant.errors import RequestError
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.proximity.tumor_region import TumorRegion
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.review.decisions import CellRef, Source
 from ifquant.review.slide_geometry import Geometry
 
@@ -49,7 +49,7 @@ class Subject:
     """
 
     source: Source
-    recipe: Recipe
+    recipe: ResolvedRecipe
     table: pd.DataFrame
     gates: tuple[FittedGate, ...]
     pixel_size_um: float

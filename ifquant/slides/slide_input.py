@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ifquant.errors import SlideError
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.slides.panel import Panel
 from ifquant.slides.sample_sheet import Sample
 from ifquant.slides.slide import SlideInfo, SlideRef
@@ -51,7 +51,7 @@ class SlideInput:
     ref: SlideRef
     info: SlideInfo
     panel: Panel
-    recipe: Recipe
+    recipe: ResolvedRecipe
 
     @property
     def name(self) -> str:

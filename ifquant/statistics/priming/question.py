@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ifquant.errors import RequestError
-from ifquant.recipe.defaults import parsed_phenotypes, resolved
-from ifquant.recipe.model import Priming, Recipe
+from ifquant.recipe.defaults import ResolvedRecipe, parsed_phenotypes
+from ifquant.recipe.model import Priming
 from ifquant.recipe.rules import Rule, markers, parse
 from ifquant.recipe.table_mapping import TableMapping
 
@@ -84,7 +84,7 @@ class Question:
     cautions: tuple[str, ...] = ()
 
 
-def question_of(recipe: Recipe) -> tuple[Question, Priming]:
+def question_of(recipe: ResolvedRecipe) -> tuple[Question, Priming]:
     """Return the question a recipe asks, and the resolved options.
 
     Raises
@@ -92,8 +92,7 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
     RequestError
         If the recipe has no section [priming], or no responder or source can be told.
     """
-    full = resolved(recipe)
-    options = full.priming
+    options = recipe.priming
     if options is None:
         raise RequestError(
             'the recipe has no section [priming]; add one, e.g. [priming] response = "IL1B", ligand'
@@ -107,7 +106,7 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
     place = options.response_compartment or "cell"
 
     def column(name: str, compartment: str | None = None) -> str:
-        return f"{name}_{compartment or full.channel(name).compartment}_mean"
+        return f"{name}_{compartment or recipe.channel(name).compartment}_mean"
 
     controls = tuple(Control(name, column(name)) for name in options.controls or ())
     question = Question(
@@ -120,33 +119,32 @@ def question_of(recipe: Recipe) -> tuple[Question, Priming]:
         own_ligand_column=column(options.ligand, place),
         source_covariates=tuple(
             column(channel.name)
-            for channel in full.with_role("tumor")
+            for channel in recipe.with_role("tumor")
             if channel.name not in (options.response, options.ligand)
         ),
         fields={
             channel.name: column(channel.name)
-            for channel in full.with_role("nucleus", "tumor", "background")
+            for channel in recipe.with_role("nucleus", "tumor", "background")
             if channel.name not in (options.response, options.ligand)
         },
         controls=controls,
         empty=tuple(
             channel.name
-            for channel in full.with_role("background")
+            for channel in recipe.with_role("background")
             if channel.name not in (options.response, options.ligand)
         ),
-        refusal=circularity(full, options),
-        cautions=_cautions(full, options),
+        refusal=circularity(recipe, options),
+        cautions=_cautions(recipe, options),
     )
     return question, options
 
 
-def circularity(recipe: Recipe, options: Priming) -> str:
+def circularity(recipe: ResolvedRecipe, options: Priming) -> str:
     """Say why the question is circular: the rule that makes a cell a responder (or source) names
     what is measured in it; else "".
     """
-    full = resolved(recipe)
-    texts, rules = _rules(full)
-    named = _called_by(full.table, options) if full.table is not None else ""
+    texts, rules = _rules(recipe)
+    named = _called_by(recipe.table, options) if recipe.table is not None else ""
     if named:
         return named
     for phenotype, marker, what in (
@@ -173,19 +171,19 @@ def circularity(recipe: Recipe, options: Priming) -> str:
     return ""
 
 
-def _rules(full: Recipe) -> tuple[dict[str, str], dict[str, Rule]]:
+def _rules(recipe: ResolvedRecipe) -> tuple[dict[str, str], dict[str, Rule]]:
     """Rules of phenotypes as text and parsed; those of another program's table replace the
     panel's.
     """
-    texts, rules = dict(full.phenotypes), dict(parsed_phenotypes(full))
-    if full.table is not None:
-        known = [*(channel.name for channel in full.channels), *full.table.markers]
-        texts |= full.table.rules
-        rules |= {name: parse(text, known) for name, text in full.table.rules.items()}
+    texts, rules = dict(recipe.phenotypes), dict(parsed_phenotypes(recipe))
+    if recipe.table is not None:
+        known = [*(channel.name for channel in recipe.channels), *recipe.table.markers]
+        texts |= recipe.table.rules
+        rules |= {name: parse(text, known) for name, text in recipe.table.rules.items()}
     return texts, rules
 
 
-def _cautions(recipe: Recipe, options: Priming) -> tuple[str, ...]:
+def _cautions(recipe: ResolvedRecipe, options: Priming) -> tuple[str, ...]:
     """Say which rules choose cells by the other tested channel: no circle, but what bleeds or
     spills into it then chooses them, too.
     """

@@ -19,8 +19,7 @@ from ifquant.commands.review_effect import leverage_column, with_leverage
 from ifquant.commands.review_subject import load_subject
 from ifquant.errors import IfquantError, SlideError
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
-from ifquant.recipe.defaults import channel_colors
-from ifquant.recipe.model import Recipe
+from ifquant.recipe.defaults import ResolvedRecipe, channel_colors
 from ifquant.report.overlay import dashed, nearest_pairs
 from ifquant.report.picture import CONTEXT, GAMMA, phenotype_colors
 from ifquant.results.label_images import labels_store
@@ -74,7 +73,7 @@ class SlideView:
     picture_step_px: int
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ResolvedRecipe:
         """Recipe of the run."""
         return self.subject.recipe
 
@@ -186,7 +185,7 @@ def _beside() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False)
 
 
-def _leverage(folder: Path, recipe: Recipe, table: pd.DataFrame) -> NDArray[np.float64]:
+def _leverage(folder: Path, recipe: ResolvedRecipe, table: pd.DataFrame) -> NDArray[np.float64]:
     column = leverage_column(folder, recipe, table)
     assert column is not None
     return column
