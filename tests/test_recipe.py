@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ifquant.columns.cell_columns import cell_columns, gated_markers, proximity_pair
 from ifquant.errors import RecipeError, RequestError
-from ifquant.recipe.defaults import COLORS, gated, resolved
+from ifquant.recipe.defaults import COLORS, ResolvedRecipe, gated, resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.recipe_file import (
     canonical,
