@@ -110,7 +110,7 @@ def code_digest() -> str:
     """SHA-256 (hex) of ifquant itself as installed: every file of the package, programs and models,
     less compiled caches.
     """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parent
     files = (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     found = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
