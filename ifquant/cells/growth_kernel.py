@@ -225,7 +225,7 @@ def _fronts(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _beside_ground(grounds: Bytes, around: Longs, p: int) -> bool:  # pragma: no cover
-    for d in around:
+    for d in around:  # noqa: SIM110 (compiled code has no any())
         if grounds[p + d] & 3 != WALL:
             return True
     return False
