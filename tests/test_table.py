@@ -1,13 +1,17 @@
 """The column and flag registries are complete, typed and documented."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ifquant.columns import cell_columns, flags, slide_columns
+from ifquant.columns import cell_columns, column_info, flags, slide_columns
+from ifquant.columns.cell_columns import CELL_PATTERNS
+from ifquant.columns.column_info import COMPARTMENT_TEXT, STATISTIC_TEXT, ColumnInfo
+from ifquant.columns.pair_columns import PAIR_COLUMNS
 from ifquant.errors import RequestError
 from ifquant.recipe.model import Recipe
 
@@ -75,28 +79,20 @@ def test_a_marker_that_collides_is_refused() -> None:
         cell_columns.cell_columns(clash)
 
 
-def test_describe_and_order() -> None:
-    info = cell_columns.describe("TGF b_cell_mean_soma_corrected_p95", ["TGF b_cell_mean"], [])
+def test_every_column_is_explained_in_full() -> None:
+    more = {"measure": {"background": "calibration", "statistics": ["p95"]}}
+    columns = {column.name: column for column in cell_columns.cell_columns(recipe_of(**more))}
+    info = columns["TGF b_cell_mean_soma_corrected_p95"]
     assert info.unit == "file"
     assert "95th percentile of TGF b_cell_mean" in info.meaning
-    assert cell_columns.column_order(
-        ["mine", "PanCK_positive", "x_um", "cell_id"], ["PanCK"], []
-    ) == [
-        "cell_id",
-        "x_um",
-        "PanCK_positive",
-        "mine",
-    ]
-    with pytest.raises(RequestError, match="no column"):
-        cell_columns.describe("PanCK_cell_mode", ["PanCK"], [])
-    for column in cell_columns.cell_columns(recipe_of()):
+    for column in columns.values():
         assert "<" not in column.name + column.meaning
         assert column.meaning.endswith(".")
 
 
 def test_empty_table_is_typed_and_wrong_columns_are_named() -> None:
     recipe = recipe_of()
-    empty = cell_columns.empty_table(recipe)
+    empty = cell_columns.typed({name: [] for name in names(recipe)}, recipe)
     assert list(empty.columns) == names(recipe)
     assert len(empty) == 0
     assert empty["cell_id"].dtype == np.uint32
@@ -121,11 +117,7 @@ def test_flags_round_trip_and_refuse_unknown_names() -> None:
     encoded = flags.encode_flags(
         3, {"saturated": [True, False, True], "reviewed": [False, False, True]}
     )
-    assert [flags.decode_flags(int(value)) for value in encoded] == [
-        ("saturated",),
-        (),
-        ("saturated", "reviewed"),
-    ]
+    assert encoded.tolist() == [2, 0, 2 + 1024]
     assert flags.count_flags(encoded)["saturated"] == 2
     assert flags.has_flag(encoded, "reviewed").tolist() == [False, False, True]
     assert (
@@ -137,9 +129,63 @@ def test_flags_round_trip_and_refuse_unknown_names() -> None:
         flags.flag_value("blurred")
 
 
+def documentation() -> str:
+    """Text of docs/columns.md."""
+
+    def rows(patterns: Iterable[ColumnInfo]) -> list[str]:
+        head = ["| column | unit | type | meaning |", "|---|---|---|---|"]
+        generic = {"Statistic": "Statistic", "where": "the compartment"}
+        return head + [
+            f"| `{p.name}` | {p.unit} | {p.dtype} | {p.filled(**generic).meaning} |"
+            for p in patterns
+        ]
+
+    lines = [
+        "# Columns",
+        "",
+        (
+            "Generated from `cell_columns.py`, `slide_columns.py` and `flags.py` of"
+            " `ifquant/columns/`; do not edit."
+        ),
+        "",
+    ]
+    lines += [
+        (
+            "`file` = the unit of the image file's values. Names use markers and phenotypes exactly"
+            " as the recipe writes them."
+        ),
+        "",
+    ]
+    lines += ["## cells.parquet, cells.csv", "", *rows(CELL_PATTERNS), ""]
+    lines += [
+        "Compartments:",
+        "",
+        *(f"- `{name}`: {COMPARTMENT_TEXT[name]}" for name in column_info.COMPARTMENTS),
+        "",
+    ]
+    lines += [
+        "Statistics:",
+        "",
+        *(f"- `{name}`: {STATISTIC_TEXT[name].lower()}" for name in column_info.STATISTICS),
+        "",
+    ]
+    lines += ["## Flags", "", "| value | flag | meaning |", "|---|---|---|"]
+    lines += [f"| {flag.value} | `{flag.name}` | {flag.meaning} |" for flag in flags.FLAGS]
+    lines += [
+        "",
+        "## pairs.parquet",
+        "",
+        "Written where the recipe has `[priming]`; one row per contact.",
+        "",
+        *rows(PAIR_COLUMNS),
+    ]
+    lines += ["", "## slides.csv", "", *rows(slide_columns.SLIDE_PATTERNS), ""]
+    return "\n".join(lines)
+
+
 def test_the_docs_page_is_current() -> None:
     if os.environ.get("IFQUANT_UPDATE"):
-        DOCS.write_text(slide_columns.documentation(), encoding="utf-8")
-    assert DOCS.read_text(encoding="utf-8") == slide_columns.documentation(), (
+        DOCS.write_text(documentation(), encoding="utf-8")
+    assert DOCS.read_text(encoding="utf-8") == documentation(), (
         "run the tests with IFQUANT_UPDATE=1"
     )

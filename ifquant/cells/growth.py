@@ -1,5 +1,4 @@
-"""From nuclei to cells: every nucleus owns exactly one cell that contains it, grown within bounds
-in um and stopped by stain.
+"""From nuclei to cells: each nucleus owns one cell around it, grown in um and stopped by stain.
 
 Only channels with role tumor or myeloid shape a cell; what is studied (ligand, response) never
 does. The rules, all on integers:
@@ -52,7 +51,7 @@ from ifquant.recipe import model
 from ifquant.recipe.pixel_size import check_pixel_size
 
 OTHER, TUMOR, MYELOID = range(3)
-"""Codes of growth classes (positions in `table.GROWTH_CLASSES`) and of media (0 = unstained)."""
+"""Codes of growth classes (positions in `GROWTH_CLASSES`) and of media (0 = unstained)."""
 
 SMOOTHING_UM = 0.3
 """Standard deviation of the Gaussian before stain is thresholded: below the width of a process
@@ -79,7 +78,7 @@ class GrownCells:
     labels : int32 (Y, X)
         0 = background; the label of a cell is that of its nucleus.
     growth_class : uint8 (n + 1,)
-        Code per label, a position in `table.GROWTH_CLASSES`; entry 0 is not used.
+        Code per label, a position in `GROWTH_CLASSES`; entry 0 is not used.
     orphan_mask : bool (Y, X)
         Myeloid stain that belongs to no cell.
     """
@@ -97,8 +96,7 @@ def growth_um(options: model.Cells) -> float:
 
 
 def reach_um(options: model.Cells, max_nucleus_um: float = DEFAULT_NUCLEUS_UM) -> float:
-    """Bound how far from a nucleus anything may lie that its cell depends on, in um; `reach_px`
-    adds the rounding to pixels.
+    """Bound how far from a nucleus anything may lie that its cell depends on, in um.
 
     The sum of: growth of the cell itself, growth of its competitors (with myeloid stain, twice:
     they compete, then take leftovers), the largest extent of a competitor's nucleus
@@ -112,12 +110,9 @@ def reach_um(options: model.Cells, max_nucleus_um: float = DEFAULT_NUCLEUS_UM) -
 def reach_px(
     options: model.Cells, pixel_size_um: float, max_nucleus_um: float = DEFAULT_NUCLEUS_UM
 ) -> int:
-    """Return the halo in px beyond a nucleus within which everything lies that its cell depends on
-    (see `reach_um`).
-    """
-    return (
-        math.ceil(reach_um(options, max_nucleus_um) / pixel_size_um) + 3
-    )  # smoothing radius rounds up, edges look 1 px on, border pixels
+    """Halo in px beyond a nucleus within which everything lies that its cell depends on."""
+    # 3 px: the smoothing radius rounds up, edges look 1 px on, border pixels
+    return math.ceil(reach_um(options, max_nucleus_um) / pixel_size_um) + 3
 
 
 def grow_cells(
@@ -137,17 +132,10 @@ def grow_cells(
         int32 (Y, X): labels 1..n numbered by their first pixel in raster order (ties between fronts
         go to the smaller label), 0 background.
     markers
-        (C, Y, X) raw file values of any numeric dtype; pixels that are not finite count as
-        unstained.
-    roles
-        C roles; only ``tumor`` and ``myeloid`` channels are looked at.
-    thresholds
-        C raw values above which a pixel is stained (from the calibration); None: no stain in this
-        channel.
-    pixel_size_um
-        Size of a pixel in um.
-    options
-        The recipe's section ``[cells]``.
+        (C, Y, X) raw file values of any numeric dtype; pixels that are not finite are unstained.
+    roles, thresholds
+        C each: only ``tumor`` and ``myeloid`` channels guide, stained above the raw value (from the
+        calibration); None: no stain in this channel.
 
     Raises
     ------
@@ -159,26 +147,19 @@ def grow_cells(
     tumor = _stain_ratio(markers, roles, thresholds, "tumor", pixel_size_um)
     myeloid = _stain_ratio(markers, roles, thresholds, "myeloid", pixel_size_um)
     medium = stain_kernels.strongest_stain(tumor, myeloid)
-    edge = stain_kernels.relative_edges(
-        tumor, kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um), EDGE_COST_MOST
-    )
+    gain = kernel.STRAIGHT * EDGE_COST_UM / (2 * pixel_size_um)
+    edge = stain_kernels.relative_edges(tumor, gain, EDGE_COST_MOST)
+    del tumor, myeloid
     kind = _growth_classes(nuclei, medium, pixel_size_um, options)
-    labels, costs = kernel.grow(
-        nuclei, medium, edge, kind, _tables(options, pixel_size_um, leftovers=False)
-    )
-    unclaimed = (medium == MYELOID) & (labels == 0)
-    if unclaimed.any():
-        kernel.take_leftovers(
-            labels,
-            costs,
-            medium,
-            edge,
-            kind,
-            MYELOID,
-            *_tables(options, pixel_size_um, leftovers=True),
-        )
-        unclaimed &= labels == 0
-    return GrownCells(labels, kind, unclaimed)
+    labels, costs = nuclei.copy(), np.zeros_like(nuclei)
+    rules = _rules(options, pixel_size_um, leftovers=False)
+    kernel.grow(labels, costs, medium, edge, kind, rules)
+    orphans = (medium == MYELOID) & (labels == 0)
+    if orphans.any():
+        rules = _rules(options, pixel_size_um, leftovers=True)
+        kernel.grow(labels, costs, medium, edge, kind, rules, opened=MYELOID)
+        orphans &= labels == 0
+    return GrownCells(labels, kind, orphans)
 
 
 def segment_cells(
@@ -188,8 +169,7 @@ def segment_cells(
     pixel_size_um: float,
     roles: Sequence[str] | None = None,
 ) -> NDArray[Any]:
-    """Grow nuclei into cells, with stain thresholds taken from these very arrays (Otsu on log
-    intensities).
+    """Grow nuclei into cells; stain thresholds are Otsu's on the log intensities of these arrays.
 
     Parameters
     ----------
@@ -246,6 +226,15 @@ def numbered_by_anchor(labels: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray
     return numbered, original.astype(np.int64)[old]
 
 
+def check_labels(kind: str, labels: NDArray[Any]) -> None:
+    """Refuse what is no label image."""
+    if labels.ndim != 2 or labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
+        raise RequestError(
+            f"{kind} are {labels.dtype} {labels.shape}; expected (Y, X) integer labels from 0"
+            " (background) upwards."
+        )
+
+
 def _require_fitting(
     nuclei: NDArray[Any],
     markers: NDArray[Any],
@@ -254,11 +243,7 @@ def _require_fitting(
     roles: Sequence[str],
     thresholds: Sequence[float | None],
 ) -> None:
-    if nuclei.ndim != 2 or nuclei.dtype.kind not in "iu" or (nuclei.size and nuclei.min() < 0):
-        raise RequestError(
-            f"nuclei are {nuclei.dtype} {nuclei.shape}; expected (Y, X) integer labels from 0"
-            " (background) upwards."
-        )
+    check_labels("nuclei", nuclei)
     if np.ndim(markers) != 3 or markers.shape[1:] != nuclei.shape:
         raise RequestError(
             f"markers have shape {np.shape(markers)}, nuclei {nuclei.shape}; expected (C, Y, X) of"
@@ -279,24 +264,19 @@ def _stain_ratio(
     role: str,
     pixel_size_um: float,
 ) -> NDArray[np.float32]:
-    """Largest smoothed value / threshold over the channels of a role, float32 (Y, X); 0 where there
-    is none.
-    """
+    """Largest smoothed value / threshold over the channels of a role, float32 (Y, X); 0 if none."""
     ratio = np.zeros(markers.shape[1:], np.float32)
     sigma = SMOOTHING_UM / pixel_size_um
     for channel, of, threshold in zip(markers, roles, thresholds, strict=True):
         if of != role or threshold is None or not math.isfinite(threshold):
             continue
         if channel.dtype.kind == "f":
-            channel = np.where(np.isfinite(channel), channel, min(threshold, 0.0)).astype(
-                np.float32
-            )
+            channel = np.where(np.isfinite(channel), channel, min(threshold, 0.0))
+            channel = channel.astype(np.float32)
         smooth = filters.gaussian(channel, sigma, math.ceil(SMOOTHING_SIGMAS * sigma))
         if threshold > 0:
             smooth /= np.float32(threshold)
-        # a background-subtracted image may have a threshold at or below zero: there is no ratio,
-        # the difference must do
-        else:
+        else:  # a background-subtracted image has no ratio: the difference must do
             smooth += np.float32(1 - threshold)
         np.maximum(ratio, smooth, out=ratio)
     return ratio
@@ -320,21 +300,18 @@ def _growth_classes(
 
 
 def _units(um: float, pixel_size_um: float) -> int:
-    """Convert a length to a cost, rounded down (the small constant keeps 2.5 um / 0.5 um at 5 px
-    whatever the rounding).
-    """
+    """Convert a length to a cost, rounded down; 2.5 um / 0.5 um is 5 px whatever the rounding."""
     return math.floor(kernel.STRAIGHT * um / pixel_size_um + 1e-6)
 
 
-def _tables(options: model.Cells, pixel_size_um: float, *, leftovers: bool) -> kernel.Tables:
-    """Give steps, limits and edge switches of `growth_kernel.grow`, each (class, medium)."""
-    other, tumor, soma = (
+def _rules(options: model.Cells, pixel_size_um: float, *, leftovers: bool) -> kernel.Rules:
+    """Rules of growth (see the module's table); `leftovers` opens myeloid stain to all classes."""
+    process_um = options.myeloid_soma_um + options.myeloid_process_um
+    other, tumor, soma, process = (
         _units(um, pixel_size_um)
-        for um in (options.other_um, options.tumor_um, options.myeloid_soma_um)
+        for um in (options.other_um, options.tumor_um, options.myeloid_soma_um, process_um)
     )
-    process = _units(options.myeloid_soma_um + options.myeloid_process_um, pixel_size_um)
-    intrusion = options.intrusion_um
-    never = -1
+    intrusion, never = options.intrusion_um, -1
     closed = other if leftovers else never
     limit = np.array(
         [
@@ -349,11 +326,11 @@ def _tables(options: model.Cells, pixel_size_um: float, *, leftovers: bool) -> k
         step = np.full((3, 4), base, np.int32)
         for group, most in ((OTHER, options.other_um), (MYELOID, options.myeloid_soma_um)):
             if 0 < intrusion < most:
-                step[group, TUMOR] = min(math.ceil(base * most / intrusion - 1e-6), 2**20)
+                step[group, TUMOR] = math.ceil(min(base * most / intrusion, 2**20) - 1e-6)
         steps.append(step)
     edged = np.zeros((3, 4), np.uint8)
     edged[TUMOR, TUMOR] = 1
-    return steps[0], steps[1], limit, edged
+    return kernel.Rules(steps[0], steps[1], limit, edged)
 
 
 def _otsu_log(channel: NDArray[Any]) -> float | None:

@@ -1,9 +1,8 @@
-"""Compiled part of the cell model: growth of labels by integer cost, all fronts at once (Dial's
-bucket queue).
+"""Compiled part of the cell model: growth of labels by integer cost, all fronts at once.
 
-Every pixel goes to the offer with the smallest (cost, label). All steps cost at least 1, so when a
-bucket is emptied every offer for its pixels has been made: the result does not depend on the order
-inside a bucket, nor on the window (given the reach stated in `cells`).
+Dial's bucket queue: every pixel goes to the offer with the smallest (cost, label). All steps cost
+at least 1, so when a bucket is emptied every offer for its pixels has been made: the result does
+not depend on the order inside a bucket, nor on the window (given the reach stated in `growth`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
+Longs = NDArray[np.int64]
 
 STRAIGHT = 10
 """Cost of a step to one of the 4 nearest pixels; 10/14 never falls below 10 x the straight distance
@@ -33,63 +33,23 @@ FREE = 2**62
 """State of a pixel that nobody owns."""
 
 
-Tables = tuple[Ints, Ints, Ints, Bytes]
-"""Straight and diagonal steps, limits and edge switches of `grow_window`."""
+class Rules(NamedTuple):
+    """What growth costs: tables (classes, 4) by class of the label and medium of the pixel entered.
 
-
-def ring_media(nuclei: Ints, medium: Bytes, ring: int, n: int) -> NDArray[np.int64]:
-    """Count pixels (n + 1, 6): per label the media of its ring, grown evenly up to the cost `ring`
-    (columns 0-2), and of its nucleus.
+    Attributes
+    ----------
+    straight, diagonal
+        Costs of the two steps.
+    limit
+        Cost above which a pixel is not entered (-1: never).
+    edged
+        Whether the cost of edges counts.
     """
-    counts = np.zeros((n + 1, 6), np.int64)
-    straight, diagonal, limit = (
-        np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring)
-    )
-    even = straight, diagonal, limit, np.zeros((1, 4), np.uint8)
-    nothing, kind = np.zeros((1, 1), np.uint8), np.zeros(n + 1, np.uint8)
-    for core, around, state, ground in _blocks(nuclei.shape, even):
-        fill(state, ground, nuclei, nothing, nothing, around.start_y, around.start_x)
-        grow_window(state, ground, kind, *even)
-        count_media(
-            state,
-            nuclei,
-            medium,
-            core.start_y,
-            core.start_x,
-            core.stop_y,
-            core.stop_x,
-            around.start_y,
-            around.start_x,
-            counts,
-        )
-    return counts
 
-
-def grow(
-    nuclei: Ints, medium: Bytes, edge: Bytes, kind: Bytes, tables: Tables
-) -> tuple[Ints, Ints]:
-    """Grow all nuclei, block by block: fronts all over a large image would not fit into the cache.
-
-    Returns
-    -------
-    Labels and costs, int32 (Y, X); 0 where nobody came.
-    """
-    labels, costs = np.zeros(nuclei.shape, np.int32), np.zeros(nuclei.shape, np.int32)
-    for core, around, state, ground in _blocks(nuclei.shape, tables):
-        fill(state, ground, nuclei, medium, edge, around.start_y, around.start_x)
-        grow_window(state, ground, kind, *tables)
-        keep(
-            state,
-            labels,
-            costs,
-            core.start_y,
-            core.start_x,
-            core.stop_y,
-            core.stop_x,
-            around.start_y,
-            around.start_x,
-        )
-    return labels, costs
+    straight: Ints
+    diagonal: Ints
+    limit: Ints
+    edged: Bytes
 
 
 class _Block(NamedTuple):
@@ -99,42 +59,76 @@ class _Block(NamedTuple):
     stop_x: int
 
 
-def _blocks(
-    shape: tuple[int, ...], tables: Tables
-) -> Iterator[tuple[_Block, _Block, NDArray[np.int64], Bytes]]:
-    """Blocks that partition an image, each with what surrounds it within reach, and memory for
-    state and ground of that with a wall.
+def ring_media(nuclei: Ints, medium: Bytes, ring: int, n: int) -> Longs:
+    """Count the media of each label's ring (columns 0-2) and nucleus (3-5): int64 (n + 1, 6).
+
+    Rings grow evenly, up to the cost `ring`.
+    """
+    steps = (np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring))
+    even = Rules(*steps, np.zeros((1, 4), np.uint8))
+    labels, costs, plain = nuclei.copy(), np.zeros_like(nuclei), np.zeros_like(medium)
+    grow(labels, costs, plain, plain, np.zeros(n + 1, np.uint8), even)
+    return count_media(labels, nuclei, medium, n)  # type: ignore[no-any-return]
+
+
+def grow(
+    labels: Ints,
+    costs: Ints,
+    medium: Bytes,
+    edge: Bytes,
+    kind: Bytes,
+    rules: Rules,
+    opened: int = -1,
+) -> None:
+    """Let labels grow over free pixels (label 0), in place; what is owned stays.
+
+    Goes block by block, because fronts all over a large image would not fit into the cache.
+
+    Parameters
+    ----------
+    labels, costs
+        int32 (Y, X): owners, and at which cost they came.
+    medium, edge
+        uint8 (Y, X): column of the rules, and cost of edges (below 64).
+    kind
+        uint8 (n + 1,): class of each label, row of the rules.
+    opened
+        The only medium that these rules open and those before did not, so that fronts start beside
+        its free pixels only; -1: any.
+    """
+    for core, around, state, ground in _blocks(labels.shape, rules):
+        fill(state, ground, labels, costs, medium, edge, around)
+        grow_window(state, ground, kind, rules, opened)
+        keep(state, labels, costs, core, around)
+
+
+def _blocks(shape: tuple[int, ...], rules: Rules) -> Iterator[tuple[_Block, _Block, Longs, Bytes]]:
+    """Blocks that partition an image, their surroundings within reach, and memory for these.
+
+    The memory, for state and ground, has room for a wall around.
     """
     height, width = shape
-    reach = int(max(tables[2].max(), 0)) // STRAIGHT + 2
+    reach = int(max(rules.limit.max(), 0)) // STRAIGHT + 2
     side = max(BLOCK_PX, BLOCK_REACHES * reach)
     most = (min(side + 2 * reach, height) + 2) * (min(side + 2 * reach, width) + 2)
     state, ground = np.empty(most, np.int64), np.empty(most, np.uint8)
     for y in range(0, height, side):
         for x in range(0, width, side):
             core = _Block(y, x, min(y + side, height), min(x + side, width))
-            around = _Block(
-                max(y - reach, 0),
-                max(x - reach, 0),
-                min(core.stop_y + reach, height),
-                min(core.stop_x + reach, width),
-            )
+            stop = min(core.stop_y + reach, height), min(core.stop_x + reach, width)
+            around = _Block(max(y - reach, 0), max(x - reach, 0), *stop)
             inner = around.stop_y - around.start_y + 2, around.stop_x - around.start_x + 2
             size = inner[0] * inner[1]
             yield core, around, state[:size].reshape(inner), ground[:size].reshape(inner)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def grow_window(  # pragma: no cover
-    state: NDArray[np.int64],
-    ground: Bytes,
-    kind: Bytes,
-    straight: Ints,
-    diagonal: Ints,
-    limit: Ints,
-    edged: Bytes,
-) -> None:
+def grow_window(
+    state: Longs, ground: Bytes, kind: Bytes, rules: Rules, opened: int
+) -> None:  # pragma: no cover
     """Grow labels over free ground, in place.
+
+    Nodes of the lists are int32 throughout: with int64 mixed in it takes 1.6 times as long.
 
     Parameters
     ----------
@@ -142,40 +136,28 @@ def grow_window(  # pragma: no cover
         int64 (Y, X): ``cost << 32 | label`` of owned pixels, `FREE` elsewhere; the smallest offer
         wins, so this one number orders all.
     ground
-        uint8 (Y, X): bits 0-1 the medium (column of the tables; `WALL`: never entered), bits 2-7
-        the cost of edges. The outermost rows and columns must be `WALL`.
-    kind
-        uint8 (n + 1,): class of each label (row of the tables).
-    straight, diagonal, limit
-        int32 (classes, 4): cost of the two steps onto a medium, and the cost above which it is not
-        entered (-1: never).
-    edged
-        uint8 (classes, 4): whether the cost of edges counts.
+        uint8 (Y, X): bits 0-1 the medium (`WALL`: never entered), bits 2-7 the cost of edges. The
+        outermost rows and columns must be `WALL`.
+    opened
+        See `grow`.
     """
-    width = state.shape[1]
     states, grounds = state.ravel(), ground.ravel()
+    straight, diagonal, limit, edged = rules
+    width = state.shape[1]
     around = np.array(
         [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], np.int64
     )
     oblique = np.array([1, 0, 1, 0, 0, 1, 0, 1], np.uint8)
+    pixel, used = _fronts(states, grounds, around, opened)
+    following = np.empty_like(pixel)
     top = np.int64(max(limit.max(), 0))
     head = np.full(top + 1, -1, np.int32)
-    pixel = np.empty(max(1024, state.size // 8), np.int32)
-    following = np.empty_like(pixel)
-    free, used = np.int32(-1), np.int32(0)
-    for p in range(width + 1, states.size - width - 1):
-        cost = states[p] >> 32
-        if cost > top:
-            continue
-        for d in around:
-            if grounds[p + d] & 3 != WALL:
-                if used == pixel.size:
-                    pixel, following = _doubled(pixel), _doubled(following)
-                pixel[used] = p
-                following[used] = head[cost]
-                head[cost] = used
-                used += 1
-                break
+    for first in range(used):
+        cost = states[pixel[first]] >> 32
+        if cost <= top:
+            following[first] = head[cost]
+            head[cost] = first
+    free = np.int32(-1)
     for now in range(top + 1):
         while head[now] >= 0:
             node = head[now]
@@ -195,17 +177,15 @@ def grow_window(  # pragma: no cover
                 cost = now + (diagonal[group, medium] if oblique[k] else straight[group, medium])
                 if edged[group, medium]:
                     cost += grounds[q] >> 2
-                if cost > limit[group, medium]:
-                    continue
                 offer = cost << 32 | label
-                if offer >= states[q]:
+                if cost > limit[group, medium] or offer >= states[q]:
                     continue
                 known = states[q] >> 32 == cost
                 states[q] = offer
                 if known:
                     continue
+                place = free
                 if free >= 0:
-                    place = free
                     free = following[place]
                 else:
                     if used == pixel.size:
@@ -218,6 +198,40 @@ def grow_window(  # pragma: no cover
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def _fronts(
+    states: Longs, grounds: Bytes, around: Longs, opened: int
+) -> tuple[Ints, int]:  # pragma: no cover
+    """Owned pixels beside ground (of the medium `opened`, unless -1), and how many there are."""
+    pixel = np.empty(max(1024, states.size // 8), np.int32)
+    used = np.int32(0)
+    for p in range(around[7], states.size - around[7]):
+        if opened < 0:
+            if states[p] != FREE and _beside_ground(grounds, around, p):
+                if used == pixel.size:
+                    pixel = _doubled(pixel)
+                pixel[used] = p
+                used += 1
+            continue
+        if grounds[p] & 3 != opened:
+            continue
+        for d in around:
+            if states[p + d] != FREE:
+                if used == pixel.size:
+                    pixel = _doubled(pixel)
+                pixel[used] = p + d
+                used += 1
+    return pixel, used
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _beside_ground(grounds: Bytes, around: Longs, p: int) -> bool:  # pragma: no cover
+    for d in around:  # noqa: SIM110 (compiled code has no any())
+        if grounds[p + d] & 3 != WALL:
+            return True
+    return False
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _doubled(values: Ints) -> Ints:  # pragma: no cover
     larger = np.empty(2 * values.size, np.int32)
     larger[: values.size] = values
@@ -226,167 +240,54 @@ def _doubled(values: Ints) -> Ints:  # pragma: no cover
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def fill(
-    state: NDArray[np.int64],
+    state: Longs,
     ground: Bytes,
-    nuclei: Ints,
+    labels: Ints,
+    costs: Ints,
     medium: Bytes,
     edge: Bytes,
-    top: int,
-    left: int,
+    around: _Block,
 ) -> None:  # pragma: no cover
-    """Write state and ground of the part of an image that starts at (`top`, `left`), with one pixel
-    of wall around.
+    """Write state and ground of a part of an image, with one pixel of wall around it.
 
-    Nuclei are walls at cost 0. `medium` and `edge` of one pixel stand for no stain anywhere.
+    What is owned is a wall, too.
     """
     height, width = state.shape
-    stained = medium.size > 1 or nuclei.size == 1
-    for y in range(height):
-        if y == 0 or y == height - 1:
-            state[y] = FREE
-            ground[y] = WALL
-            continue
+    state[0], state[height - 1] = FREE, FREE
+    ground[0], ground[height - 1] = WALL, WALL
+    for y in range(1, height - 1):
         state[y, 0] = state[y, width - 1] = FREE
         ground[y, 0] = ground[y, width - 1] = WALL
-        v = top + y - 1
+        v = around.start_y + y - 1
         for x in range(1, width - 1):
-            u = left + x - 1
-            if nuclei[v, u] != 0:
-                state[y, x] = nuclei[v, u]
+            u = around.start_x + x - 1
+            if labels[v, u] != 0:
+                state[y, x] = np.int64(costs[v, u]) << 32 | labels[v, u]
                 ground[y, x] = WALL
             else:
                 state[y, x] = FREE
-                ground[y, x] = medium[v, u] | edge[v, u] << 2 if stained else 0
+                ground[y, x] = medium[v, u] | edge[v, u] << 2
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def keep(  # pragma: no cover
-    state: NDArray[np.int64],
-    labels: Ints,
-    costs: Ints,
-    y0: int,
-    x0: int,
-    y1: int,
-    x1: int,
-    top: int,
-    left: int,
-) -> None:
-    """Copy labels and costs of the pixels y0..y1, x0..x1 from the state of a block whose
-    surroundings start at (`top`, `left`).
-    """
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            value = state[y - top + 1, x - left + 1]
+def keep(
+    state: Longs, labels: Ints, costs: Ints, core: _Block, around: _Block
+) -> None:  # pragma: no cover
+    """Copy labels and costs of the block `core` from the state of its surroundings."""
+    for y in range(core.start_y, core.stop_y):
+        for x in range(core.start_x, core.stop_x):
+            value = state[y - around.start_y + 1, x - around.start_x + 1]
             if value != FREE:
                 labels[y, x] = value & 0xFFFFFFFF
                 costs[y, x] = value >> 32
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def take_leftovers(  # pragma: no cover
-    labels: Ints,
-    costs: Ints,
-    medium: Bytes,
-    edge: Bytes,
-    kind: Bytes,
-    opened: int,
-    straight: Ints,
-    diagonal: Ints,
-    limit: Ints,
-    edged: Bytes,
-) -> None:
-    """Let labels grow on, in place, over pixels nobody has, now that the medium `opened` is open to
-    them; what is owned stays.
-
-    All else was as open before as it is now, so that fronts start only beside free pixels of that
-    medium. Same rules as `grow_window`.
-    """
-    height, width = labels.shape
-    top = np.int64(max(limit.max(), 0))
-    head = np.full(top + 1, -1, np.int32)
-    pixel = np.empty(1024, np.int32)
-    following = np.empty_like(pixel)
-    free, used = np.int32(-1), np.int32(0)
-    ours = np.zeros(labels.shape, np.bool_)  # pixels that nobody had
-    for y in range(height):
-        for x in range(width):
+def count_media(labels: Ints, nuclei: Ints, medium: Bytes, n: int) -> Longs:  # pragma: no cover
+    """Count pixels by label and medium, those of nuclei three columns on: int64 (n + 1, 6)."""
+    counts = np.zeros((n + 1, 6), np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
             if labels[y, x] != 0:
-                continue
-            ours[y, x] = True
-            if medium[y, x] != opened:
-                continue
-            for v in range(max(y - 1, 0), min(y + 2, height)):
-                for u in range(max(x - 1, 0), min(x + 2, width)):
-                    if labels[v, u] != 0 and costs[v, u] <= top:
-                        if used == pixel.size:
-                            pixel, following = _doubled(pixel), _doubled(following)
-                        pixel[used] = v * width + u
-                        following[used] = head[costs[v, u]]
-                        head[costs[v, u]] = used
-                        used += 1
-    for now in range(top + 1):
-        while head[now] >= 0:
-            node = head[now]
-            head[now] = following[node]
-            following[node] = free
-            free = node
-            y, x = pixel[node] // width, pixel[node] % width
-            if costs[y, x] != now:
-                continue
-            label = labels[y, x]
-            group = kind[label]
-            for v in range(max(y - 1, 0), min(y + 2, height)):
-                for u in range(max(x - 1, 0), min(x + 2, width)):
-                    if not ours[v, u]:
-                        continue
-                    ground = medium[v, u]
-                    cost = now + (
-                        diagonal[group, ground] if v != y and u != x else straight[group, ground]
-                    )
-                    if edged[group, ground]:
-                        cost += edge[v, u]
-                    if cost > limit[group, ground]:
-                        continue
-                    if labels[v, u] != 0 and (
-                        costs[v, u] < cost or (costs[v, u] == cost and labels[v, u] <= label)
-                    ):
-                        continue
-                    known = labels[v, u] != 0 and costs[v, u] == cost
-                    labels[v, u] = label
-                    costs[v, u] = cost
-                    if known:
-                        continue
-                    if free >= 0:
-                        place = free
-                        free = following[place]
-                    else:
-                        if used == pixel.size:
-                            pixel, following = _doubled(pixel), _doubled(following)
-                        place = used
-                        used += 1
-                    pixel[place] = v * width + u
-                    following[place] = head[cost]
-                    head[cost] = place
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def count_media(  # pragma: no cover
-    state: NDArray[np.int64],
-    nuclei: Ints,
-    medium: Bytes,
-    y0: int,
-    x0: int,
-    y1: int,
-    x1: int,
-    top: int,
-    left: int,
-    counts: NDArray[np.int64],
-) -> None:
-    """Count the pixels y0..y1, x0..x1 by label and medium, those of nuclei three columns on; see
-    `keep`.
-    """
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            value = state[y - top + 1, x - left + 1]
-            if value != FREE:
-                counts[value & 0xFFFFFFFF, medium[y, x] + (3 if nuclei[y, x] != 0 else 0)] += 1
+                counts[labels[y, x], medium[y, x] + (3 if nuclei[y, x] != 0 else 0)] += 1
+    return counts

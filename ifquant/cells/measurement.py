@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ifquant.cells import measurement_kernels as kernels
 from ifquant.cells.shape_kernels import shapes
-from ifquant.columns.cell_columns import COMPARTMENTS, STATISTICS
+from ifquant.columns.column_info import COMPARTMENTS, STATISTICS
 from ifquant.errors import RequestError
 from ifquant.recipe import model
 

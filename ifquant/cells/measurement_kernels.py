@@ -2,7 +2,7 @@
 cell and compartment.
 
 `part` is a byte per pixel of a cell whose bits say which compartments it belongs to; bit k stands
-for position k of `table.COMPARTMENTS`. Pixels of a cell stay in raster order, so sums do not depend
+for position k of `COMPARTMENTS`. Pixels of a cell stay in raster order, so sums do not depend
 on the window; integer images are summed exactly.
 """
 
@@ -14,7 +14,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-NUCLEUS, CYTOPLASM, MEMBRANE, CELL, SOMA = 1, 2, 4, 8, 16
+from ifquant.columns.column_info import COMPARTMENTS
+
+N_COMPARTMENTS = len(COMPARTMENTS)
+N_SETS = 1 << N_COMPARTMENTS
+"""Different values of a byte of `part`."""
+NUCLEUS, CYTOPLASM, MEMBRANE, CELL, SOMA = (
+    1 << COMPARTMENTS.index(name) for name in ("nucleus", "cytoplasm", "membrane", "cell", "soma")
+)
 NEAR_EDGE, NEAR_OTHER, NEAR_OTHER_CLEAR, NEAR_NUCLEUS = 1, 2, 4, 8
 """What `mark_edges` and `mark_nuclei` say of a pixel of a cell."""
 BINS = 64
@@ -220,9 +227,12 @@ def statistics(  # pragma: no cover
     saturated, and left out (n, 2).
     """
     n = first.size - 1
-    counts, odd = np.zeros((n, 5), np.int64), np.zeros((n, 2), np.int64)
-    added, squares = np.zeros((n, 5), total.dtype), np.zeros((n, 5), np.float64)
-    near = np.zeros((n, 5, 4), words.dtype)
+    counts, odd = np.zeros((n, N_COMPARTMENTS), np.int64), np.zeros((n, 2), np.int64)
+    added, squares = (
+        np.zeros((n, N_COMPARTMENTS), total.dtype),
+        np.zeros((n, N_COMPARTMENTS), np.float64),
+    )
+    near = np.zeros((n, N_COMPARTMENTS, 4), words.dtype)
     longest = 0
     for i in range(n):
         longest = max(longest, first[i + 1] - first[i])
@@ -232,9 +242,9 @@ def statistics(  # pragma: no cover
         np.empty_like(bits),
         np.empty(longest + 1, words.dtype),
     )
-    numbers, partial = np.zeros(32, np.int64), np.zeros(32, total.dtype)
+    numbers, partial = np.zeros(N_SETS, np.int64), np.zeros(N_SETS, total.dtype)
     bins, column, start = (
-        np.zeros((32, BINS), np.int64),
+        np.zeros((N_SETS, BINS), np.int64),
         np.zeros(BINS, np.int64),
         np.zeros(BINS + 1, np.int64),
     )
@@ -258,13 +268,13 @@ def statistics(  # pragma: no cover
                     odd[i, 0] += 1
             else:
                 odd[i, 1] += 1
-        for member in range(32):
+        for member in range(N_SETS):
             if numbers[member] != 0:
-                for k in range(5):
+                for k in range(N_COMPARTMENTS):
                     if member >> k & 1:
                         counts[i, k] += numbers[member]
                         added[i, k] += partial[member]
-        for k in range(5):
+        for k in range(N_COMPARTMENTS):
             if spread >> k & 1 and counts[i, k] > 0:
                 mean = np.float64(added[i, k]) / counts[i, k]
                 for place in range(first[i], first[i + 1]):
@@ -276,7 +286,7 @@ def statistics(  # pragma: no cover
         shift = 0
         while np.uint64(largest - smallest) >> np.uint64(shift) >= BINS:
             shift += 1
-        for member in range(32):
+        for member in range(N_SETS):
             if numbers[member] != 0:
                 bins[member] = 0
         for j in range(size):
@@ -284,7 +294,7 @@ def statistics(  # pragma: no cover
         start[0] = 0
         for b in range(BINS):
             start[b + 1] = start[b]
-            for member in range(32):
+            for member in range(N_SETS):
                 if numbers[member] != 0:
                     start[b + 1] += bins[member, b]
         if shift > 0:
@@ -293,12 +303,12 @@ def statistics(  # pragma: no cover
                 bin_ = np.int64(np.uint64(keys[j] - smallest) >> np.uint64(shift))
                 binned[column[bin_]], binned_bits[column[bin_]] = keys[j], bits[j]
                 column[bin_] += 1
-        for k in range(5):
+        for k in range(N_COMPARTMENTS):
             m = counts[i, k]
             if m == 0 or not (middle | upper) >> k & 1:
                 continue
             column[:] = 0
-            for member in range(32):
+            for member in range(N_SETS):
                 if numbers[member] != 0 and member >> k & 1:
                     for b in range(BINS):
                         column[b] += bins[member, b]

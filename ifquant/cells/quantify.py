@@ -1,6 +1,4 @@
-"""Measure arrays in memory, with labels of any kind: what Python users call; the pipeline's tiles
-call `measure_cells` themselves.
-"""
+"""Measure arrays in memory, with labels of any kind: what Python users call."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.cells import measurement_kernels as kernels
+from ifquant.cells.growth import check_labels
 from ifquant.cells.measurement import Wanted, measure_cells
 from ifquant.errors import RequestError
 from ifquant.recipe import model
@@ -64,11 +63,7 @@ def quantify(
     """
     image, nuclei, cells = np.asarray(image), np.asarray(nuclei), np.asarray(cells)
     for kind, labels in (("nuclei", nuclei), ("cells", cells)):
-        if labels.ndim != 2 or labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
-            raise RequestError(
-                f"{kind} are {labels.dtype} {labels.shape}; expected (Y, X) integer labels from 0"
-                " (background) upwards."
-            )
+        check_labels(kind, labels)
     if nuclei.shape != cells.shape:
         raise RequestError(
             f"nuclei have shape {nuclei.shape}, cells {cells.shape}; both must have the image's"

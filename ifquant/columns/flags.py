@@ -1,13 +1,12 @@
-"""Flags of a cell: named, documented bits of the column ``flags``. A flagged cell is kept; who
-analyzes decides.
+"""Flags of a cell: named, documented bits of the column ``flags``.
 
-Bits are part of the output contract: a bit never changes its meaning and a retired bit is never
-given out again.
+A flagged cell stays in the table; who analyzes decides. Bits are part of the output contract: a bit
+never changes its meaning and a retired bit is never given out again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,59 +33,31 @@ class FlagInfo:
         return 1 << self.bit
 
 
-FLAGS: tuple[FlagInfo, ...] = (
-    FlagInfo(
-        "touches_border",
-        0,
-        "the cell touches the border of the image or crop, so part of it may be missing",
-    ),
-    FlagInfo(
-        "saturated",
-        1,
-        f"more than {SATURATED_FRACTION:.0%} of the cell's pixels are saturated in at least one"
-        " marker",
-    ),
-    FlagInfo(
-        "non_finite_pixels",
-        2,
-        "pixels that are not a number or infinite were left out of the cell's measurements",
-    ),
-    FlagInfo(
-        "soma_is_nucleus",
-        3,
-        "no pixel of the soma is clear of other cells; the soma columns are those of the nucleus",
-    ),
-    FlagInfo(
-        "split_source_label",
-        4,
-        "the label of the supplied mask was in several pieces; the largest piece is the cell",
-    ),
-    FlagInfo(
-        "several_phenotypes",
-        5,
-        "more than one phenotype rule fits; the first rule of the recipe was taken",
-    ),
-    FlagInfo(
-        "phenotype_uncertain", 6, "a gate the phenotype depends on is not callable on this slide"
-    ),
-    FlagInfo(
-        "growth_mismatch",
-        7,
-        "the cell was grown as tumor or myeloid, but its phenotype says otherwise (or the reverse)",
-    ),
-    FlagInfo(
-        "no_cytoplasm",
-        8,
-        "the cell has no pixel outside its nucleus; its cytoplasm columns are empty",
-    ),
-    FlagInfo("outside_tissue", 9, "the cell's centroid lies outside the tissue mask"),
-    FlagInfo("reviewed", 10, "a reviewer confirmed or changed this cell"),
-    FlagInfo(
-        "lattice_seam",
-        11,
-        "at a seam of the segmentation lattice two windows disagreed about this nucleus or cell"
-        " (cellpose)",
-    ),
+_TABLE = f"""
+0 | touches_border | the cell touches the border of the image or crop, so part of it may be missing
+1 | saturated | more than {SATURATED_FRACTION:.0%} of the cell's pixels are saturated in at least
+    one marker
+2 | non_finite_pixels | pixels that are not a number or infinite were left out of the cell's
+    measurements
+3 | soma_is_nucleus | no pixel of the soma is clear of other cells; the soma columns are those of
+    the nucleus
+4 | split_source_label | the label of the supplied mask was in several pieces; the largest piece is
+    the cell
+5 | several_phenotypes | more than one phenotype rule fits; the first rule of the recipe was taken
+6 | phenotype_uncertain | a gate the phenotype depends on is not callable on this slide
+7 | growth_mismatch | the cell was grown as tumor or myeloid, but its phenotype says otherwise (or
+    the reverse)
+8 | no_cytoplasm | the cell has no pixel outside its nucleus; its cytoplasm columns are empty
+9 | outside_tissue | the cell's centroid lies outside the tissue mask
+10 | reviewed | a reviewer confirmed or changed this cell
+11 | lattice_seam | at a seam of the segmentation lattice two windows disagreed about this nucleus
+    or cell (cellpose)
+"""
+FLAGS = tuple(
+    FlagInfo(name, int(bit), meaning)
+    for bit, name, meaning in (
+        line.split(" | ") for line in _TABLE.strip().replace("\n    ", " ").splitlines()
+    )
 )
 """Every flag there is, by bit."""
 
@@ -101,7 +72,6 @@ MEASURED_FLAGS = (
 )
 """Flags that measuring decides; the others follow from gates, regions and reviews."""
 
-FLAG_DTYPE = np.dtype(np.uint32)
 _BY_NAME: Mapping[str, FlagInfo] = {flag.name: flag for flag in FLAGS}
 
 
@@ -120,33 +90,21 @@ def flag_value(name: str) -> int:
 
 def encode_flags(n_cells: int, marks: Mapping[str, ArrayLike]) -> NDArray[np.uint32]:
     """Combine boolean arrays (n_cells,) by flag name into the column ``flags``."""
-    flags = np.zeros(n_cells, FLAG_DTYPE)
+    flags = np.zeros(n_cells, np.uint32)
     for name, mark in marks.items():
-        flags |= np.where(
-            np.asarray(mark, bool), FLAG_DTYPE.type(flag_value(name)), FLAG_DTYPE.type(0)
-        )
+        flags[np.asarray(mark, bool)] |= np.uint32(flag_value(name))
     return flags
 
 
 def measured_flags(flags: ArrayLike) -> NDArray[np.uint32]:
     """Only the bits of `MEASURED_FLAGS`."""
-    kept: NDArray[np.uint32] = np.asarray(flags, FLAG_DTYPE) & FLAG_DTYPE.type(
-        sum(flag_value(name) for name in MEASURED_FLAGS)
-    )
-    return kept
+    mask = np.uint32(sum(flag_value(name) for name in MEASURED_FLAGS))
+    return np.asarray(np.asarray(flags, np.uint32) & mask)
 
 
 def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
     """Which cells carry the flag `name`."""
-    marked: NDArray[np.bool_] = (
-        np.asarray(flags, FLAG_DTYPE) & FLAG_DTYPE.type(flag_value(name))
-    ) != 0
-    return marked
-
-
-def decode_flags(flags: int) -> tuple[str, ...]:
-    """Names of the bits set in one value of the column, by bit."""
-    return tuple(flag.name for flag in FLAGS if int(flags) & flag.value)
+    return np.asarray(np.asarray(flags, np.uint32) & np.uint32(flag_value(name)) != 0)
 
 
 def count_flags(flags: ArrayLike) -> dict[str, int]:
@@ -154,6 +112,6 @@ def count_flags(flags: ArrayLike) -> dict[str, int]:
     return {flag.name: int(np.count_nonzero(has_flag(flags, flag.name))) for flag in FLAGS}
 
 
-def flags_as_json(flags: Iterable[FlagInfo] = FLAGS) -> dict[str, dict[str, str | int]]:
-    """Give the registry as plain values, for slide.json and the Parquet metadata."""
-    return {flag.name: {"value": flag.value, "meaning": flag.meaning} for flag in flags}
+def flags_as_json() -> dict[str, dict[str, str | int]]:
+    """All flags as plain values, for slide.json and the Parquet metadata."""
+    return {flag.name: {"value": flag.value, "meaning": flag.meaning} for flag in FLAGS}

@@ -1,6 +1,4 @@
-"""Every column of pairs.parquet: contacts between responders and sources, and what was measured at
-them, declared once.
-"""
+"""Every column of pairs.parquet: contacts of responders with sources, as measured."""
 
 from __future__ import annotations
 
@@ -10,63 +8,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ifquant.columns.cell_columns import ColumnInfo
+from ifquant.columns.column_info import columns_of
 
-PAIR_COLUMNS: tuple[ColumnInfo, ...] = (
-    ColumnInfo(
-        "responder_id",
-        "",
-        "Cell of the responder phenotype of [priming] (cell_id).",
-        "uint32",
-        "contact",
-    ),
-    ColumnInfo(
-        "source_id",
-        "",
-        "Cell of the source phenotype that it touches, corners included (cell_id).",
-        "uint32",
-        "contact",
-    ),
-    ColumnInfo(
-        "ligand_away_sum",
-        "file",
-        "Sum of the ligand over the source's pixels further than away_um from this responder.",
-        "float64",
-        "ligand",
-    ),
-    ColumnInfo("ligand_away_px", "px", "Number of these pixels.", "int64", "ligand"),
-    ColumnInfo(
-        "ligand_clear_sum",
-        "file",
-        "The same, further than away_um from every responder.",
-        "float64",
-        "ligand",
-    ),
-    ColumnInfo("ligand_clear_px", "px", "Number of these pixels.", "int64", "ligand"),
-    ColumnInfo(
-        "ligand_shared_sum",
-        "file",
-        "The same, within away_um of this responder.",
-        "float64",
-        "ligand",
-    ),
-    ColumnInfo("ligand_shared_px", "px", "Number of these pixels.", "int64", "ligand"),
-    ColumnInfo(
-        "response_eroded_sum",
-        "file",
-        "Sum of the response over the responder's pixels further than erode_um from its border.",
-        "float64",
-        "response",
-    ),
-    ColumnInfo("response_eroded_px", "px", "Number of these pixels.", "int64", "response"),
-    ColumnInfo(
-        "own_ligand_eroded_sum",
-        "file",
-        "Sum of the ligand over these pixels of the responder.",
-        "float64",
-        "response",
-    ),
-)
+PAIR_COLUMNS = columns_of("""
+[contact]
+responder_id | - | uint32 | Cell of the responder phenotype of [priming] (cell_id).
+source_id | - | uint32 | Cell of the source phenotype that it touches, corners included (cell_id).
+[ligand]
+ligand_away_sum | file | float64 | Sum of the ligand over the source's pixels further than away_um
+    from this responder.
+ligand_away_px | px | int64 | Number of these pixels.
+ligand_clear_sum | file | float64 | The same, further than away_um from every responder.
+ligand_clear_px | px | int64 | Number of these pixels.
+ligand_shared_sum | file | float64 | The same, within away_um of this responder.
+ligand_shared_px | px | int64 | Number of these pixels.
+[response]
+response_eroded_sum | file | float64 | Sum of the response over the responder's pixels further than
+    erode_um from its border.
+response_eroded_px | px | int64 | Number of these pixels.
+own_ligand_eroded_sum | file | float64 | Sum of the ligand over these pixels of the responder.
+""")
 """The source's pixels are those of [priming] ligand_compartment, the responder's those of
 response_compartment; raw file values."""
 

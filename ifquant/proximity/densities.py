@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ifquant.columns.cell_columns import um_text
+from ifquant.columns.column_info import um_text
 
 
 def densities(

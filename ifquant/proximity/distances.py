@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ifquant.calibration.tissue import TissueMask
-from ifquant.columns.cell_columns import um_text
+from ifquant.columns.column_info import um_text
 from ifquant.errors import RequestError
 from ifquant.geometry.point_grid import count_within, nearest_of
 from ifquant.geometry.runs import CellRuns

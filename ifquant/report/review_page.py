@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ifquant import provenance
-from ifquant.columns.cell_columns import expanded, gated_markers, phenotype_names, proximity_pair
+from ifquant.columns.cell_columns import gated_markers, phenotype_names, proximity_pair
+from ifquant.columns.column_info import expanded
 from ifquant.columns.slide_columns import SLIDE_PATTERNS
 from ifquant.files import storage
 from ifquant.recipe.model import Recipe
@@ -141,7 +142,7 @@ def answer(recipe: Recipe, slide: ReviewedSlide) -> list[Change]:
         "gated marker": gated_markers(recipe),
     }
     groups = ("area", "counts", "proximity", "gates")
-    columns = expanded(SLIDE_PATTERNS, names, recipe.proximity.radii_um, (), False)
+    columns = expanded(SLIDE_PATTERNS, names, recipe.proximity.radii_um)
     shown = [c.name for c in columns if c.group in groups and c.dtype != "str"]
     return [
         Change(name, slide.before.get(name), slide.after.get(name))

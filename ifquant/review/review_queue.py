@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ifquant.columns.cell_columns import COMPARTMENTS, STATISTICS, gated_markers
+from ifquant.columns.cell_columns import gated_markers
+from ifquant.columns.column_info import COMPARTMENTS, STATISTICS
 from ifquant.columns.flags import flag_value, has_flag
 from ifquant.errors import RequestError
 from ifquant.phenotypes.gates import FittedGate
