@@ -32,7 +32,7 @@ from ifquant.statistics.cohort.mean_effect import CohortEffect, cohort_effect, t
 from ifquant.statistics.cohort.patients import PatientValue, SlideValue, combine_slides
 from ifquant.statistics.cohort.second_opinions import CellPairs, hartung_knapp, random_slope_model
 from ifquant.statistics.cohort.sign_flip import sign_flip
-from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.patterns.enrichment import enrichment, neighbors_within
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import Background
 from ifquant.statistics.priming.slide_effect import SHARED
@@ -188,7 +188,7 @@ def enriched_cohorts(cohorts: int) -> dict[int, Rate]:
         found = enrichment(
             kinds,
             ("myeloid", "tumor", "other"),
-            neighbours_within(600 * rng.random((n, 2)), 20.0),
+            neighbors_within(600 * rng.random((n, 2)), 20.0),
             n_permutations=20,
         )
         one = found.slide_value("myeloid", "tumor", slide=str(number), patient=str(number))

@@ -319,12 +319,12 @@ def scipy_counts(data: Arrays) -> Arrays:
 
 
 def ifquant_permutations(data: Arrays) -> Arrays:
-    from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+    from ifquant.statistics.patterns.enrichment import enrichment, neighbors_within
 
     found = enrichment(
         data["codes"],
         ["tumor", "myeloid", "other"],
-        neighbours_within(data["points"], 20.0),
+        neighbors_within(data["points"], 20.0),
         n_permutations=1000,
     )
     return {"z": found.z}

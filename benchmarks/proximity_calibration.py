@@ -21,15 +21,21 @@ import pandas as pd
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ifquant.commands.analyze_slide import NEIGHBOUR_UM, RADII_UM
+from ifquant.commands.analyze_slide import NEIGHBOR_UM, RADII_UM
 from ifquant.files import table_files
 from ifquant.geometry.region import Region
 from ifquant.recipe.model import CohortOptions
-from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.patterns.enrichment import enrichment, neighbors_within
 from ifquant.statistics.patterns.envelopes import global_envelope
 from ifquant.statistics.patterns.point_patterns import cross_l
-from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
-from ifquant.statistics.patterns.slide_proximity import slide_proximity
+from ifquant.statistics.patterns.proximity_tests import NullDesign, random_labeling_test
+from ifquant.statistics.patterns.random_shift import random_shift_test
+from ifquant.statistics.patterns.slide_proximity import (
+    STATISTICS,
+    LabeledCells,
+    ProximityOptions,
+    slide_proximity,
+)
 
 _mask = np.ones((25, 25), np.bool_)
 _mask[8:14, 9:15] = _mask[20:, 21:] = False
@@ -87,18 +93,12 @@ def overlapping(rng: np.random.Generator, seed: int) -> dict[str, bool]:
     ways = [("", 20.0), (", small distances not set aside (control that must fail)", 0.0)][
         : 2 if seed < ILLUSTRATIONS else 1
     ]
-    for statistic in ("L", "G"):
+    for statistic in STATISTICS:
+        design = NullDesign(statistic, 119, seed)
         for words, beyond_um in ways:
-            p = shift_test(
-                cells[kind == 0],
-                cells[kind == 1],
-                TISSUE,
-                R,
-                statistic=statistic,
-                beyond_um=beyond_um,
-                n_shifts=119,
-                seed=seed,
-            ).p  # type: ignore[arg-type]
+            p = random_shift_test(
+                cells[kind == 0], cells[kind == 1], TISSUE, R, design, beyond_um=beyond_um
+            ).p
             found[f"shift {statistic}{words}"] = p is not None and p <= 0.05
     return found
 
@@ -137,22 +137,15 @@ FALSE_NULLS = {  # scenario > tests whose null it does not meet
 def tested(cells: np.ndarray, seed: int) -> dict[str, bool]:
     source, target = cells[KINDS == 0], cells[KINDS == 1]
     found: dict[str, float | None] = {}
-    for statistic in ("L", "G"):
-        found[f"shift {statistic}"] = shift_test(
-            source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed
-        ).p  # type: ignore[arg-type]
-        found[f"labelling {statistic}"] = labelling_test(
-            cells,
-            KINDS == 0,
-            KINDS == 1,
-            TISSUE,
-            R,
-            statistic=statistic,
-            n_permutations=99,
-            seed=seed,
-        ).p  # type: ignore[arg-type]
+    for statistic in STATISTICS:
+        design = NullDesign(statistic, 119, seed)
+        found[f"shift {statistic}"] = random_shift_test(source, target, TISSUE, R, design).p
+        design = NullDesign(statistic, 99, seed)
+        found[f"labelling {statistic}"] = random_labeling_test(
+            cells, KINDS == 0, KINDS == 1, TISSUE, R, design
+        ).p
     found["enrichment (within 25 um)"] = float(
-        enrichment(KINDS, "abc", neighbours_within(cells, 25.0), n_permutations=99, seed=seed).p[
+        enrichment(KINDS, "abc", neighbors_within(cells, 25.0), n_permutations=99, seed=seed).p[
             0, 1
         ]
     )
@@ -161,25 +154,16 @@ def tested(cells: np.ndarray, seed: int) -> dict[str, bool]:
 
 def tested_as_shipped(cells: np.ndarray, seed: int) -> dict[str, bool | None]:
     """Test as every run does, with its defaults; None where it says "not testable"."""
-    found = slide_proximity(
-        *cells.T,
-        KINDS,
-        ["source", "target", "other"],
-        TISSUE,
-        source="source",
-        target="target",
-        r_um=RADII_UM,
-        neighbour_um=NEIGHBOUR_UM,
-        n_null=SHIPPED_NULLS,
-        seed=seed,
-    )
+    labeled = LabeledCells(cells, KINDS, ("source", "target", "other"))
+    options = ProximityOptions(RADII_UM, neighbor_um=NEIGHBOR_UM, n_null=SHIPPED_NULLS, seed=seed)
+    found = slide_proximity(labeled, TISSUE, "source", "target", options)
     p = {
         f"{kind} {name}": test.p
-        for kind in ("shift", "labelling")
-        for name, test in getattr(found, kind).items()
+        for kind, tests in (("shift", found.shift), ("labelling", found.labeling))
+        for name, test in tests.items()
     }
-    assert found.neighbours is not None
-    p[f"enrichment (within {NEIGHBOUR_UM:g} um)"] = float(found.neighbours.p[0, 1])
+    assert found.enrichment is not None
+    p[f"enrichment (within {NEIGHBOR_UM:g} um)"] = float(found.enrichment.p[0, 1])
     return {name: None if value is None else value <= 0.05 for name, value in p.items()}
 
 

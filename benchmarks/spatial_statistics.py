@@ -15,9 +15,10 @@ import numpy as np
 
 from ifquant.geometry.region import Region
 from ifquant.statistics.patterns import region_measures
-from ifquant.statistics.patterns.enrichment import enrichment, neighbours_within
+from ifquant.statistics.patterns.enrichment import enrichment, neighbors_within
 from ifquant.statistics.patterns.point_patterns import cross_g, cross_k, cross_k_inhomogeneous
-from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
+from ifquant.statistics.patterns.proximity_tests import NullDesign, random_labeling_test
+from ifquant.statistics.patterns.random_shift import random_shift_test
 
 R = np.arange(1, 51) * 1.0
 NAMES = ["tumor", "myeloid", "a", "b", "c", "d"]
@@ -64,13 +65,13 @@ def main() -> None:
         mark("cross G, Kaplan-Meier")
         cross_k_inhomogeneous(myeloid, tumor, region, R, bandwidth_um=50.0)
         mark("inhomogeneous K, bandwidth 50 um (both intensities)")
-        neighbours = neighbours_within(cells, 15.0)
+        neighbours = neighbors_within(cells, 15.0)
         mark("neighbours within 15 um")
         enrichment(code, NAMES, neighbours, n_permutations=1000)
         mark("enrichment, 1,000 label permutations")
-        labelling_test(cells, code == 1, code == 0, region, R, n_permutations=499)
+        random_labeling_test(cells, code == 1, code == 0, region, R, NullDesign())
         mark("random labelling of L, 499 permutations (of at most 100,000 cells)")
-        shift_test(myeloid, tumor, region, R, n_shifts=499)
+        random_shift_test(myeloid, tumor, region, R, NullDesign())
         mark("random shift of L, 499 shifts (at most 20,000 sources)")
         if size != 3_000:
             per_cell = neighbours.n_pairs * 2 / len(cells)

@@ -4,6 +4,8 @@ own question.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,13 +21,18 @@ from ifquant.statistics.patterns import label_kernels
 from ifquant.statistics.patterns.enrichment import (
     enrichment,
     expected_pairs,
-    neighbours_of_pairs,
-    neighbours_within,
+    neighbors_of_pairs,
+    neighbors_within,
 )
 from ifquant.statistics.patterns.envelopes import global_envelope
 from ifquant.statistics.patterns.point_patterns import cross_g, cross_l
-from ifquant.statistics.patterns.proximity_tests import labelling_test, shift_test
-from ifquant.statistics.patterns.slide_proximity import slide_proximity
+from ifquant.statistics.patterns.proximity_tests import NullDesign, random_labeling_test
+from ifquant.statistics.patterns.random_shift import random_shift_test
+from ifquant.statistics.patterns.slide_proximity import (
+    LabeledCells,
+    ProximityOptions,
+    slide_proximity,
+)
 
 _mask = np.ones((25, 25), np.bool_)
 _mask[8:14, 9:15] = _mask[20:, 21:] = False
@@ -149,17 +156,10 @@ def test_labels_without_meaning_on_clustered_cells_are_rejected_at_the_level(
         cells = clustered(rng, 240)
         kind = rng.permutation(np.repeat([0, 1, 2], 80))
         found.append(
-            labelling_test(
-                cells,
-                kind == 0,
-                kind == 1,
-                TISSUE,
-                R,
-                statistic=statistic,
-                n_permutations=59,
-                seed=seed,
+            random_labeling_test(
+                cells, kind == 0, kind == 1, TISSUE, R, NullDesign(statistic, 59, seed)
             ).p
-        )  # type: ignore[arg-type]
+        )
     assert at_most(rejected(found), N)
 
 
@@ -173,23 +173,12 @@ def test_independent_clusters_pass_the_shift_and_fail_the_labelling(statistic: s
     for seed in range(N):
         rng = np.random.default_rng([seed, 2])
         source, target = clustered(rng, 60), clustered(rng, 120)
-        shifted.append(
-            shift_test(source, target, TISSUE, R, statistic=statistic, n_shifts=119, seed=seed).p
-        )  # type: ignore[arg-type]
+        design = NullDesign(statistic, 119, seed)
+        shifted.append(random_shift_test(source, target, TISSUE, R, design).p)
         if seed < 20:
             everything, first = np.vstack((source, target)), np.arange(180) < 60
-            labelled.append(
-                labelling_test(
-                    everything,
-                    first,
-                    ~first,
-                    TISSUE,
-                    R,
-                    statistic=statistic,
-                    n_permutations=59,
-                    seed=seed,
-                ).p
-            )  # type: ignore[arg-type]
+            design = NullDesign(statistic, 59, seed)
+            labelled.append(random_labeling_test(everything, first, ~first, TISSUE, R, design).p)
     assert at_most(rejected(shifted), N)
     assert rejected(labelled) >= 18
 
@@ -211,9 +200,10 @@ def test_cells_that_cannot_overlap_pass_the_shift_only_because_small_distances_a
             cells = np.vstack((cells, more[~near]))
         kind = rng.permutation(np.arange(len(cells)) % 4)
         given = cells[kind == 0], cells[kind == 1], TISSUE, np.arange(3, 61, 3.0)
-        set_aside.append(shift_test(*given, n_shifts=100, seed=seed).p)
+        design = NullDesign(n_null=100, seed=seed)
+        set_aside.append(random_shift_test(*given, design).p)
         if seed < 8:
-            from_zero.append(shift_test(*given, n_shifts=100, seed=seed, beyond_um=0.0).p)
+            from_zero.append(random_shift_test(*given, design, beyond_um=0.0).p)
     assert at_most(rejected(set_aside), 30)
     assert rejected(from_zero) == 8
 
@@ -227,27 +217,14 @@ def test_attraction_is_found(null: str) -> None:
         near = target[:60] + rng.normal(0, 12, (60, 2))
         source = near[TISSUE.contains(*near.T)]
         if null == "shift":
-            found.append(
-                shift_test(
-                    source, target, TISSUE, R, n_shifts=119, seed=seed, alternative="greater"
-                ).p
-            )
+            design = NullDesign("L", 119, seed, "greater")
+            found.append(random_shift_test(source, target, TISSUE, R, design).p)
         else:
             other = clustered(rng, 300)
             cells = np.vstack((source, target, other))
             kind = np.repeat([0, 1, 2], [len(source), len(target), len(other)])
-            found.append(
-                labelling_test(
-                    cells,
-                    kind == 0,
-                    kind == 1,
-                    TISSUE,
-                    R,
-                    n_permutations=59,
-                    seed=seed,
-                    alternative="greater",
-                ).p
-            )
+            design = NullDesign("L", 59, seed, "greater")
+            found.append(random_labeling_test(cells, kind == 0, kind == 1, TISSUE, R, design).p)
     assert rejected(found) >= 18
 
 
@@ -259,11 +236,10 @@ def test_relabelled_curves_are_those_of_the_estimators(statistic: str) -> None:
     rng = np.random.default_rng(5)
     cells = uniform(rng, 120)
     roles = np.repeat(np.array([1, 2, 0], np.uint8), 40)
-    pairs = neighbours_within(cells, float(R[-1]))
+    pairs = neighbors_within(cells, float(R[-1]))
     in_order = roles[pairs.order]
-    test = labelling_test(
-        cells, roles == 1, roles == 2, TISSUE, R, statistic=statistic, n_permutations=30, seed=9
-    )  # type: ignore[arg-type]
+    design = NullDesign(statistic, 30, 9)
+    test = random_labeling_test(cells, roles == 1, roles == 2, TISSUE, R, design)
     assert test.envelope is not None
     curves = [test.curve.value] if test.curve is not None else []
     for number in range(30):
@@ -279,33 +255,29 @@ def test_relabelled_curves_are_those_of_the_estimators(statistic: str) -> None:
 
 def test_what_cannot_be_tested_says_so() -> None:
     rng = np.random.default_rng(0)
-    few = shift_test(uniform(rng, 8), uniform(rng, 100), TISSUE, R, names=("myeloid", "tumor"))
+    named = NullDesign(names=("myeloid", "tumor"))
+    few = random_shift_test(uniform(rng, 8), uniform(rng, 100), TISSUE, R, named)
     assert (few.p, few.reason) == (
         None,
         "not testable: 8 myeloid and 100 tumor cells; at least 20 of each are needed",
     )
     small = Region.rectangle(70, 70)
-    cramped = shift_test(
-        rng.random((40, 2)) * 70, rng.random((40, 2)) * 70, small, np.linspace(5, 60, 5)
-    )
+    crowded = rng.random((2, 40, 2)) * 70
+    cramped = random_shift_test(*crowded, small, np.linspace(5, 60, 5), NullDesign())
     assert cramped.p is None
     assert "shifts keep half of the source cells" in str(cramped.reason)
-    dense = shift_test(
-        uniform(rng, 100),
-        np.vstack([uniform(rng, 900) for _ in range(5)]),
-        TISSUE,
-        R,
-        statistic="G",
-    )
+    many = np.vstack([uniform(rng, 900) for _ in range(5)])
+    dense = random_shift_test(uniform(rng, 100), many, TISSUE, R, NullDesign("G"))
     assert dense.p is None
     assert "known to have no target cell within 20 um; 20 are needed" in str(dense.reason)
     with pytest.raises(RequestError, match="no distance above beyond_um"):
-        shift_test(uniform(rng, 50), uniform(rng, 50), TISSUE, [5.0, 15.0])
+        random_shift_test(uniform(rng, 50), uniform(rng, 50), TISSUE, [5.0, 15.0], NullDesign())
+    both = np.ones(50, bool)
     with pytest.raises(RequestError, match="source, target or neither"):
-        labelling_test(uniform(rng, 50), np.ones(50, bool), np.ones(50, bool), TISSUE, R)
+        random_labeling_test(uniform(rng, 50), both, both, TISSUE, R, NullDesign())
 
 
-# --- neighbourhood enrichment ---------------------------------------------------------------------
+# --- neighborhood enrichment ---------------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
@@ -314,15 +286,15 @@ def test_neighbours_equal_all_pairs_within_the_radius(seed: int, n: int) -> None
     rng = np.random.default_rng(seed)
     cells = rng.random((n, 2)) * [300, 30] + rng.uniform(-1e4, 1e4, 2)
     code = rng.integers(0, 4, n)
-    pairs = neighbours_within(cells, 12.0)
+    pairs = neighbors_within(cells, 12.0)
     near = np.triu(cdist(cells, cells) <= 12, 1) if n else np.zeros((0, 0), bool)
     assert pairs.n_pairs == near.sum()
     i, j = np.nonzero(near)
     expected = np.zeros((4, 4), int)
     np.add.at(expected, (code[i], code[j]), 1)
     expected = expected + expected.T - np.diag(np.diag(expected))
-    for neighbours in (pairs, neighbours_of_pairs(i, j, n)):
-        found = enrichment(code, list("abcd"), neighbours, n_permutations=3)
+    for listed in (pairs, neighbors_of_pairs(i, j, n)):
+        found = enrichment(code, list("abcd"), listed, n_permutations=3)
         assert np.array_equal(found.observed, expected)
         assert found.expected.sum() + np.diag(found.expected).sum() == pytest.approx(
             2 * near.sum() if n > 1 else 0
@@ -333,10 +305,10 @@ def test_permutations_have_the_exact_mean_and_depend_on_seed_and_number_only() -
     rng = np.random.default_rng(1)
     cells = uniform(rng, 400)
     code = np.sort(rng.choice(3, 400, p=[0.7, 0.2, 0.1]))
-    pairs = neighbours_within(cells, 40.0)
+    pairs = neighbors_within(cells, 40.0)
     found = enrichment(code, list("abc"), pairs, n_permutations=2000, seed=3)
     counts = label_kernels.label_pair_counts(
-        code[pairs.order].astype(np.uint8), 3, pairs.starts, pairs.neighbours, np.uint64(3), 0, 2000
+        code[pairs.order].astype(np.uint8), 3, pairs.starts, pairs.neighbors, np.uint64(3), 0, 2000
     )
     upper = counts + counts.transpose(0, 2, 1)
     upper[:, range(3), range(3)] //= 2
@@ -347,7 +319,7 @@ def test_permutations_have_the_exact_mean_and_depend_on_seed_and_number_only() -
     labels = code[pairs.order].astype(np.uint8)
     split = [
         label_kernels.label_pair_counts(
-            labels, 3, pairs.starts, pairs.neighbours, np.uint64(3), a, b
+            labels, 3, pairs.starts, pairs.neighbors, np.uint64(3), a, b
         )
         for a, b in ((0, 1), (1, 700), (700, 2000))
     ]
@@ -383,7 +355,7 @@ def test_labels_without_meaning_are_enriched_at_the_level() -> None:
         found = enrichment(
             rng.integers(0, 3, 200),
             list("abc"),
-            neighbours_within(cells, 25.0),
+            neighbors_within(cells, 25.0),
             n_permutations=99,
             seed=seed,
         )
@@ -409,7 +381,7 @@ def test_patients_are_the_unit_of_enrichment() -> None:
                 found = enrichment(
                     code,
                     ["tumor", "myeloid", "other"],
-                    neighbours_within(cells, 20.0),
+                    neighbors_within(cells, 20.0),
                     n_permutations=99,
                     seed=slide,
                 )
@@ -432,7 +404,7 @@ def test_patients_are_the_unit_of_enrichment() -> None:
 
 
 def test_enrichment_refuses_what_it_cannot_count() -> None:
-    pairs = neighbours_within(uniform(np.random.default_rng(0), 50), 30.0)
+    pairs = neighbors_within(uniform(np.random.default_rng(0), 50), 30.0)
     with pytest.raises(RequestError, match="3 phenotypes for 50 cells"):
         enrichment([0, 1, 2], list("abc"), pairs)
     with pytest.raises(RequestError, match="codes must be 0 to 1"):
@@ -441,7 +413,7 @@ def test_enrichment_refuses_what_it_cannot_count() -> None:
     with pytest.raises(RequestError, match="neighbours between them do not vary"):
         alone.slide_value("a", "b", slide="s", patient="p")
     with pytest.raises(RequestError, match="above 0"):
-        neighbours_within(np.zeros((2, 2)), 0.0)
+        neighbors_within(np.zeros((2, 2)), 0.0)
 
 
 # --- a whole slide --------------------------------------------------------------------------------
@@ -453,10 +425,9 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     source = np.vstack((target[:40] + rng.normal(0, 10, (40, 2)), uniform(rng, 60)))
     cells = np.vstack((source, target, other))
     code = np.repeat([1, 0, 2], [100, 200, 200])
-    names = ["tumor", "myeloid", "other"]
-    found = slide_proximity(
-        *cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1
-    )
+    labeled = LabeledCells(cells, code, ("tumor", "myeloid", "other"))
+    options = ProximityOptions(R, n_null=119, seed=1)
+    found = slide_proximity(labeled, TISSUE, "myeloid", "tumor", options)
     assert found.n_outside == np.count_nonzero(~TISSUE.contains(*cells.T))
     assert [c.statistic for c in found.curves] == ["L", "G", "K_inhom"]
     rows = found.p_values()
@@ -473,17 +444,8 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
     assert set(table.loc[table["statistic"] == "K_inhom", "bandwidth_um"]) == {100.0}
     assert table.loc[table["statistic"] != "K_inhom", "bandwidth_um"].isna().all()
     assert not found.notes
-    narrow = slide_proximity(
-        *cells.T,
-        code,
-        names,
-        TISSUE,
-        source="myeloid",
-        target="tumor",
-        r_um=R,
-        n_null=119,
-        bandwidth_um=0.1,
-    )
+    small = replace(options, bandwidth_um=0.1)
+    narrow = slide_proximity(labeled, TISSUE, "myeloid", "tumor", small)
     assert "take a larger bandwidth_um" in narrow.notes[0]
     tested = table[
         (table["null"] == "random labelling")
@@ -501,25 +463,20 @@ def test_a_slide_gives_curves_tests_and_neighbours_and_says_what_it_left_out() -
         assert ((rows["observed"] < rows["low"]) | (rows["observed"] > rows["high"])).any() == (
             rows["p"].iloc[0] <= 0.05
         )
-    assert found.neighbours is not None
-    assert found.neighbours.log2_ratio[0, 1] > 0.5
-    again = slide_proximity(
-        *cells.T, code, names, TISSUE, source="myeloid", target="tumor", r_um=R, n_null=119, seed=1
-    )
+    assert found.enrichment is not None
+    assert found.enrichment.log2_ratio[0, 1] > 0.5
+    again = slide_proximity(labeled, TISSUE, "myeloid", "tumor", options)
     assert again.table().equals(table)
-    from_cells = slide_proximity(
-        *cells.T, code, names, None, source="myeloid", target="tumor", r_um=R, n_null=119
-    )
+    from_cells = slide_proximity(labeled, None, "myeloid", "tumor", options)
     assert "cells, gaps up to" in from_cells.region.origin
     assert from_cells.n_outside == 0
-    empty = slide_proximity(
-        *cells[:70].T, code[:70], names, TISSUE, source="myeloid", target="tumor", r_um=R
-    )
+    few = LabeledCells(cells[:70], code[:70], labeled.names)
+    empty = slide_proximity(few, TISSUE, "myeloid", "tumor", options)
     assert not empty.curves
     assert empty.p_values()["reason"].str.startswith("not testable").all()
     assert len(empty.table()) == 0
     with pytest.raises(RequestError, match="no phenotype is called 'T cell'"):
-        slide_proximity(*cells.T, code, names, TISSUE, source="T cell", target="tumor", r_um=R)
+        slide_proximity(labeled, TISSUE, "T cell", "tumor", options)
 
 
 def test_mean_enrichment_of_kinds_at_random_is_zero() -> None:
@@ -531,7 +488,7 @@ def test_mean_enrichment_of_kinds_at_random_is_zero() -> None:
     for _ in range(300):
         kinds = rng.permutation(np.repeat([0, 1, 2], [15, 60, 45]))
         found = enrichment(
-            kinds, "abc", neighbours_within(400 * rng.random((120, 2)), 20.0), n_permutations=40
+            kinds, "abc", neighbors_within(400 * rng.random((120, 2)), 20.0), n_permutations=40
         )
         corrected.append(found.slide_value("a", "b", slide="s", patient="p").value)
         plain.append(found.log2_ratio[0, 1])

@@ -28,7 +28,11 @@ from ifquant.results.label_images import runs_of_labels
 from ifquant.results.result_tables import record_of
 from ifquant.results.slide_record import SlideRecord
 from ifquant.statistics.cohort.slide_measures import slide_measures, stain_measures
-from ifquant.statistics.patterns.slide_proximity import slide_proximity
+from ifquant.statistics.patterns.slide_proximity import (
+    LabeledCells,
+    ProximityOptions,
+    slide_proximity,
+)
 from ifquant.statistics.priming import choices
 from ifquant.statistics.priming.choices import Choice, Estimate
 from ifquant.statistics.priming.priming_test import analyse_slide
@@ -37,7 +41,7 @@ from ifquant.statistics.priming.slide_effect import SlideEffect
 from ifquant.tables.cell_table import CellTable
 
 RADII_UM = np.arange(2.5, 100.1, 2.5)
-NEIGHBOUR_UM = 20.0
+NEIGHBOR_UM = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,24 +291,18 @@ def _proximity(
     """Test the proximity of responders to sources; nothing where it is switched off or a kind is
     missing.
     """
-    names = list(map(str, cells["phenotype"].cat.categories))
+    names = tuple(map(str, cells["phenotype"].cat.categories))
     n = recipe.cohort.proximity_shifts
     if n == 0 or source not in names or target not in names or not len(cells):
         return (), None, pd.DataFrame()
-    codes = cells["phenotype"].cat.codes.to_numpy()
-    found = slide_proximity(
-        cells["x_um"],
-        cells["y_um"],
-        codes,
+    labeled = LabeledCells(
+        cells[["x_um", "y_um"]].to_numpy(np.float64),
+        cells["phenotype"].cat.codes.to_numpy(),
         names,
-        table.region,
-        source=source,
-        target=target,
-        r_um=RADII_UM,
-        neighbour_um=NEIGHBOUR_UM,
-        n_null=n,
-        seed=seed_of(recipe.seed, table.slide, "proximity"),
     )
+    seed = seed_of(recipe.seed, table.slide, "proximity")
+    design = ProximityOptions(RADII_UM, neighbor_um=NEIGHBOR_UM, n_null=n, seed=seed)
+    found = slide_proximity(labeled, table.region, source, target, design)
     rows = tuple(
         ProximityRow(
             table.slide,
@@ -321,9 +319,9 @@ def _proximity(
     curves = found.table()
     curves.insert(0, "slide", table.slide)
     value = None
-    if found.neighbours is not None:
-        a, b = found.neighbours.names.index(source), found.neighbours.names.index(target)
-        if found.neighbours.sd[a, b] > 0:
-            one = found.neighbours.slide_value(source, target, slide=table.slide, patient="")
+    if found.enrichment is not None:
+        a, b = names.index(source), names.index(target)
+        if found.enrichment.sd[a, b] > 0:
+            one = found.enrichment.slide_value(source, target, slide=table.slide, patient="")
             value = (one.value, one.se)
     return rows, value, curves

@@ -34,8 +34,6 @@ class GlobalEnvelope:
         The observed curve leaves this band somewhere when p <= alpha. Unbounded sides are infinite.
     center : float (k,)
         Mean of all curves.
-    n_null
-        Number of curves of the null.
     used : bool (k,)
         Distances where every curve has a value; the others were left out.
     """
@@ -44,10 +42,6 @@ class GlobalEnvelope:
     low: Floats
     high: Floats
     center: Floats
-    alpha: float
-    method: Method
-    alternative: Alternative
-    n_null: int
     used: NDArray[np.bool_]
 
 
@@ -63,18 +57,14 @@ def global_envelope(
 
     Parameters
     ----------
-    observed : float (k,)
-        The curve.
-    null : float (m, k)
-        Curves of the null.
+    observed, null : float (k,), (m, k)
+        The curve, and curves of the null.
     method
         ``erl``: extreme rank length, curves are ordered by their most extreme ranks, then the next
-        ones (needs no scale; the default). ``mad``: largest deviation from the mean in units of the
-        standard deviation at each distance.
+        ones (needs no scale). ``mad``: largest deviation from the mean in units of the standard
+        deviation at each distance.
     alternative
         Whether large, small or both kinds of values are extreme.
-    alpha
-        Level of the band.
 
     Raises
     ------
@@ -92,33 +82,35 @@ def global_envelope(
     used: NDArray[np.bool_] = np.asarray(np.isfinite(curves).all(axis=0))
     if not used.any():
         raise RequestError("no distance at which all curves have a value; take smaller distances.")
-    kept = curves[:, used]
-    order = _extremeness(kept, alternative) if method == "erl" else -_deviation(kept, alternative)
+    shared = curves[:, used]
+    order = (
+        _extremeness(shared, alternative) if method == "erl" else -_deviation(shared, alternative)
+    )
     p = float(np.count_nonzero(order <= order[0])) / n
-    # The smallest order that at most alpha of the curves do not exceed: those are cut off, the band
-    # holds the rest.
-    ranked = np.sort(order)
-    limit = ranked[min(int(alpha * n + 1e-9), n - 1)]
-    inside = kept[order >= limit]
-    low, high = (np.full(k, np.nan) for _ in range(2))
-    if method == "erl":
-        low[used], high[used] = inside.min(axis=0), inside.max(axis=0)
-    else:
-        mean, sd = kept.mean(axis=0), kept.std(axis=0)
-        low[used], high[used] = mean + limit * sd, mean - limit * sd
+    low, high = np.full(k, np.nan), np.full(k, np.nan)
+    low[used], high[used] = _band(shared, order, method, alpha)
     if alternative == "greater":
         low[used] = -np.inf
     if alternative == "less":
         high[used] = np.inf
-    return GlobalEnvelope(
-        p, low, high, curves.mean(axis=0), alpha, method, alternative, n - 1, used
-    )
+    return GlobalEnvelope(p, low, high, curves.mean(axis=0), used)
+
+
+def _band(
+    curves: Floats, order: NDArray[np.generic], method: Method, alpha: float
+) -> tuple[Floats, Floats]:
+    """Lower and upper end of the band that holds all but the most extreme `alpha` of the curves."""
+    n = len(curves)
+    limit = np.sort(order)[min(int(alpha * n + 1e-9), n - 1)]  # not exceeded by alpha of the curves
+    if method == "erl":
+        inside = curves[order >= limit]
+        return inside.min(axis=0), inside.max(axis=0)
+    mean, sd = curves.mean(axis=0), curves.std(axis=0)
+    return mean + limit * sd, mean - limit * sd
 
 
 def _extremeness(curves: Floats, alternative: Alternative) -> NDArray[np.int64]:
-    """Order curves (n, k) from the most extreme (0) by extreme rank length; equal curves are
-    equal.
-    """
+    """Order of curves (n, k) from the most extreme (0) by extreme rank length; equals share it."""
     up = stats.rankdata(curves, axis=0)  # 1 = the lowest; ties share their mean rank
     down = len(curves) + 1 - up
     ranks = {"two-sided": np.minimum(up, down), "greater": down, "less": up}[alternative]
@@ -131,9 +123,7 @@ def _extremeness(curves: Floats, alternative: Alternative) -> NDArray[np.int64]:
 
 
 def _deviation(curves: Floats, alternative: Alternative) -> Floats:
-    """Largest standardised deviation of each curve from the mean of all (the observed one included:
-    exchangeable).
-    """
+    """Largest deviation of each curve from the mean of all, the observed one included, in SDs."""
     mean, sd = curves.mean(axis=0), curves.std(axis=0)
     away = np.divide(curves - mean, sd, out=np.zeros_like(curves), where=sd > 0)
     away = {"two-sided": np.abs(away), "greater": away, "less": -away}[alternative]

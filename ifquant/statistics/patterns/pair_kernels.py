@@ -1,6 +1,4 @@
-"""Compiled kernels over pairs of points closer than a reach, found on a grid: time grows with the
-number of pairs, not of cells squared.
-"""
+"""Compiled sums over pairs of points closer than a reach, found in buckets (pair_sums.py)."""
 
 from __future__ import annotations
 
@@ -9,13 +7,16 @@ import math
 import numpy as np
 from numba import njit
 
+from ifquant.statistics.buckets import bucket_window
+
 NONE, BORDER, TRANSLATE, ISOTROPIC = 0, 1, 2, 3
 
 
 @njit(cache=True)
 def outside_fraction(west, east, north, south, d):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fraction of a circle of radius d outside a rectangle whose sides lie this far from its center
-    (d below half the sides).
+    """Share of a circle of radius d outside a rectangle, from the distances of its sides.
+
+    d must be below half the sides.
     """
     sides = (west, north, east, south)
     total = 0.0
@@ -24,80 +25,58 @@ def outside_fraction(west, east, north, south, d):  # type: ignore[no-untyped-de
         if near < d:
             half = math.acos(near / d)
             total += 2.0 * half
-            if (
-                near * near + following * following < d * d
-            ):  # the arcs beyond both sides overlap in the corner
+            if near * near + following * following < d * d:
+                # the arcs beyond both sides overlap in the corner
                 total -= half + math.acos(following / d) - 0.5 * math.pi
     return total / (2.0 * math.pi)
 
 
-@njit(cache=True)
-def pair_histogram(  # type: ignore[no-untyped-def]
-    sx,
-    sy,
-    s_id,
-    s_weight,
-    s_border,
-    tx,
-    ty,
-    t_id,
-    t_weight,
-    starts,
-    columns,
-    rows,
-    cell,
-    r,
-    mode,
-    counts,
-    step_x,
-    step_y,
-    size,
-    area,
-):  # pragma: no cover
-    """Histogram over the radii `r` (sorted) of the weights of pairs (source, target): its
-    cumulative sum is the sum over pairs up to r.
+@njit(cache=True, inline="always")
+def _translation_weight(edge, dx, dy):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Area of the region over its area in common with itself shifted by (dx, dy)."""
+    counts = edge.counts
+    u = dx / edge.step[0] + counts.shape[1] // 2
+    v = dy / edge.step[1] + counts.shape[0] // 2
+    a, b = math.floor(v), math.floor(u)
+    f, g = v - a, u - b
+    low = (1.0 - g) * counts[a, b] + g * counts[a, b + 1]
+    high = (1.0 - g) * counts[a + 1, b] + g * counts[a + 1, b + 1]
+    return edge.area / (((1.0 - f) * low + f * high) * edge.step[0] * edge.step[1])
 
-    Targets are sorted by the cells of a grid (`starts` into them, `columns` x `rows` cells of size
-    `cell`, corner 0); ids tell who is the same cell. With mode BORDER a pair counts only at radii
-    up to the source's distance to the border.
+
+@njit(cache=True)
+def pair_histogram(sources, targets, t_weight, r, edge):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Histogram over the radii `r` (sorted) of the weights of pairs; its cumulative sum is K's.
+
+    With mode BORDER a pair counts only at radii up to the source's distance to the border.
     """
     out = np.zeros(r.size + 1)
     reach = r[-1]
-    middle_y, middle_x = counts.shape[0] // 2, counts.shape[1] // 2
-    for i in range(sx.size):
-        c0 = max(math.floor((sx[i] - reach) / cell), 0)
-        c1 = min(math.floor((sx[i] + reach) / cell), columns - 1)
-        r0 = max(math.floor((sy[i] - reach) / cell), 0)
-        r1 = min(math.floor((sy[i] + reach) / cell), rows - 1)
+    for i in range(sources.x.size):
+        x, y = sources.x[i], sources.y[i]
+        top, bottom, left, right = bucket_window(targets, x, y, reach)
         seen = r.size
-        if mode == BORDER:
-            seen = _first_above(r, s_border[i])
-        for row in range(r0, r1 + 1):
-            if c1 < c0:
-                break
-            for j in range(starts[row * columns + c0], starts[row * columns + c1 + 1]):
-                dx, dy = tx[j] - sx[i], ty[j] - sy[i]
+        if edge.mode == BORDER:
+            seen = np.searchsorted(r, sources.border[i], side="right")
+        for row in range(top, bottom):
+            start = row * targets.columns
+            for j in range(targets.starts[start + left], targets.starts[start + right]):
+                dx, dy = targets.x[j] - x, targets.y[j] - y
                 d2 = dx * dx + dy * dy
-                if d2 > reach * reach or t_id[j] == s_id[i]:
+                if d2 > reach * reach or targets.order[j] == sources.ids[i]:
                     continue
                 d = math.sqrt(d2)
                 k = _first_at_or_above(r, d)
                 if k >= seen:
                     continue
-                weight = s_weight[i] * t_weight[j]
-                if mode == TRANSLATE:
-                    u, v = dx / step_x + middle_x, dy / step_y + middle_y
-                    a, b = math.floor(v), math.floor(u)
-                    f, g = v - a, u - b
-                    low = (1.0 - g) * counts[a, b] + g * counts[a, b + 1]
-                    high = (1.0 - g) * counts[a + 1, b] + g * counts[a + 1, b + 1]
-                    weight *= area / (((1.0 - f) * low + f * high) * step_x * step_y)
-                elif mode == ISOTROPIC:
-                    weight /= 1.0 - outside_fraction(
-                        sx[i], size[0] - sx[i], sy[i], size[1] - sy[i], d
-                    )
+                weight = sources.weight[i] * t_weight[j]
+                if edge.mode == TRANSLATE:
+                    weight *= _translation_weight(edge, dx, dy)
+                elif edge.mode == ISOTROPIC:
+                    width, height = edge.size
+                    weight /= 1.0 - outside_fraction(x, width - x, y, height - y, d)
                 out[k] += weight
-                if mode == BORDER:
+                if edge.mode == BORDER:
                     out[seen] -= weight
     return out
 
@@ -115,34 +94,20 @@ def _first_at_or_above(r, d):  # type: ignore[no-untyped-def]  # pragma: no cove
     return low
 
 
-@njit(cache=True, inline="always")
-def _first_above(r, d):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Index of the first radius > d (r.size if none)."""
-    low, high = 0, r.size
-    while low < high:
-        middle = (low + high) // 2
-        if r[middle] <= d:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 @njit(cache=True)
-def kernel_sums(x, y, own, tx, ty, t_id, starts, columns, rows, cell, sd, reach, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Sum at each point of a Gaussian kernel over all targets but itself within `reach`."""
+def kernel_sums(points, sd, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sum of a Gaussian kernel over other points within `reach`, (n,) in the order of buckets."""
+    out = np.empty(points.x.size)
     norm = 1.0 / (2.0 * math.pi * sd * sd)
-    for i in range(x.size):
-        c0 = max(math.floor((x[i] - reach) / cell), 0)
-        c1 = min(math.floor((x[i] + reach) / cell), columns - 1)
+    for i in range(points.x.size):
+        x, y = points.x[i], points.y[i]
+        top, bottom, left, right = bucket_window(points, x, y, reach)
         total = 0.0
-        if c1 >= c0:
-            for row in range(
-                max(math.floor((y[i] - reach) / cell), 0),
-                min(math.floor((y[i] + reach) / cell), rows - 1) + 1,
-            ):
-                for j in range(starts[row * columns + c0], starts[row * columns + c1 + 1]):
-                    d2 = (tx[j] - x[i]) ** 2 + (ty[j] - y[i]) ** 2
-                    if d2 <= reach * reach and t_id[j] != own[i]:
-                        total += math.exp(-0.5 * d2 / (sd * sd))
+        for row in range(top, bottom):
+            start = row * points.columns
+            for j in range(points.starts[start + left], points.starts[start + right]):
+                d2 = (points.x[j] - x) ** 2 + (points.y[j] - y) ** 2
+                if d2 <= reach * reach and i != j:
+                    total += math.exp(-0.5 * d2 / (sd * sd))
         out[i] = total * norm
+    return out

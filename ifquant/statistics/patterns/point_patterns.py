@@ -1,5 +1,4 @@
-"""Cross-type G, K and L: how many cells of one kind lie near cells of another, with the edges of
-the tissue taken into account.
+"""Cross-type G, K and L: how many cells of one kind lie near cells of another, edges corrected.
 
 Estimators as in Baddeley, Rubak and Turner, "Spatial Point Patterns" (2015), chapters 7, 8 and 14.
 Translation and border correction hold in any region, holes included, and are exact for the grid it
@@ -17,20 +16,19 @@ from scipy.spatial import cKDTree
 
 from ifquant.errors import RequestError
 from ifquant.geometry.region import Region
-from ifquant.statistics.patterns import pair_kernels as kernels
+from ifquant.statistics.buckets import Buckets
 from ifquant.statistics.patterns import region_measures
-from ifquant.statistics.patterns.pair_grid import Grid, pair_sums
+from ifquant.statistics.patterns.pair_kernels import kernel_sums
+from ifquant.statistics.patterns.pair_sums import (
+    KCorrection,
+    edge_correction,
+    pair_sums,
+    region_buckets,
+    sources_of,
+)
 
 Floats = NDArray[np.float64]
-KCorrection = Literal["translate", "border", "isotropic", "seen", "none"]
 GCorrection = Literal["km", "border", "hanisch", "none"]
-_MODES = {
-    "none": kernels.NONE,
-    "seen": kernels.NONE,
-    "border": kernels.BORDER,
-    "translate": kernels.TRANSLATE,
-    "isotropic": kernels.ISOTROPIC,
-}
 _KERNEL_REACH_SDS = 6.0  # what a Gaussian kernel holds further out is 1.5e-8 of it
 
 
@@ -47,8 +45,6 @@ class Curve:
         as a Poisson process).
     statistic, correction
         What it is.
-    n_from, n_to
-        Number of cells looked from and to.
     bandwidth_um
         Of the intensities (inhomogeneous K only).
     """
@@ -58,8 +54,6 @@ class Curve:
     theoretical: Floats
     statistic: str
     correction: str
-    n_from: int
-    n_to: int
     bandwidth_um: float | None = None
 
 
@@ -93,15 +87,9 @@ def cross_k(
         If points lie outside the region, a kind has no cell, radii are not sorted, or the
         correction does not fit the region.
     """
-    sources, targets, r = _points(source), _points(target), _radii(r_um)
-    _refuse_empty(sources, targets)
+    sources, targets, r = _checked(source, target, r_um)
     ones = np.ones(len(sources)), np.ones(len(targets))
-    border = (
-        region_measures.border_distance_um(region, sources)
-        if correction in ("border", "seen")
-        else np.zeros(len(sources))
-    )
-    total = _summed(sources, targets, region, r, correction, *ones, border)
+    total, border = _corrected_sums(sources, targets, region, r, correction, ones)
     per_um2 = (len(targets) - _same(sources, targets)) / region.area_um2
     if correction == "border":
         value = _ratio(total, _at_least(border, r)) / per_um2
@@ -109,31 +97,22 @@ def cross_k(
         value = _per_seen_area(total, sources, region, r, border) / per_um2
     else:
         value = total / len(sources) / per_um2
-    return Curve(r, value, np.pi * r**2, "K", correction, len(sources), len(targets))
+    return Curve(r, value, np.pi * r**2, "K", correction)
 
 
-def seen_k(sources: Floats, grid: Grid, region: Region, r: Floats) -> Floats:
-    """K with correction ``seen`` to targets that were put on a grid once (for many sets of
-    sources), (k,).
-    """
+def seen_k(sources: Floats, targets: Buckets, region: Region, r: Floats) -> Floats:
+    """K with correction ``seen`` to targets sorted once, for many sets of sources: (k,)."""
     border = region_measures.border_distance_um(region, sources)
-    total = pair_sums(
-        sources,
-        grid,
-        region,
-        r,
-        kernels.NONE,
-        np.ones(len(sources)),
-        np.ones(len(grid.ids)),
-        border,
-        np.zeros((1, 1)),
-    )
-    return _per_seen_area(total, sources, region, r, border) * (region.area_um2 / len(grid.ids))
+    ones = np.ones(len(sources)), np.ones(len(targets.order))
+    edge = edge_correction(region, "seen", float(r[-1]))
+    total = pair_sums(sources_of(sources, region, ones[0], border), targets, ones[1], r, edge)
+    return _per_seen_area(total, sources, region, r, border) * (region.area_um2 / len(ones[1]))
 
 
 def _per_seen_area(
     total: Floats, sources: Floats, region: Region, r: Floats, border: Floats
 ) -> Floats:
+    """K from counts by the area of the discs that lies in the region."""
     seen = region_measures.disc_areas_um2(region, sources, r, border).sum(axis=0)
     return np.asarray(np.where(r > 0, _ratio(total, seen) * np.pi * r**2, 0.0))
 
@@ -146,20 +125,17 @@ def cross_l(
     *,
     correction: KCorrection = "translate",
 ) -> Curve:
-    """Cross-type L = sqrt(K / pi), in um; r when both kinds lie independently. Parameters as for
-    `cross_k`.
+    """Cross-type L = sqrt(K / pi), in um; r when both kinds lie independently.
+
+    Parameters as for `cross_k`.
     """
     return as_l(cross_k(source, target, region, r_um, correction=correction))
 
 
 def as_l(k: Curve) -> Curve:
     """Turn a K curve into its L curve."""
-    return replace(
-        k,
-        value=np.sqrt(np.maximum(k.value, 0.0) / np.pi),
-        theoretical=k.r_um,
-        statistic=k.statistic.replace("K", "L"),
-    )
+    value = np.sqrt(np.maximum(k.value, 0.0) / np.pi)
+    return replace(k, value=value, theoretical=k.r_um, statistic="L")
 
 
 def cross_k_inhomogeneous(
@@ -172,8 +148,7 @@ def cross_k_inhomogeneous(
     correction: Literal["translate", "border", "isotropic", "none"] = "translate",
     intensities: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Curve:
-    """Cross-type K with intensities that vary in space: what clustering remains beyond both kinds'
-    own densities.
+    """Cross-type K with intensities that vary in space: clustering beyond both kinds' densities.
 
     Parameters
     ----------
@@ -192,50 +167,40 @@ def cross_k_inhomogeneous(
         As `cross_k`; or if an intensity is 0 (a cell further than 6 bandwidths from any other of
         its kind).
     """
-    sources, targets, r = _points(source), _points(target), _radii(r_um)
-    _refuse_empty(sources, targets)
-    if intensities is None:
-        at_source = intensity_at(sources, region, bandwidth_um)
-        at_target = intensity_at(targets, region, bandwidth_um)
-    else:
-        at_source, at_target = (np.asarray(v, np.float64) for v in intensities)
+    sources, targets, r = _checked(source, target, r_um)
+    at_source, at_target = (
+        (intensity_at(points, region, bandwidth_um) for points in (sources, targets))
+        if intensities is None
+        else (np.asarray(values, np.float64) for values in intensities)
+    )
     if not (at_source > 0).all() or not (at_target > 0).all():
         raise RequestError(
             f"a cell has no other of its kind within 6 bandwidths of {bandwidth_um:g} um; take a"
             " larger bandwidth_um."
         )
-    border = (
-        region_measures.border_distance_um(region, sources)
-        if correction == "border"
-        else np.zeros(len(sources))
-    )
-    total = _summed(sources, targets, region, r, correction, 1 / at_source, 1 / at_target, border)
+    weights = 1 / at_source, 1 / at_target
+    total, border = _corrected_sums(sources, targets, region, r, correction, weights)
+    value = total / region.area_um2
     if correction == "border":
         order = np.argsort(border)
-        left = np.concatenate((np.cumsum((1 / at_source)[order][::-1])[::-1], [0.0]))
+        left = np.concatenate((np.cumsum(weights[0][order][::-1])[::-1], [0.0]))
         value = _ratio(total, left[np.searchsorted(border[order], r)])
-    else:
-        value = total / region.area_um2
-    return Curve(
-        r, value, np.pi * r**2, "K_inhom", correction, len(sources), len(targets), bandwidth_um
-    )
+    return Curve(r, value, np.pi * r**2, "K_inhom", correction, bandwidth_um)
 
 
 def intensity_at(points: ArrayLike, region: Region, bandwidth_um: float) -> Floats:
-    """Cells per um2 at each cell (n,) from all others of its kind: Gaussian kernel, divided by the
-    kernel's mass in the region there.
+    """Cells per um2 at each cell (n,) from all others of its kind, by a Gaussian kernel.
+
+    Divided by the mass of the kernel that lies in the region there.
     """
     xy = _points(points)
     if not bandwidth_um > 0:
         raise RequestError(f"bandwidth_um is {bandwidth_um}; it must be above 0.")
     reach = _KERNEL_REACH_SDS * bandwidth_um
-    grid = Grid(xy, np.arange(len(xy)), reach, region)
-    out = np.empty(len(xy))
-    at = xy - np.asarray(region.corner_um)
-    kernels.kernel_sums(
-        at[:, 0], at[:, 1], np.arange(len(xy)), *grid.arguments(), bandwidth_um, reach, out
-    )
-    return np.asarray(out / region_measures.gaussian_mass(region, xy, bandwidth_um))
+    buckets = region_buckets(xy, reach, region)
+    total = np.empty(len(xy))
+    total[buckets.order] = kernel_sums(buckets, bandwidth_um, reach)
+    return np.asarray(total / region_measures.gaussian_mass(region, xy, bandwidth_um))
 
 
 def cross_g(
@@ -255,20 +220,16 @@ def cross_g(
     correction
         ``km`` (Kaplan-Meier: a nearest target beyond the edge's distance is censored), ``border``
         (only sources further than r from the edge), ``hanisch`` (uncensored sources, weighted by
-        the eroded area; normalised to 1 at the largest r), ``none`` (biased).
+        the eroded area; normalized to 1 at the largest r), ``none`` (biased).
     """
-    sources, targets, r = _points(source), _points(target), _radii(r_um)
-    _refuse_empty(sources, targets)
+    sources, targets, r = _checked(source, target, r_um)
+    tree = cKDTree(targets)
     nearest = (
-        cKDTree(targets).query(sources)[0]
-        if not _same(sources, targets)
-        else cKDTree(targets).query(sources, k=2)[0][:, 1]
+        tree.query(sources, k=2)[0][:, 1] if _same(sources, targets) else tree.query(sources)[0]
     )
-    border = (
-        np.full(len(sources), np.inf)
-        if correction == "none"
-        else region_measures.border_distance_um(region, sources)
-    )
+    border = np.full(len(sources), np.inf)
+    if correction != "none":
+        border = region_measures.border_distance_um(region, sources)
     if correction in ("km", "none"):
         value = kaplan_meier(nearest, border, r)
     elif correction == "border":
@@ -278,20 +239,21 @@ def cross_g(
         value = _ratio(np.cumsum(begin - end)[:-1].astype(np.float64), _at_least(border, r))
     else:
         uncensored = nearest[(nearest <= border) & (nearest <= r[-1])]
-        steps = np.bincount(np.searchsorted(r, uncensored), minlength=len(r))[: len(r)]
-        area = region_measures.eroded_area_um2(region, r)
-        summed = np.cumsum(np.where(steps > 0, steps / np.maximum(area, np.finfo(float).tiny), 0.0))
-        value = summed / summed[-1] if summed[-1] > 0 else np.full(len(r), np.nan)
-    per_um2 = len(targets) / region.area_um2
-    return Curve(
-        r, value, 1 - np.exp(-per_um2 * np.pi * r**2), "G", correction, len(sources), len(targets)
-    )
+        value = _hanisch(uncensored, region_measures.eroded_area_um2(region, r), r)
+    theoretical = 1 - np.exp(-len(targets) / region.area_um2 * np.pi * r**2)
+    return Curve(r, value, theoretical, "G", correction)
+
+
+def _hanisch(uncensored: Floats, area_um2: Floats, r: Floats) -> Floats:
+    """G from uncensored distances, each weighted by the eroded area (k,) at its radius."""
+    steps = np.bincount(np.searchsorted(r, uncensored), minlength=len(r))[: len(r)]
+    weighted = np.where(steps > 0, steps / np.maximum(area_um2, np.finfo(float).tiny), 0.0)
+    summed = np.cumsum(weighted)
+    return summed / summed[-1] if summed[-1] > 0 else np.full(len(r), np.nan)
 
 
 def kaplan_meier(distance: Floats, border: Floats, r: Floats) -> Floats:
-    """Fraction of distances up to each r (k,) when those beyond the border's distance are censored
-    there.
-    """
+    """Fraction of distances up to each r (k,) when those beyond the border's are censored there."""
     observed, event = np.minimum(distance, border), distance <= border
     order = np.argsort(observed, kind="stable")
     observed, event = observed[order], event[order]
@@ -302,77 +264,56 @@ def kaplan_meier(distance: Floats, border: Floats, r: Floats) -> Floats:
     return np.asarray(1 - alive[np.searchsorted(times, r, side="right")])
 
 
-def _summed(
+def _corrected_sums(
     sources: Floats,
     targets: Floats,
     region: Region,
     r: Floats,
     correction: str,
-    w_source: Floats,
-    w_target: Floats,
-    border: Floats,
-) -> Floats:
-    """Sum over pairs up to each r of both weights and the edge correction's, (k,)."""
-    if correction not in _MODES:
-        raise RequestError(
-            f"correction {correction!r} is not known; use one of {', '.join(_MODES)}."
-        )
-    counts = np.zeros((1, 1))
-    width, height = region.extent_um
-    if correction == "translate":
-        counts = region_measures.covariogram(region, float(r[-1])).counts
-    if correction == "isotropic":
-        if not region.is_rectangle:
-            raise RequestError(
-                "isotropic correction is for rectangles; in a tissue mask use translate or border."
-            )
-        if r[-1] > min(width, height) / 2:
-            raise RequestError(
-                "isotropic correction needs r up to half the shorter side"
-                f" ({min(width, height) / 2:g} um)."
-            )
+    weights: tuple[Floats, Floats],
+) -> tuple[Floats, Floats]:
+    """Sum over pairs up to each r of both weights and the correction's, and borders of sources.
+
+    The distance to the border is 0 where the correction needs none.
+    """
+    border = np.zeros(len(sources))
+    if correction in ("border", "seen"):
+        border = region_measures.border_distance_um(region, sources)
+    edge = edge_correction(region, correction, float(r[-1]))
     if not region.contains(*targets.T).all() or not region.contains(*sources.T).all():
         raise RequestError("some points lie outside the region; leave them out.")
-    grid = Grid(targets, np.arange(len(targets)), float(r[-1]), region)
-    own = np.arange(len(sources)) if _same(sources, targets) else None
-    return pair_sums(
-        sources, grid, region, r, _MODES[correction], w_source, w_target, border, counts, own
-    )
+    looked = sources_of(sources, region, weights[0], border, own=_same(sources, targets))
+    buckets = region_buckets(targets, float(r[-1]), region)
+    return pair_sums(looked, buckets, weights[1], r, edge), border
+
+
+def _checked(
+    source: ArrayLike, target: ArrayLike, r_um: ArrayLike
+) -> tuple[Floats, Floats, Floats]:
+    """Both kinds' points and the radii as arrays, if they can make a curve."""
+    sources, targets, r = _points(source), _points(target), np.asarray(r_um, dtype=np.float64)
+    is_row = r.ndim == 1 and len(r) > 0 and np.isfinite(r).all()
+    if not is_row or r[0] < 0 or (np.diff(r) <= 0).any() or r[-1] <= 0:
+        raise RequestError("r_um must be finite distances from 0 upwards, sorted, each once.")
+    if len(sources) == 0 or len(targets) == 0 or (_same(sources, targets) and len(sources) < 2):
+        raise RequestError(
+            f"{len(sources)} cells to look from and {len(targets)} to look to; both kinds need"
+            " some."
+        )
+    return sources, targets, r
 
 
 def _points(values: ArrayLike) -> Floats:
+    """Points (n, 2), if they are finite."""
     xy = np.asarray(values, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
         raise RequestError(f"points must be finite numbers (n, 2), found shape {xy.shape}.")
     return xy
 
 
-def _radii(r_um: ArrayLike) -> Floats:
-    r = np.asarray(r_um, dtype=np.float64)
-    if (
-        r.ndim != 1
-        or len(r) == 0
-        or r[0] < 0
-        or (np.diff(r) <= 0).any()
-        or not np.isfinite(r).all()
-        or r[-1] <= 0
-    ):
-        raise RequestError("r_um must be finite distances from 0 upwards, sorted, each once.")
-    return r
-
-
-def _refuse_empty(sources: Floats, targets: Floats) -> None:
-    if len(sources) == 0 or len(targets) == 0 or (_same(sources, targets) and len(sources) < 2):
-        raise RequestError(
-            f"{len(sources)} cells to look from and {len(targets)} to look to; both kinds need"
-            " some."
-        )
-
-
 def _same(sources: Floats, targets: Floats) -> bool:
-    return sources is targets or (
-        sources.shape == targets.shape and np.array_equal(sources, targets)
-    )
+    """Whether both kinds are the same cells."""
+    return sources is targets or np.array_equal(sources, targets)
 
 
 def _at_least(border: Floats, r: Floats) -> Floats:
@@ -381,4 +322,5 @@ def _at_least(border: Floats, r: Floats) -> Floats:
 
 
 def _ratio(value: Floats, by: Floats) -> Floats:
+    """Quotient, nan where the divisor is 0."""
     return np.asarray(np.divide(value, by, out=np.full(len(value), np.nan), where=by > 0))

@@ -1,23 +1,39 @@
-"""Compiled kernels of region_measures.py: exact distances and areas against a union of grid
-rectangles. Coordinates are relative to its corner.
+"""Compiled kernels of region_measures.py: exact distances and areas against a mask of rectangles.
+
+Coordinates are relative to the corner of the mask.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+GAUSSIAN_REACH_SDS = 8
+
+
+class Runs(NamedTuple):
+    """Runs of True cells from `x0` to `x1` in um; ``starts[row] : starts[row + 1]`` are a row's."""
+
+    starts: NDArray[np.int64]
+    x0: NDArray[np.float64]
+    x1: NDArray[np.float64]
+    step_y: float
 
 
 @njit(cache=True)
-def border_distances(x, y, left, right, step_x, step_y, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Distance of each point to the complement of the mask.
+def border_distances(x, y, left, right, step_x, step_y):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Distance of each point to the complement of the mask, (n,).
 
     `left`, `right` (My, Mx): column of the nearest False cell at or before, at or after each cell
     (-1 and Mx: the outside). A row's nearest False cell is one of these two, so rows are visited
     outwards until none can be nearer.
     """
     height, width = left.shape
+    out = np.empty(x.size)
     for i in range(x.size):
         row = min(max(math.floor(y[i] / step_y), 0), height - 1)
         column = min(max(math.floor(x[i] / step_x), 0), width - 1)
@@ -33,18 +49,14 @@ def border_distances(x, y, left, right, step_x, step_y, out):  # type: ignore[no
                 r, gap = (up, gap_up) if side == 0 else (down, gap_down)
                 if gap >= best:
                     continue
-                if r < 0 or r >= height:
-                    sideways = 0.0
-                else:
-                    sideways = max(
-                        min(
-                            x[i] - (left[r, column] + 1) * step_x, right[r, column] * step_x - x[i]
-                        ),
-                        0.0,
-                    )
+                sideways = 0.0
+                if 0 <= r < height:
+                    to_left = x[i] - (left[r, column] + 1) * step_x
+                    sideways = max(min(to_left, right[r, column] * step_x - x[i]), 0.0)
                 best = min(best, math.hypot(sideways, gap))
             away += 1
         out[i] = best
+    return out
 
 
 @njit(cache=True)
@@ -84,13 +96,13 @@ def disc_in_rectangle(x0, x1, y0, y1, r):  # type: ignore[no-untyped-def]  # pra
 
 
 @njit(cache=True)
-def disc_areas(x, y, border, radii, starts, run_x0, run_x1, step_y, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Area of the disc of each radius around each point within the mask: out (n, radii).
+def disc_areas(x, y, border, radii, runs):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Area within the mask of the disc of each radius around each point, (n, radii).
 
-    `starts` (My + 1) into `run_x0`, `run_x1`: runs of True cells per row, in um. `border`: distance
-    of each point to the complement.
+    `border`: distance of each point to the complement of the mask.
     """
-    height = starts.size - 1
+    out = np.empty((x.size, radii.size))
+    step = runs.step_y
     for i in range(x.size):
         for k in range(radii.size):
             r = radii[k]
@@ -98,40 +110,36 @@ def disc_areas(x, y, border, radii, starts, run_x0, run_x1, step_y, out):  # typ
                 out[i, k] = math.pi * r * r
                 continue
             area = 0.0
-            first = max(math.floor((y[i] - r) / step_y), 0)
-            last = min(math.floor((y[i] + r) / step_y), height - 1)
+            first = max(math.floor((y[i] - r) / step), 0)
+            last = min(math.floor((y[i] + r) / step), runs.starts.size - 2)
             for row in range(first, last + 1):
-                y0 = row * step_y - y[i]
-                for j in range(starts[row], starts[row + 1]):
-                    if run_x1[j] > x[i] - r and run_x0[j] < x[i] + r:
-                        area += disc_in_rectangle(
-                            run_x0[j] - x[i], run_x1[j] - x[i], y0, y0 + step_y, r
-                        )
+                y0 = row * step - y[i]
+                for j in range(runs.starts[row], runs.starts[row + 1]):
+                    x0, x1 = runs.x0[j], runs.x1[j]
+                    if x1 > x[i] - r and x0 < x[i] + r:
+                        area += disc_in_rectangle(x0 - x[i], x1 - x[i], y0, y0 + step, r)
             out[i, k] = area
+    return out
 
 
 @njit(cache=True)
-def gaussian_masses(x, y, sd, starts, run_x0, run_x1, step_y, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Mass within the mask of a Gaussian kernel around each point (cut at 8 sd)."""
-    height = starts.size - 1
+def gaussian_masses(x, y, sd, runs):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mass within the mask of a Gaussian kernel around each point, (n,)."""
+    out = np.empty(x.size)
+    step = runs.step_y
+    reach = GAUSSIAN_REACH_SDS * sd
     scale = 1.0 / (sd * math.sqrt(2.0))
     for i in range(x.size):
         mass = 0.0
-        first = max(math.floor((y[i] - 8 * sd) / step_y), 0)
-        last = min(math.floor((y[i] + 8 * sd) / step_y), height - 1)
+        first = max(math.floor((y[i] - reach) / step), 0)
+        last = min(math.floor((y[i] + reach) / step), runs.starts.size - 2)
         for row in range(first, last + 1):
             across = 0.0
-            for j in range(starts[row], starts[row + 1]):
-                across += 0.5 * (
-                    math.erf((run_x1[j] - x[i]) * scale) - math.erf((run_x0[j] - x[i]) * scale)
-                )
+            for j in range(runs.starts[row], runs.starts[row + 1]):
+                right = math.erf((runs.x1[j] - x[i]) * scale)
+                across += 0.5 * (right - math.erf((runs.x0[j] - x[i]) * scale))
             if across > 0.0:
-                mass += (
-                    across
-                    * 0.5
-                    * (
-                        math.erf(((row + 1) * step_y - y[i]) * scale)
-                        - math.erf((row * step_y - y[i]) * scale)
-                    )
-                )
+                below = math.erf(((row + 1) * step - y[i]) * scale)
+                mass += across * 0.5 * (below - math.erf((row * step - y[i]) * scale))
         out[i] = mass
+    return out
