@@ -5,13 +5,12 @@ compared with earlier results.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from ifquant import provenance
+from ifquant import provenance, registry
 from ifquant.calibration.calibrate import Calibration, grid_step_px
 from ifquant.columns import cell_columns
 from ifquant.errors import SlideError
@@ -23,7 +22,6 @@ from ifquant.pipeline.model_files import models_used
 from ifquant.pipeline.slide_jobs import SlideJob
 from ifquant.pipeline.slide_measurement import Advance, Measured, Uncalibrated, measure_slide
 from ifquant.recipe.model import Recipe
-from ifquant.registry import SEGMENTERS
 from ifquant.results.reuse import cells_of, finished, interrupted
 from ifquant.results.slide_folder import WORK
 from ifquant.slides import regions, slide
@@ -164,17 +162,8 @@ def measured(
 
 
 def segmenter_identity(method: str) -> Any:
-    """Say what decides a segmenter's answer beside the recipe and the version of ifquant: the model
-    card, a plugin's version.
-    """
-    if method == "unet":
-        from ifquant.nuclei.unet import MODEL, read_card
-
-        return asdict(read_card(MODEL))
-    points = (
-        [] if method in SEGMENTERS else list(entry_points(group="ifquant.segmenters", name=method))
-    )
-    return [[point.value, point.dist.version if point.dist else None] for point in points]
+    """Return what decides a segmenter's result beside the recipe and the version of ifquant."""
+    return registry.segmenter_identity(method)
 
 
 def _sha256(path: Path | None) -> str | None:
