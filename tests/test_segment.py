@@ -180,6 +180,8 @@ def test_a_plugin_is_one_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         Segmentation(method="halves"), pixel_size_um=0.5, calibration=levels_of(image)
     )
     assert segmenter.name == "halves"
+    assert registry.segmenter_identity("halves") == [["test_segment:make_halves", None]]
+    assert registry.segmenter_identity("classical") == []
 
 
 def test_levels_are_exact_order_statistics() -> None:

@@ -260,8 +260,10 @@ def _plain(value: Any) -> Any:
 
 
 def _nan(value: float | None) -> float:
+    """Store None as nan."""
     return float("nan") if value is None else value
 
 
 def _none(value: float) -> float | None:
+    """Read nan as None."""
     return None if np.isnan(value) else value

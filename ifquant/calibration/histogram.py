@@ -111,10 +111,8 @@ def scan_block(
     pixels : (C, Y, X)
         Raw values of the block. uint8 and uint16 are exact; other types are counted as float32.
     window
-        Where the block lies. Its origin must be a multiple of `step_px`, and its end too unless it
-        is the image's border.
-    step_px
-        Edge of a grid square.
+        Where the block lies. Its origin must be a multiple of `step_px`, the edge of a grid square,
+        and its end too unless it is the image's border.
     tissue : bool (My, Mx), optional
         Mask over the coarse grid of the whole image: only pixels inside are counted.
     """
@@ -132,24 +130,19 @@ def scan_block(
     if tissue is not None:
         top, left = window.y0 // step_px, window.x0 // step_px
         use = np.ascontiguousarray(tissue[top : top + rows, left : left + columns])
-    if pixels.dtype in (np.uint8, np.uint16):
-        kind = str(pixels.dtype)
-        counts = np.zeros((len(pixels), 256 if kind == "uint8" else _KEYS), np.uint32)
-        sums = _count_integers(np.ascontiguousarray(pixels), step_px, use, counts)
-        highest = [int(np.flatnonzero(row)[-1]) if row.any() else -1 for row in counts]
-        maxima = np.array([float(key) if key >= 0 else -np.inf for key in highest])
-        at_maximum = np.array(
-            [row[key] if key >= 0 else 0 for row, key in zip(counts, highest, strict=True)],
-            np.int64,
-        )
-        nonfinite = np.zeros(len(counts), np.int64)
-    else:
-        kind = "float32"
+    kind = str(pixels.dtype) if pixels.dtype in (np.uint8, np.uint16) else "float32"
+    counts = np.zeros((len(pixels), 256 if kind == "uint8" else _KEYS), np.uint32)
+    if kind == "float32":
         floats = np.ascontiguousarray(pixels, dtype=np.float32)
-        counts = np.zeros((len(pixels), _KEYS), np.uint32)
         sums, maxima, at_maximum, nonfinite = _count_floats(
             floats, floats.view(np.uint32), step_px, use, counts
         )
+    else:
+        sums = _count_integers(np.ascontiguousarray(pixels), step_px, use, counts)
+        highest = [int(np.append(0, row.nonzero()[0])[-1]) for row in counts]
+        at_maximum = counts[np.arange(len(counts)), highest].astype(np.int64)
+        maxima = np.where(at_maximum > 0, np.array(highest, np.float64), -np.inf)
+        nonfinite = np.zeros(len(counts), np.int64)
     occupied = np.flatnonzero(counts.any(axis=0))
     first, last = (int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else (0, 1)
     counts = counts[:, first:last].copy()

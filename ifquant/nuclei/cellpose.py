@@ -24,7 +24,7 @@ from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window
 from ifquant.nuclei import cellpose_package as package
 from ifquant.nuclei.cellpose_models import model_files
-from ifquant.nuclei.channel_levels import ChannelLevels
+from ifquant.nuclei.channel_levels import ChannelLevels, nucleus_levels
 from ifquant.nuclei.connected_components import largest_components, relabel_without_small
 from ifquant.nuclei.lattice import LatticeMaps
 from ifquant.nuclei.lattice_seams import HOPS, WindowObjects, resolve
@@ -158,23 +158,10 @@ class CellposeSegmenter:
 def make(
     options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None
 ) -> CellposeSegmenter:
-    """Make the segmenter of nuclei.
-
-    Raises
-    ------
-    RequestError
-        If there is no nucleus channel, no model is named, or the file is no network of the
-        installed cellpose.
-    MissingDependency
-        If cellpose or the file is not there.
-    """
-    if calibration is None:
-        raise RequestError(
-            'found no nucleus channel; method "cellpose" needs one: give a channel the role'
-            ' "nucleus"'
-        )
+    """Make the segmenter of nuclei."""
+    levels = nucleus_levels(calibration, "cellpose")
     diameters_um = options.nucleus_diameter_um, options.max_diameter_um
-    return _make(options, "model", (calibration,), pixel_size_um, diameters_um)
+    return _make(options, "model", [levels], pixel_size_um, diameters_um)
 
 
 def make_cells(
@@ -184,17 +171,7 @@ def make_cells(
     calibration: ChannelLevels | None,
     guides: Sequence[ChannelLevels],
 ) -> CellposeSegmenter | None:
-    """Make the segmenter of whole cells, where the recipe names a `cell_model`.
-
-    It reads guide channels, then nuclei.
-
-    Raises
-    ------
-    RequestError
-        If no channel has the role tumor or myeloid, and as `make`.
-    MissingDependency
-        If cellpose or the file is not there.
-    """
+    """Make the segmenter of whole cells, of guide channels and nuclei, for a `cell_model`."""
     if options.cell_model is None or calibration is None:
         return None
     if not guides:

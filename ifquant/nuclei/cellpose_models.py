@@ -37,17 +37,7 @@ NAMED: dict[int, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A network file of the recipe.
-
-    Attributes
-    ----------
-    option
-        Recipe key that names it.
-    path
-        Absolute path.
-    url
-        Where it can be had from; None when the recipe gives a path.
-    """
+    """A network file: recipe key that names it, absolute path, address if given by name."""
 
     option: str
     path: Path
@@ -69,16 +59,7 @@ class ModelFile:
 
 
 def model_files(options: Segmentation) -> tuple[ModelFile, ...]:
-    """List the network files that the recipe names, whether they are there or not.
-
-    Raises
-    ------
-    RequestError
-        If `model` is missing, a path is not absolute, a name is unknown, or given without
-        ``allow_download = true``.
-    MissingDependency
-        If cellpose is not installed.
-    """
+    """List the network files that the recipe names, whether they are there or not."""
     installed_major()
     if options.model is None:
         raise RequestError(
@@ -86,12 +67,10 @@ def model_files(options: Segmentation) -> tuple[ModelFile, ...]:
             ' file, e.g. model = "/models/cpsam", or a name with allow_download = true, e.g. model'
             ' = "cpsam"'
         )
-    given = [("model", options.model), ("cell_model", options.cell_model)]
-    return tuple(
-        _model_file(option, text, options.allow_download)
-        for option, text in given
-        if text is not None
-    )
+    files = [_model_file("model", options.model, options.allow_download)]
+    if options.cell_model is not None:
+        files.append(_model_file("cell_model", options.cell_model, options.allow_download))
+    return tuple(files)
 
 
 def installed_major() -> int:

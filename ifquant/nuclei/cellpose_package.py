@@ -53,15 +53,7 @@ _libraries: list[Any] = []
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network in memory, loaded by `load`.
-
-    Attributes
-    ----------
-    model
-        The `CellposeModel`.
-    major
-        3 or 4: the version of cellpose it belongs to.
-    """
+    """A `CellposeModel` in memory, and the version of cellpose it belongs to, 3 or 4."""
 
     model: Any
     major: int
@@ -102,13 +94,7 @@ class Network:
 
 
 def import_cellpose() -> Any:
-    """Return the module ``cellpose.models``.
-
-    Raises
-    ------
-    MissingDependency
-        If cellpose, torch or torchvision are missing or do not fit together, with the remedy.
-    """
+    """Return the module ``cellpose.models``; what is missing or does not fit is refused."""
     major = installed_major()
     # it reports optional networks and every file as warnings
     logging.getLogger("cellpose").setLevel(logging.ERROR)
@@ -168,16 +154,7 @@ def _operators_load(torch: Any) -> bool:
 
 @lru_cache(maxsize=2)
 def load(path: str, sha256: str) -> Network:
-    """Load a network file, once per process.
-
-    Raises
-    ------
-    RequestError
-        If the file is not a network of the installed cellpose, lacks weights, or is not the one
-        whose SHA-256 was recorded.
-    MissingDependency
-        If cellpose cannot be imported.
-    """
+    """Load a network file, once per process; only a whole one with the recorded SHA-256."""
     models = import_cellpose()
     with open(path, "rb") as file:
         now = hashlib.file_digest(file, "sha256").hexdigest()

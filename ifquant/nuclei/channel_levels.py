@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ifquant.calibration import stain
 from ifquant.calibration.calibrate import ChannelCalibration
 from ifquant.calibration.histogram import merge, scan_block
-from ifquant.errors import SlideError
+from ifquant.errors import RequestError, SlideError
 from ifquant.geometry.windows import Window
 
 
@@ -66,6 +66,16 @@ def levels_of(image: NDArray[Any]) -> Levels:
         spread,
         offset + threshold,
     )
+
+
+def nucleus_levels(levels: ChannelLevels | None, method: str) -> ChannelLevels:
+    """Return the levels of the nucleus channel, refused when there is none."""
+    if levels is None:
+        raise RequestError(
+            f'found no nucleus channel; method "{method}" needs one: give a channel the role'
+            ' "nucleus"'
+        )
+    return levels
 
 
 def refuse_dark_on_bright(levels: ChannelLevels) -> None:

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.errors import RequestError
 from ifquant.geometry import filters
 from ifquant.geometry.windows import Window
 from ifquant.nuclei import classical_kernels as kernels
-from ifquant.nuclei.channel_levels import ChannelLevels
+from ifquant.nuclei.channel_levels import ChannelLevels, nucleus_levels
 from ifquant.nuclei.connected_components import (
     fill_holes,
     largest_components,
@@ -49,26 +48,10 @@ def refine(
 ) -> NDArray[np.int32]:
     """Cut each object back to the pixels above a fraction of its own brightness.
 
-    Parameters
-    ----------
-    labels : int32 (Y, X)
-        Objects 1..n.
-    contrast : int16 (Y, X)
-        Brightness above the local background.
-    fraction
-        A pixel stays when its contrast is above this fraction of its object's brightness.
-    quantile
-        The object's brightness is this quantile of its pixels' contrast.
-    min_contrast
-        Objects less bright than this are dropped.
-    min_area_px
-        Smaller objects are dropped in the end.
-
-    Returns
-    -------
-    int32 (Y, X)
-        The largest 4-connected component of each object, holes filled, numbered 1..n in raster
-        order of their first pixel.
+    The brightness of an object 1..n is a `quantile` of its pixels' `contrast`, their height above
+    the local background. Objects less bright than `min_contrast` or in the end smaller than
+    `min_area_px` are dropped. Returned is the largest 4-connected component of each object, holes
+    filled, numbered in raster order of their first pixel.
     """
     n = int(labels.max(initial=0))
     if n == 0:
@@ -241,24 +224,19 @@ def make(
     calibration: ChannelLevels | None,
 ) -> ClassicalSegmenter:
     """Make the segmenter from the recipe and the nucleus channel's levels."""
-    if calibration is None:
-        raise RequestError(
-            'found no nucleus channel; method "classical" needs one: give a channel the role'
-            ' "nucleus"'
-        )
+    levels = nucleus_levels(calibration, "classical")
     tuning = Tuning()
     diameter = options.nucleus_diameter_um / pixel_size_um
     largest = max(options.max_diameter_um / pixel_size_um, diameter)
-    threshold = calibration.threshold
-    span = max(calibration.high - calibration.background, 4 * calibration.background_sd) or 1.0
+    span = max(levels.high - levels.background, 4 * levels.background_sd) or 1.0
     stain = math.inf  # no pixel to learn from: nothing is a nucleus
-    if threshold is not None:
+    if levels.threshold is not None:
         # between the dimmest stain and the brightest nuclei, on a logarithmic scale
-        height = math.sqrt(max(threshold - calibration.background, 0) / span)
+        height = math.sqrt(max(levels.threshold - levels.background, 0) / span)
         stain = max(height * _UNITS / options.sensitivity, 1.0)
     min_area = max(options.min_area_um2 / pixel_size_um**2, tuning.min_area * diameter**2, 4)
     return ClassicalSegmenter(
-        background=float(calibration.background),
+        background=float(levels.background),
         span=float(span),
         stain=stain,
         diameter_px=diameter,

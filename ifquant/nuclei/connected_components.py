@@ -87,6 +87,7 @@ def _around(labels, y, x0, x1):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _either(a, b):  # type: ignore[no-untyped-def]
+    """Whichever of two labels is not 0; -1 for two different ones."""
     if a == b or b == 0:
         return a
     return b if a == 0 else np.int32(-1)
@@ -94,6 +95,7 @@ def _either(a, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _find(root, i):  # type: ignore[no-untyped-def]
+    """Root of run `i` in a forest of joined runs; halves the path."""
     while root[i] != i:
         root[i] = root[root[i]]
         i = root[i]

@@ -13,7 +13,7 @@ from a window's inner border gets the same nucleus in every window (design, sect
    this heals plateaus (the middle line of an elongated nucleus is one) and noise. Joins form a
    forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its
    own seed;
-3. roots below ``min_peak`` are dropped; of each object only the 4-connected piece holding its seed
+3. roots below ``min_peak`` are dropped; of each object only the 4-connected component of its seed
    is kept; holes are filled; objects below ``min_area_px`` are dropped; labels are 1..n in raster
    order of each object's first pixel.
 

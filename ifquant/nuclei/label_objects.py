@@ -121,13 +121,7 @@ def scan_strip(labels: NDArray[Any], y0: int) -> LabelStrip:
 
 
 def merge_strips(strips: Iterable[LabelStrip]) -> LabelObjects:
-    """Merge consecutive strips and keep the largest component of each label (first of equal ones).
-
-    Raises
-    ------
-    RequestError
-        If there is no strip, or strips do not follow each other.
-    """
+    """Merge consecutive strips and keep the largest, first component of each label."""
     parts = list(strips)
     pairs = list(pairwise(parts))
     is_gapless = all(a.y1 == b.y0 and len(a.top) == len(b.top) for a, b in pairs)

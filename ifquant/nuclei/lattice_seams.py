@@ -70,22 +70,10 @@ class _Pairs(NamedTuple):
 def resolve(
     windows: Sequence[WindowObjects], target: Window, min_area_px: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Apply the rule.
+    """Apply the rule: labels (Y, X) 1..n of `target` in raster order, seam mark of each (n + 1,).
 
-    Parameters
-    ----------
-    windows
-        In raster order of their cores; all that meet `target` grown by `HOPS` extents of the
-        largest object.
-    target
-        Window to label.
-    min_area_px
-        Objects below this after trimming are dropped.
-
-    Returns
-    -------
-    int32 (Y, X) labels 1..n of `target` in raster order of first pixels, and the seam mark of each
-    (n + 1,).
+    `windows` come in raster order of their cores: all that meet `target` grown by `HOPS` extents of
+    the largest object. Objects below `min_area_px` after trimming are dropped.
     """
     offsets = np.cumsum([0, *(int(window.labels.max(initial=0)) for window in windows)])
     candidates = _candidates(windows, offsets)

@@ -47,6 +47,9 @@ class Segmenter(Protocol):
     lattice_px
         None: local filters, any window. Else `core_maps` is called once per core of the fixed
         lattice of this step anchored at (0, 0), and `nuclei` reads its maps through `read_maps`.
+
+    What identifies a method in digests is known before its segmenter can be made, and is therefore
+    asked of the registry (`registry.segmenter_identity`).
     """
 
     @property
@@ -128,20 +131,8 @@ def make_segmenter(
 ) -> Segmenter:
     """Make the segmenter a recipe asks for.
 
-    Parameters
-    ----------
-    calibration
-        Levels of the nucleus channel over the whole slide; None when there is no such channel
-        (method "labels").
-
-    Raises
-    ------
-    RequestError
-        If the method is unknown, or needs a nucleus channel and there is none.
-    SlideError
-        If nuclei are darker than the background.
-    MissingDependency
-        If the method's package or model is not installed.
+    `calibration` holds the levels of the nucleus channel over the whole slide, None when there is
+    no such channel (method "labels").
     """
     factory = segmenter_factory(options.method)
     if calibration is not None and options.method != "labels":
@@ -159,18 +150,8 @@ def make_cell_segmenter(
 ) -> Segmenter | None:
     """Make what finds whole cells if the recipe asks for it; None: cells are grown from nuclei.
 
-    Parameters
-    ----------
-    guides
-        Levels of the channels that may shape cells (tumor, myeloid). What it reads is (C, Y, X):
-        these channels, then the nuclei.
-
-    Raises
-    ------
-    RequestError
-        If there is no guide channel.
-    MissingDependency
-        If the method's package or model is not installed.
+    `guides` are the levels of the channels that may shape cells (tumor, myeloid). What it reads is
+    (C, Y, X): these channels, then the nuclei.
     """
     factory = cell_segmenter_factory(options.method)
     if factory is None:

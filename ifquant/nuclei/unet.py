@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ifquant.errors import MissingDependency, RequestError
 from ifquant.geometry import filters
 from ifquant.geometry.windows import Window
-from ifquant.nuclei.channel_levels import ChannelLevels
+from ifquant.nuclei.channel_levels import ChannelLevels, nucleus_levels
 from ifquant.nuclei.decoder import DecodeOptions, decode
 from ifquant.nuclei.working_scale import (
     nearest_ratio,
@@ -117,13 +117,7 @@ class UNetSegmenter:
         return max(1, round(self.core_px / self.ratio / step)) * step
 
     def core_maps(self, read: Any, core: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """Foreground and relief (2, Y, X) of one lattice core at full resolution.
-
-        Raises
-        ------
-        RequestError
-            If the core does not start on the lattice.
-        """
+        """Foreground and relief (2, Y, X) of one lattice core at full resolution."""
         if core.y0 % self.lattice_px or core.x0 % self.lattice_px:
             raise RequestError(
                 f"found a cell at y={core.y0}, x={core.x0}; expected multiples of {self.lattice_px}"
@@ -178,18 +172,14 @@ def make(
     model: Path = MODEL,
 ) -> UNetSegmenter:
     """Make the segmenter from the recipe and the nucleus channel's levels."""
-    if calibration is None:
-        raise RequestError(
-            'found no nucleus channel; method "unet" needs one: give a channel the role "nucleus"'
-        )
-    span = calibration.high - calibration.low
+    levels = nucleus_levels(calibration, "unet")
     card = read_card(model)
     largest = options.max_diameter_um / pixel_size_um
     return UNetSegmenter(
         model=str(model),
         card=card,
-        low=float(calibration.low),
-        high=float(calibration.high if span > 0 else calibration.low + 1),
+        low=float(levels.low),
+        high=float(levels.high if levels.high > levels.low else levels.low + 1),
         ratio=nearest_ratio(pixel_size_um / WORKING_UM),
         options=DecodeOptions(
             foreground=min(max(round(card.foreground / options.sensitivity), 1), 255),
