@@ -11,7 +11,7 @@ agree); where only one does they are 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,6 @@ from ifquant.errors import RequestError
 Ints = NDArray[np.int64]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _PIECE_IN_TRUTH, _PIECE_OF_TRUTH = 0.5, 0.1
-_COUNTS = ["tp", "fp", "fn", "splits", "merges"]
-_RATES = ["ap", "precision", "recall", "f1", "pq", "mean_matched_iou"]
-_COLUMNS = ["threshold", "tp", "fp", "fn", *_RATES[:-1], "splits", "merges", "mean_matched_iou"]
-POOLED, MEAN = "(pooled)", "(mean)"
-"""Names of the two summary rows of `evaluate_many`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,51 +140,38 @@ def evaluate(
     [[2, 0, 0], [1, 1, 1]]
     """
     checked = _checked_thresholds(thresholds)
-    return _rates(_counts(overlaps(predicted, truth), checked))[_COLUMNS]
+    return _agreement(overlaps(predicted, truth), checked)
 
 
-def evaluate_many(
-    pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]],
-    thresholds: Sequence[float] = THRESHOLDS,
-) -> pd.DataFrame:
-    """Compare several images: each on its own, pooled, and the mean over images.
+def _agreement(pairs: Overlaps, thresholds: tuple[float, ...]) -> pd.DataFrame:
+    """Match at each threshold, with counts and rates (see `evaluate`)."""
+    split, merged = split_and_merged(pairs)
+    matches = [match(pairs, threshold) for threshold in thresholds]
+    tp = np.array([len(m.iou) for m in matches], np.int64)
+    fp, fn = len(pairs.predicted_ids) - tp, len(pairs.truth_ids) - tp
+    iou_sum = np.array([m.iou.sum() for m in matches])
+    nothing = tp + fp + fn == 0  # no object in either image: they agree
 
-    Parameters
-    ----------
-    pairs
-        Name, predicted labels and true labels of each image.
-    thresholds
-        IoU thresholds, each above 0 and at most 1.
+    def rate(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+        quotient = np.divide(part, whole, out=np.zeros(len(tp)), where=whole > 0)
+        return np.where(nothing, 1.0, quotient)
 
-    Returns
-    -------
-    DataFrame
-        The columns of `evaluate` after a column `image`. Last come the rows ``(pooled)``, rates of
-        the summed counts, and ``(mean)``, means of the images' rates beside the same summed counts.
-        Without any pair the table is empty.
-
-    Raises
-    ------
-    RequestError
-        If labels or thresholds are not as in `evaluate`; the message names the image.
-    """
-    checked = _checked_thresholds(thresholds)
-    tables = []
-    for name, predicted, truth in pairs:
-        try:
-            tables.append(_counts(overlaps(predicted, truth), checked).assign(image=name))
-        except RequestError as error:
-            raise RequestError(f"{name}: {error}") from error
-    if not tables:
-        nothing = np.zeros((1, 1), int)
-        return evaluate(nothing, nothing, checked).iloc[:0].assign(image="")
-    per_image = _rates(pd.concat(tables, ignore_index=True))
-    groups = per_image.groupby("threshold", sort=False)
-    totals = groups[[*_COUNTS, "iou_sum"]].sum().reset_index()
-    pooled = _rates(totals).assign(image=POOLED)
-    mean = groups[_RATES].mean().reset_index().merge(totals, on="threshold").assign(image=MEAN)
-    table = pd.concat([per_image, pooled, mean], ignore_index=True)
-    return table[["image", *_COLUMNS]]
+    return pd.DataFrame(
+        {
+            "threshold": np.asarray(thresholds, float),
+            "tp": tp,
+            "fp": fp,
+            "fn": fn,
+            "ap": rate(tp, tp + fp + fn),
+            "precision": rate(tp, tp + fp),
+            "recall": rate(tp, tp + fn),
+            "f1": rate(2 * tp, 2 * tp + fp + fn),
+            "pq": rate(iou_sum, tp + fp / 2 + fn / 2),
+            "splits": np.int64(len(split)),
+            "merges": np.int64(len(merged)),
+            "mean_matched_iou": np.where(tp > 0, rate(iou_sum, tp), np.nan),
+        }
+    )
 
 
 def split_and_merged(pairs: Overlaps) -> tuple[Ints, Ints]:
@@ -201,43 +183,6 @@ def split_and_merged(pairs: Overlaps) -> tuple[Ints, Ints]:
     split = np.flatnonzero(np.bincount(pairs.j[piece], minlength=len(pairs.truth_ids)) > 1)
     merged = np.flatnonzero(np.bincount(pairs.i[holds], minlength=len(pairs.predicted_ids)) > 1)
     return split, merged
-
-
-def _counts(pairs: Overlaps, thresholds: Sequence[float]) -> pd.DataFrame:
-    """Count objects and sum the matched IoU per threshold."""
-    split, merged = split_and_merged(pairs)
-    matches = [match(pairs, threshold) for threshold in thresholds]
-    tp = np.array([len(m.iou) for m in matches], np.int64)
-    return pd.DataFrame(
-        {
-            "threshold": np.asarray(thresholds, float),
-            "tp": tp,
-            "fp": len(pairs.predicted_ids) - tp,
-            "fn": len(pairs.truth_ids) - tp,
-            "splits": np.int64(len(split)),
-            "merges": np.int64(len(merged)),
-            "iou_sum": np.array([m.iou.sum() for m in matches]),
-        }
-    )
-
-
-def _rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """Add the rates to a table of counts."""
-    tp, fp, fn, iou_sum = (counts[c].to_numpy(float) for c in ("tp", "fp", "fn", "iou_sum"))
-    empty = tp + fp + fn == 0
-
-    def rate(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-        quotient = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-        return np.where(empty, 1.0, quotient)
-
-    return counts.assign(
-        ap=rate(tp, tp + fp + fn),
-        precision=rate(tp, tp + fp),
-        recall=rate(tp, tp + fn),
-        f1=rate(2 * tp, 2 * tp + fp + fn),
-        pq=rate(iou_sum, tp + fp / 2 + fn / 2),
-        mean_matched_iou=np.divide(iou_sum, tp, out=np.full_like(tp, np.nan), where=tp > 0),
-    )
 
 
 def _assign(i: Ints, j: Ints, iou: NDArray[np.float64]) -> Ints:
