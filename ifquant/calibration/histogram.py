@@ -150,13 +150,7 @@ def scan_block(
 
 
 def merge(parts: Iterable[HistogramPart], image_shape: tuple[int, int]) -> SlideHistogram:
-    """Merge the parts of a slide, in any order; grid squares no part covers have mean 0.
-
-    Raises
-    ------
-    RequestError
-        If there is no part, parts differ in type or grid, or two parts cover the same grid square.
-    """
+    """Merge the parts of a slide, in any order; grid squares no part covers have mean 0."""
     counts = None
     for part in parts:
         if counts is None:

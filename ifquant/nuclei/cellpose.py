@@ -90,7 +90,7 @@ class CellposeSegmenter:
         """
         window = core.grown(self.overlap_px, image_shape)
         masks = package.load(self.model, self.sha256).masks(
-            self.normalised(np.asarray(read(window))),
+            self.normalise(np.asarray(read(window))),
             diameter_px=self.diameter_px,
             cellprob_threshold=self.cellprob_threshold,
             flow_threshold=self.flow_threshold,
@@ -125,7 +125,7 @@ class CellposeSegmenter:
         relabel_without_small(labels, n, self.min_area_px)
         return labels
 
-    def normalised(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    def normalise(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Network input (C, Y, X): the strongest of the guide channels, if any, and the nuclei."""
         planes = pixels.astype(np.float32)
         planes = planes if planes.ndim == 3 else planes[None]

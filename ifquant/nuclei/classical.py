@@ -193,7 +193,7 @@ class ClassicalSegmenter:
         around_px = filters.box_radius(t.around * d)
         bright = filters.box_mean(contrast, is_bright, around_px, np.zeros_like(level))
         ground = filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind)
-        even, whole = kernels.evened(
+        even, whole = kernels.limited_height(
             self._levels(pixels, t.soft), behind, bright, single(t.crown), single(floor)
         )
         blurred = filters.blurred(whole, filters.box_radius(t.sharpen_scale * d))

@@ -28,7 +28,7 @@ def contrast_of(level, behind, limit):  # type: ignore[no-untyped-def]  # pragma
 
 
 @njit(cache=True)
-def evened(soft, behind, bright, crown, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
+def limited_height(soft, behind, bright, crown, floor):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Height above what lies behind, at most `crown` times the brightness around, or the floor's.
 
     float32 and int16 (Y, X).

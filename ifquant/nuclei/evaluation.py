@@ -70,7 +70,7 @@ class Matches:
 
 def overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> Overlaps:
     """Count the pixels that predicted and true objects share; labels need not be consecutive."""
-    first, second = _checked(predicted, "predicted"), _checked(truth, "true")
+    first, second = _check_labels(predicted, "predicted"), _check_labels(truth, "true")
     if first.shape != second.shape:
         raise RequestError(
             f"found predicted labels of shape {first.shape} and true ones of {second.shape}; they"
@@ -139,13 +139,13 @@ def evaluate(
     >>> found[["tp", "fp", "fn"]].values.tolist()
     [[2, 0, 0], [1, 1, 1]]
     """
-    checked = _checked_thresholds(thresholds)
+    checked = _check_thresholds(thresholds)
     return _agreement(overlaps(predicted, truth), checked)
 
 
 def _agreement(pairs: Overlaps, thresholds: tuple[float, ...]) -> pd.DataFrame:
     """Match at each threshold, with counts and rates (see `evaluate`)."""
-    split, merged = split_and_merged(pairs)
+    split, merged = splits_and_merges(pairs)
     matches = [match(pairs, threshold) for threshold in thresholds]
     tp = np.array([len(m.iou) for m in matches], np.int64)
     fp, fn = len(pairs.predicted_ids) - tp, len(pairs.truth_ids) - tp
@@ -174,7 +174,7 @@ def _agreement(pairs: Overlaps, thresholds: tuple[float, ...]) -> pd.DataFrame:
     )
 
 
-def split_and_merged(pairs: Overlaps) -> tuple[Ints, Ints]:
+def splits_and_merges(pairs: Overlaps) -> tuple[Ints, Ints]:
     """Find the indices of split true objects and of merging predicted ones (see `evaluate`)."""
     in_truth = pairs.shared / pairs.predicted_areas[pairs.i]
     of_truth = pairs.shared / pairs.truth_areas[pairs.j]
@@ -216,7 +216,7 @@ def _compact(labels: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
     return ids[shift:].astype(np.int64), inverse.ravel() - shift, counts[shift:].astype(np.int64)
 
 
-def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
+def _check_labels(labels: NDArray[Any], what: str) -> NDArray[Any]:
     """Return labels as an array (Y, X) of integers, none negative or beyond int64."""
     array = np.asarray(labels)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
@@ -234,7 +234,7 @@ def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
     return array
 
 
-def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+def _check_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
     """Return thresholds as floats, each once, above 0 and at most 1."""
     checked = tuple(float(t) for t in thresholds)
     if not checked or len(set(checked)) < len(checked) or not all(0 < t <= 1 for t in checked):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.nuclei.evaluation import match, overlaps, split_and_merged
+from ifquant.nuclei.evaluation import match, overlaps, splits_and_merges
 
 COLORS = {
     "hit": (0.20, 0.70, 0.30),
@@ -34,7 +34,7 @@ def paint(
     """
     pairs = overlaps(predicted, truth)
     hits = match(pairs, threshold)
-    split, merged = split_and_merged(pairs)
+    split, merged = splits_and_merges(pairs)
     names = ["background", *COLORS]
     of_truth = np.full(len(pairs.truth_ids) + 1, names.index("miss"), np.uint8)
     of_truth[1:][hits.truth] = 0

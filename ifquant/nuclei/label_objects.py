@@ -135,7 +135,7 @@ def merge_strips(strips: Iterable[LabelStrip]) -> LabelObjects:
     )
     starts = np.cumsum([0] + [len(part.area) for part in parts])
     links = [
-        _touching(a, b) + np.array(start)
+        _adjacent(a, b) + np.array(start)
         for (a, b), start in zip(pairs, pairwise(starts), strict=False)
     ]
     link = np.concatenate([np.zeros((0, 2), np.int64), *links])
@@ -180,13 +180,13 @@ def label_components(labels: NDArray[Any]) -> NDArray[np.int32]:
     """Label the 8-connected components of equal labels 1..n in raster order."""
     from skimage.measure import label
 
-    checked = checked_labels(labels)
+    checked = check_labels(labels)
     if checked.size == 0:
         return np.zeros(checked.shape, np.int32)
     return np.asarray(label(checked, background=0, connectivity=2), np.int32)
 
 
-def checked_labels(labels: NDArray[Any]) -> NDArray[Any]:
+def check_labels(labels: NDArray[Any]) -> NDArray[Any]:
     """Return labels unchanged, refused unless they are integers (Y, X), none negative."""
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise SlideError(
@@ -201,7 +201,7 @@ def checked_labels(labels: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _touching(above: LabelStrip, below: LabelStrip) -> Ints:
+def _adjacent(above: LabelStrip, below: LabelStrip) -> Ints:
     """Pairs (n, 2) of components (0-based) that meet across the border, diagonals included."""
     pairs = []
     for shift in (-1, 0, 1):

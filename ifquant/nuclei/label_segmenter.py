@@ -19,7 +19,7 @@ from ifquant.nuclei.channel_levels import ChannelLevels
 from ifquant.nuclei.label_objects import (
     Ints,
     LabelObjects,
-    checked_labels,
+    check_labels,
     label_components,
 )
 from ifquant.recipe.model import Segmentation
@@ -74,7 +74,7 @@ def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> NDArray[np.int
             f"found nuclei of {nuclei.shape} and cells of {cells.shape} px; both masks must cover"
             " the same image"
         )
-    ids, index = np.unique(checked_labels(cells), return_inverse=True)
+    ids, index = np.unique(check_labels(cells), return_inverse=True)
     index = index.reshape(cells.shape)
     both = (nuclei > 0) & (cells > 0)
     code = nuclei[both].astype(np.int64) * len(ids) + index[both]

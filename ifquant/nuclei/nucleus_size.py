@@ -34,15 +34,9 @@ def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     """Typical nucleus diameter of an image of a nuclear stain, bright on dark.
 
     The diameter, in px, lies between 4 and 140. Images above 4 megapixels are judged by their four
-    most contrasted blocks of 1024 x 1024 px.
-
-    Raises
-    ------
-    RequestError
-        If nothing in the image looks like a blob (a constant image), so that a scale would be
-        invented.
+    most contrasted blocks of 1024 x 1024 px. Without any blob (a constant image) it is refused.
     """
-    raw = _contrasted_blocks(image)
+    raw = _high_contrast_blocks(image)
     low = min(float(block.min()) for block in raw)
     high = max(float(block.max()) for block in raw)
     if not high > low:
@@ -57,7 +51,7 @@ def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     return float(min(max(by_blobs, 4.0), 140.0))
 
 
-def _contrasted_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
+def _high_contrast_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
     """Return the blocks of largest contrast, in raster order; a small image is one block."""
     if image.size <= _MAX_BLOCKS * _BLOCK_PX**2:
         return [image]

@@ -213,7 +213,7 @@ def segment_nuclei(
     SlideError
         If nuclei are darker than the background.
     """
-    pixels = _checked_image(image)
+    pixels = _check_image(image)
     if pixel_size_um is not None:
         check_pixel_size(pixel_size_um, "pixel_size_um (None: estimated)")
     chosen = (options or Segmentation()).model_copy(update={"method": method})
@@ -221,13 +221,13 @@ def segment_nuclei(
     if pixels.size == 0 or pixels.min() == pixels.max():
         return np.zeros(pixels.shape, np.int32)
     if pixel_size_um is None:
-        chosen, pixel_size_um = _estimated_scale(pixels, chosen)
+        chosen, pixel_size_um = _estimate_scale(pixels, chosen)
     levels = levels_of(pixels)
     segmenter = make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels)
     return segment_image(segmenter, pixels)
 
 
-def _estimated_scale(pixels: NDArray[Any], options: Segmentation) -> tuple[Segmentation, float]:
+def _estimate_scale(pixels: NDArray[Any], options: Segmentation) -> tuple[Segmentation, float]:
     """Options with wider bounds of size, and the pixel size (um) estimated from the image."""
     diameter_um = options.nucleus_diameter_um
     diameter_px = estimate_nucleus_diameter_px(pixels)
@@ -247,7 +247,7 @@ def _estimated_scale(pixels: NDArray[Any], options: Segmentation) -> tuple[Segme
     return options.model_copy(update=bounds), pixel_size_um
 
 
-def _checked_image(image: NDArray[Any]) -> NDArray[Any]:
+def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     """Return the image as an array, refused unless it is 2-D, real and finite."""
     pixels = np.asarray(image)
     if pixels.ndim != 2:

@@ -138,12 +138,12 @@ class UNetSegmenter:
     def working_maps(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Foreground and relief (2, Y, X) of raw pixels (Y, X) at the working scale."""
         scale = np.float32(1 / (self.high - self.low))
-        prepared = _normalised(
+        prepared = _normalise(
             np.ascontiguousarray(pixels), np.float32(self.low), scale, *map(np.float32, CLIP)
         )
         foreground, distance, contact = probabilities(self.model, self.card.sha256, prepared)
         return np.stack(
-            [_quantised(foreground, np.float32(255)), relief(distance, contact, self.card)]
+            [_quantise(foreground, np.float32(255)), relief(distance, contact, self.card)]
         )
 
     def nuclei(
@@ -196,10 +196,10 @@ def relief(
     distance: NDArray[np.float32], contact: NDArray[np.float32], card: Card
 ) -> NDArray[np.uint8]:
     """Smoothed distance lowered by the contact map: flat in nuclei, low where two meet."""
-    low = _lowered(distance, contact, np.float32(card.contact))
+    low = _lower(distance, contact, np.float32(card.contact))
     if card.smooth_px > 0:
         low = filters.gaussian(low, card.smooth_px, int(2 * card.smooth_px + 0.5))
-    return np.asarray(_quantised(low, np.float32(card.cap)))
+    return np.asarray(_quantise(low, np.float32(card.cap)))
 
 
 def probabilities(model: str, sha256: str, normalised: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -257,7 +257,7 @@ def _session(model: str, sha256: str) -> Any:
 
 
 @njit(cache=True)
-def _normalised(pixels, low, scale, least, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _normalise(pixels, low, scale, least, most):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Scale pixels (Y, X) to the range the network was trained on; float32."""
     out = np.empty(pixels.shape, np.float32)
     for y in range(out.shape[0]):
@@ -267,7 +267,7 @@ def _normalised(pixels, low, scale, least, most):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _lowered(distance, contact, strength):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _lower(distance, contact, strength):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Distance lowered by the contact map; float32 (Y, X)."""
     out = np.empty(distance.shape, np.float32)
     for y in range(out.shape[0]):
@@ -277,7 +277,7 @@ def _lowered(distance, contact, strength):  # type: ignore[no-untyped-def]  # pr
 
 
 @njit(cache=True)
-def _quantised(values, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _quantise(values, most):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Quantise 0..1 to 0..255, rounded, cut off at `most`; uint8 (Y, X)."""
     out = np.empty(values.shape, np.uint8)
     for y in range(out.shape[0]):
