@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 from skimage.segmentation import expand_labels
 
-from ifquant.nuclei.evaluation import MEAN, POOLED, evaluate, evaluate_many
+from ifquant.nuclei.evaluation import evaluate
 from ifquant.nuclei.segmenter import segment_nuclei
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -85,17 +86,18 @@ def score(
             labels = segment_nuclei(image, pixel_size_um=size, method=method)
             seconds, pixels = seconds + time.process_time() - before, pixels + image.size
         pairs.append((name, labels, truth))
-    table = evaluate_many(pairs, THRESHOLDS)
-    per_image = table[~table["image"].isin([MEAN, POOLED])].pivot(
-        index="image", columns="threshold", values="ap"
+    table = pd.concat(
+        [evaluate(labels, truth, THRESHOLDS).assign(image=name) for name, labels, truth in pairs]
     )
-    pooled = table[table["image"] == POOLED]
+    per_image = table.pivot(index="image", columns="threshold", values="ap")
+    pooled = table.groupby("threshold")[["tp", "fp", "fn", "splits", "merges"]].sum()
+    wrong = pooled["fp"] + pooled["fn"]
     return {
         "images": len(pairs),
         "nuclei": int(pooled["tp"].iloc[0] + pooled["fn"].iloc[0]),
-        "mean": table.loc[table["image"] == MEAN, "ap"].round(4).tolist(),
-        "pooled": pooled["ap"].round(4).tolist(),
-        "f1": pooled["f1"].round(4).tolist(),
+        "mean": per_image.mean().round(4).tolist(),
+        "pooled": (pooled["tp"] / (pooled["tp"] + wrong)).round(4).tolist(),
+        "f1": (2 * pooled["tp"] / (2 * pooled["tp"] + wrong)).round(4).tolist(),
         "splits": int(pooled["splits"].iloc[0]),
         "merges": int(pooled["merges"].iloc[0]),
         "worst": {

@@ -1,4 +1,4 @@
-"""Names of the replaceable parts and where their factories live, loaded only when asked for.
+"""Segmentation methods by name: where their factories and model files are, loaded on demand.
 
 A third-party package adds a segmenter by an entry point in the group ``ifquant.segmenters`` that
 names its factory, ``factory(options, *, pixel_size_um, calibration) -> Segmenter``; nothing in
@@ -24,12 +24,13 @@ SEGMENTERS = {
 """Segmentation methods that ship with ifquant: name > ``module:factory``."""
 
 CELL_SEGMENTERS = {"cellpose": "ifquant.nuclei.cellpose:make_cells"}
-"""Methods that can also find whole cells, in the same form; the factory returns None where the
-recipe does not ask for it."""
+"""Methods that can also find whole cells; the factory returns None where the recipe does not."""
 
 MODEL_FILES = {"cellpose": "ifquant.nuclei.cellpose_models:model_files"}
-"""Methods whose model files the user chooses: name > ``module:function``, options > `ModelFile`
-values."""
+"""Methods whose model files the user chooses: the function maps options to `ModelFile` values."""
+
+IDENTITIES = {"unet": "ifquant.nuclei.unet:identity"}
+"""Methods with a model that ships with ifquant: the function returns what identifies it."""
 
 
 def segmenter_names() -> tuple[str, ...]:
@@ -45,15 +46,7 @@ def segmenter_names() -> tuple[str, ...]:
 
 
 def segmenter_factory(name: str) -> Callable[..., Any]:
-    """Return the factory of a segmentation method.
-
-    Raises
-    ------
-    RequestError
-        If no method has this name.
-    MissingDependency
-        If the method's module needs a package that is not installed.
-    """
+    """Return the factory of a segmentation method, refusing unknown names."""
     if name in SEGMENTERS:
         factory = _load(SEGMENTERS[name], name)
     else:
@@ -86,11 +79,24 @@ def model_files_of(name: str) -> Callable[..., Any] | None:
     return _load(MODEL_FILES[name], name) if name in MODEL_FILES else None
 
 
+def segmenter_identity(name: str) -> Any:
+    """Return what decides a method's result beside the recipe and the version of ifquant.
+
+    That is the model card of a shipped network, or the versions of a plugin. It is known before a
+    segmenter is made: digests tell whether a slide must be calibrated at all.
+    """
+    if name in IDENTITIES:
+        return _load(IDENTITIES[name], name)()
+    points = [] if name in SEGMENTERS else entry_points(group="ifquant.segmenters", name=name)
+    return [[point.value, point.dist.version if point.dist else None] for point in points]
+
+
 def _load(place: str, name: str) -> Callable[..., Any]:
+    """Import ``module:function``."""
     module, _, attribute = place.partition(":")
     try:
-        found: Callable[..., Any] = getattr(import_module(module), attribute)
-        return found
+        function: Callable[..., Any] = getattr(import_module(module), attribute)
+        return function
     except ImportError as error:
         raise MissingDependency(
             f'the segmentation method "{name}" cannot be loaded: {error}. Install what it names, or'

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tifffile
+from calibrated_arrays import calibrate_array
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
-from ifquant.calibration.calibrate import calibrate_array
 from ifquant.columns import cell_columns
 from ifquant.geometry.runs import CellRuns, runs_of
 from ifquant.phenotypes.gates import fit_gate

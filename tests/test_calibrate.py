@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calibrated_arrays import calibrate_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -14,7 +15,6 @@ from ifquant.calibration import stain
 from ifquant.calibration.calibrate import (
     Calibration,
     calibrate,
-    calibrate_array,
     find_tissue,
     merge,
     needs_second_pass,
@@ -315,6 +315,7 @@ def test_tissue_mask_geometry() -> None:
     restricted = find_tissue(
         merge(parts_of(rng.integers(0, 9, (1, 29, 37)).astype(np.uint8), 8, 8), (29, 37)),
         pixel_size_um=1.0,
+        options=TissueOptions(),
         restrict=mask,
     )
     assert np.array_equal(restricted.mask, mask)

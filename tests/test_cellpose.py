@@ -104,7 +104,7 @@ def test_windows_are_functions_of_image_and_lattice(options: Segmentation) -> No
         segmenter: cellpose.CellposeSegmenter, order: int = 1
     ) -> tuple[LatticeMaps, NDArray[np.int32], NDArray[np.bool_]]:
         found = {
-            cell: segmenter.cell_maps(read, cell, image.shape)
+            cell: segmenter.core_maps(read, cell, image.shape)
             for cell in cores(image.shape, segmenter.lattice_px)[::order]
         }
         maps = LatticeMaps(

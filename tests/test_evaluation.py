@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.nuclei.evaluation import MEAN, POOLED, evaluate, evaluate_many, match, overlaps
+from ifquant.nuclei.evaluation import evaluate, match, overlaps
 from ifquant.nuclei.evaluation_picture import COLORS, draw, paint
 
 
@@ -96,21 +96,6 @@ def test_empty_images(p: int, t: int, rate: float) -> None:
     row = evaluate(np.full((3, 3), p), np.full((3, 3), t), [0.5]).iloc[0]
     assert [row.ap, row.precision, row.recall, row.f1, row.pq] == [rate] * 5
     assert np.isnan(row.mean_matched_iou) == (p * t == 0)
-
-
-def test_many_images_pooled_and_mean() -> None:
-    good = np.array([[1, 1, 0, 2, 2, 0, 3, 3]])
-    bad = np.array([[1, 1]])
-    table = evaluate_many([("good", good, good), ("bad", 0 * bad, bad)], [0.5, 0.9])
-    assert table["image"].tolist() == ["good"] * 2 + ["bad"] * 2 + [POOLED] * 2 + [MEAN] * 2
-    pooled, mean = table[table.image == POOLED].iloc[0], table[table.image == MEAN].iloc[0]
-    assert pooled.ap == pytest.approx(3 / 4)
-    assert mean.ap == pytest.approx(1 / 2)
-    assert (mean.tp, mean.fn) == (3, 1)
-    assert "iou_sum" not in table
-    assert evaluate_many([]).empty
-    with pytest.raises(RequestError, match="bad: found predicted labels of shape"):
-        evaluate_many([("bad", good, bad)])
 
 
 def test_label_numbers_do_not_matter() -> None:

@@ -13,7 +13,7 @@ from test_decode import anchors, interior, random_windows
 
 from ifquant.errors import RequestError, SlideError, UnreadableImage
 from ifquant.geometry.windows import Window
-from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
+from ifquant.nuclei.label_objects import LabelObjects, merge_strips, scan_strip
 from ifquant.nuclei.label_segmenter import make, pair_cells
 from ifquant.pipeline.label_files import find_label_objects, read_label_image
 from ifquant.recipe.model import Segmentation
@@ -39,7 +39,7 @@ def foreign(seed: int = 0, shape: tuple[int, int] = (230, 310)) -> NDArray[np.in
 
 
 def scanned(labels: NDArray[Any], rows: int) -> LabelObjects:
-    return find_objects(scan_strip(labels[y : y + rows], y) for y in range(0, len(labels), rows))
+    return merge_strips(scan_strip(labels[y : y + rows], y) for y in range(0, len(labels), rows))
 
 
 def brute_force(labels: NDArray[Any]) -> dict[int, set[tuple[int, int]]]:
@@ -74,8 +74,8 @@ def test_objects_do_not_depend_on_the_strips(rows: int) -> None:
         assert area == len(pixels)
         assert first == pixels[0, 0] * labels.shape[1] + pixels[0, 1]
         assert box.tolist() == [*pixels.min(axis=0), *(pixels.max(axis=0) + 1)]
-    assert (objects.pieces > 1).any()
-    assert objects.pieces.sum() == len(objects.first) + len(objects.dropped)
+    assert (objects.components > 1).any()
+    assert objects.components.sum() == len(objects.first) + len(objects.fragments)
     assert "in several pieces" in objects.warnings()[0]
 
 
@@ -126,9 +126,7 @@ def test_nuclei_and_cells_are_paired_one_to_one() -> None:
     paired = pair_cells(nuclei, cells)
     # 7 holds nuclei 1 (2 px) and 2 (1 px): it goes to 1; 3 lies in 9 (2 px) and 8 (1 px): 9; 4 has
     # none; 5 and 8 have no nucleus
-    assert paired.labels.tolist() == [[1, 1, 1, 2, 0, 3, 3, 3, 3, 4, 0, 0]]
-    assert paired.without_cell.tolist() == [False, False, True, False, True]
-    assert paired.without_nucleus.tolist() == [5, 8]
+    assert paired.tolist() == [[1, 1, 1, 2, 0, 3, 3, 3, 3, 4, 0, 0]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -143,20 +141,16 @@ def test_every_nucleus_lies_in_its_own_cell(seed: int) -> None:
         axis=1,
     )
     paired = pair_cells(nuclei, cells)
-    assert (paired.labels[nuclei > 0] == nuclei[nuclei > 0]).all()
-    assert set(np.unique(paired.labels)) - {0} == set(range(1, 65))
-    for k in np.flatnonzero(paired.without_cell):
-        np.testing.assert_array_equal(paired.labels == k, nuclei == k)
+    assert (paired[nuclei > 0] == nuclei[nuclei > 0]).all()
+    assert set(np.unique(paired)) - {0} == set(range(1, 65))
 
 
 def test_no_cells_and_no_nuclei() -> None:
     nuclei = np.array([[0, 1]], np.int32)
     alone = pair_cells(nuclei, np.zeros((1, 2), int))
-    assert alone.labels.tolist() == [[0, 1]]
-    assert alone.without_cell.tolist() == [False, True]
+    assert alone.tolist() == [[0, 1]]
     none = pair_cells(0 * nuclei, np.array([[4, 4]]))
-    assert none.labels.max() == 0
-    assert none.without_nucleus.tolist() == [4]
+    assert none.max() == 0
 
 
 def test_refusals() -> None:
@@ -165,7 +159,7 @@ def test_refusals() -> None:
     with pytest.raises(SlideError, match="type float32"):
         scan_strip(np.zeros((2, 2), np.float32), 0)
     with pytest.raises(RequestError, match="follow each other"):
-        find_objects([scan_strip(np.zeros((2, 2), int), 4)])
+        merge_strips([scan_strip(np.zeros((2, 2), int), 4)])
     with pytest.raises(RequestError, match="same image"):
         pair_cells(np.zeros((2, 2), np.int32), np.zeros((2, 3), int))
     with pytest.raises(RequestError, match="nuclei ="):

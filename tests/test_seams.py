@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from ifquant.geometry.windows import Window, cores
-from ifquant.nuclei.cellpose import whole_objects
-from ifquant.nuclei.window_seams import HOPS, WindowObjects, resolve
+from ifquant.nuclei.cellpose import CellposeSegmenter
+from ifquant.nuclei.lattice_seams import HOPS, WindowObjects, resolve
 
 WHOLE = Window(0, 0, 40, 80)
 LEFT = Window(0, 0, 40, 40)
@@ -23,13 +23,13 @@ Box = tuple[int, int, int, int]
 
 
 def windows(left: list[Box], right: list[Box]) -> list[WindowObjects]:
-    """Two cells side by side, both seeing everything, each with its rectangles (y0, x0, y1, x1)."""
+    """Two cores side by side, both seeing everything, each with its rectangles (y0, x0, y1, x1)."""
     found = []
-    for cell, boxes in ((LEFT, left), (RIGHT, right)):
+    for core, boxes in ((LEFT, left), (RIGHT, right)):
         labels = np.zeros(WHOLE.shape, np.int32)
         for number, (y0, x0, y1, x1) in enumerate(boxes, 1):
             labels[y0:y1, x0:x1] = number
-        found.append(WindowObjects(cell, WHOLE, labels))
+        found.append(WindowObjects(core, WHOLE, labels))
     return found
 
 
@@ -63,7 +63,7 @@ def test_an_object_that_nobody_owns_is_adopted_once() -> None:
     assert (boxes, seams) == ([(5, 39, 15, 49)], [True])
     # both report a version that is the other's: the earlier anchor is adopted
     odd = np.zeros(WHOLE.shape, np.int32)
-    odd[5, 41] = odd[6:15, 36:46] = 1  # anchor in the right cell, pixels in the left one
+    odd[5, 41] = odd[6:15, 36:46] = 1  # anchor in the right core, pixels in the left one
     odd[5, 40:46] = 1
     right = np.zeros(WHOLE.shape, np.int32)
     right[6:15, 38:47] = 1
@@ -80,7 +80,7 @@ def test_one_window_merges_what_the_other_splits() -> None:
     own: the left window's two stay.
     """
     boxes, seams = resolved([(5, 32, 15, 41), (5, 41, 15, 50)], [(5, 32, 15, 50)])
-    # the second of the left window has its anchor in the right cell and no pixel in the left one:
+    # the second of the left window has its anchor in the right core and no pixel in the left one:
     # it would not have been reported; here it was, and is adopted because the merged object gave
     # way to the owned first one
     assert boxes == [(5, 32, 15, 41), (5, 41, 15, 50)]
@@ -97,7 +97,7 @@ def test_small_overlaps_go_to_the_earlier_anchor_and_the_other_is_trimmed() -> N
         False,
         True,
         True,
-    ]  # the first reaches into the right cell, where nobody saw it
+    ]  # the first reaches into the right core, where nobody saw it
 
 
 @pytest.mark.parametrize("min_area", [1, 30])
@@ -115,12 +115,12 @@ def test_what_is_left_of_a_trimmed_object_is_one_piece(min_area: int) -> None:
     assert bar[:, :44].sum() == bar.sum()
 
 
-def seen(truth: NDArray[np.int32], cell: Window, covered: Window, seed: int) -> NDArray[np.int32]:
+def seen(truth: NDArray[np.int32], core: Window, window: Window, seed: int) -> NDArray[np.int32]:
     """What an unreliable window sees: shapes shifted by a pixel, some nuclei missing, some merged
     with a neighbour.
     """
-    rng = np.random.default_rng([seed, cell.y0, cell.x0])
-    labels = truth[covered.y0 : covered.y1, covered.x0 : covered.x1].copy()
+    rng = np.random.default_rng([seed, core.y0, core.x0])
+    labels = truth[window.y0 : window.y1, window.x0 : window.x1].copy()
     number = rng.permutation(truth.max() + 1)[:8]
     labels[np.isin(labels, number)] = 0
     for _ in range(6):
@@ -134,6 +134,7 @@ def seen(truth: NDArray[np.int32], cell: Window, covered: Window, seed: int) -> 
 
 
 LARGEST = 48
+SEGMENTER = CellposeSegmenter("", "", (), 18, LARGEST, 20, 0.0, 0.4, 100, LARGEST + 16)
 
 
 @settings(max_examples=6, deadline=None)
@@ -154,18 +155,12 @@ def test_any_wanted_window_gives_the_same_objects(
     def found(wanted: Window) -> list[WindowObjects]:
         near = wanted.grown(HOPS * LARGEST + overlap, shape)
         result = []
-        for cell in cores(shape, lattice):
-            if cell.intersection(near).size_px:
-                covered = cell.grown(overlap, shape)
-                result.append(
-                    WindowObjects(
-                        cell,
-                        covered,
-                        whole_objects(
-                            seen(truth, cell, covered, seed), cell, covered, shape, LARGEST, 20
-                        ),
-                    )
-                )
+        for core in cores(shape, lattice):
+            if core.intersection(near).size_px:
+                window = core.grown(overlap, shape)
+                masks = seen(truth, core, window, seed)
+                objects = SEGMENTER.whole_objects(masks, core, window, shape)
+                result.append(WindowObjects(core, window, objects))
         return result
 
     whole_image = Window(0, 0, *shape)
@@ -194,17 +189,16 @@ def test_windows_that_agree_leave_no_trace(seed: int) -> None:
     shape = (300, 300)
     _, truth = phantom(seed, shape, diameter_px=18, crowding=0.4)
     whole = Window(0, 0, *shape)
-    expected = whole_objects(truth, whole, whole, shape, LARGEST, 20)
+    expected = SEGMENTER.whole_objects(truth, whole, whole, shape)
     found = []
     cut = np.zeros(shape, np.int32)
-    for i, cell in enumerate(cores(shape, 100)):
-        covered = cell.grown(LARGEST + 16, shape)
-        labels = truth[covered.y0 : covered.y1, covered.x0 : covered.x1]
-        found.append(
-            WindowObjects(cell, covered, whole_objects(labels, cell, covered, shape, LARGEST, 20))
-        )
-        inner = truth[cell.y0 : cell.y1, cell.x0 : cell.x1]
-        cut[cell.y0 : cell.y1, cell.x0 : cell.x1] = np.where(inner > 0, inner + i * 1000, 0)
+    for i, core in enumerate(cores(shape, 100)):
+        window = core.grown(LARGEST + 16, shape)
+        labels = truth[window.y0 : window.y1, window.x0 : window.x1]
+        objects = SEGMENTER.whole_objects(labels, core, window, shape)
+        found.append(WindowObjects(core, window, objects))
+        inner = truth[core.y0 : core.y1, core.x0 : core.x1]
+        cut[core.y0 : core.y1, core.x0 : core.x1] = np.where(inner > 0, inner + i * 1000, 0)
     labels, marks = resolve(found, whole, 20)
     np.testing.assert_array_equal(labels, expected)
     assert not marks.any()

@@ -148,9 +148,12 @@ class Halves:
     reach_px = 0
     lattice_px = 64
 
-    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
-        assert cell.y0 % 64 == cell.x0 % 64 == 0
-        return np.asarray(read(cell) > 5, np.uint8)[None]
+    def core_maps(self, read: Any, core: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+        assert core.y0 % 64 == core.x0 % 64 == 0
+        return np.asarray(read(core) > 5, np.uint8)[None]
+
+    def release(self) -> None:
+        pass
 
     def nuclei(
         self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
@@ -177,6 +180,8 @@ def test_a_plugin_is_one_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         Segmentation(method="halves"), pixel_size_um=0.5, calibration=levels_of(image)
     )
     assert segmenter.name == "halves"
+    assert registry.segmenter_identity("halves") == [["test_segment:make_halves", None]]
+    assert registry.segmenter_identity("classical") == []
 
 
 def test_levels_are_exact_order_statistics() -> None:

@@ -61,13 +61,13 @@ def run(
 
 @pytest.fixture
 def small_lattice(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
-    """Lattice cells of 256 px, and a list of those the network was run on."""
+    """Lattice cores of 256 px, and a list of those the network was run on."""
     made: list[Window] = []
-    real = UNetSegmenter.cell_maps
+    real = UNetSegmenter.core_maps
 
-    def noted(self: UNetSegmenter, read: Any, cell: Window, image_shape: tuple[int, int]) -> Any:
-        made.append(cell)
-        return real(self, read, cell, image_shape)
+    def noted(self: UNetSegmenter, read: Any, core: Window, image_shape: tuple[int, int]) -> Any:
+        made.append(core)
+        return real(self, read, core, image_shape)
 
     def smaller(*args: Any, **kwargs: Any) -> Any:
         segmenter = make_segmenter(*args, **kwargs)
@@ -77,7 +77,7 @@ def small_lattice(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
             else segmenter
         )
 
-    monkeypatch.setattr(UNetSegmenter, "cell_maps", noted)
+    monkeypatch.setattr(UNetSegmenter, "core_maps", noted)
     monkeypatch.setattr(slide_measurement, "make_segmenter", smaller)
     return made
 

@@ -113,13 +113,13 @@ def test_maps_are_the_same_in_any_order_and_on_any_lattice(segmenter, ratio):
         return image[window.y0 : window.y1, window.x0 : window.x1]
 
     whole = (
-        large.cell_maps(read, Window(0, 0, *image.shape), image.shape)
+        large.core_maps(read, Window(0, 0, *image.shape), image.shape)
         if large.lattice_px >= 437
         else None
     )
     cells = cores(image.shape, small.lattice_px)
-    forward = [small.cell_maps(read, cell, image.shape) for cell in cells]
-    backward = [small.cell_maps(read, cell, image.shape) for cell in reversed(cells)][::-1]
+    forward = [small.core_maps(read, cell, image.shape) for cell in cells]
+    backward = [small.core_maps(read, cell, image.shape) for cell in reversed(cells)][::-1]
     for cell, one, other in zip(cells, forward, backward, strict=True):
         assert one.dtype == np.uint8
         assert one.shape == (2, *cell.shape)
@@ -138,7 +138,7 @@ def test_a_cell_reads_no_more_than_its_halo(segmenter):
     image[near.y0 : near.y1, near.x0 : near.x1] = pixels[near.y0 : near.y1, near.x0 : near.x1]
 
     def maps_of(source):
-        return small.cell_maps(lambda w: source[w.y0 : w.y1, w.x0 : w.x1], cell, image.shape)
+        return small.core_maps(lambda w: source[w.y0 : w.y1, w.x0 : w.x1], cell, image.shape)
 
     np.testing.assert_array_equal(maps_of(image), maps_of(pixels))
 
@@ -177,7 +177,7 @@ def test_labels_do_not_depend_on_windows(segmenter):
     assert whole.max() > 0.9 * n
     maps = np.zeros((2, *image.shape), np.uint8)
     for cell in cores(image.shape, small.lattice_px):
-        part = small.cell_maps(lambda w: image[w.y0 : w.y1, w.x0 : w.x1], cell, image.shape)
+        part = small.core_maps(lambda w: image[w.y0 : w.y1, w.x0 : w.x1], cell, image.shape)
         maps[:, cell.y0 : cell.y1, cell.x0 : cell.x1] = part
     for window in (Window(0, 0, 400, 380), Window(123, 211, 577, 640)):
         labels = small.nuclei(
@@ -201,7 +201,7 @@ def test_labels_do_not_depend_on_windows(segmenter):
 @needs_model
 def test_a_foreign_window_is_refused(segmenter):
     with pytest.raises(RequestError, match="lattice"):
-        segmenter.cell_maps(lambda w: np.zeros(w.shape), Window(5, 0, 50, 50), (400, 400))
+        segmenter.core_maps(lambda w: np.zeros(w.shape), Window(5, 0, 50, 50), (400, 400))
 
 
 @needs_model

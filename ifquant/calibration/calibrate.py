@@ -1,5 +1,4 @@
-"""Calibration: everything a slide's pixels are compared with, found once from whole-slide
-histograms.
+"""Calibration: what a slide's pixels are compared with, from whole-slide histograms.
 
 Pass 1 counts every pixel and gives the tissue mask; where more than 5 % of the slide is glass, a
 second pass counts the tissue pixels only. Nothing here depends on how the slide was cut into
@@ -25,8 +24,6 @@ from ifquant.calibration.histogram import (
 )
 from ifquant.calibration.tissue import TissueMask, find_tissue
 from ifquant.errors import RequestError
-from ifquant.geometry.windows import Window, cores
-from ifquant.recipe.model import TissueOptions
 
 __all__ = [
     "Calibration",
@@ -35,7 +32,6 @@ __all__ = [
     "SlideHistogram",
     "TissueMask",
     "calibrate",
-    "calibrate_array",
     "find_tissue",
     "grid_step_px",
     "merge",
@@ -52,13 +48,25 @@ class ChannelCalibration:
 
     Attributes
     ----------
-    name : channel name low, high : quantiles 0.01 and 0.998 of tissue pixels (the range networks
-    are normalised with) background, background_sd : level and spread of unstained tissue display :
-    black and white of pictures saturation : value from which pixels count as saturated; None for
-    floats without a pile-up saturated_fraction : share of tissue pixels at or above it threshold :
-    pixels above it are stained; None only without any pixel. Above every pixel when the channel
-    shows no stain threshold_origin : how it was found stained : whether the channel shows stain
-    nonfinite_fraction : share of NaN or infinite pixels, which nothing else counts
+    low, high
+        Quantiles 0.01 and 0.998 of tissue pixels: the range networks are normalised with.
+    background, background_sd
+        Level and spread of unstained tissue.
+    display
+        Black and white of pictures.
+    saturation
+        Value from which pixels count as saturated; None for floats without a pile-up.
+    saturated_fraction
+        Share of tissue pixels at or above it.
+    threshold
+        Pixels above it are stained; None only without any pixel. Above every pixel when the channel
+        shows no stain.
+    threshold_origin
+        How the threshold was found.
+    stained
+        Whether the channel shows stain.
+    nonfinite_fraction
+        Share of NaN or infinite pixels, which nothing else counts.
     """
 
     name: str
@@ -87,24 +95,22 @@ class Calibration:
         for channel in self.channels:
             if channel.name == name:
                 return channel
-        raise KeyError(
-            f"no channel {name!r}; this calibration has {', '.join(c.name for c in self.channels)}"
-        )
+        names = ", ".join(channel.name for channel in self.channels)
+        raise KeyError(f"no channel {name!r}; this calibration has {names}")
 
     def to_dict(self) -> dict[str, Any]:
         """For slide.json: plain values, no arrays (nan becomes None)."""
-        return {
-            "channels": [
-                {key: _plain(value) for key, value in asdict(channel).items()}
-                for channel in self.channels
-            ],
-            "tissue": {
-                "origin": self.tissue.origin,
-                "step_px": self.tissue.step_px,
-                "area_px": self.tissue.area_px(),
-                "fraction": self.tissue.fraction,
-            },
+        tissue = {
+            "origin": self.tissue.origin,
+            "step_px": self.tissue.step_px,
+            "area_px": self.tissue.area_px(),
+            "fraction": self.tissue.fraction,
         }
+        channels = [
+            {key: _plain(value) for key, value in asdict(channel).items()}
+            for channel in self.channels
+        ]
+        return {"channels": channels, "tissue": tissue}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for ``np.savez`` (no pickle needed), read back exactly by `from_arrays`."""
@@ -115,12 +121,11 @@ class Calibration:
             ]
             for c in self.channels
         ]
+        origins = [channel.threshold_origin for channel in self.channels]
         return {
             "names": np.array([c.name for c in self.channels], dtype=np.str_),
             "numbers": np.array(numbers, np.float64).reshape(len(self.channels), 11),
-            "threshold_origins": np.array(
-                [c.threshold_origin for c in self.channels], dtype=np.str_
-            ),
+            "threshold_origins": np.array(origins, dtype=np.str_),
             "tissue_mask": self.tissue.mask,
             "tissue_geometry": np.array([self.tissue.step_px, *self.tissue.image_shape], np.int64),
             "tissue_origin": np.array(self.tissue.origin, dtype=np.str_),
@@ -129,50 +134,34 @@ class Calibration:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Calibration:
         """Rebuild the calibration from what `to_arrays` gave."""
+        keys = ("names", "numbers", "threshold_origins")
         channels = []
-        for name, row, origin in zip(
-            arrays["names"], arrays["numbers"], arrays["threshold_origins"], strict=True
-        ):
-            (
-                low,
-                high,
-                level,
-                spread,
-                black,
-                white,
-                saturation,
-                saturated,
-                threshold,
-                stained,
-                nonfinite,
-            ) = (float(v) for v in row)
-            channels.append(
-                ChannelCalibration(
-                    str(name),
-                    low,
-                    high,
-                    level,
-                    spread,
-                    (black, white),
-                    _none(saturation),
-                    saturated,
-                    _none(threshold),
-                    str(origin),
-                    bool(stained),
-                    nonfinite,
-                )
+        for name, row, origin in zip(*(arrays[key] for key in keys), strict=True):
+            low, high, level, spread, black, white, saturation = row[:7].tolist()
+            saturated_fraction, threshold, stained, nonfinite_fraction = row[7:].tolist()
+            channel = ChannelCalibration(
+                name=str(name),
+                low=low,
+                high=high,
+                background=level,
+                background_sd=spread,
+                display=(black, white),
+                saturation=_none(saturation),
+                saturated_fraction=saturated_fraction,
+                threshold=_none(threshold),
+                threshold_origin=str(origin),
+                stained=bool(stained),
+                nonfinite_fraction=nonfinite_fraction,
             )
+            channels.append(channel)
         step, height, width = (int(v) for v in arrays["tissue_geometry"])
         mask = np.asarray(arrays["tissue_mask"], np.bool_)
-        return cls(
-            tuple(channels), TissueMask(mask, step, (height, width), str(arrays["tissue_origin"]))
-        )
+        tissue = TissueMask(mask, step, (height, width), str(arrays["tissue_origin"]))
+        return cls(tuple(channels), tissue)
 
 
 def needs_second_pass(tissue: TissueMask) -> bool:
-    """Whether so much of the slide is glass (over 5 %) that the histograms are taken again over
-    tissue pixels only.
-    """
+    """Whether so much is glass (over 5 %) that only tissue pixels are to be counted again."""
     return tissue.fraction < 0.95
 
 
@@ -189,17 +178,10 @@ def calibrate(
     ----------
     histogram
         Of the tissue pixels (second pass), or of all pixels when `needs_second_pass` is false.
-    tissue
-        The tissue mask.
     names
         Channel names in file order.
     max_value
         Largest value the file's stated bit depth allows (4095 for 12 bits), if it states one.
-
-    Raises
-    ------
-    RequestError
-        If the number of names differs from the number of channels.
     """
     if len(names) != len(histogram.counts):
         raise RequestError(
@@ -212,93 +194,30 @@ def calibrate(
     return Calibration(tuple(channels), tissue)
 
 
-def calibrate_array(
-    pixels: NDArray[np.generic],
-    names: Sequence[str],
-    *,
-    pixel_size_um: float,
-    options: TissueOptions | None = None,
-    max_value: int | None = None,
-    block_px: int = 1024,
-) -> Calibration:
-    """Calibrate an image (C, Y, X) held in memory; the same result as the pipeline's block by
-    block.
-    """
-    options = options or TissueOptions()
-    shape = (pixels.shape[1], pixels.shape[2])
-    step = grid_step_px(options.step_um, pixel_size_um)
-    blocks = cores(shape, max(64, block_px // step * step) if step <= 64 else step)
-    blocks = (
-        blocks
-        if all(b.y0 % step == 0 and b.x0 % step == 0 for b in blocks)
-        else [Window(0, 0, *shape)]
-    )
-
-    def scan(mask: NDArray[np.bool_] | None) -> SlideHistogram:
-        return merge(
-            (scan_block(pixels[:, b.y0 : b.y1, b.x0 : b.x1], b, step, mask) for b in blocks), shape
-        )
-
-    histogram = scan(None)
-    tissue = find_tissue(histogram, pixel_size_um=pixel_size_um, options=options)
-    return calibrate(
-        scan(tissue.mask) if needs_second_pass(tissue) else histogram,
-        tissue,
-        names,
-        max_value=max_value,
-    )
-
-
 def _calibrate_channel(
     histogram: SlideHistogram, index: int, name: str, max_value: int | None
 ) -> ChannelCalibration:
+    """Calibrate one channel."""
     values, counts = histogram.values, histogram.counts[index]
     nonfinite = int(histogram.nonfinite[index])
     total = int(counts.sum())
     if total == 0:
-        nan = float("nan")
+        nan, share = float("nan"), 1.0 if nonfinite else 0.0
         origin = "no tissue pixels"
         return ChannelCalibration(
-            name,
-            nan,
-            nan,
-            nan,
-            nan,
-            (0.0, 1.0),
-            None,
-            0.0,
-            None,
-            origin,
-            False,
-            1.0 if nonfinite else 0.0,
+            name, nan, nan, nan, nan, (0.0, 1.0), None, 0.0, None, origin, False, share
         )
-    low, high = stain.quantile(values, counts, 0.01), stain.quantile(values, counts, 0.998)
-    level, spread = stain.background(*_unstained(values, counts))
     threshold = stain.stain_threshold(values, counts)
-    maximum = float(histogram.maxima[index])
-    saturation = stain.saturation(
-        values,
-        counts,
-        maximum=maximum,
-        at_maximum=int(histogram.at_maximum[index]),
-        type_maximum=_TYPE_MAXIMA.get(histogram.kind),
-        stated_maximum=(
-            float(max_value) if max_value is not None and histogram.kind != "float32" else None
-        ),
-    )
-    if saturation is None or maximum < saturation:
-        saturated = 0
-    elif saturation == maximum:
-        saturated = int(histogram.at_maximum[index])
-    else:
-        saturated = int(counts[values >= saturation].sum())
+    is_unstained = values <= threshold.value
+    level, spread = stain.background(values[is_unstained], counts[is_unstained])
+    saturation, saturated = _saturation(histogram, index, max_value)
     top = stain.quantile(values, counts, 0.9995)
     black = min(level + spread, top)
     white = max(top, black + max(1.0 if histogram.kind != "float32" else 0.0, 6 * spread))
     return ChannelCalibration(
         name=name,
-        low=low,
-        high=high,
+        low=stain.quantile(values, counts, 0.01),
+        high=stain.quantile(values, counts, 0.998),
         background=level,
         background_sd=spread,
         display=(black, white if white > black else black + 1.0),
@@ -311,23 +230,40 @@ def _calibrate_channel(
     )
 
 
-def _unstained(
-    values: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Cut a histogram at the stain threshold: what remains is background."""
-    keep = values <= stain.stain_threshold(values, counts).value
-    return values[keep], counts[keep]
+def _saturation(
+    histogram: SlideHistogram, index: int, max_value: int | None
+) -> tuple[float | None, int]:
+    """Value from which pixels of a channel count as saturated, and how many do."""
+    values, counts = histogram.values, histogram.counts[index]
+    maximum, at_maximum = float(histogram.maxima[index]), int(histogram.at_maximum[index])
+    is_stated = max_value is not None and histogram.kind != "float32"
+    saturation = stain.saturation(
+        values,
+        counts,
+        maximum=maximum,
+        at_maximum=at_maximum,
+        type_maximum=_TYPE_MAXIMA.get(histogram.kind),
+        stated_maximum=max_value if is_stated else None,
+    )
+    if saturation is None or maximum < saturation:
+        return saturation, 0
+    if saturation == maximum:
+        return saturation, at_maximum
+    return saturation, int(counts[values >= saturation].sum())
 
 
 def _plain(value: Any) -> Any:
+    """Convert a value for JSON."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return list(value) if isinstance(value, tuple) else value
 
 
 def _nan(value: float | None) -> float:
+    """Store None as nan."""
     return float("nan") if value is None else value
 
 
 def _none(value: float) -> float | None:
+    """Read nan as None."""
     return None if np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Exact intensity histograms of a whole slide, block by block, and the coarse grid of block means.
+"""Exact intensity histograms of a slide, block by block, and the coarse grid of block means.
 
 Integers are counted by value. float32 is counted by an order-preserving 16-bit key: the upper half
 of its bits, with the sign folded so that keys ascend with the value (7 bits of mantissa: a bin is
@@ -23,20 +23,24 @@ _KEYS = 65536
 
 @dataclass(frozen=True, eq=False)
 class HistogramPart:
-    """Counts of one block of pixels, (C, keys) from key `first_key` on, and the sums over its grid
-    cells.
+    """Counts of one block of pixels.
 
     Attributes
     ----------
-    kind : "uint8", "uint16" or "float32"
-    window : the block
-    step_px : edge of a grid cell
-    first_key : smallest key with a count
+    kind
+        "uint8", "uint16" or "float32".
+    window
+        The block.
+    step_px
+        Edge of a grid square.
     counts : uint32 (C, keys)
-    sums : float64 (C, my, mx), sum of finite values per grid cell (exact for integers)
-    maxima : float64 (C,), largest finite value, -inf without any
-    at_maximum : int64 (C,), pixels of that value
-    nonfinite : int64 (C,), NaN and infinite pixels, which are not counted elsewhere
+        From the key `first_key` on, the smallest with a count.
+    sums : float64 (C, my, mx)
+        Sum of finite values per grid square (exact for integers).
+    maxima, at_maximum : float64, int64 (C,)
+        Largest finite value, -inf without any, and pixels of that value.
+    nonfinite : int64 (C,)
+        NaN and infinite pixels, which are not counted elsewhere.
     """
 
     kind: str
@@ -52,9 +56,7 @@ class HistogramPart:
 
 @dataclass(frozen=True, eq=False)
 class SlideHistogram:
-    """Merged counts int64 (C, keys), ascending `values` (keys,) of the keys, and block means
-    float64 (C, My, Mx) of the coarse grid.
-    """
+    """Merged counts (C, keys) and block means (C, My, Mx) of the coarse grid."""
 
     kind: str
     image_shape: tuple[int, int]
@@ -68,27 +70,23 @@ class SlideHistogram:
     @property
     def values(self) -> NDArray[np.float64]:
         """Value of each key: the integer itself, or the middle of a float bin."""
-        return (
-            np.arange(self.counts.shape[1], dtype=np.float64)
-            if self.kind != "float32"
-            else key_values()
-        )
+        if self.kind == "float32":
+            return key_values()
+        return np.arange(self.counts.shape[1], dtype=np.float64)
 
 
 def grid_shape(image_shape: tuple[int, int], step_px: int) -> tuple[int, int]:
-    """Cells of the coarse grid (My, Mx); the last row and column may be cut by the image border."""
+    """Shape (My, Mx) of the coarse grid; the image border may cut its last row and column."""
     return -(-image_shape[0] // step_px), -(-image_shape[1] // step_px)
 
 
 def grid_step_px(step_um: float, pixel_size_um: float) -> int:
-    """Edge of a grid cell in px, at least 1."""
+    """Edge of a grid square in px, at least 1."""
     return max(1, round(step_um / pixel_size_um))
 
 
 def key_values() -> NDArray[np.float64]:
-    """Middle of each of the 65,536 float32 bins; keys of NaN and infinity give the largest finite
-    value.
-    """
+    """Middle of each of the 65,536 float32 bins; the largest finite value for NaN and infinity."""
     middle = (np.arange(_KEYS, dtype=np.uint32) << np.uint32(16)) | np.uint32(0x8000)
     bits = np.where(middle >= 0x80000000, middle ^ np.uint32(0x80000000), ~middle)
     finite = (bits & np.uint32(0x7F800000)) != 0x7F800000
@@ -113,17 +111,10 @@ def scan_block(
     pixels : (C, Y, X)
         Raw values of the block. uint8 and uint16 are exact; other types are counted as float32.
     window
-        Where the block lies. Its origin must be a multiple of `step_px`, and its end too unless it
-        is the image's border.
-    step_px
-        Edge of a grid cell.
+        Where the block lies. Its origin must be a multiple of `step_px`, the edge of a grid square,
+        and its end too unless it is the image's border.
     tissue : bool (My, Mx), optional
         Mask over the coarse grid of the whole image: only pixels inside are counted.
-
-    Raises
-    ------
-    RequestError
-        If the shapes do not fit or the window is not aligned to the grid.
     """
     if pixels.ndim != 3 or pixels.shape[1:] != window.shape:
         raise RequestError(
@@ -135,53 +126,31 @@ def scan_block(
             f" multiples of {step_px} px."
         )
     rows, columns = grid_shape(window.shape, step_px)
-    if tissue is None:
-        use = np.ones((rows, columns), np.bool_)
-    else:
+    use = np.ones((rows, columns), np.bool_)
+    if tissue is not None:
         top, left = window.y0 // step_px, window.x0 // step_px
         use = np.ascontiguousarray(tissue[top : top + rows, left : left + columns])
-    if pixels.dtype in (np.uint8, np.uint16):
-        data = np.ascontiguousarray(pixels)
-        full = np.zeros((data.shape[0], 256 if data.dtype == np.uint8 else _KEYS), np.uint32)
-        sums = _count_integers(data, step_px, use, full)
-        kind = str(data.dtype)
-        maxima = np.array(
-            [float(np.flatnonzero(row)[-1]) if row.any() else -np.inf for row in full]
-        )
-        at_maximum = np.array(
-            [row[np.flatnonzero(row)[-1]] if row.any() else 0 for row in full], np.int64
-        )
-        nonfinite = np.zeros(len(full), np.int64)
-    else:
+    kind = str(pixels.dtype) if pixels.dtype in (np.uint8, np.uint16) else "float32"
+    counts = np.zeros((len(pixels), 256 if kind == "uint8" else _KEYS), np.uint32)
+    if kind == "float32":
         floats = np.ascontiguousarray(pixels, dtype=np.float32)
-        full = np.zeros((floats.shape[0], _KEYS), np.uint32)
         sums, maxima, at_maximum, nonfinite = _count_floats(
-            floats, floats.view(np.uint32), step_px, use, full
+            floats, floats.view(np.uint32), step_px, use, counts
         )
-        kind = "float32"
-    occupied = np.flatnonzero(full.any(axis=0))
+    else:
+        sums = _count_integers(np.ascontiguousarray(pixels), step_px, use, counts)
+        highest = [int(np.append(0, row.nonzero()[0])[-1]) for row in counts]
+        at_maximum = counts[np.arange(len(counts)), highest].astype(np.int64)
+        maxima = np.where(at_maximum > 0, np.array(highest, np.float64), -np.inf)
+        nonfinite = np.zeros(len(counts), np.int64)
+    occupied = np.flatnonzero(counts.any(axis=0))
     first, last = (int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else (0, 1)
-    return HistogramPart(
-        kind,
-        window,
-        step_px,
-        first,
-        full[:, first:last].copy(),
-        sums,
-        maxima,
-        at_maximum,
-        nonfinite,
-    )
+    counts = counts[:, first:last].copy()
+    return HistogramPart(kind, window, step_px, first, counts, sums, maxima, at_maximum, nonfinite)
 
 
 def merge(parts: Iterable[HistogramPart], image_shape: tuple[int, int]) -> SlideHistogram:
-    """Merge the parts of a slide, in any order; grid cells no part covers have mean 0.
-
-    Raises
-    ------
-    RequestError
-        If there is no part, parts differ in type or grid, or two parts cover the same grid cell.
-    """
+    """Merge the parts of a slide, in any order; grid squares no part covers have mean 0."""
     counts = None
     for part in parts:
         if counts is None:
@@ -207,18 +176,14 @@ def merge(parts: Iterable[HistogramPart], image_shape: tuple[int, int]) -> Slide
             )
         covered[place] = True
         sums[(slice(None), *place)] = part.sums
-        higher, equal = part.maxima > maxima, part.maxima == maxima
-        at_maximum = np.where(
-            higher, part.at_maximum, at_maximum + np.where(equal, part.at_maximum, 0)
-        )
+        at_maximum[part.maxima > maxima] = 0
         maxima = np.maximum(maxima, part.maxima)
+        at_maximum += np.where(part.maxima == maxima, part.at_maximum, 0)
         nonfinite += part.nonfinite
     if counts is None:
         raise RequestError("no histogram blocks; a slide needs at least one.")
-    heights = np.minimum(np.arange(1, rows + 1) * step, image_shape[0]) - np.arange(rows) * step
-    widths = (
-        np.minimum(np.arange(1, columns + 1) * step, image_shape[1]) - np.arange(columns) * step
-    )
+    heights = np.diff(np.minimum(np.arange(rows + 1) * step, image_shape[0]))
+    widths = np.diff(np.minimum(np.arange(columns + 1) * step, image_shape[1]))
     areas = heights[:, None] * widths[None, :]
     for channel in sums:  # in place: on a slide of 65,000 px the grid of five channels takes 0.7 GB
         channel /= areas
@@ -227,6 +192,7 @@ def merge(parts: Iterable[HistogramPart], image_shape: tuple[int, int]) -> Slide
 
 @njit(cache=True)
 def _count_integers(pixels, step, use, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Count values, and sum them per grid square in use, float64 (C, my, mx)."""
     channels, height, width = pixels.shape
     rows, columns = use.shape
     sums = np.zeros((channels, rows, columns), np.float64)
@@ -249,6 +215,7 @@ def _count_integers(pixels, step, use, counts):  # type: ignore[no-untyped-def] 
 
 @njit(cache=True)
 def _count_floats(pixels, bits, step, use, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Count keys; also sums per grid square in use, maxima, pixels there, pixels without value."""
     channels, height, width = pixels.shape
     rows, columns = use.shape
     sums = np.zeros((channels, rows, columns), np.float64)

@@ -1,5 +1,4 @@
-"""Numbers read off an intensity histogram: quantiles, background, saturation and the pixel
-threshold "stained".
+"""Quantiles, background, saturation and stain threshold of an intensity histogram.
 
 All functions take ascending `values` and integer `counts` of the pixels with these values, so that
 they see the whole slide at once and give the same answer whatever the blocks were.
@@ -22,9 +21,7 @@ _QUARTER_HALF_NORMAL = 0.3186  # quarter quantile of a half-normal, in sd
 
 @dataclass(frozen=True)
 class StainThreshold:
-    """`value`: a pixel above it is stained. `stained`: false when the channel shows no stain (then
-    nothing lies above `value`).
-    """
+    """A pixel above `value` is stained; `stained` is false where nothing lies above it."""
 
     value: float
     stained: bool
@@ -32,9 +29,7 @@ class StainThreshold:
 
 
 def quantile(values: Values, counts: Counts, q: float) -> float:
-    """Smallest value with at least the fraction `q` of pixels at or below it (numpy's
-    ``inverted_cdf``); nan without pixels.
-    """
+    """Smallest value with the fraction `q` of pixels at or below it (``inverted_cdf``), or nan."""
     cumulative = np.cumsum(counts)
     total = int(cumulative[-1]) if len(cumulative) else 0
     if total == 0:
@@ -44,8 +39,9 @@ def quantile(values: Values, counts: Counts, q: float) -> float:
 
 
 def mode(values: Values, counts: Counts) -> float:
-    """Half-sample mode: the middle of the densest half, of its densest half, and so on (Bickel &
-    Fruehwirth 2006); nan without pixels.
+    """Half-sample mode, the middle of the densest half of the densest half ...; nan without pixels.
+
+    Bickel & Fruehwirth 2006.
     """
     occupied = counts > 0
     points, weights = values[occupied], counts[occupied]
@@ -58,8 +54,8 @@ def mode(values: Values, counts: Counts) -> float:
         valid = stop < len(edges)
         starts = np.flatnonzero(valid)
         widths = points[stop[valid] - 1] - points[starts]
-        held = edges[stop[valid]] - edges[starts]
-        best = np.lexsort((-held, widths))[0]
+        pixels = edges[stop[valid]] - edges[starts]
+        best = np.lexsort((-pixels, widths))[0]
         first, last = int(starts[best]), int(stop[valid][best])
         if (first, last) == (0, len(points)):
             break
@@ -68,12 +64,12 @@ def mode(values: Values, counts: Counts) -> float:
 
 
 def background(values: Values, counts: Counts) -> tuple[float, float]:
-    """Level and standard deviation of the background: the mode, and the spread below it (stain only
-    widens the upper side).
+    """Level and standard deviation of the background: the mode, and the spread below it.
 
-    The spread is the distance from the mode down to the 31.7 % quantile of the pixels below it (one
-    sd of a Gaussian). Where values are clipped at the mode (nothing lies below it) it comes from
-    the lower quarter of the pixels above. It is never below half the step between values.
+    Stain only widens the upper side. The spread is the distance from the mode down to the 31.7 %
+    quantile of the pixels below it (one sd of a Gaussian). Where values are clipped at the mode
+    (nothing lies below it) it comes from the lower quarter of the pixels above. It is never below
+    half the step between values.
     """
     level = mode(values, counts)
     if not np.isfinite(level):
@@ -88,9 +84,8 @@ def background(values: Values, counts: Counts) -> tuple[float, float]:
         spread = 0.0
         if above.sum():
             edges, cumulative = _continuous(values, above)
-            spread = (
-                float(np.interp(0.25 * cumulative[-1], cumulative, edges)) - level
-            ) / _QUARTER_HALF_NORMAL
+            quarter = float(np.interp(0.25 * cumulative[-1], cumulative, edges))
+            spread = (quarter - level) / _QUARTER_HALF_NORMAL
     return level, max(spread, 0.5 * quantum)
 
 
@@ -103,11 +98,11 @@ def saturation(
     type_maximum: float | None,
     stated_maximum: float | None,
 ) -> float | None:
-    """Find the value from which pixels count as saturated: the file's stated depth, a pile-up at
-    the top, or the type's maximum.
+    """Find the value from which pixels count as saturated, None for floats without a pile-up.
 
-    A pile-up is at least 20 pixels at the largest value, and ten times as many as the mean count of
-    the 16 values below it that occur.
+    It is the file's stated depth, a pile-up at the top, or the type's maximum. A pile-up is at
+    least 20 pixels at the largest value, and ten times as many as the mean count of the 16 values
+    below it that occur.
     """
     if stated_maximum is not None and maximum <= stated_maximum:
         return float(stated_maximum)
@@ -146,24 +141,20 @@ def stain_threshold(values: Values, counts: Counts) -> StainThreshold:
     nothing = float(points[-1]) + max(1.0, abs(float(points[-1])) * 0.01)
     if len(points) < 3:
         return StainThreshold(nothing, False, "no stain found: constant channel")
-    found = "constant channel"
+    method = "Otsu on log intensity above background"
     total = float(weights.sum())
     if len(points) > 20 and weights[0] > max(0.05 * total, 10 * weights[1:6].max()):
-        value, found = _split(points[1:], weights[1:], total)
+        value, reason = _split(points[1:], weights[1:], total)
         if value is not None:
-            return StainThreshold(
-                value,
-                True,
-                f"Otsu on log intensity above background; {found}; clipped pixels left aside",
-            )
-    value, found = _split(points, weights, total)
+            return StainThreshold(value, True, f"{method}; {reason}; clipped pixels left aside")
+    value, reason = _split(points, weights, total)
     if value is None:
-        return StainThreshold(nothing, False, f"no stain found: {found}")
-    return StainThreshold(value, True, f"Otsu on log intensity above background; {found}")
+        return StainThreshold(nothing, False, f"no stain found: {reason}")
+    return StainThreshold(value, True, f"{method}; {reason}")
 
 
 def _split(points: Values, weights: Counts, total: float) -> tuple[float | None, str]:
-    """Threshold of occupied `points`, or None; and what it leaves, in words."""
+    """Threshold of occupied `points`, or None where there is no stain; and the reason in words."""
     dark = points <= min(quantile(points, weights, 0.5), valley(points, weights, 0.65))
     level, spread = background(points[dark], weights[dark])
     split = _otsu(np.arcsinh((points - level) / (2 * spread)), weights.astype(np.float64))
@@ -182,9 +173,7 @@ def _split(points: Values, weights: Counts, total: float) -> tuple[float | None,
 
 
 def valley(points: Values, weights: Counts, depth: float) -> float:
-    """Find the deepest valley of the histogram on a log scale; infinity where none is lower than
-    `depth` times both its banks.
-    """
+    """Find the deepest valley on a log scale, below `depth` times both its banks, else infinity."""
     low = quantile(points, weights, 0.001)
     scale = max(quantile(points, weights, 0.02) - low, _quantum(points, weights))
     edges, cumulative = _continuous(points, weights)
@@ -195,24 +184,19 @@ def valley(points: Values, weights: Counts, depth: float) -> float:
     share = np.cumsum(density) / density.sum()
     height = np.where((share > 0.01) & (share < 0.99), density / np.maximum(banks, 1e-12), 1.0)
     deepest = int(np.argmin(height))
-    return (
-        float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2))
-        if height[deepest] < depth
-        else float("inf")
-    )
+    if not height[deepest] < depth:
+        return float("inf")
+    return float(low + scale * np.sinh((bins[deepest] + bins[deepest + 1]) / 2))
 
 
 def _continuous(values: Values, counts: Counts) -> tuple[Values, Values]:
-    """Cumulative counts at the edges between neighbouring values (each value spread evenly over its
-    bin).
-    """
+    """Edges between neighbouring values, and cumulative counts there: each value fills its bin."""
     points, weights = values[counts > 0], counts[counts > 0]
     middle = (points[1:] + points[:-1]) / 2
     first = points[0] - (middle[0] - points[0] if len(middle) else 0.5)
     last = points[-1] + (points[-1] - middle[-1] if len(middle) else 0.5)
-    return np.concatenate(([first], middle, [last])), np.concatenate(
-        ([0.0], np.cumsum(weights, dtype=np.float64))
-    )
+    cumulative = np.concatenate(([0.0], np.cumsum(weights, dtype=np.float64)))
+    return np.concatenate(([first], middle, [last])), cumulative
 
 
 def _quantum(values: Values, counts: Counts) -> float:

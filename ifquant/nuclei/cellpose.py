@@ -1,12 +1,11 @@
-"""Nuclei and cells by Cellpose: whole objects on fixed windows, what two windows see settled by one
-rule.
+"""Nuclei and cells by Cellpose: whole objects on fixed windows, joined by one rule.
 
 Cellpose tiles its input, averages the tiles, and its transformer looks at a whole tile at once;
 then its dynamics follow flows for hundreds of steps. So an object depends on the whole window
-cellpose is given, with no useful bound. The windows are therefore fixed: cells of a lattice of 1024
-px anchored at the image's first pixel, grown by an overlap, clipped at the image's border. Each
-window's objects follow from image and lattice alone, whatever the tile size and the workers;
-`ifquant.nuclei.window_seams` has the rule for objects at the seams. The image is normalised by the
+cellpose is given, with no useful bound. The windows are therefore fixed: the cores of a lattice
+of 1024 px anchored at the image's first pixel, grown by an overlap, clipped at the image's border.
+Each window's objects follow from image and lattice alone, whatever the tile size and the workers;
+`ifquant.nuclei.lattice_seams` has the rule for objects at the seams. The image is normalised by the
 levels of the whole slide, never by those of a window.
 """
 
@@ -24,22 +23,20 @@ from scipy import ndimage as ndi
 from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window
 from ifquant.nuclei import cellpose_package as package
-from ifquant.nuclei.cellpose_models import ModelFile, model_files
-from ifquant.nuclei.channel_levels import ChannelLevels
-from ifquant.nuclei.connected_pieces import drop_small_and_number, largest_piece
+from ifquant.nuclei.cellpose_models import model_files
+from ifquant.nuclei.channel_levels import ChannelLevels, nucleus_levels
+from ifquant.nuclei.connected_components import largest_components, relabel_without_small
 from ifquant.nuclei.lattice import LatticeMaps
-from ifquant.nuclei.window_seams import HOPS, WindowObjects, resolve
+from ifquant.nuclei.lattice_seams import HOPS, WindowObjects, resolve
 from ifquant.recipe.model import Segmentation
 
 CORE_PX = 1024
-"""Side of a lattice cell in px: four of Cellpose-SAM's tiles, so that the overlap costs about half
-as much again."""
+"""Side of a lattice core in px, four Cellpose-SAM tiles: overlaps cost about half as much again."""
 CONTEXT_PX = 64
-"""Surroundings every object of a lattice cell is seen with, at least."""
+"""Surroundings every object of a lattice core is seen with, at least."""
 LEAST_OVERLAP_PX = 128
 CLIP = (-1.0, 4.0)
-"""Range of the normalised image: nothing of a stain, but it bounds hot pixels and values that are
-no numbers."""
+"""Range of the normalised image: it cuts no stain, but hot pixels and infinite values."""
 CELL_TO_NUCLEUS = 2.0
 """Largest extent of a cell, in largest extents of a nucleus."""
 
@@ -59,9 +56,9 @@ class CellposeSegmenter:
     largest_px
         Largest height or width of an object; larger ones are left out.
     lattice_px
-        Side of a lattice cell.
+        Side of a lattice core.
     overlap_px
-        Windows reach this far beyond their cell: the largest object and its surroundings.
+        Windows reach this far beyond their core: the largest object and its surroundings.
     """
 
     model: str
@@ -86,30 +83,50 @@ class CellposeSegmenter:
         """Windows of the lattice that the labels of a window depend on lie within this."""
         return HOPS * self.largest_px + self.overlap_px
 
-    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
-        """Objects (1, Y, X) of one lattice window, 1..n: whole ones with a pixel in the cell.
+    def core_maps(self, read: Any, core: Window, image_shape: tuple[int, int]) -> NDArray[np.int32]:
+        """Objects (1, Y, X) of one lattice window, 1..n: whole ones with a pixel in the core.
 
-        Parameters
-        ----------
-        read : callable
-            Window > raw pixels (Y, X) of the nuclei, or (C, Y, X) of guide channels and nuclei.
+        `read` returns raw pixels (Y, X) of the nuclei, or (C, Y, X) of guide channels and nuclei.
         """
-        covered = cell.grown(self.overlap_px, image_shape)
-        found = package.load(self.model, self.sha256).masks(
-            self.normalised(np.asarray(read(covered))),
+        window = core.grown(self.overlap_px, image_shape)
+        masks = package.load(self.model, self.sha256).masks(
+            self.normalise(np.asarray(read(window))),
             diameter_px=self.diameter_px,
             cellprob_threshold=self.cellprob_threshold,
             flow_threshold=self.flow_threshold,
             min_area_px=self.min_area_px,
         )
-        return whole_objects(found, cell, covered, image_shape, self.largest_px, self.min_area_px)[
-            None
-        ]
+        return self.whole_objects(masks, core, window, image_shape)[None]
 
-    def normalised(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Network input (C, Y, X): the strongest of the guide channels, if there are any, and the
-        nuclei.
+    def whole_objects(
+        self, masks: NDArray[np.int32], core: Window, window: Window, image_shape: tuple[int, int]
+    ) -> NDArray[np.int32]:
+        """Objects of a lattice window that may be used, 1..n; of each its largest component.
+
+        They have a pixel in the core, are not cut by an inner border of the window, and are
+        neither too large nor too small.
         """
+        objects = largest_components(masks)
+        n = int(masks.max(initial=0))
+        is_whole = np.zeros(n + 1, np.bool_)
+        is_whole[objects[core.slices_in(window)]] = True
+        for number, box in enumerate(ndi.find_objects(objects, n), 1):
+            if box is None or max(part.stop - part.start for part in box) > self.largest_px:
+                is_whole[number] = False
+        if window.y0 > 0:
+            is_whole[objects[0]] = False
+        if window.y1 < image_shape[0]:
+            is_whole[objects[-1]] = False
+        if window.x0 > 0:
+            is_whole[objects[:, 0]] = False
+        if window.x1 < image_shape[1]:
+            is_whole[objects[:, -1]] = False
+        labels = np.where(is_whole[objects], objects, 0)
+        relabel_without_small(labels, n, self.min_area_px)
+        return labels
+
+    def normalise(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Network input (C, Y, X): the strongest of the guide channels, if any, and the nuclei."""
         planes = pixels.astype(np.float32)
         planes = planes if planes.ndim == 3 else planes[None]
         for plane, (low, high) in zip(planes, self.levels, strict=True):
@@ -128,79 +145,23 @@ class CellposeSegmenter:
     def nuclei_and_seams(
         self, maps: LatticeMaps, window: Window
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Labels of a window, and which of them (n + 1,) two lattice windows disagreed about."""
-        near = maps.cells(window.grown(self.maps_reach_px, maps.image_shape))
-        found = [WindowObjects(cell, maps.covered(cell), maps.load(cell)[0]) for cell in near]
-        return resolve(found, window, self.min_area_px)
+        """Labels of a window, and on which of them (n + 1,) two lattice windows disagreed."""
+        near = maps.cores(window.grown(self.maps_reach_px, maps.image_shape))
+        windows = [WindowObjects(core, maps.window_of(core), maps.load(core)[0]) for core in near]
+        return resolve(windows, window, self.min_area_px)
 
     def release(self) -> None:
-        """Let go of the network and its memory: the maps are made."""
+        """Free the memory of the network."""
         package.load.cache_clear()
-
-
-def whole_objects(
-    masks: NDArray[np.int32],
-    cell: Window,
-    covered: Window,
-    image_shape: tuple[int, int],
-    largest_px: int,
-    min_area_px: int,
-) -> NDArray[np.int32]:
-    """Objects of a lattice window that may be used, 1..n: with a pixel in the cell, not cut by the
-    window's inner border, not too large.
-
-    Of a mask in several pieces the largest is kept (4-connected).
-    """
-    pieces = np.zeros(masks.shape, np.int32)
-    n = int(masks.max(initial=0))
-    largest_piece(masks, n, pieces)
-    keep = np.zeros(n + 1, np.bool_)
-    keep[np.unique(pieces[cell.slices_in(covered)])] = True
-    for number, box in enumerate(ndi.find_objects(pieces, n), 1):
-        if box is None or max(part.stop - part.start for part in box) > largest_px:
-            keep[number] = False
-    inner_edges = [
-        pieces[0] if covered.y0 > 0 else None,
-        pieces[-1] if covered.y1 < image_shape[0] else None,
-        pieces[:, 0] if covered.x0 > 0 else None,
-        pieces[:, -1] if covered.x1 < image_shape[1] else None,
-    ]
-    for edge in inner_edges:
-        if edge is not None:
-            keep[edge] = False
-    keep[0] = False
-    labels = np.where(keep[pieces], pieces, 0).astype(np.int32)
-    drop_small_and_number(labels, n, min_area_px)
-    return labels
 
 
 def make(
     options: Segmentation, *, pixel_size_um: float, calibration: ChannelLevels | None
 ) -> CellposeSegmenter:
-    """Make the segmenter of nuclei.
-
-    Raises
-    ------
-    RequestError
-        If there is no nucleus channel, no model is named, or the file is no network of the
-        installed cellpose.
-    MissingDependency
-        If cellpose or the file is not there.
-    """
-    if calibration is None:
-        raise RequestError(
-            'found no nucleus channel; method "cellpose" needs one: give a channel the role'
-            ' "nucleus"'
-        )
-    files = {file.option: file for file in model_files(options)}
-    return _made(
-        options,
-        files["model"],
-        (calibration,),
-        pixel_size_um,
-        options.nucleus_diameter_um,
-        options.max_diameter_um,
-    )
+    """Make the segmenter of nuclei."""
+    levels = nucleus_levels(calibration, "cellpose")
+    diameters_um = options.nucleus_diameter_um, options.max_diameter_um
+    return _make(options, "model", [levels], pixel_size_um, diameters_um)
 
 
 def make_cells(
@@ -210,16 +171,7 @@ def make_cells(
     calibration: ChannelLevels | None,
     guides: Sequence[ChannelLevels],
 ) -> CellposeSegmenter | None:
-    """Make the segmenter of whole cells, where the recipe names a `cell_model`; it reads guide
-    channels, then nuclei.
-
-    Raises
-    ------
-    RequestError
-        If no channel has the role tumor or myeloid, and as `make`.
-    MissingDependency
-        If cellpose or the file is not there.
-    """
+    """Make the segmenter of whole cells, of guide channels and nuclei, for a `cell_model`."""
     if options.cell_model is None or calibration is None:
         return None
     if not guides:
@@ -227,29 +179,23 @@ def make_cells(
             "segmentation.cell_model: found no channel with role tumor or myeloid, and no other"
             " channel may shape cells; give one the role, or leave cell_model out"
         )
-    files = {file.option: file for file in model_files(options)}
-    largest_um = CELL_TO_NUCLEUS * options.max_diameter_um
-    return _made(
-        options,
-        files["cell_model"],
-        (*guides, calibration),
-        pixel_size_um,
-        options.cell_diameter_um,
-        largest_um,
-    )
+    diameters_um = options.cell_diameter_um, CELL_TO_NUCLEUS * options.max_diameter_um
+    return _make(options, "cell_model", (*guides, calibration), pixel_size_um, diameters_um)
 
 
-def _made(
+def _make(
     options: Segmentation,
-    file: ModelFile,
+    key: str,
     levels: Sequence[ChannelLevels],
     pixel_size_um: float,
-    diameter_um: float,
-    largest_um: float,
+    diameters_um: tuple[float, float],
 ) -> CellposeSegmenter:
+    """Make a segmenter from the network under a recipe key and typical and largest diameter."""
+    file = next(file for file in model_files(options) if file.option == key)
     sha256 = file.sha256
     package.import_cellpose()
     package.kind_of(package.read_state(str(file.path)), str(file.path))
+    diameter_um, largest_um = diameters_um
     largest_px = math.ceil(largest_um / pixel_size_um)
     return CellposeSegmenter(
         model=str(file.path),

@@ -1,5 +1,4 @@
-"""Which network file a recipe names for Cellpose: found, checked and hashed here, before cellpose
-hears of it.
+"""The network files that a recipe names for Cellpose: found, checked and hashed.
 
 Given a path that does not exist, cellpose silently downloads its default model instead, with TLS
 verification switched off for the whole process. So it is only ever handed the absolute path of a
@@ -33,23 +32,12 @@ NAMED: dict[int, dict[str, str]] = {
         "livecell_cp3": _CP3 + "livecell_cp3",
     },
 }
-"""Networks that can be asked for by name, by the cellpose version that reads them: name > address,
-as in cellpose's own models.py."""
+"""Named networks by cellpose version: name > address, as in cellpose's own models.py."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A network file of the recipe.
-
-    Attributes
-    ----------
-    option
-        Recipe key that names it.
-    path
-        Absolute path.
-    url
-        Where it can be had from; None when the recipe gives a path.
-    """
+    """A network file: recipe key that names it, absolute path, address if given by name."""
 
     option: str
     path: Path
@@ -57,13 +45,7 @@ class ModelFile:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the content, in hex.
-
-        Raises
-        ------
-        MissingDependency
-            If the file is not there.
-        """
+        """SHA-256 of the content, in hex; refused when the file is not there."""
         if not self.path.is_file():
             how = "give the absolute path of a network file you have"
             if self.url:
@@ -77,16 +59,7 @@ class ModelFile:
 
 
 def model_files(options: Segmentation) -> tuple[ModelFile, ...]:
-    """Which network files the recipe names; whether they are there is not looked at.
-
-    Raises
-    ------
-    RequestError
-        If `model` is missing, a path is not absolute, a name is unknown, or given without
-        ``allow_download = true``.
-    MissingDependency
-        If cellpose is not installed.
-    """
+    """List the network files that the recipe names, whether they are there or not."""
     installed_major()
     if options.model is None:
         raise RequestError(
@@ -94,22 +67,14 @@ def model_files(options: Segmentation) -> tuple[ModelFile, ...]:
             ' file, e.g. model = "/models/cpsam", or a name with allow_download = true, e.g. model'
             ' = "cpsam"'
         )
-    given = [("model", options.model), ("cell_model", options.cell_model)]
-    return tuple(
-        _model_file(option, text, options.allow_download)
-        for option, text in given
-        if text is not None
-    )
+    files = [_model_file("model", options.model, options.allow_download)]
+    if options.cell_model is not None:
+        files.append(_model_file("cell_model", options.cell_model, options.allow_download))
+    return tuple(files)
 
 
 def installed_major() -> int:
-    """Return the major version of the installed cellpose, 3 or 4.
-
-    Raises
-    ------
-    MissingDependency
-        If it is not installed or neither 3.1 nor 4.
-    """
+    """Return the major version of the installed cellpose, 3 or 4; any other is refused."""
     try:
         version = metadata.version("cellpose")
     except metadata.PackageNotFoundError as error:
@@ -127,14 +92,13 @@ def installed_major() -> int:
 
 
 def models_folder() -> Path:
-    """Return the folder of named networks, cellpose's own: $CELLPOSE_LOCAL_MODELS_PATH or
-    ~/.cellpose/models.
-    """
+    """Return cellpose's own folder of named networks."""
     given = os.environ.get("CELLPOSE_LOCAL_MODELS_PATH")
     return Path(given).absolute() if given else Path.home() / ".cellpose" / "models"
 
 
 def _model_file(option: str, text: str, allow_download: bool) -> ModelFile:
+    """Find the file of a path or a name given under a recipe key."""
     path = Path(text).expanduser()
     if path.is_absolute():
         return ModelFile(option, path)
@@ -145,8 +109,7 @@ def _model_file(option: str, text: str, allow_download: bool) -> ModelFile:
         if text in NAMED[other]:
             raise RequestError(
                 f"segmentation.{option}: {text!r} is a network of cellpose {other}, installed is"
-                f" {metadata.version('cellpose')}: "
-                f"choose one of {', '.join(named)}, or pip install"
+                f" {metadata.version('cellpose')}: choose one of {', '.join(named)}, or pip install"
                 f' "cellpose>={other}{".1" if other == 3 else ".2"},<{other + 1}"'
             )
         near = nearest(text, list(named))
@@ -156,13 +119,12 @@ def _model_file(option: str, text: str, allow_download: bool) -> ModelFile:
         )
     where = models_folder() / named[text].rsplit("/", 1)[1]
     if not allow_download:
+        how = "give an absolute path"
+        if where.is_file():
+            how = f"give the path of the file you have: {option} = {str(where)!r}"
         raise RequestError(
-            f"segmentation.{option}: {text!r} is a name, and names need allow_download = true; "
-            + (
-                f"or give the path of the file you have: {option} = {str(where)!r}"
-                if where.is_file()
-                else "or give an absolute path"
-            )
+            f"segmentation.{option}: {text!r} is a name, and names need allow_download = true;"
+            f" or {how}"
         )
     return ModelFile(option, where, named[text])
 

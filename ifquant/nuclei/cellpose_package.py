@@ -1,5 +1,4 @@
-"""The installed cellpose, 4 or 3.1: imported so that it works on a CPU, its networks loaded safely,
-one image segmented.
+"""The installed cellpose, 4 or 3.1: import, safe loading of networks, segmentation of one image.
 
 What is worked around, each with its reason:
 
@@ -16,6 +15,7 @@ What is worked around, each with its reason:
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import re
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,24 +44,16 @@ OPERATORS = ("nms", "qnms")
 """Operators that torchvision expects when it is imported."""
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 SMALLEST_PX = 64
-"""Smaller images are continued by their edge pixels: after rescaling, cellpose cannot tile less
-than a pixel."""
+"""Smaller images are padded with their edge: rescaled, cellpose cannot tile less than a pixel."""
 WINDOW = 14
 """Side of the windows of Segment Anything's other blocks, in its tokens."""
-_kept_alive: list[Any] = []
+_libraries: list[Any] = []
+"""Keeps the declared operators of torchvision alive."""
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network in memory, loaded by `load`.
-
-    Attributes
-    ----------
-    model
-        The `CellposeModel`.
-    major
-        3 or 4: the version of cellpose it belongs to.
-    """
+    """A `CellposeModel` in memory, and the version of cellpose it belongs to, 3 or 4."""
 
     model: Any
     major: int
@@ -74,48 +67,38 @@ class Network:
         flow_threshold: float,
         min_area_px: int,
     ) -> NDArray[np.int32]:
-        """Segment one normalised image (C, Y, X), cytoplasm before nuclei, with cellpose's own
-        dynamics.
+        """Segment a normalised image (C, Y, X), cytoplasm before nuclei, with cellpose's dynamics.
 
-        Parameters
-        ----------
-        diameter_px
-            Size of objects in px; CP3 networks are given the image at the scale they were trained
-            at, CP4 networks as it is.
+        `diameter_px` is the size of objects; CP3 networks are given the image at the scale they
+        were trained at, CP4 networks as it is.
         """
         height, width = image.shape[1:]
-        short = ((0, 0), (0, max(SMALLEST_PX - height, 0)), (0, max(SMALLEST_PX - width, 0)))
-        planes = np.pad(image, short, mode="edge")
+        missing_px = ((0, 0), (0, max(SMALLEST_PX - height, 0)), (0, max(SMALLEST_PX - width, 0)))
+        planes = np.pad(image, missing_px, mode="edge")
         missing = self.model.nchan - len(planes) if self.major == 3 else 0
         if missing > 0:
             planes = np.concatenate([planes, np.zeros((missing, *planes.shape[1:]), np.float32)])
-        with _quiet(), one_thread():
-            found = self.model.eval(
+        defaults = import_module("cellpose.models").normalize_default
+        with warnings.catch_warnings(action="ignore"), one_thread():
+            masks = self.model.eval(
                 planes,
                 channel_axis=0,
-                normalize={**_normalize_default(), "normalize": False},
+                normalize={**defaults, "normalize": False},
                 diameter=diameter_px if self.major == 3 else None,
                 cellprob_threshold=cellprob_threshold,
                 flow_threshold=flow_threshold,
                 min_size=min_area_px,
                 max_size_fraction=1.0,
             )[0]
-        return np.asarray(found, np.int32).reshape(planes.shape[1:])[:height, :width]
+        return np.asarray(masks, np.int32).reshape(planes.shape[1:])[:height, :width]
 
 
 def import_cellpose() -> Any:
-    """Return the module ``cellpose.models``.
-
-    Raises
-    ------
-    MissingDependency
-        If cellpose, torch or torchvision are missing or do not fit together, with the remedy.
-    """
+    """Return the module ``cellpose.models``; what is missing or does not fit is refused."""
     major = installed_major()
-    logging.getLogger("cellpose").setLevel(
-        logging.ERROR
-    )  # it reports optional networks and every file as warnings
-    with _quiet():
+    # it reports optional networks and every file as warnings
+    logging.getLogger("cellpose").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
         try:
             torch = import_module("torch")
         except ImportError as error:
@@ -142,11 +125,11 @@ def _import_torchvision(torch: Any) -> None:
     """Import torchvision, on a torch without CUDA too."""
     if importlib.util.find_spec("torchvision") is None:
         raise MissingDependency(f"cellpose 4 needs torchvision, which is not installed; {REMEDY}")
-    if not _kept_alive and not _operators_load(torch):
+    if not _libraries and not _operators_load(torch):
         library = torch.library.Library("torchvision", "DEF")
         for name in OPERATORS:
             library.define(name + _SCHEMA)
-        _kept_alive.append(library)
+        _libraries.append(library)
     try:
         import_module("torchvision")
     except Exception as error:
@@ -158,13 +141,9 @@ def _import_torchvision(torch: Any) -> None:
 def _operators_load(torch: Any) -> bool:
     """Whether torchvision's compiled operators can be loaded."""
     package = importlib.util.find_spec("torchvision")
-    folders = list(package.submodule_search_locations or []) if package is not None else []
-    files = [
-        file
-        for folder in folders
-        for pattern in ("_C*.so", "_C*.pyd", "_C*.dylib")
-        for file in sorted(Path(folder).glob(pattern))
-    ]
+    folders = package.submodule_search_locations or [] if package is not None else []
+    patterns = ("_C*.so", "_C*.pyd", "_C*.dylib")
+    files = [file for folder in folders for p in patterns for file in sorted(Path(folder).glob(p))]
     try:
         for file in files:
             torch.ops.load_library(str(file))
@@ -175,43 +154,31 @@ def _operators_load(torch: Any) -> bool:
 
 @lru_cache(maxsize=2)
 def load(path: str, sha256: str) -> Network:
-    """Load a network file, once per process.
-
-    Raises
-    ------
-    RequestError
-        If the file is not a network of the installed cellpose, lacks weights, or is not the one
-        whose SHA-256 was recorded.
-    MissingDependency
-        If cellpose cannot be imported.
-    """
-    import hashlib
-
+    """Load a network file, once per process; only a whole one with the recorded SHA-256."""
     models = import_cellpose()
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        now = hashlib.file_digest(file, "sha256").hexdigest()
+    if now != sha256:
         raise RequestError(
-            f"{path} has changed during the run (SHA-256 {found}, at the start {sha256}); run again"
+            f"{path} has changed during the run (SHA-256 {now}, at the start {sha256}); run again"
         )
     state = read_state(path)
     major = kind_of(state, path)
     torch = import_module("torch")
     cuda = bool(torch.cuda.is_available())
     try:
-        with _quiet(), one_thread():
+        with warnings.catch_warnings(action="ignore"), one_thread():
             if major == 4:
                 with _encoder_of(state):
                     model = models.CellposeModel(gpu=cuda, pretrained_model=path, use_bfloat16=cuda)
             else:
-                model = models.CellposeModel(
-                    gpu=cuda, pretrained_model=path, nchan=_input_channels(state)
-                )
+                channels = int(state["downsample.down.res_down_0.conv.conv_0.2.weight"].shape[1])
+                model = models.CellposeModel(gpu=cuda, pretrained_model=path, nchan=channels)
     except (KeyError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise RequestError(
-            f"{path} lacks weights of the network, or has them in other sizes ({said}); expected a"
-            " whole network file"
+            f"{path} lacks weights of the network, or has them in other sizes ({reason}); expected"
+            " a whole network file"
         ) from error
     absent = set(model.net.state_dict()) - set(state)
     if absent - {"diam_mean", "diam_labels"}:
@@ -224,23 +191,16 @@ def load(path: str, sha256: str) -> Network:
 
 
 def read_state(path: str) -> dict[str, Any]:
-    """Read the weights of a file as plain tensors; never runs code from it.
-
-    Raises
-    ------
-    RequestError
-        If the file holds anything else.
-    """
+    """Read the weights of a file as plain tensors; never runs code from it."""
     torch = import_module("torch")
     try:
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except Exception as error:  # pickle, zip and torch errors of every kind
-        said = str(error).strip().splitlines()
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RequestError(
-            f"{path} is no network file that loads safely (weights only):"
-            f" {said[0] if said else type(error).__name__}"
+            f"{path} is no network file that loads safely (weights only): {reason}"
         ) from error
     if not isinstance(state, Mapping) or not all(
         hasattr(value, "shape") for value in state.values()
@@ -252,13 +212,7 @@ def read_state(path: str) -> dict[str, Any]:
 
 
 def kind_of(state: Mapping[str, Any], path: str) -> int:
-    """Return the version of cellpose a network belongs to, 3 or 4.
-
-    Raises
-    ------
-    RequestError
-        If it is no network of cellpose, or of the version that is not installed.
-    """
+    """Return the version of cellpose a network belongs to, 3 or 4; it must be the installed one."""
     major = 4 if "W2" in state else 3 if "output.2.weight" in state else None
     if major is None:
         raise RequestError(
@@ -279,18 +233,12 @@ def kind_of(state: Mapping[str, Any], path: str) -> int:
     return major
 
 
-def _input_channels(state: Mapping[str, Any]) -> int:
-    """Channels a CP3 network was trained with."""
-    return int(state["downsample.down.res_down_0.conv.conv_0.2.weight"].shape[1])
-
-
 @contextmanager
 def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
-    """Let cellpose build the transformer with the sizes in the file (it assumes ViT-L; a smaller
-    one has the same layers).
+    """Let cellpose build the transformer with the sizes in the file.
 
-    In Segment Anything some blocks attend to the whole image and have as many relative positions;
-    cellpose makes all of them global.
+    It assumes ViT-L; a smaller one has the same layers. In Segment Anything some blocks attend to
+    the whole image and have as many relative positions; cellpose makes all of them global.
     """
     if "encoder.cls_token" in state:
         yield
@@ -301,27 +249,24 @@ def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
     width = state["encoder.patch_embed.proj.weight"].shape[0]
     depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.blocks."))
     positions = [state[f"encoder.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
+    is_global = [len(table) != 2 * WINDOW - 1 for table in positions]
 
     def build(_: Any) -> Any:
-        class Sam:
-            image_encoder = anything.ImageEncoderViT(
-                depth=depth,
-                embed_dim=width,
-                img_size=1024,
-                mlp_ratio=state["encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
-                norm_layer=partial(nn.LayerNorm, eps=1e-6),
-                num_heads=width // positions[0].shape[1],
-                patch_size=16,
-                qkv_bias=True,
-                use_rel_pos=True,
-                window_size=WINDOW,
-                global_attn_indexes=[
-                    i for i, table in enumerate(positions) if len(table) != 2 * WINDOW - 1
-                ],
-                out_chans=state["encoder.neck.0.weight"].shape[0],
-            )
-
-        return Sam
+        encoder = anything.ImageEncoderViT(
+            depth=depth,
+            embed_dim=width,
+            img_size=1024,
+            mlp_ratio=state["encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            num_heads=width // positions[0].shape[1],
+            patch_size=16,
+            qkv_bias=True,
+            use_rel_pos=True,
+            window_size=WINDOW,
+            global_attn_indexes=[i for i in range(depth) if is_global[i]],
+            out_chans=state["encoder.neck.0.weight"].shape[0],
+        )
+        return SimpleNamespace(image_encoder=encoder)
 
     original = vit.sam_model_registry
     vit.sam_model_registry = {**original, "vit_l": build}
@@ -329,10 +274,6 @@ def _encoder_of(state: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         vit.sam_model_registry = original
-
-
-def _normalize_default() -> dict[str, Any]:
-    return dict(import_module("cellpose.models").normalize_default)
 
 
 @contextmanager
@@ -345,11 +286,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the warnings of other packages about themselves from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -1,47 +1,26 @@
-"""Levels of one channel held in memory: what the pipeline's calibration measures block by block,
-for the functions that take arrays.
-"""
+"""Levels of a channel in memory: what a slide's calibration measures block by block."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifquant.calibration import stain
+from ifquant.calibration.calibrate import ChannelCalibration
 from ifquant.calibration.histogram import merge, scan_block
-from ifquant.errors import SlideError
+from ifquant.errors import RequestError, SlideError
 from ifquant.geometry.windows import Window
-
-
-class ChannelLevels(Protocol):
-    """What a segmenter needs to know of its channel, in raw values; `calibrate.ChannelCalibration`
-    is one.
-    """
-
-    @property
-    def low(self) -> float: ...  # noqa: D102
-    @property
-    def high(self) -> float: ...  # noqa: D102
-    @property
-    def background(self) -> float: ...  # noqa: D102
-    @property
-    def background_sd(self) -> float: ...  # noqa: D102
-    @property
-    def threshold(self) -> float | None: ...  # noqa: D102
-
-
-_DARK_ON_BRIGHT = 0.8
-"""Share of the range below the background. The 129 fluorescence images it was looked at on have at
-most 0.08, inverted at least 0.87."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """1 % and 99.8 % quantile, background level and spread, threshold between background and stain;
-    raw values.
+    """Levels of a channel in raw values.
+
+    1 % and 99.8 % quantile, level and spread of the background, threshold between background and
+    stain (None without any pixel).
     """
 
     low: float
@@ -51,23 +30,29 @@ class Levels:
     threshold: float | None
 
 
+ChannelLevels: TypeAlias = Levels | ChannelCalibration
+"""What a segmenter needs to know of its channel."""
+
+_DARK_ON_BRIGHT = 0.8
+"""Share of the range below the background: at most 0.08 in 129 fluorescence images, inverted at
+least 0.87."""
+
+
 def levels_of(image: NDArray[Any]) -> Levels:
-    """Levels of an image (Y, X), every pixel counted once: integers that span at most 65,536 values
-    exactly, others in bins of 0.8 %.
+    """Levels of an image (Y, X): exact for integers that span at most 65,536 values.
+
+    Others are counted in bins of 0.8 %.
     """
     offset = 0
     if image.dtype in (np.uint8, np.uint16):
         pixels = image
-    elif (
-        image.dtype.kind in "iu" and int(image.max()) - int(image.min()) <= np.iinfo(np.uint16).max
-    ):
+    elif image.dtype.kind in "iu" and int(image.max()) - int(image.min()) < 65_536:
         offset = int(image.min())
         pixels = (image - image.min()).astype(np.uint16)
     else:
         pixels = image.astype(np.float32)
-    whole = merge(
-        [scan_block(pixels[None], Window(0, 0, *pixels.shape), max(1, *pixels.shape))], pixels.shape
-    )
+    block = scan_block(pixels[None], Window(0, 0, *pixels.shape), max(1, *pixels.shape))
+    whole = merge([block], pixels.shape)
     values, counts = whole.values, whole.counts[0]
     level, spread = stain.background(values, counts)
     threshold = stain.stain_threshold(values, counts).value
@@ -83,15 +68,18 @@ def levels_of(image: NDArray[Any]) -> Levels:
     )
 
 
-def refuse_dark_on_bright(levels: ChannelLevels) -> None:
-    """Refuse a channel whose objects are darker than its background (brightfield, an inverted
-    image).
+def nucleus_levels(levels: ChannelLevels | None, method: str) -> ChannelLevels:
+    """Return the levels of the nucleus channel, refused when there is none."""
+    if levels is None:
+        raise RequestError(
+            f'found no nucleus channel; method "{method}" needs one: give a channel the role'
+            ' "nucleus"'
+        )
+    return levels
 
-    Raises
-    ------
-    SlideError
-        If the background lies near the top of the channel's range.
-    """
+
+def refuse_dark_on_bright(levels: ChannelLevels) -> None:
+    """Refuse a channel with its background near the top of its range (brightfield, inverted)."""
     span = levels.high - levels.low
     if span > 0 and levels.background - levels.low > _DARK_ON_BRIGHT * span:
         raise SlideError(

@@ -1,5 +1,4 @@
-"""Nuclei without a network: local contrast of bounded reach, depth as relief, the shared decoder,
-outlines by each nucleus' own brightness.
+"""Nuclei without a network: local contrast of bounded reach, then the shared decoder.
 
 1. Smooth, subtract the local background (an opening: haze and glow go, gaps between crowded nuclei
    stay visible).
@@ -15,21 +14,27 @@ calibration. Constants were tuned on training images of DSB2018 and on simulated
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ifquant.errors import RequestError
 from ifquant.geometry import filters
 from ifquant.geometry.windows import Window
 from ifquant.nuclei import classical_kernels as kernels
-from ifquant.nuclei.channel_levels import ChannelLevels
-from ifquant.nuclei.connected_pieces import drop_small_and_number, fill_holes, largest_piece
+from ifquant.nuclei.channel_levels import ChannelLevels, nucleus_levels
+from ifquant.nuclei.connected_components import (
+    fill_holes,
+    largest_components,
+    relabel_without_small,
+)
 from ifquant.nuclei.decoder import DecodeOptions, decode
 from ifquant.recipe.model import Segmentation
+
+_UNITS = 4000  # integer levels between background and the slide's 99.8 % quantile
+_LIMIT = 28_000
+_RELIEF_UNITS = 1000  # relief units of a depth of one nucleus diameter
 
 
 def refine(
@@ -43,77 +48,24 @@ def refine(
 ) -> NDArray[np.int32]:
     """Cut each object back to the pixels above a fraction of its own brightness.
 
-    Parameters
-    ----------
-    labels : int32 (Y, X)
-        Objects 1..n.
-    contrast : int16 (Y, X)
-        Brightness above the local background.
-    fraction
-        A pixel stays when its contrast is above this fraction of its object's brightness.
-    quantile
-        The object's brightness is this quantile of its pixels' contrast.
-    min_contrast
-        Objects less bright than this are dropped.
-    min_area_px
-        Smaller objects are dropped in the end.
-
-    Returns
-    -------
-    int32 (Y, X)
-        The largest 4-connected piece of each object, holes filled, numbered 1..n in raster order of
-        their first pixel.
+    The brightness of an object 1..n is a `quantile` of its pixels' `contrast`, their height above
+    the local background. Objects less bright than `min_contrast` or in the end smaller than
+    `min_area_px` are dropped. Returned is the largest 4-connected component of each object, holes
+    filled, numbered in raster order of their first pixel.
     """
-    kept = np.zeros_like(labels)
-    n = int(labels.max()) if labels.size else 0
+    n = int(labels.max(initial=0))
     if n == 0:
-        return kept
-    _cut_back(labels, contrast, n, fraction, quantile, min_contrast, kept)
-    out = np.zeros_like(labels)
-    largest_piece(kept, n, out)
+        return np.zeros_like(labels)
+    bright = kernels.cut_back(labels, contrast, n, fraction, quantile, min_contrast)
+    out = largest_components(bright)
     fill_holes(out)
-    drop_small_and_number(out, n, min_area_px)
+    relabel_without_small(out, n, min_area_px)
     return out
-
-
-@njit(cache=True)
-def _cut_back(labels, contrast, n, fraction, quantile, min_contrast, kept):  # type: ignore[no-untyped-def]
-    height, width = labels.shape
-    area = np.zeros(n + 2, np.int64)
-    for y in range(height):
-        for x in range(width):
-            area[labels[y, x] + 1] += 1
-    area[1] = 0
-    start = np.cumsum(area)  # pixels of object k: start[k] : start[k + 1]
-    place = start.copy()
-    values = np.empty(start[n + 1], np.int16)
-    for y in range(height):
-        for x in range(width):
-            k = labels[y, x]
-            if k:
-                values[place[k]] = contrast[y, x]
-                place[k] += 1
-    limit = np.empty(n + 1, np.float64)
-    for k in range(1, n + 1):
-        own = np.sort(values[start[k] : start[k + 1]])
-        level = own[int(quantile * (own.size - 1))] if own.size else np.int16(0)
-        limit[k] = fraction * level if level >= min_contrast else 1e9
-    for y in range(height):
-        for x in range(width):
-            k = labels[y, x]
-            if k and contrast[y, x] > limit[k]:
-                kept[y, x] = k
-
-
-_UNITS = 4000  # integer levels between background and the slide's 99.8 % quantile
-_LIMIT = 28_000
-_RELIEF_UNITS = 1000  # relief units of a depth of one nucleus diameter
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of the method; lengths in nucleus diameters, levels as fractions of the slide's
-    stain level (see `make`).
+    """Constants; lengths in nucleus diameters, levels as fractions of the stain level (`make`).
 
     Attributes
     ----------
@@ -188,7 +140,7 @@ class ClassicalSegmenter:
     stain: float
     diameter_px: float
     options: DecodeOptions
-    tuning: Tuning = field(default_factory=Tuning)
+    tuning: Tuning = Tuning()
     name: str = "classical"
     lattice_px: None = None
 
@@ -199,20 +151,18 @@ class ClassicalSegmenter:
         level = filters.gaussian_reach(self._sigma_px(t.smooth))
         contrast = level + 2 * filters.box_radius(t.opening * d)
         beside = contrast + filters.box_radius(max(t.around, t.ground) * d)
-        crisp = max(
-            beside, filters.gaussian_reach(self._sigma_px(t.soft))
-        ) + 2 * filters.box_radius(t.sharpen_scale * d)
-        depth = filters.box_radius(t.depth_cap * d) + filters.gaussian_reach(
-            self._sigma_px(t.relief_smooth)
-        )
+        soft = filters.gaussian_reach(self._sigma_px(t.soft))
+        crisp = max(beside, soft) + 2 * filters.box_radius(t.sharpen_scale * d)
+        smoothing = filters.gaussian_reach(self._sigma_px(t.relief_smooth))
+        depth = filters.box_radius(t.depth_cap * d) + smoothing
         return self.options.reach_px + crisp + depth
 
-    def _sigma_px(self, diameters: float) -> float:
-        return max(diameters * self.diameter_px, self.tuning.min_sigma_px)
-
-    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def core_maps(self, read: Any, core: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Never called: `lattice_px` is None."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """No network to free."""
 
     def nuclei(
         self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
@@ -240,11 +190,10 @@ class ClassicalSegmenter:
         level = self._levels(pixels, t.smooth)
         behind = filters.opened(level, filters.box_radius(t.opening * d))
         contrast, is_bright = kernels.contrast_of(level, behind, t.bright * self.stain)
-        bright = filters.box_mean(
-            contrast, is_bright, filters.box_radius(t.around * d), np.zeros_like(level)
-        )
+        around_px = filters.box_radius(t.around * d)
+        bright = filters.box_mean(contrast, is_bright, around_px, np.zeros_like(level))
         ground = filters.box_mean(level, ~is_bright, filters.box_radius(t.ground * d), behind)
-        even, whole = kernels.evened(
+        even, whole = kernels.limited_height(
             self._levels(pixels, t.soft), behind, bright, single(t.crown), single(floor)
         )
         blurred = filters.blurred(whole, filters.box_radius(t.sharpen_scale * d))
@@ -252,27 +201,20 @@ class ClassicalSegmenter:
             even, blurred, bright, contrast, single(t.sharpen), single(t.share), floor
         )
         depth = filters.bounded_depth(inside, filters.box_radius(t.depth_cap * d))
-        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth)) * single(
-            _RELIEF_UNITS / d
-        )
-        return (
-            inside.view(np.uint8) * np.uint8(255),
-            relief.astype(np.int16),
-            kernels.above_ground(level, ground, behind),
-        )
+        relief = filters.gaussian(depth, self._sigma_px(t.relief_smooth))
+        relief *= single(_RELIEF_UNITS / d)
+        height = kernels.above_ground(level, ground, behind)
+        return inside.view(np.uint8) * np.uint8(255), relief.astype(np.int16), height
+
+    def _sigma_px(self, diameters: float) -> float:
+        """Return the standard deviation in px of a smoothing given in diameters."""
+        return max(diameters * self.diameter_px, self.tuning.min_sigma_px)
 
     def _levels(self, pixels: NDArray[Any], smooth: float) -> NDArray[np.int16]:
         """Smoothed pixels in integer levels above the background."""
-        single = np.float32
         values = filters.gaussian(pixels, self._sigma_px(smooth))
-        levels: NDArray[np.int16] = kernels.to_levels(
-            values,
-            single(self.background),
-            single(_UNITS / self.span),
-            single(-_UNITS),
-            single(_LIMIT),
-        )
-        return levels
+        bounds = self.background, _UNITS / self.span, -_UNITS, _LIMIT
+        return np.asarray(kernels.to_levels(values, *map(np.float32, bounds)))
 
 
 def make(
@@ -280,37 +222,21 @@ def make(
     *,
     pixel_size_um: float,
     calibration: ChannelLevels | None,
-    tuning: Tuning | None = None,
 ) -> ClassicalSegmenter:
-    """Make the segmenter from the recipe and the nucleus channel's levels.
-
-    Raises
-    ------
-    RequestError
-        If there is no nucleus channel.
-    """
-    if calibration is None:
-        raise RequestError(
-            'found no nucleus channel; method "classical" needs one: give a channel the role'
-            ' "nucleus"'
-        )
-    tuning = tuning or Tuning()
+    """Make the segmenter from the recipe and the nucleus channel's levels."""
+    levels = nucleus_levels(calibration, "classical")
+    tuning = Tuning()
     diameter = options.nucleus_diameter_um / pixel_size_um
     largest = max(options.max_diameter_um / pixel_size_um, diameter)
-    threshold = calibration.threshold
-    span = max(calibration.high - calibration.background, 4 * calibration.background_sd) or 1.0
+    span = max(levels.high - levels.background, 4 * levels.background_sd) or 1.0
     stain = math.inf  # no pixel to learn from: nothing is a nucleus
-    if threshold is not None:
+    if levels.threshold is not None:
         # between the dimmest stain and the brightest nuclei, on a logarithmic scale
-        stain = max(
-            math.sqrt(max(threshold - calibration.background, 0) / span)
-            * _UNITS
-            / options.sensitivity,
-            1.0,
-        )
+        height = math.sqrt(max(levels.threshold - levels.background, 0) / span)
+        stain = max(height * _UNITS / options.sensitivity, 1.0)
     min_area = max(options.min_area_um2 / pixel_size_um**2, tuning.min_area * diameter**2, 4)
     return ClassicalSegmenter(
-        background=float(calibration.background),
+        background=float(levels.background),
         span=float(span),
         stain=stain,
         diameter_px=diameter,
@@ -322,5 +248,4 @@ def make(
             merge_px=math.ceil(largest / 4),
             min_area_px=math.ceil(min_area),
         ),
-        tuning=tuning,
     )

@@ -13,7 +13,7 @@ from a window's inner border gets the same nucleus in every window (design, sect
    this heals plateaus (the middle line of an elongated nucleus is one) and noise. Joins form a
    forest; a basin follows it to the root only if the whole path stays within ``merge_px`` of its
    own seed;
-3. roots below ``min_peak`` are dropped; of each object only the 4-connected piece holding its seed
+3. roots below ``min_peak`` are dropped; of each object only the 4-connected component of its seed
    is kept; holes are filled; objects below ``min_area_px`` are dropped; labels are 1..n in raster
    order of each object's first pixel.
 
@@ -24,17 +24,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
-from ifquant.nuclei.connected_pieces import drop_small_and_number, fill_holes
+from ifquant.nuclei.connected_components import fill_holes, relabel_without_small
 
-_PLACE = (
-    (1 << 24) - 1
-)  # low bits of a packed heap entry: a place in the square of side 2 * merge_px + 1 around the seed
+_PLACE = (1 << 24) - 1
+"""Low bits of a packed heap entry: a place in the square of side 2 * merge_px + 1 at the seed."""
+
+
+class _Terrain(NamedTuple):
+    """What the kernels climb and flood: maps (Y, X), the foreground's threshold, basins and seeds.
+
+    `labels` holds basin numbers 1..n, `seeds` the flat index of each basin's seed.
+    """
+
+    foreground: NDArray[np.uint8]
+    relief: NDArray[Any]
+    threshold: np.uint8
+    labels: NDArray[np.int32]
+    seeds: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -110,21 +123,13 @@ def decode(
     foreground : ndarray (Y, X) uint8
         Nucleus-ness of each pixel (a probability times 255, or a mask with values 0 and 255).
     relief : ndarray (Y, X) uint8 or int16, not negative
-        High in nucleus centers, low where nuclei meet.
-    options : DecodeOptions
-        Thresholds and bounds.
+        High in nucleus centers, low where nuclei meet. Floats would make ties depend on rounding.
 
     Returns
     -------
     ndarray (Y, X) int32
         Labels 1..n in raster order of each nucleus' first pixel, 0 background; 4-connected, without
         holes.
-
-    Raises
-    ------
-    RequestError
-        If the maps are not 2-D, differ in shape, or have another type (floats would make ties
-        depend on rounding).
     """
     if foreground.ndim != 2 or foreground.shape != relief.shape:
         raise RequestError(
@@ -142,32 +147,21 @@ def decode(
     fg = np.ascontiguousarray(foreground)
     rel = np.ascontiguousarray(relief)
     threshold = np.uint8(options.foreground)
-    seeds = _basins(fg, rel, threshold, options.chain_px, labels)
-    roots = _roots(
-        labels,
-        fg,
-        rel,
-        threshold,
-        seeds,
-        options.merge_ratio,
-        options.merge_depth,
-        options.merge_px,
-    )
-    _keep_seed_piece(labels, rel, seeds, roots, options.min_peak)
+    uphill, seeds = _uphill(fg, rel, threshold)
+    _label_basins(uphill, seeds, options.chain_px, labels.ravel())
+    terrain = _Terrain(fg, rel, threshold, labels, seeds)
+    roots = _roots(terrain, options.merge_ratio, options.merge_depth, options.merge_px)
+    _keep_seed_component(terrain, roots, options.min_peak)
     fill_holes(labels)
-    drop_small_and_number(labels, seeds.size, options.min_area_px)
+    relabel_without_small(labels, seeds.size, options.min_area_px)
     return labels
 
 
 @njit(cache=True)
-def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped-def]
-    """Write the basin number (1..n, in raster order of seeds) of each pixel into `labels`; return
-    the seeds' flat indices.
-    """
+def _uphill(fg, relief, threshold):  # type: ignore[no-untyped-def]
+    """Flat index of each pixel's best 3 x 3 neighbour (-1 background, its own for seeds); seeds."""
     height, width = fg.shape
-    up = np.full(
-        height * width, -1, np.int32
-    )  # -1 background, own index = seed, else the neighbour climbed to
+    up = np.full(height * width, -1, np.int32)
     n_seeds = 0
     for y in range(height):
         for x in range(width):
@@ -182,27 +176,30 @@ def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped
                     value = relief[ny, nx]
                     # neighbours come in raster order: on a tie the first one wins, the pixel itself
                     # only against later ones
-                    if value > best or (
-                        value == best
-                        and best_y == y
-                        and best_x == x
-                        and (ny < y or (ny == y and nx < x))
-                    ):
+                    is_before = ny < y or (ny == y and nx < x)
+                    is_tie = value == best and best_y == y and best_x == x
+                    if value > best or (is_tie and is_before):
                         best, best_y, best_x = value, ny, nx
             up[y * width + x] = best_y * width + best_x
             if best_y == y and best_x == x:
                 n_seeds += 1
     seeds = np.empty(n_seeds, np.int32)
-    depth = np.full(height * width, -1, np.int16)  # -1: not known yet
-    flat = labels.ravel()
     n_seeds = 0
     for i in range(up.size):
         if up[i] == i:
             seeds[n_seeds] = i
             n_seeds += 1
-            flat[i] = n_seeds
-            depth[i] = 0
-    stack = np.empty(up.size if up.size < 1 << 16 else 1 << 16, np.int32)
+    return up, seeds
+
+
+@njit(cache=True)
+def _label_basins(up, seeds, chain_px, labels):  # type: ignore[no-untyped-def]
+    """Write the basin number (1..n, in order of the seeds) of each pixel into flat `labels`."""
+    depth = np.full(up.size, -1, np.int16)  # climbing steps to the seed; -1: not known yet
+    for k in range(seeds.size):
+        labels[seeds[k]] = k + 1
+        depth[seeds[k]] = 0
+    stack = np.empty(min(up.size, 1 << 16), np.int32)
     for i in range(up.size):
         if up[i] < 0 or depth[i] >= 0:
             continue
@@ -210,48 +207,41 @@ def _basins(fg, relief, threshold, chain_px, labels):  # type: ignore[no-untyped
         j = i
         while depth[j] < 0:
             if n == stack.size:
-                bigger = np.empty(2 * n, np.int32)
-                bigger[:n] = stack
-                stack = bigger
+                stack = np.concatenate((stack, np.empty_like(stack)))
             stack[n] = j
             n += 1
             j = up[j]
         steps = depth[j]
-        basin = flat[j]
+        basin = labels[j]
         while n > 0:
             n -= 1
             steps = min(steps + 1, chain_px + 1)
             if steps > chain_px:
                 basin = 0
             depth[stack[n]] = steps
-            flat[stack[n]] = basin
-    return seeds
+            labels[stack[n]] = basin
 
 
 @njit(cache=True)
-def _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap):  # type: ignore[no-untyped-def]
-    """Basin joined to basin `b` over its highest saddle not below `lowest`, or `b`: a flood from
-    the seed, highest ground first.
-    """
+def _parent(terrain, b, lowest, merge_px, visited, heap):  # type: ignore[no-untyped-def]
+    """Basin that `b` joins over its highest saddle not below `lowest`, or `b`: a bounded flood."""
+    fg, relief, threshold, labels, seeds = terrain
     height, width = labels.shape
     seed_y, seed_x = seeds[b] // width, seeds[b] % width
+    top, bottom = max(0, seed_y - merge_px), min(height, seed_y + merge_px + 1)
+    left, right = max(0, seed_x - merge_px), min(width, seed_x + merge_px + 1)
     peak = np.int64(relief[seed_y, seed_x])
     side = 2 * merge_px + 1
     heap.clear()
-    heap.append(
-        np.int64(merge_px * side + merge_px)
-    )  # packed: descent below the peak, order of discovery, place around the seed
+    # packed: descent below the peak, order of discovery, place around the seed
+    heap.append(np.int64(merge_px * side + merge_px))
     visited[seeds[b]] = b
     discovered = np.int64(0)
     while len(heap) > 0:
         place = heappop(heap) & _PLACE
         y, x = seed_y - merge_px + place // side, seed_x - merge_px + place % side
-        for ny in range(
-            max(y - 1, 0, seed_y - merge_px), min(y + 2, height, seed_y + merge_px + 1)
-        ):
-            for nx in range(
-                max(x - 1, 0, seed_x - merge_px), min(x + 2, width, seed_x + merge_px + 1)
-            ):
+        for ny in range(max(y - 1, top), min(y + 2, bottom)):
+            for nx in range(max(x - 1, left), min(x + 2, right)):
                 level = np.int64(relief[ny, nx])
                 i = ny * width + nx
                 if fg[ny, nx] < threshold or level < lowest or visited[i] == b:
@@ -267,8 +257,9 @@ def _parent(labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, 
 
 
 @njit(cache=True)
-def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # type: ignore[no-untyped-def]
+def _roots(terrain, ratio, depth, merge_px):  # type: ignore[no-untyped-def]
     """Root basin (0-based) of each basin."""
+    relief, labels, seeds = terrain.relief, terrain.labels, terrain.seeds
     width = labels.shape[1]
     n = seeds.size
     parent = np.arange(n)
@@ -278,19 +269,15 @@ def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # typ
         peak = relief[seeds[b] // width, seeds[b] % width]
         lowest = min(np.int64(np.ceil(ratio * peak)), np.int64(peak) - depth)
         if lowest <= peak:
-            parent[b] = _parent(
-                labels, fg, relief, threshold, seeds, b, lowest, merge_px, visited, heap
-            )
+            parent[b] = _parent(terrain, b, lowest, merge_px, visited, heap)
     roots = np.empty(n, np.int32)
     for b in range(n):
         y0, x0 = seeds[b] // width, seeds[b] % width
         node = b
         while parent[node] != node:
             node = parent[node]
-            if (
-                abs(seeds[node] // width - y0) > merge_px
-                or abs(seeds[node] % width - x0) > merge_px
-            ):
+            y, x = seeds[node] // width, seeds[node] % width
+            if abs(y - y0) > merge_px or abs(x - x0) > merge_px:
                 node = b
                 break
         roots[b] = node
@@ -298,10 +285,12 @@ def _roots(labels, fg, relief, threshold, seeds, ratio, depth, merge_px):  # typ
 
 
 @njit(cache=True)
-def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no-untyped-def]
-    """Relabel basins by root, keeping only what is 4-connected to the root's seed, and only roots
-    of enough relief.
+def _keep_seed_component(terrain, roots, min_peak):  # type: ignore[no-untyped-def]
+    """Relabel basins by root and keep what is 4-connected to the seed of a root of enough relief.
+
+    Half the time and a third of the memory of skimage.measure.label and a lookup.
     """
+    relief, labels, seeds = terrain.relief, terrain.labels, terrain.seeds
     width = labels.shape[1]
     flat = labels.ravel()
     for i in range(flat.size):
@@ -309,10 +298,8 @@ def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no
             flat[i] = -1 - roots[flat[i] - 1]  # negative: not reached yet
     stack = np.empty(1024, np.int32)
     for b in range(seeds.size):
-        y, x = seeds[b] // width, seeds[b] % width
-        if roots[b] != b or relief[y, x] < min_peak:
+        if roots[b] != b or relief[seeds[b] // width, seeds[b] % width] < min_peak:
             continue
-        wanted = np.int32(-1 - b)
         stack[0] = seeds[b]
         flat[seeds[b]] = b + 1
         n = 1
@@ -320,26 +307,17 @@ def _keep_seed_piece(labels, relief, seeds, roots, min_peak):  # type: ignore[no
             n -= 1
             i = stack[n]
             if n + 4 > stack.size:
-                bigger = np.empty(2 * stack.size, np.int32)
-                bigger[: stack.size] = stack
-                stack = bigger
+                stack = np.concatenate((stack, np.empty_like(stack)))
             x = i % width
-            if i >= width and flat[i - width] == wanted:
-                flat[i - width] = b + 1
-                stack[n] = i - width
-                n += 1
-            if x > 0 and flat[i - 1] == wanted:
-                flat[i - 1] = b + 1
-                stack[n] = i - 1
-                n += 1
-            if x < width - 1 and flat[i + 1] == wanted:
-                flat[i + 1] = b + 1
-                stack[n] = i + 1
-                n += 1
-            if i < flat.size - width and flat[i + width] == wanted:
-                flat[i + width] = b + 1
-                stack[n] = i + width
-                n += 1
+            for j, is_inside in (
+                (i - width, i >= width),
+                (i - 1, x > 0),
+                (i + 1, x < width - 1),
+                (i + width, i < flat.size - width),
+            ):
+                if is_inside and flat[j] == -1 - b:
+                    flat[j] = b + 1
+                    stack[n] = j
+                    n += 1
     for i in range(flat.size):
-        if flat[i] < 0:
-            flat[i] = 0
+        flat[i] = max(flat[i], 0)

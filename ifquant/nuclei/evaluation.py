@@ -1,5 +1,4 @@
-"""How well predicted objects agree with true ones, over thresholds of intersection over union
-(IoU).
+"""Agreement of predicted objects with true ones over thresholds of intersection over union (IoU).
 
 A predicted and a true object match when their IoU reaches the threshold, each object at most once.
 Above 0.5 no object can reach it twice; at 0.5 and below the largest set of pairs is matched and,
@@ -12,7 +11,7 @@ agree); where only one does they are 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +24,9 @@ from scipy.sparse.csgraph import connected_components
 
 from ifquant.errors import RequestError
 
+Ints = NDArray[np.int64]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _PIECE_IN_TRUTH, _PIECE_OF_TRUTH = 0.5, 0.1
-_COUNTS = ["tp", "fp", "fn", "splits", "merges"]
-POOLED, MEAN = "(pooled)", "(mean)"
-"""Names of the two summary rows of `evaluate_many`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +45,13 @@ class Overlaps:
         Pixels of both.
     """
 
-    predicted_ids: NDArray[np.int64]
-    truth_ids: NDArray[np.int64]
-    predicted_areas: NDArray[np.int64]
-    truth_areas: NDArray[np.int64]
-    i: NDArray[np.int64]
-    j: NDArray[np.int64]
-    shared: NDArray[np.int64]
+    predicted_ids: Ints
+    truth_ids: Ints
+    predicted_areas: Ints
+    truth_areas: Ints
+    i: Ints
+    j: Ints
+    shared: Ints
 
     @property
     def iou(self) -> NDArray[np.float64]:
@@ -64,29 +61,16 @@ class Overlaps:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Pairs matched at one threshold: indices into `Overlaps.predicted_ids` and `truth_ids`, and
-    their IoU, all (tp,).
-    """
+    """Matched pairs (tp,): indices into `Overlaps.predicted_ids` and `truth_ids`, and their IoU."""
 
-    predicted: NDArray[np.int64]
-    truth: NDArray[np.int64]
+    predicted: Ints
+    truth: Ints
     iou: NDArray[np.float64]
 
 
 def overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> Overlaps:
-    """Count the pixels that predicted and true objects share.
-
-    Parameters
-    ----------
-    predicted, truth : integer labels (Y, X)
-        0 is background; labels need not be consecutive.
-
-    Raises
-    ------
-    RequestError
-        If the shapes differ, an array is not 2-D or not of integers, or a label is negative.
-    """
-    first, second = _checked(predicted, "predicted"), _checked(truth, "true")
+    """Count the pixels that predicted and true objects share; labels need not be consecutive."""
+    first, second = _check_labels(predicted, "predicted"), _check_labels(truth, "true")
     if first.shape != second.shape:
         raise RequestError(
             f"found predicted labels of shape {first.shape} and true ones of {second.shape}; they"
@@ -95,16 +79,10 @@ def overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> Overlaps:
     p_ids, p_index, p_areas = _compact(first)
     t_ids, t_index, t_areas = _compact(second)
     both = (p_index >= 0) & (t_index >= 0)
-    pair, shared = np.unique(p_index[both] * max(len(t_ids), 1) + t_index[both], return_counts=True)
-    return Overlaps(
-        p_ids,
-        t_ids,
-        p_areas,
-        t_areas,
-        pair // max(len(t_ids), 1),
-        pair % max(len(t_ids), 1),
-        shared.astype(np.int64),
-    )
+    n = max(len(t_ids), 1)
+    pair, shared = np.unique(p_index[both] * n + t_index[both], return_counts=True)
+    i, j = np.divmod(pair, n)
+    return Overlaps(p_ids, t_ids, p_areas, t_areas, i, j, shared.astype(np.int64))
 
 
 def match(pairs: Overlaps, threshold: float) -> Matches:
@@ -161,118 +139,54 @@ def evaluate(
     >>> found[["tp", "fp", "fn"]].values.tolist()
     [[2, 0, 0], [1, 1, 1]]
     """
-    checked = _checked_thresholds(thresholds)
-    counted, _ = _counts(overlaps(predicted, truth), checked)
-    return _rates(counted)
+    checked = _check_thresholds(thresholds)
+    return _agreement(overlaps(predicted, truth), checked)
 
 
-def evaluate_many(
-    pairs: Iterable[tuple[str, NDArray[Any], NDArray[Any]]],
-    thresholds: Sequence[float] = THRESHOLDS,
-) -> pd.DataFrame:
-    """Compare several images: each on its own, pooled, and the mean over images.
+def _agreement(pairs: Overlaps, thresholds: tuple[float, ...]) -> pd.DataFrame:
+    """Match at each threshold, with counts and rates (see `evaluate`)."""
+    split, merged = splits_and_merges(pairs)
+    matches = [match(pairs, threshold) for threshold in thresholds]
+    tp = np.array([len(m.iou) for m in matches], np.int64)
+    fp, fn = len(pairs.predicted_ids) - tp, len(pairs.truth_ids) - tp
+    iou_sum = np.array([m.iou.sum() for m in matches])
+    nothing = tp + fp + fn == 0  # no object in either image: they agree
 
-    Parameters
-    ----------
-    pairs
-        Name, predicted labels and true labels of each image.
-    thresholds
-        IoU thresholds, each above 0 and at most 1.
+    def rate(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+        quotient = np.divide(part, whole, out=np.zeros(len(tp)), where=whole > 0)
+        return np.where(nothing, 1.0, quotient)
 
-    Returns
-    -------
-    DataFrame
-        The columns of `evaluate` after a column `image`. Last come the rows ``(pooled)``, rates of
-        the summed counts, and ``(mean)``, means of the images' rates beside the same summed counts.
-        Without any pair the table is empty.
-
-    Raises
-    ------
-    RequestError
-        If labels or thresholds are not as in `evaluate`; the message names the image.
-    """
-    checked = _checked_thresholds(thresholds)
-    tables = []
-    for name, predicted, truth in pairs:
-        try:
-            counted, iou_sum = _counts(overlaps(predicted, truth), checked)
-        except RequestError as error:
-            raise RequestError(f"{name}: {error}") from error
-        tables.append(counted.assign(image=name, iou_sum=iou_sum))
-    if not tables:
-        return (
-            _rates(_counts(overlaps(np.zeros((1, 1), int), np.zeros((1, 1), int)), checked)[0])
-            .iloc[:0]
-            .assign(image="")
-        )
-    per_image = _rates(pd.concat(tables, ignore_index=True))
-    groups = per_image.groupby("threshold", sort=False)
-    totals = groups[[*_COUNTS, "iou_sum"]].sum().reset_index()
-    pooled = _rates(totals.assign(image=POOLED))
-    rates = (
-        groups[["ap", "precision", "recall", "f1", "pq", "mean_matched_iou"]].mean().reset_index()
+    return pd.DataFrame(
+        {
+            "threshold": np.asarray(thresholds, float),
+            "tp": tp,
+            "fp": fp,
+            "fn": fn,
+            "ap": rate(tp, tp + fp + fn),
+            "precision": rate(tp, tp + fp),
+            "recall": rate(tp, tp + fn),
+            "f1": rate(2 * tp, 2 * tp + fp + fn),
+            "pq": rate(iou_sum, tp + fp / 2 + fn / 2),
+            "splits": np.int64(len(split)),
+            "merges": np.int64(len(merged)),
+            "mean_matched_iou": np.where(tp > 0, rate(iou_sum, tp), np.nan),
+        }
     )
-    mean = rates.merge(totals, on="threshold").assign(image=MEAN)
-    table = pd.concat([per_image, pooled, mean[per_image.columns]], ignore_index=True)
-    return table[["image", *(c for c in table.columns if c not in ("image", "iou_sum"))]]
 
 
-def split_and_merged(pairs: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find indices of true objects that were split and of predicted objects that merge several true
-    ones (see `evaluate`).
-    """
+def splits_and_merges(pairs: Overlaps) -> tuple[Ints, Ints]:
+    """Find the indices of split true objects and of merging predicted ones (see `evaluate`)."""
     in_truth = pairs.shared / pairs.predicted_areas[pairs.i]
     of_truth = pairs.shared / pairs.truth_areas[pairs.j]
     piece = (in_truth > _PIECE_IN_TRUTH) & (of_truth >= _PIECE_OF_TRUTH)
-    held = (of_truth > _PIECE_IN_TRUTH) & (in_truth >= _PIECE_OF_TRUTH)
+    holds = (of_truth > _PIECE_IN_TRUTH) & (in_truth >= _PIECE_OF_TRUTH)
     split = np.flatnonzero(np.bincount(pairs.j[piece], minlength=len(pairs.truth_ids)) > 1)
-    merged = np.flatnonzero(np.bincount(pairs.i[held], minlength=len(pairs.predicted_ids)) > 1)
+    merged = np.flatnonzero(np.bincount(pairs.i[holds], minlength=len(pairs.predicted_ids)) > 1)
     return split, merged
 
 
-def _counts(
-    pairs: Overlaps, thresholds: Sequence[float]
-) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """Return counts per threshold, and the sums of matched IoU."""
-    split, merged = split_and_merged(pairs)
-    found = [match(pairs, threshold) for threshold in thresholds]
-    tp = np.array([len(m.iou) for m in found], np.int64)
-    iou_sum = np.array([m.iou.sum() for m in found])
-    counted = pd.DataFrame({"threshold": np.asarray(thresholds, float), "tp": tp})
-    counted["fp"] = len(pairs.predicted_ids) - tp
-    counted["fn"] = len(pairs.truth_ids) - tp
-    counted["splits"] = np.int64(len(split))
-    counted["merges"] = np.int64(len(merged))
-    return counted.assign(iou_sum=iou_sum), iou_sum
-
-
-def _rates(counted: pd.DataFrame) -> pd.DataFrame:
-    tp, fp, fn, iou_sum = (counted[c].to_numpy(float) for c in ("tp", "fp", "fn", "iou_sum"))
-    empty = tp + fp + fn == 0
-    many = "image" in counted
-
-    def rate(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(
-            empty, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-        )
-
-    table = counted[["threshold", "tp", "fp", "fn"]].copy()
-    table["ap"] = rate(tp, tp + fp + fn)
-    table["precision"] = rate(tp, tp + fp)
-    table["recall"] = rate(tp, tp + fn)
-    table["f1"] = rate(2 * tp, 2 * tp + fp + fn)
-    table["pq"] = rate(iou_sum, tp + fp / 2 + fn / 2)
-    table["splits"], table["merges"] = counted["splits"], counted["merges"]
-    table["mean_matched_iou"] = np.divide(iou_sum, tp, out=np.full_like(tp, np.nan), where=tp > 0)
-    return table.assign(image=counted["image"], iou_sum=iou_sum) if many else table
-
-
-def _assign(
-    i: NDArray[np.int64], j: NDArray[np.int64], iou: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Return indices of the pairs chosen in one connected group: most pairs first, then largest sum
-    of IoU.
-    """
+def _assign(i: Ints, j: Ints, iou: NDArray[np.float64]) -> Ints:
+    """Choose pairs of one connected group: as many as possible, then the largest sum of IoU."""
     rows, row = np.unique(i, return_inverse=True)
     columns, column = np.unique(j, return_inverse=True)
     worth = np.zeros((len(rows), len(columns)))
@@ -283,25 +197,27 @@ def _assign(
     return np.asarray(chosen[chosen >= 0], np.int64)
 
 
-def _compact(
-    labels: NDArray[Any],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Labels that occur, their index at each pixel (-1 background), their areas."""
+def _compact(labels: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
+    """Labels that occur, their index at each pixel (-1 background), their areas.
+
+    Counting takes 28 ms for 6 megapixels, pandas.factorize 55 ms, sorting 1.3 s.
+    """
     flat = labels.ravel()
     largest = int(flat.max()) if flat.size else 0
-    if largest <= 4 * flat.size + 1_000_000:  # counting beats sorting
+    if largest <= 4 * flat.size + 1_000_000:
         areas = np.bincount(flat.astype(np.int64), minlength=1)
         ids = np.flatnonzero(areas)
         ids = ids[ids > 0]
         lookup = np.full(len(areas), -1, np.int64)
         lookup[ids] = np.arange(len(ids))
         return ids, lookup[flat], areas[ids]
-    found, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    shift = int(found[0] == 0)
-    return found[shift:].astype(np.int64), inverse.ravel() - shift, counts[shift:].astype(np.int64)
+    ids, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    shift = int(ids[0] == 0)
+    return ids[shift:].astype(np.int64), inverse.ravel() - shift, counts[shift:].astype(np.int64)
 
 
-def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
+def _check_labels(labels: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return labels as an array (Y, X) of integers, none negative or beyond int64."""
     array = np.asarray(labels)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
         raise RequestError(
@@ -318,7 +234,8 @@ def _checked(labels: NDArray[Any], what: str) -> NDArray[Any]:
     return array
 
 
-def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+def _check_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Return thresholds as floats, each once, above 0 and at most 1."""
     checked = tuple(float(t) for t in thresholds)
     if not checked or len(set(checked)) < len(checked) or not all(0 < t <= 1 for t in checked):
         raise RequestError(

@@ -1,6 +1,4 @@
-"""A picture of the agreement of two label images: hits green, misses red, false finds orange,
-splits yellow, merges blue.
-"""
+"""A picture of the agreement of two label images, each object in the color of its fate."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifquant.nuclei.evaluation import match, overlaps, split_and_merged
+from ifquant.nuclei.evaluation import match, overlaps, splits_and_merges
 
 COLORS = {
     "hit": (0.20, 0.70, 0.30),
@@ -27,13 +25,6 @@ def paint(
 ) -> NDArray[np.uint8]:
     """Color every object by its fate.
 
-    Parameters
-    ----------
-    predicted, truth : integer labels (Y, X)
-        0 is background.
-    threshold
-        IoU from which a pair is a hit.
-
     Returns
     -------
     uint8 (Y, X, 3)
@@ -42,20 +33,19 @@ def paint(
         Borders between predicted objects are dark, background is black.
     """
     pairs = overlaps(predicted, truth)
-    found = match(pairs, threshold)
-    split, merged = split_and_merged(pairs)
+    hits = match(pairs, threshold)
+    split, merged = splits_and_merges(pairs)
     names = ["background", *COLORS]
     of_truth = np.full(len(pairs.truth_ids) + 1, names.index("miss"), np.uint8)
-    of_truth[1:][found.truth] = 0
+    of_truth[1:][hits.truth] = 0
     of_truth[1:][split] = names.index("split")
     of_predicted = np.full(len(pairs.predicted_ids) + 1, names.index("false find"), np.uint8)
     of_predicted[1:][merged] = names.index("merge")
-    of_predicted[1:][found.predicted] = names.index("hit")
+    of_predicted[1:][hits.predicted] = names.index("hit")
     of_truth[0] = of_predicted[0] = 0
     true = of_truth[np.searchsorted(pairs.truth_ids, truth, side="right") * (truth > 0)]
-    code = of_predicted[
-        np.searchsorted(pairs.predicted_ids, predicted, side="right") * (predicted > 0)
-    ]
+    index = np.searchsorted(pairs.predicted_ids, predicted, side="right") * (predicted > 0)
+    code = of_predicted[index]
     code = np.where((code == 0) | (true == names.index("split")), true, code)
     rgb = np.array([(0, 0, 0), *COLORS.values()])[code]
     edge = np.zeros(predicted.shape, bool)
@@ -66,9 +56,7 @@ def paint(
 
 
 def draw(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -> bytes:
-    """Draw `paint` with a legend as PNG; images above 4000 px a side are shown with every n-th
-    pixel.
-    """
+    """Draw `paint` with a legend as PNG; above 4000 px a side every n-th pixel is shown."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -83,15 +71,9 @@ def draw(predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5) -
     if rgb.size:
         axes.imshow(rgb, interpolation="nearest")
     axes.set_axis_off()
-    figure.legend(
-        handles=[
-            Patch(color=color, label=f"{name} (IoU {threshold:g})" if name == "hit" else name)
-            for name, color in COLORS.items()
-        ],
-        loc="outside lower center",
-        ncols=len(COLORS),
-        frameon=False,
-    )
+    names = {name: name for name in COLORS} | {"hit": f"hit (IoU {threshold:g})"}
+    patches = [Patch(color=color, label=names[name]) for name, color in COLORS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(COLORS), frameon=False)
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": "ifquant"})
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Cells drawn as polygons (QuPath's GeoJSON) as a label image, painted window by window.
+"""Cells drawn as polygons (QuPath's GeoJSON), painted as a label image window by window.
 
 QuPath exports a cell as a feature with its outline in `geometry` and its nucleus in
 `nucleusGeometry`; a plain detection has the first. A pixel belongs to a polygon when its center
@@ -43,11 +43,9 @@ class LabelPolygons:
         """Labels (Y, X) of a window; where polygons overlap the first one has the pixel."""
         labels = np.zeros(window.shape, np.int32)
         y0, x0, y1, x1 = self.box.T
-        met = np.flatnonzero(
-            (y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0)
-        )
-        for k in met[::-1]:
-            box = Window(*(int(v) for v in self.box[k]))
+        meets = (y0 < window.y1) & (y1 > window.y0) & (x0 < window.x1) & (x1 > window.x0)
+        for k in np.flatnonzero(meets)[::-1]:
+            box = Window(*self.box[k].tolist())
             common = box.intersection(window)
             inside = _inside(self.geometries[k], box)[common.slices_in(box)]
             labels[common.slices_in(window)][inside] = k + 1
@@ -57,7 +55,7 @@ class LabelPolygons:
 def read_polygons(
     text: str, kind: Literal["nuclei", "cells"], name: str = "GeoJSON"
 ) -> LabelPolygons:
-    """Read nuclei or cells from GeoJSON.
+    """Read nuclei or cells from GeoJSON, in its order; annotations, points and lines are left out.
 
     Parameters
     ----------
@@ -69,16 +67,6 @@ def read_polygons(
         none is.
     name
         What errors call the file.
-
-    Returns
-    -------
-    LabelPolygons
-        In the order of the file. Annotations, points and lines are left out.
-
-    Raises
-    ------
-    SlideError
-        If the text is no GeoJSON, or holds no polygon of that kind.
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
@@ -94,8 +82,8 @@ def read_polygons(
     objects = [feature for feature in features if _object_type(feature) != "annotation"]
     if kind == "cells" and any(_is_cell(feature) for feature in objects):
         objects = [feature for feature in objects if _is_cell(feature)]
-    found = [_polygon(feature, kind, name, i) for i, feature in enumerate(objects)]
-    polygons = [polygon for polygon in found if polygon is not None]
+    drawn = (_polygon(feature, kind, name, i) for i, feature in enumerate(objects))
+    polygons = [polygon for polygon in drawn if polygon is not None]
     if not polygons:
         raise SlideError(
             f"{name}: found no polygon of {kind} among {len(features)} features; expected"
@@ -112,9 +100,7 @@ def of_geometries(geometries: Sequence[BaseGeometry]) -> LabelPolygons:
 
 
 def _inside(geometry: BaseGeometry, box: Window) -> NDArray[np.bool_]:
-    """Pixels of a box whose centers lie in the geometry (even-odd over all rings, so holes stay
-    open).
-    """
+    """Pixels of a box whose centers lie in the geometry, even-odd over all rings for holes."""
     from skimage.draw import polygon2mask
 
     inside = np.zeros(box.shape, np.bool_)
@@ -126,29 +112,27 @@ def _inside(geometry: BaseGeometry, box: Window) -> NDArray[np.bool_]:
 
 
 def _refuse_constant(word: str) -> float:
+    """Refuse NaN and Infinity, which Python's JSON would take."""
     raise ValueError(f"{word} is no coordinate")
 
 
 def _object_type(feature: Mapping[str, Any]) -> str:
+    """Type of a QuPath object in lower case, e.g. "cell" of "PathCellObject"."""
     properties = feature.get("properties") or {}
-    return (
-        str(properties.get("objectType", properties.get("object_type", feature.get("id", ""))))
-        .lower()
-        .removeprefix("path")
-        .removesuffix("object")
-    )
+    name = properties.get("objectType", properties.get("object_type", feature.get("id", "")))
+    return str(name).lower().removeprefix("path").removesuffix("object")
 
 
 def _is_cell(feature: Mapping[str, Any]) -> bool:
+    """Whether a feature is a cell rather than a detection."""
     return bool(feature.get("nucleusGeometry")) or _object_type(feature) == "cell"
 
 
 def _polygon(feature: Mapping[str, Any], kind: str, name: str, i: int) -> BaseGeometry | None:
-    drawn = (
-        (feature.get("nucleusGeometry") or feature.get("geometry"))
-        if kind == "nuclei"
-        else feature.get("geometry")
-    )
+    """Polygon of a feature, None when it has none."""
+    drawn = feature.get("geometry")
+    if kind == "nuclei":
+        drawn = feature.get("nucleusGeometry") or drawn
     if not isinstance(drawn, Mapping) or drawn.get("type") not in ("Polygon", "MultiPolygon"):
         return None
     try:

@@ -1,13 +1,12 @@
-"""Masks made elsewhere as nuclei and cells: the same objects in every tile, and one cell for each
-nucleus.
+"""Masks made elsewhere as nuclei and cells: the same objects in every tile, a cell per nucleus.
 
-In a tile, `LabelsSegmenter` finds the pieces that `label_objects` found in the whole mask and knows
-by their first pixel which to drop.
+In a tile, `LabelsSegmenter` finds the components that `label_objects` found in the whole mask and
+knows by their first pixel which to drop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,12 @@ from ifquant.errors import RequestError, SlideError
 from ifquant.geometry.runs import anchors
 from ifquant.geometry.windows import Window
 from ifquant.nuclei.channel_levels import ChannelLevels
-from ifquant.nuclei.label_objects import Ints, LabelObjects, checked_labels, pieces_of
+from ifquant.nuclei.label_objects import (
+    Ints,
+    LabelObjects,
+    check_labels,
+    label_components,
+)
 from ifquant.recipe.model import Segmentation
 
 
@@ -29,84 +33,53 @@ class LabelsSegmenter:
     ----------
     reach_px
         Extent of the largest object.
-    dropped : int64 (m,)
-        First pixels of the pieces to leave out, as ``y * width + x``, ascending.
+    fragments : int64 (m,)
+        First pixels of the components to leave out, as ``y * width + x``, ascending.
     """
 
     reach_px: int
-    dropped: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    fragments: Ints
     name: str = "labels"
     lattice_px: None = None
 
-    def cell_maps(self, read: Any, cell: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def core_maps(self, read: Any, core: Window, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Never called: `lattice_px` is None."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """No network to free."""
 
     def nuclei(
         self, read: Any, read_maps: Any, window: Window, image_shape: tuple[int, int]
     ) -> NDArray[np.int32]:
         """Labels (Y, X) 1..n of a window, in raster order of first pixels."""
-        piece = pieces_of(np.asarray(read(window)))
-        y, x = anchors(piece).T
-        keep = ~np.isin((y + window.y0) * image_shape[1] + x + window.x0, self.dropped)
-        number = np.zeros(len(keep) + 1, np.int32)
-        number[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-        return number[piece]
+        component = label_components(np.asarray(read(window)))
+        y, x = anchors(component).T
+        is_object = ~np.isin((y + window.y0) * image_shape[1] + x + window.x0, self.fragments)
+        number = np.zeros(len(is_object) + 1, np.int32)
+        number[1:][is_object] = np.arange(1, np.count_nonzero(is_object) + 1)
+        return number[component]
 
 
-@dataclass(frozen=True, eq=False)
-class PairedCells:
-    """Cells of a window, each with the label of its nucleus.
-
-    Attributes
-    ----------
-    labels : int32 (Y, X)
-        Every nucleus lies in its cell.
-    without_cell : bool (n + 1,)
-        Nuclei that no cell of the mask belongs to: their cell is the nucleus.
-    without_nucleus : (m,)
-        Labels of the cells of the mask that no nucleus belongs to: they are no cells.
-    """
-
-    labels: NDArray[np.int32]
-    without_cell: NDArray[np.bool_]
-    without_nucleus: Ints
-
-
-def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> PairedCells:
-    """Give each nucleus its cell.
+def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> NDArray[np.int32]:
+    """Relabel a mask of cells (Y, X), any labels, by the nuclei 1..n (Y, X) in them.
 
     A nucleus goes with the cell that covers most of it; a cell with several such nuclei goes to the
     one it shares most pixels with (ties: the first nucleus, the smaller cell label). Pixels of a
-    nucleus belong to its own cell, whatever the mask of cells says.
-
-    Parameters
-    ----------
-    nuclei : int32 (Y, X)
-        Labels 1..n.
-    cells : integers (Y, X)
-        Cell mask, any labels, 0 is background.
-
-    Raises
-    ------
-    RequestError
-        If the shapes differ.
-    SlideError
-        If a label is negative.
+    nucleus belong to its own cell, whatever the mask of cells says. A nucleus without a cell is its
+    cell; a cell without a nucleus is none.
     """
     if nuclei.shape != cells.shape:
         raise RequestError(
             f"found nuclei of {nuclei.shape} and cells of {cells.shape} px; both masks must cover"
             " the same image"
         )
-    ids, index = np.unique(checked_labels(cells), return_inverse=True)
+    ids, index = np.unique(check_labels(cells), return_inverse=True)
     index = index.reshape(cells.shape)
-    n = int(nuclei.max(initial=0))
     both = (nuclei > 0) & (cells > 0)
-    pair, shared = np.unique(
-        nuclei[both].astype(np.int64) * len(ids) + index[both], return_counts=True
-    )
-    nucleus, cell = pair // max(len(ids), 1), pair % max(len(ids), 1)
+    code = nuclei[both].astype(np.int64) * len(ids) + index[both]
+    pair, shared = np.unique(code, return_counts=True)
+    nucleus, cell = np.divmod(pair, max(len(ids), 1))
     best = np.lexsort((cell, -shared, nucleus))
     best = best[np.diff(nucleus[best], prepend=0) != 0]  # the cell that covers most of each nucleus
     nucleus, cell, shared = nucleus[best], cell[best], shared[best]
@@ -114,13 +87,7 @@ def pair_cells(nuclei: NDArray[np.int32], cells: NDArray[Any]) -> PairedCells:
     owner = owner[np.diff(cell[owner], prepend=0 if 0 in ids else -1) != 0]
     of_cell = np.zeros(len(ids), np.int32)
     of_cell[cell[owner]] = nucleus[owner]
-    without_cell = np.ones(n + 1, np.bool_)
-    without_cell[nucleus[owner]] = False
-    without_cell[0] = False
-    labels = np.where(nuclei > 0, nuclei, of_cell[index]) if ids.size else nuclei.copy()
-    return PairedCells(
-        labels.astype(np.int32), without_cell, ids[(of_cell == 0) & (ids > 0)].astype(np.int64)
-    )
+    return np.where(nuclei > 0, nuclei, of_cell[index]) if ids.size else nuclei.copy()
 
 
 def make(
@@ -130,15 +97,7 @@ def make(
     calibration: ChannelLevels | None,
     objects: LabelObjects | None = None,
 ) -> LabelsSegmenter:
-    """Make the segmenter for a mask that was looked at by `label_objects.find_objects`.
-
-    Raises
-    ------
-    RequestError
-        Without `objects`.
-    SlideError
-        If an object is larger than ``[segmentation] max_diameter_um``, naming it.
-    """
+    """Make the segmenter of the objects of a mask, none above ``max_diameter_um``."""
     if objects is None:
         raise RequestError(
             'method "labels" takes masks you already have; expected [segmentation] nuclei ='
@@ -146,14 +105,14 @@ def make(
         )
     limit = options.max_diameter_um / pixel_size_um
     extent = (objects.box[:, 2:] - objects.box[:, :2]).max(axis=1, initial=0)
-    too_large = np.flatnonzero(extent > limit)
-    if len(too_large):
-        worst = too_large[np.argmax(extent[too_large])]
+    n_too_large = np.count_nonzero(extent > limit)
+    if n_too_large:
+        worst = np.argmax(extent)
         y0, x0, _, _ = objects.box[worst]
         raise SlideError(
             f"label {objects.source_label[worst]} at y={y0}, x={x0} is {extent[worst]} px"
-            f" ({extent[worst] * pixel_size_um:.0f} um) across, {len(too_large)} labels are above"
+            f" ({extent[worst] * pixel_size_um:.0f} um) across, {n_too_large} labels are above"
             f" segmentation.max_diameter_um = {options.max_diameter_um:g}. Is 0 the background of"
             " this mask? Raise max_diameter_um if these are nuclei"
         )
-    return LabelsSegmenter(objects.max_extent_px + 1, objects.dropped)
+    return LabelsSegmenter(objects.max_extent_px + 1, objects.fragments)

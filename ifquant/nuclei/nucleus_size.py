@@ -26,41 +26,22 @@ _NOTHING = (
     "found nothing bright in the image to estimate a nucleus size from; pass the pixel size instead"
 )
 _MAX_BLOCKS, _BLOCK_PX = 4, 1024
-_BLOB_BIAS, _WIDTH_BIAS = (
-    1.157,
-    1.09,
-)  # medians of true / estimated diameter over the training images
+# medians of true / estimated diameter over the training images
+_BLOB_BIAS, _WIDTH_BIAS = 1.157, 1.09
 
 
 def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     """Typical nucleus diameter of an image of a nuclear stain, bright on dark.
 
-    Parameters
-    ----------
-    image : ndarray (Y, X), finite
-        Images above 4 megapixels are judged by their four most contrasted blocks of 1024 x 1024 px.
-
-    Returns
-    -------
-    float
-        Diameter in px, between 4 and 140.
-
-    Raises
-    ------
-    RequestError
-        If nothing in the image looks like a blob (a constant image), so that a scale would be
-        invented.
+    The diameter, in px, lies between 4 and 140. Images above 4 megapixels are judged by their four
+    most contrasted blocks of 1024 x 1024 px. Without any blob (a constant image) it is refused.
     """
-    chosen = _telling_blocks(image)
-    low, high = (
-        min(float(block.min()) for block in chosen),
-        max(float(block.max()) for block in chosen),
-    )
+    raw = _high_contrast_blocks(image)
+    low = min(float(block.min()) for block in raw)
+    high = max(float(block.max()) for block in raw)
     if not high > low:
         raise RequestError(_NOTHING)
-    blocks = [
-        ((block.astype(np.float64) - low) / (high - low)).astype(np.float32) for block in chosen
-    ]
+    blocks = [((block.astype(np.float64) - low) / (high - low)).astype(np.float32) for block in raw]
     by_blobs = _blob_diameter(blocks)
     if by_blobs is None:
         raise RequestError(_NOTHING)
@@ -70,7 +51,8 @@ def estimate_nucleus_diameter_px(image: NDArray[Any]) -> float:
     return float(min(max(by_blobs, 4.0), 140.0))
 
 
-def _telling_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
+def _high_contrast_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the blocks of largest contrast, in raster order; a small image is one block."""
     if image.size <= _MAX_BLOCKS * _BLOCK_PX**2:
         return [image]
     blocks = [
@@ -86,8 +68,9 @@ def _telling_blocks(image: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _blob_diameter(blocks: list[NDArray[np.float32]]) -> float | None:
-    """Diameter of the blobs that answer best to a difference of gaussians: its positive part
-    squared and summed, over sigma**0.8.
+    """Diameter at the largest response of differences of gaussians, None where there is none.
+
+    The response is the sum of squares of the positive part, over sigma**0.8.
     """
     energy = np.zeros(_SCALES)
     for block in blocks:
@@ -98,28 +81,24 @@ def _blob_diameter(blocks: list[NDArray[np.float32]]) -> float | None:
             wider = ndi.gaussian_filter(
                 here, sigma * math.sqrt(_RATIO**2 - 1) / shrink, truncate=3.0, mode="nearest"
             )
-            answer = np.maximum(here - wider, 0)
-            energy[i] += float(np.square(answer, dtype=np.float64).sum()) * shrink**2 / sigma**0.8
+            response = np.maximum(here - wider, 0)
+            energy[i] += float(np.square(response, dtype=np.float64).sum()) * shrink**2 / sigma**0.8
             here = wider
             if sigma * _RATIO / shrink >= 3.2:
                 height, width = here.shape[0] // 2, here.shape[1] // 2
                 if min(height, width) < 5:
                     break
-                here = (
-                    here[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
-                )
+                here = here[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
+                here = here.mean(axis=(1, 3))
                 shrink *= 2
     if energy.max() <= 0:
         return None
     best = int(energy.argmax())
-    step = 0.5  # the answer lies between a scale and the next
-    if (
-        0 < best < len(energy) - 1 and energy[best - 1] > 0 and energy[best + 1] > 0
-    ):  # vertex of the parabola through three scales
+    step = 0.5  # the response lies between a scale and the next
+    if 0 < best < len(energy) - 1 and energy[best - 1] > 0 and energy[best + 1] > 0:
         left, middle, right = np.log(energy[best - 1 : best + 2])
-        step += (
-            0.5 * (left - right) / (left - 2 * middle + right) if left + right < 2 * middle else 0.0
-        )
+        if left + right < 2 * middle:  # vertex of the parabola through three scales
+            step += 0.5 * (left - right) / (left - 2 * middle + right)
     return float(_BLOB_BIAS * 2 * math.sqrt(2) * _FIRST_SIGMA_PX * _RATIO ** (best + step))
 
 
@@ -137,8 +116,8 @@ def _foreground_width(blocks: list[NDArray[np.float32]]) -> float | None:
         depth = bounded_depth(s > threshold, _DEEPEST_PX)
         rounded = ndi.gaussian_filter(depth, 0.7)
         depths.append(depth[(rounded == ndi.maximum_filter(rounded, 5)) & (depth > 1.5)])
-    found = np.sort(np.concatenate(depths))
-    if found.size == 0:
+    ridges = np.sort(np.concatenate(depths))
+    if ridges.size == 0:
         return None
-    weight = np.cumsum(found**2)
-    return _WIDTH_BIAS * 2 * float(found[np.searchsorted(weight, 0.5 * weight[-1])])
+    weight = np.cumsum(ridges**2)
+    return _WIDTH_BIAS * 2 * float(ridges[np.searchsorted(weight, 0.5 * weight[-1])])

@@ -1,5 +1,4 @@
-"""Nuclei from one channel: what a segmentation method is, how it is made, and the public function
-for arrays.
+"""Nuclei from one channel: what a segmenter is, how it is made, and `segment_nuclei` for arrays.
 
 A segmenter is a frozen, picklable value. It never sees the whole slide: it reads what it needs
 through `read`, and everything data-dependent (background, thresholds) was measured once for the
@@ -30,7 +29,6 @@ Read: TypeAlias = Callable[[Window], NDArray[Any]]
 ReadMaps: TypeAlias = Callable[[Window], NDArray[Any]]
 """Maps (K, Y, X) of the lattice stage in any window inside the slide (`lattice.LatticeMaps`)."""
 
-
 _SMALLEST = 0.12
 """Smallest nucleus kept where the scale is only estimated, as a fraction of the typical area."""
 _LARGEST = 6.0
@@ -47,11 +45,11 @@ class Segmenter(Protocol):
     reach_px
         Nuclei further than this (per axis) from a window's inner border are exact.
     lattice_px
-        None: local filters, any window. Else `cell_maps` is called once per cell of this fixed
-        lattice anchored at (0, 0), and its maps are handed to `nuclei` through `read_maps`.
+        None: local filters, any window. Else `core_maps` is called once per core of the fixed
+        lattice of this step anchored at (0, 0), and `nuclei` reads its maps through `read_maps`.
 
-    A segmenter may also have a method ``release()``: it is called when all maps are made, to let go
-    of a network before cells are grown.
+    What identifies a method in digests is known before its segmenter can be made, and is therefore
+    asked of the registry (`registry.segmenter_identity`).
     """
 
     @property
@@ -61,8 +59,8 @@ class Segmenter(Protocol):
     @property
     def lattice_px(self) -> int | None: ...  # noqa: D102
 
-    def cell_maps(self, read: Read, cell: Window, image_shape: tuple[int, int]) -> NDArray[Any]:
-        """Compute the maps (K, Y, X) of one lattice cell."""
+    def core_maps(self, read: Read, core: Window, image_shape: tuple[int, int]) -> NDArray[Any]:
+        """Compute the maps (K, Y, X) of one lattice core; never called without a lattice."""
         ...
 
     def nuclei(
@@ -71,18 +69,21 @@ class Segmenter(Protocol):
         """Labels (Y, X) 1..n of a window, in raster order of each nucleus' first pixel."""
         ...
 
+    def release(self) -> None:
+        """Free the memory of a network once all maps are made, before cells are grown."""
+        ...
+
 
 @runtime_checkable
 class OverlappingSegmenter(Protocol):
-    """A segmenter whose lattice windows overlap: each finds whole objects, and one fixed rule
-    settles what two windows see.
+    """A segmenter whose lattice windows overlap; one fixed rule settles what two windows see.
 
     Attributes
     ----------
     overlap_px
-        The maps of a lattice cell cover the cell grown by this.
+        The maps of a lattice core cover the core grown by this.
     maps_reach_px
-        `nuclei` looks at the maps of every lattice cell that meets the window grown by this.
+        `nuclei` looks at the maps of every lattice core that meets the window grown by this.
     """
 
     @property
@@ -93,19 +94,17 @@ class OverlappingSegmenter(Protocol):
     def nuclei_and_seams(
         self, maps: LatticeMaps, window: Window
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Labels as `Segmenter.nuclei` gives them, and which of them (n + 1,) two windows disagreed
-        about.
-        """
+        """Labels as of `Segmenter.nuclei`, and on which of them (n + 1,) two windows disagreed."""
         ...
 
 
 def overlap_px(segmenter: Segmenter) -> int:
-    """Return how far the maps of a lattice cell reach beyond it."""
+    """Return how far the maps of a lattice core reach beyond it."""
     return segmenter.overlap_px if isinstance(segmenter, OverlappingSegmenter) else 0
 
 
 def maps_reach_px(segmenter: Segmenter) -> int:
-    """Return how far beyond a window the lattice cells lie whose maps it needs."""
+    """Return how far beyond a window the lattice cores lie whose maps it needs."""
     return segmenter.maps_reach_px if isinstance(segmenter, OverlappingSegmenter) else 0
 
 
@@ -116,9 +115,7 @@ def find_objects(
     window: Window,
     image_shape: tuple[int, int],
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Labels (Y, X) of a window, and which of them (n + 1,) windows of the lattice disagreed about
-    (none, where they do not overlap).
-    """
+    """Labels (Y, X) of a window, and on which of them (n + 1,) two lattice windows disagreed."""
     if isinstance(segmenter, OverlappingSegmenter):
         return segmenter.nuclei_and_seams(maps, window)
     labels = segmenter.nuclei(read, maps, window, image_shape)
@@ -134,30 +131,14 @@ def make_segmenter(
 ) -> Segmenter:
     """Make the segmenter a recipe asks for.
 
-    Parameters
-    ----------
-    options
-        The recipe's section ``[segmentation]``.
-    pixel_size_um
-        Edge of a pixel in um.
-    calibration
-        Levels of the nucleus channel over the whole slide; None when there is no such channel
-        (method "labels").
-
-    Raises
-    ------
-    RequestError
-        If the method is unknown, or needs a nucleus channel and there is none.
-    SlideError
-        If nuclei are darker than the background.
-    MissingDependency
-        If the method's package or model is not installed.
+    `calibration` holds the levels of the nucleus channel over the whole slide, None when there is
+    no such channel (method "labels").
     """
     factory = segmenter_factory(options.method)
     if calibration is not None and options.method != "labels":
         refuse_dark_on_bright(calibration)
-    made: Segmenter = factory(options, pixel_size_um=pixel_size_um, calibration=calibration)
-    return made
+    segmenter: Segmenter = factory(options, pixel_size_um=pixel_size_um, calibration=calibration)
+    return segmenter
 
 
 def make_cell_segmenter(
@@ -167,48 +148,34 @@ def make_cell_segmenter(
     calibration: ChannelLevels | None,
     guides: Sequence[ChannelLevels],
 ) -> Segmenter | None:
-    """Make what finds whole cells, where the recipe asks for it; None: cells are grown from nuclei.
+    """Make what finds whole cells if the recipe asks for it; None: cells are grown from nuclei.
 
-    Parameters
-    ----------
-    guides
-        Levels of the channels that may shape cells (tumor, myeloid). What it reads is (C, Y, X):
-        these channels, then the nuclei.
-
-    Raises
-    ------
-    RequestError
-        If there is no guide channel.
-    MissingDependency
-        If the method's package or model is not installed.
+    `guides` are the levels of the channels that may shape cells (tumor, myeloid). What it reads is
+    (C, Y, X): these channels, then the nuclei.
     """
     factory = cell_segmenter_factory(options.method)
     if factory is None:
         return None
-    made: Segmenter | None = factory(
+    segmenter: Segmenter | None = factory(
         options, pixel_size_um=pixel_size_um, calibration=calibration, guides=tuple(guides)
     )
-    return made
+    return segmenter
 
 
 def segment_image(segmenter: Segmenter, image: NDArray[Any]) -> NDArray[np.int32]:
     """Nuclei of an image (Y, X) in memory, as the pipeline finds them tile by tile."""
     shape = image.shape
-    stored: dict[Window, NDArray[Any]] = {}
 
     def read(window: Window) -> NDArray[Any]:
         return image[window.y0 : window.y1, window.x0 : window.x1]
 
-    maps = LatticeMaps(
-        segmenter.lattice_px or max(*shape, 1), overlap_px(segmenter), shape, stored.__getitem__
+    step = segmenter.lattice_px
+    stored = (
+        {core: segmenter.core_maps(read, core, shape) for core in cores(shape, step)}
+        if step is not None
+        else {}
     )
-    if segmenter.lattice_px is not None:
-        stored.update(
-            {
-                cell: segmenter.cell_maps(read, cell, shape)
-                for cell in cores(shape, segmenter.lattice_px)
-            }
-        )
+    maps = LatticeMaps(step or max(*shape, 1), overlap_px(segmenter), shape, stored.__getitem__)
     return find_objects(segmenter, read, maps, Window(0, 0, *shape), shape)[0]
 
 
@@ -246,7 +213,7 @@ def segment_nuclei(
     SlideError
         If nuclei are darker than the background.
     """
-    pixels = checked_image(image)
+    pixels = _check_image(image)
     if pixel_size_um is not None:
         check_pixel_size(pixel_size_um, "pixel_size_um (None: estimated)")
     chosen = (options or Segmentation()).model_copy(update={"method": method})
@@ -254,47 +221,45 @@ def segment_nuclei(
     if pixels.size == 0 or pixels.min() == pixels.max():
         return np.zeros(pixels.shape, np.int32)
     if pixel_size_um is None:
-        diameter_px = estimate_nucleus_diameter_px(pixels)
-        pixel_size_um = chosen.nucleus_diameter_um / diameter_px
-        typical_um2 = math.pi * chosen.nucleus_diameter_um**2 / 4
-        bounds = {
-            "min_area_um2": min(chosen.min_area_um2, _SMALLEST * typical_um2),
-            "max_diameter_um": max(chosen.max_diameter_um, _LARGEST * chosen.nucleus_diameter_um),
-        }
-        chosen = chosen.model_copy(update=bounds)
-        warnings.warn(
-            f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as"
-            f" {chosen.nucleus_diameter_um:g} um, one pixel is {pixel_size_um:.3g} um. Pass"
-            " pixel_size_um if you know it.",
-            ScaleEstimated,
-            stacklevel=2,
-        )
-    return segment_image(
-        make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels_of(pixels)), pixels
+        chosen, pixel_size_um = _estimate_scale(pixels, chosen)
+    levels = levels_of(pixels)
+    segmenter = make_segmenter(chosen, pixel_size_um=pixel_size_um, calibration=levels)
+    return segment_image(segmenter, pixels)
+
+
+def _estimate_scale(pixels: NDArray[Any], options: Segmentation) -> tuple[Segmentation, float]:
+    """Options with wider bounds of size, and the pixel size (um) estimated from the image."""
+    diameter_um = options.nucleus_diameter_um
+    diameter_px = estimate_nucleus_diameter_px(pixels)
+    pixel_size_um = diameter_um / diameter_px
+    typical_um2 = math.pi * diameter_um**2 / 4
+    bounds = {
+        "min_area_um2": min(options.min_area_um2, _SMALLEST * typical_um2),
+        "max_diameter_um": max(options.max_diameter_um, _LARGEST * diameter_um),
+    }
+    warnings.warn(
+        f"no pixel size given: nuclei look {diameter_px:.1f} px across; taking them as"
+        f" {diameter_um:g} um, one pixel is {pixel_size_um:.3g} um. Pass pixel_size_um if you know"
+        " it.",
+        ScaleEstimated,
+        stacklevel=3,
     )
+    return options.model_copy(update=bounds), pixel_size_um
 
 
-def checked_image(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the image as an array, refused unless it is 2-D, real and finite.
-
-    Raises
-    ------
-    RequestError
-        If it is not; the message says what to pass instead.
-    """
+def _check_image(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the image as an array, refused unless it is 2-D, real and finite."""
     pixels = np.asarray(image)
     if pixels.ndim != 2:
         raise RequestError(
             f"found an image of shape {pixels.shape}; expected (Y, X): pass one channel, e.g."
             " image[0]"
         )
-    if pixels.dtype == bool or not (
-        np.issubdtype(pixels.dtype, np.integer) or np.issubdtype(pixels.dtype, np.floating)
-    ):
+    if pixels.dtype.kind not in "iuf":
         raise RequestError(
             f"found an image of type {pixels.dtype}; expected integers or floats of a nuclear stain"
         )
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise RequestError(
             "found NaN or infinite pixels; expected finite values: replace them, e.g. by"
             " numpy.nan_to_num"

@@ -1,9 +1,9 @@
-"""Pixels to the network's working scale and maps back, on one rational lattice anchored at the
-image's first pixel.
+"""Pixels to the network's working scale and maps back, by one ratio of small integers.
 
-With the ratio a / b, `b` image pixels become `a` working pixels, and the pattern repeats: which
-pixels make a working pixel, and with what weights, follows from integers alone. Every sum runs in
-the same order at every pixel, so a window changes nothing, not even a rounding.
+With the ratio a / b, `b` image pixels become `a` working pixels, and the pattern repeats from the
+image's first pixel on: which pixels make a working pixel, and with what weights, follows from
+integers alone. Every sum runs in the same order at every pixel, so a window changes nothing, not
+even a rounding.
 """
 
 from __future__ import annotations
@@ -15,45 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATIOS = tuple(
-    Fraction(a, b)
-    for a, b in (
-        (1, 8),
-        (1, 6),
-        (1, 5),
-        (1, 4),
-        (1, 3),
-        (1, 2),
-        (2, 3),
-        (1, 1),
-        (3, 2),
-        (2, 1),
-        (3, 1),
-        (4, 1),
-    )
+    Fraction(ratio)
+    for ratio in ("1/8", "1/6", "1/5", "1/4", "1/3", "1/2", "2/3", "1", "3/2", "2", "3", "4")
 )
-"""Working pixels per image pixel that are used; the network tolerates what lies between two of
-them."""
+"""Working pixels per image pixel; the network tolerates what lies between two of them."""
 
 
 def nearest_ratio(scale: float) -> Fraction:
-    """Return the ratio of `RATIOS` nearest to `scale` (working pixels per image pixel), by their
-    quotient; 1 for about 0.82 to 1.22.
-    """
+    """Return the ratio of `RATIOS` nearest to `scale` by quotient; 1 for about 0.82 to 1.22."""
     return min(RATIOS, key=lambda ratio: abs(float(np.log(scale / float(ratio)))))
 
 
 def working_shape(image_shape: tuple[int, int], ratio: Fraction) -> tuple[int, int]:
-    """Return height and width of a whole image at the working scale; the last pixel may reach
-    beyond the image.
-    """
+    """Height and width of an image at the working scale; the last pixel may reach beyond it."""
     height, width = (-(-size * ratio.numerator // ratio.denominator) for size in image_shape)
     return height, width
 
 
 def source_range(start: int, stop: int, ratio: Fraction, size: int) -> tuple[int, int]:
-    """Return the image pixels (half-open) that make the working pixels start..stop along one axis,
-    and one more at each end.
-    """
+    """Image pixels of the working pixels start..stop along an axis, and one more at each end."""
     a, b = ratio.numerator, ratio.denominator
     first, last = start * b // a, -(-stop * b // a)
     return max(first - 1, 0), min(last + 1, size)
@@ -70,7 +50,7 @@ def to_working(
     """
     values = np.moveaxis(np.asarray(pixels), axis, 0).astype(np.float32)
     a, b = ratio.numerator, ratio.denominator
-    wanted = np.arange(start, stop, dtype=np.int64)
+    target = np.arange(start, stop, dtype=np.int64)
 
     def at(index: NDArray[np.int64]) -> NDArray[np.float32]:
         return values[np.clip(index, 0, size - 1) - origin]
@@ -78,12 +58,12 @@ def to_working(
     if a == b:
         result = values[start - origin : stop - origin]
     elif a > b:
-        below, parts, whole = _between((2 * wanted + 1) * b - a, 2 * a)
-        weight = (parts / whole).astype(np.float32)[:, None]
+        below, parts = np.divmod((2 * target + 1) * b - a, 2 * a)  # from the center of pixel 0
+        weight = (parts / (2 * a)).astype(np.float32)[:, None]
         result = at(below) * (1 - weight) + at(below + 1) * weight
     else:
-        left = wanted * b  # edges in units of 1 / a image pixel
-        result = np.zeros((wanted.size, values.shape[1]), np.float32)
+        left = target * b  # edges in units of 1 / a image pixel
+        result = np.zeros((target.size, values.shape[1]), np.float32)
         for k in range(-(-b // a) + 1):
             index = left // a + k
             share = np.clip(
@@ -96,31 +76,17 @@ def to_working(
 def to_image(
     maps: NDArray[np.uint8], origin: int, start: int, stop: int, ratio: Fraction, axis: int
 ) -> NDArray[np.uint8]:
-    """Bring maps back along one axis: image pixels start..stop from working pixels origin..origin +
-    n, linear, in integers.
-    """
+    """Interpolate one axis in integers: image pixels start..stop from working pixels origin..n."""
     values = np.moveaxis(maps, axis, 0)
     a, b = ratio.numerator, ratio.denominator
     if a == b:
         return np.ascontiguousarray(np.moveaxis(values[start - origin : stop - origin], 0, axis))
-    wanted = np.arange(start, stop, dtype=np.int64)
-    below, parts, whole = _between((2 * wanted + 1) * a - b, 2 * b)
+    target = np.arange(start, stop, dtype=np.int64)
+    below, parts = np.divmod((2 * target + 1) * a - b, 2 * b)
     last = values.shape[0] - 1
     weight = parts.astype(np.uint16).reshape(-1, *[1] * (values.ndim - 1))
-    lower, upper = (
-        values[np.clip(below - origin, 0, last)],
-        values[np.clip(below + 1 - origin, 0, last)],
-    )
-    mixed = (
-        lower * (np.uint16(whole) - weight) + upper * weight + np.uint16(whole // 2)
-    ) // np.uint16(whole)
+    lower = values[np.clip(below - origin, 0, last)]
+    upper = values[np.clip(below + 1 - origin, 0, last)]
+    whole = np.uint16(2 * b)
+    mixed = (lower * (whole - weight) + upper * weight + np.uint16(b)) // whole
     return np.ascontiguousarray(np.moveaxis(mixed.astype(np.uint8), 0, axis))
-
-
-def _between(
-    position: NDArray[np.int64], whole: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Return the index of the center at or before `position` / `whole`, and how many `whole`-ths
-    the position lies beyond it.
-    """
-    return position // whole, position % whole, whole

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ifquant.errors import SlideError
 from ifquant.geometry.windows import Window
-from ifquant.nuclei.label_objects import LabelObjects, find_objects, scan_strip
+from ifquant.nuclei.label_objects import LabelObjects, merge_strips, scan_strip
 from ifquant.slides.slide import Slide, SlideRef
 
 _STRIP_PX = 1 << 22
@@ -108,4 +108,4 @@ def find_label_objects(
             )
         rows = max(1, _STRIP_PX // width)
         strips = [Window(y, 0, min(y + rows, height), width) for y in range(0, height, rows)]
-        return find_objects(scan_strip(read_labels(slide, strip), strip.y0) for strip in strips)
+        return merge_strips(scan_strip(read_labels(slide, strip), strip.y0) for strip in strips)

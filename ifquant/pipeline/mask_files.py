@@ -19,7 +19,6 @@ from ifquant.geometry.windows import Window, cores
 from ifquant.nuclei import label_segmenter
 from ifquant.nuclei.label_objects import LabelObjects
 from ifquant.nuclei.label_polygons import read_polygons
-from ifquant.nuclei.label_segmenter import PairedCells
 from ifquant.pipeline import label_files
 from ifquant.recipe.model import Segmentation
 from ifquant.slides import tiff_writer
@@ -77,7 +76,7 @@ class Masks:
         """All objects of the nucleus mask."""
         return _objects(self.objects_path)
 
-    def pair(self, nuclei: NDArray[np.int32], window: Window) -> PairedCells | None:
+    def pair(self, nuclei: NDArray[np.int32], window: Window) -> NDArray[np.int32] | None:
         """Cells of a window, paired with their nuclei; None when there is no cell mask and cells
         are grown.
         """
@@ -90,7 +89,7 @@ class Masks:
     ) -> dict[str, NDArray[Any]]:
         """`source_label` and measured flags of the nuclei with these anchors."""
         index = self.objects.at(anchor_y_px, anchor_x_px)
-        flags = encode_flags(len(index), {"split_source_label": self.objects.pieces[index] > 1})
+        flags = encode_flags(len(index), {"split_source_label": self.objects.components[index] > 1})
         return {"source_label": self.objects.source_label[index], "flags": flags}
 
 

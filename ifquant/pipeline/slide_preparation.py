@@ -4,9 +4,8 @@ compared with earlier results.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ifquant.geometry.windows import Window
 from ifquant.pipeline.mask_files import MaskFiles, mask_files
 from ifquant.pipeline.model_files import models_used
 from ifquant.recipe.defaults import ResolvedRecipe
-from ifquant.registry import SEGMENTERS
+from ifquant.registry import segmenter_identity
 from ifquant.results.file_names import WORK
 from ifquant.results.slide_record import SlideRecord
 from ifquant.slides import slide
@@ -135,20 +134,6 @@ def _digests(opened: SlideInput, masks: MaskFiles | None, crop: Window | None) -
         inputs["models"] = models
     files = {option: used["sha256"] for option, used in models.items()}
     return {"input": image, **files, **provenance.stage_digests(recipe, inputs)}
-
-
-def segmenter_identity(method: str) -> Any:
-    """Say what decides a segmenter's answer beside the recipe and the version of ifquant: the model
-    card, a plugin's version.
-    """
-    if method == "unet":
-        from ifquant.nuclei.unet import MODEL, read_card
-
-        return asdict(read_card(MODEL))
-    points = (
-        [] if method in SEGMENTERS else list(entry_points(group="ifquant.segmenters", name=method))
-    )
-    return [[point.value, point.dist.version if point.dist else None] for point in points]
 
 
 def _sha256(path: Path | None) -> str | None:

@@ -41,7 +41,7 @@ def compute_maps(task: MapTask) -> Window:
     if load_part(path) is None:
         read = _nucleus_reader(plan) if task.kind == "maps" else _cell_reader(plan)
         tile_parts.save(
-            path, plan.map_makers[task.kind].cell_maps(read, task.core, plan.slide.image_shape)
+            path, plan.map_makers[task.kind].core_maps(read, task.core, plan.slide.image_shape)
         )
     return task.core
 
@@ -49,9 +49,7 @@ def compute_maps(task: MapTask) -> Window:
 def compute_tile(task: TileTask) -> Window:
     """Compute and keep the part of one tile."""
     path = task.plan.part_path(task.core)
-    release = getattr(task.plan.segmenter, "release", None)
-    if release is not None:
-        release()
+    task.plan.segmenter.release()
     if not path.exists():
         save_part(path, tile_part(task).to_arrays())
     return task.core
@@ -187,13 +185,11 @@ def _cells(
             plan.cell_segmenter, _cell_reader(plan), lattice, window, plan.slide.image_shape
         )
         paired = pair_cells(nuclei, found)
-        uncertain = np.unique(paired.labels[seams[found] & (nuclei == 0)])
+        uncertain = np.unique(paired[seams[found] & (nuclei == 0)])
     if paired is not None:
         none = np.zeros(nuclei.shape, np.bool_)
         return (
-            cell_model.GrownCells(
-                paired.labels, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none
-            ),
+            cell_model.GrownCells(paired, np.zeros(int(nuclei.max(initial=0)) + 1, np.uint8), none),
             uncertain,
         )
     panel = plan.slide.panel
@@ -288,5 +284,5 @@ def _lattice_maps(
         overlap_px=overlap_px(segmenter),
         image_shape=plan.slide.image_shape,
         load=lambda cell: tile_parts.load(tile_parts.path_of(work, cell, kind)),
-        needed=lambda cell: plan.needs_maps(kind, cell, tissue),
+        has_maps=lambda cell: plan.needs_maps(kind, cell, tissue),
     )

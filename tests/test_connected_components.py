@@ -1,4 +1,4 @@
-"""Kernels on pieces of labels, against scipy on random labels."""
+"""Components of labels, against scipy on random labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from ifquant.nuclei.connected_pieces import drop_small_and_number, fill_holes, largest_piece
+from ifquant.nuclei.connected_components import (
+    fill_holes,
+    largest_components,
+    relabel_without_small,
+)
 
 
 def random_labels(seed: int) -> NDArray[np.int32]:
@@ -33,22 +37,20 @@ def test_holes_of_one_label_are_filled(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_the_largest_piece_is_kept(seed: int) -> None:
+def test_the_largest_component_is_kept(seed: int) -> None:
     labels = random_labels(seed)
-    out = np.zeros_like(labels)
-    largest_piece(labels, int(labels.max()), out)
+    out = largest_components(labels)
     for value in range(1, int(labels.max()) + 1):
-        pieces, n = ndi.label(labels == value)
-        sizes = np.bincount(pieces.ravel(), minlength=n + 1)[1:]
-        best = pieces == (
-            int(np.argmax(sizes)) + 1 if n else -1
-        )  # scipy numbers pieces in raster order: ties go to the first
+        components, n = ndi.label(labels == value)
+        sizes = np.bincount(components.ravel(), minlength=n + 1)[1:]
+        # scipy numbers components in raster order: ties go to the first
+        best = components == (int(np.argmax(sizes)) + 1 if n else -1)
         np.testing.assert_array_equal(out == value, best)
 
 
 def test_small_objects_go_and_numbers_follow_the_raster() -> None:
     labels = np.array([[0, 7, 7, 0], [3, 3, 3, 0], [0, 0, 9, 7]], np.int32)
-    assert drop_small_and_number(labels, 9, 2) == 2
+    assert relabel_without_small(labels, 9, 2) == 2
     assert labels.tolist() == [[0, 1, 1, 0], [2, 2, 2, 0], [0, 0, 0, 1]]
 
 
@@ -56,5 +58,5 @@ def test_small_objects_go_and_numbers_follow_the_raster() -> None:
 def test_empty_arrays(shape: tuple[int, int]) -> None:
     labels = np.zeros(shape, np.int32)
     fill_holes(labels)
-    largest_piece(labels, 0, labels.copy())
-    assert drop_small_and_number(labels, 0, 1) == 0
+    assert largest_components(labels).shape == shape
+    assert relabel_without_small(labels, 0, 1) == 0

@@ -1,20 +1,34 @@
-"""Connected pieces of labelled objects: holes, largest pieces, small objects. Kernels that work in
-place on int32 labels (Y, X).
-"""
+"""Connected components of labelled objects: largest ones, holes, small objects; int32 (Y, X)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+
+def largest_components(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep the largest 4-connected component of each label, of equal ones the first in raster."""
+    from skimage.measure import label
+
+    if labels.size == 0:
+        return labels.copy()
+    component = label(labels, background=0, connectivity=1)
+    area = np.bincount(component.ravel())
+    object_of = np.zeros(len(area), np.int32)
+    object_of[component] = labels
+    order = np.lexsort((-area, object_of))
+    is_largest = np.zeros(len(area), np.bool_)
+    is_largest[order[np.diff(object_of[order], prepend=-1) != 0]] = True
+    return np.where(is_largest[component], labels, 0)
 
 
 @njit(cache=True)
 def fill_holes(labels):  # type: ignore[no-untyped-def]
-    """Give background enclosed by one label to that label, in place (4-connected background, as
-    scipy's ``binary_fill_holes``).
+    """Fill background enclosed by one label, in place (as scipy's ``binary_fill_holes``).
 
-    Background enclosed by several labels together, or reaching the array's border, stays
-    background. Works on runs of background.
+    The background is 4-connected. What several labels enclose together, or what reaches the array's
+    border, stays background. Works on runs of background.
     """
     height, width = labels.shape
     start = np.zeros(height + 1, np.int64)  # runs of row y: start[y] : start[y + 1]
@@ -59,9 +73,7 @@ def fill_holes(labels):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _around(labels, y, x0, x1):  # type: ignore[no-untyped-def]
-    """Return the one label around a run of background; -1 for several, or when it meets the array's
-    border.
-    """
+    """One label around a run of background; -1 for several or at the array's border."""
     height, width = labels.shape
     if y == 0 or y == height - 1 or x0 == 0 or x1 == width:
         return np.int32(-1)
@@ -75,6 +87,7 @@ def _around(labels, y, x0, x1):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _either(a, b):  # type: ignore[no-untyped-def]
+    """Whichever of two labels is not 0; -1 for two different ones."""
     if a == b or b == 0:
         return a
     return b if a == 0 else np.int32(-1)
@@ -82,6 +95,7 @@ def _either(a, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _find(root, i):  # type: ignore[no-untyped-def]
+    """Root of run `i` in a forest of joined runs; halves the path."""
     while root[i] != i:
         root[i] = root[root[i]]
         i = root[i]
@@ -89,10 +103,8 @@ def _find(root, i):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
-    """Drop labels below `min_area` pixels and number the others in raster order of their first
-    pixel, in place.
-    """
+def relabel_without_small(labels, n_labels, min_area):  # type: ignore[no-untyped-def]
+    """Drop labels below `min_area` pixels, number the others by their first pixels, in place."""
     flat = labels.ravel()
     area = np.zeros(n_labels + 1, np.int64)
     for i in range(flat.size):
@@ -111,59 +123,3 @@ def drop_small_and_number(labels, n_labels, min_area):  # type: ignore[no-untype
             number[old] = n
         flat[i] = number[old]
     return n
-
-
-@njit(cache=True)
-def largest_piece(labels, n, out):  # type: ignore[no-untyped-def]
-    """Copy the largest 4-connected piece of each label (of equal ones the first in raster order)
-    into `out`.
-    """
-    width = labels.shape[1]
-    flat, target = labels.ravel(), out.ravel()
-    best = np.zeros(n + 1, np.int64)
-    first = np.full(n + 1, -1, np.int64)
-    seen = np.zeros(flat.size, np.bool_)
-    stack = np.empty(1024, np.int64)
-    for chosen in range(2):  # measure every piece, then paint the chosen ones
-        for begin in range(flat.size):
-            k = flat[begin]
-            if k == 0 or (chosen == 0 and seen[begin]) or (chosen == 1 and first[k] != begin):
-                continue
-            stack[0] = begin
-            count = 1
-            size = 0
-            if chosen:
-                target[begin] = k
-            else:
-                seen[begin] = True
-            while count > 0:
-                count -= 1
-                i = stack[count]
-                size += 1
-                if count + 4 > stack.size:
-                    bigger = np.empty(2 * stack.size, np.int64)
-                    bigger[: stack.size] = stack
-                    stack = bigger
-                x = i % width
-                for side in range(4):
-                    if side == 0:
-                        j = i - width
-                    elif side == 1:
-                        j = i - 1 if x > 0 else -1
-                    elif side == 2:
-                        j = i + 1 if x < width - 1 else -1
-                    else:
-                        j = i + width
-                    if j < 0 or j >= flat.size or flat[j] != k:
-                        continue
-                    if chosen and target[j] == 0:
-                        target[j] = k
-                    elif not chosen and not seen[j]:
-                        seen[j] = True
-                    else:
-                        continue
-                    stack[count] = j
-                    count += 1
-            if chosen == 0 and size > best[k]:
-                best[k] = size
-                first[k] = begin
