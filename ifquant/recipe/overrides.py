@@ -13,7 +13,7 @@ import tomllib
 from typing import Any
 
 from ifquant.errors import RecipeError
-from ifquant.recipe.rules import nearest
+from ifquant.recipe.rules import unknown_name
 
 BY_NAME = ("cells.thresholds", "picture.colors", "phenotypes")
 """Tables whose keys are names: the rest of the dotted key is one name."""
@@ -111,9 +111,7 @@ def _channel(data: dict[str, Any], parts: list[str]) -> tuple[int, int]:
             return names[name], used
     if parts[0].isdecimal() and int(parts[0]) < len(entries):
         return int(parts[0]), 1
-    near = nearest(parts[0], names)
-    hint = f"did you mean {near!r}?" if near else f"known: {', '.join(map(repr, names))}"
-    raise RecipeError(f"no channel is called {parts[0]!r}; {hint}")
+    raise RecipeError(unknown_name(parts[0], names, "channel"))
 
 
 def _assign(data: dict[str, Any], path: list[str | int], value: Any) -> None:
