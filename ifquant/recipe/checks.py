@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from ifquant.errors import RecipeError
 from ifquant.recipe.defaults import COLORS, HIDDEN, aliases, hex_color
-from ifquant.recipe.model import Gate, Recipe, name_key
+from ifquant.recipe.model import Gate, Recipe
 from ifquant.recipe.rules import markers, parse, suggestion, unknown_name
+from ifquant.recipe.section import name_key
 
 RESERVED_PHENOTYPES = {"other": "cells that no rule fits", "cells": "all cells (column n_cells)"}
 """Phenotype names the output contract uses itself."""
