@@ -19,9 +19,9 @@ from ifquant.columns.cell_columns import expanded, gated_markers, phenotype_name
 from ifquant.columns.slide_columns import SLIDE_PATTERNS
 from ifquant.files import storage
 from ifquant.recipe.model import Recipe
-from ifquant.report.limits import priming_limits
 from ifquant.report.page import environment
 from ifquant.report.run_page import picture_uri
+from ifquant.report.sentences import priming_limits
 from ifquant.results.slide_outputs import safe_text
 from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates
 from ifquant.review.log_lines import LineProblem

@@ -23,7 +23,7 @@ from ifquant.geometry.windows import Window
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
 from ifquant.recipe.defaults import channel_colors
 from ifquant.recipe.model import Recipe
-from ifquant.report.overlay import dashed, nearest_pairs
+from ifquant.report.overlay_lines import dash_outline, nearest_pairs
 from ifquant.report.picture import CONTEXT, GAMMA, phenotype_colors
 from ifquant.review.subject import Subject
 from ifquant.slides.overview import step_for
@@ -208,7 +208,7 @@ def _region_outline(subject: Subject) -> NDArray[np.float64]:
         if region is None
         else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
     )
-    dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
+    dashes = [dash for ring in rings for dash in dash_outline(ring, DASH_PX)]
     if not dashes:
         return np.zeros((0, 2, 2))
     points = np.concatenate(dashes)
