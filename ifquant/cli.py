@@ -72,7 +72,8 @@ def init(
     """Print a commented recipe with this slide's channels and a guess of each role, to be confirmed
     by you.
     """
-    from ifquant.recipe.template import read_markers, recipe_template
+    from ifquant.recipe.markers_csv import read_markers
+    from ifquant.recipe.template import recipe_template
 
     if (image is None) == (markers is None):
         raise RequestError(

@@ -19,9 +19,9 @@ from test_priming import BACKGROUNDS, analysed, asked, recipe
 import ifquant
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
-from ifquant.report.limits import priming_limits
 from ifquant.report.review_page import review_html
 from ifquant.report.run_sentences import limits
+from ifquant.report.sentences import priming_limits
 from ifquant.simulation.point_tissue import PointOptions, PointTissue, point_tissue
 from ifquant.statistics.priming.primary_association import contacts, measured
 from ifquant.statistics.priming.priming_test import analyse_slide

@@ -13,8 +13,7 @@ from PIL import Image
 from ifquant.geometry.runs import runs_of
 from ifquant.geometry.windows import Window, cores
 from ifquant.recipe.defaults import channel_colors, resolved
-from ifquant.report import overlay, picture
-from ifquant.report import overlay as overlay_lines
+from ifquant.report import overlay, overlay_lines, picture
 from ifquant.report.picture import View
 from ifquant.results.slide_outputs import read_overview
 from ifquant.slides import overview as stacks
@@ -44,9 +43,9 @@ def test_longest_side_is_the_recipes() -> None:
     tissue = phantoms.tissue_of(256, seed=4, n_cells=30)
     for size in (200, 255, 600):
         result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": size}))
-        view = picture.fit(Window(0, 0, 256, 256), result.recipe.picture.max_size_px, 3)
+        view = picture.fit_view(Window(0, 0, 256, 256), result.recipe.picture.max_size_px, 3)
         assert view.shape == (size, size)
-        assert overlay.rendered(
+        assert overlay.render_view(
             result, read_overview(result, phantoms.reader_of(tissue)), view
         ).shape == (size, size, 3)
 
@@ -67,7 +66,7 @@ def test_channel_colors_follow_role_order_and_recipe() -> None:
 
 def test_blending_is_additive_and_keeps_the_hue_where_it_is_too_bright() -> None:
     shown = np.array([[[255, 0, 255]], [[0, 255, 255]], [[0, 0, 255]]], np.uint8)
-    out = picture.blended(shown, ["#ff0000", "#00ff00", "#ff0000"], [1, 1, 1])
+    out = picture.blend_channels(shown, ["#ff0000", "#00ff00", "#ff0000"], [1, 1, 1])
     assert out[0].tolist() == [[255, 0, 0], [0, 255, 0], [255, 128, 0]]
 
 
@@ -118,7 +117,7 @@ def test_labels_keep_their_place_and_area_at_every_scale(scale: float) -> None:
     labels = ((yy - 60) ** 2 + (xx - 50) ** 2 < 30**2).astype(np.int32)
     labels[labels == 0] = 2 * (xx[labels == 0] > 100)
     view = View(Window(0, 0, 120, 120), scale)
-    drawn = picture.labels_in(runs_of(labels, [1, 2]), view)
+    drawn = picture.render_labels(runs_of(labels, [1, 2]), view)
     per_px = (scale * picture.SUPERSAMPLE) ** 2
     assert (drawn == 1).sum() == pytest.approx((labels == 1).sum() * per_px, rel=0.03)
     y, x = np.nonzero(drawn == 1)
@@ -131,7 +130,10 @@ def test_ink_is_an_outline_inside_the_object_or_the_whole_object() -> None:
     labels = np.zeros((40, 40), np.int32)
     labels[10:30, 10:30] = 1
     colors = np.array([[0, 0, 0, 0], [1, 0.5, 0, 0.5]], np.float32)
-    outline, filled = picture.ink(labels, colors, 2), picture.ink(labels, colors, 0)
+    outline, filled = (
+        picture.draw_outlines(labels, colors, 2),
+        picture.draw_outlines(labels, colors, 0),
+    )
     assert outline[5, 5].tolist() == [0.5, 0.25, 0, 0.5]
     assert outline[10, 10, 3] == 0
     assert outline[4, 10, 3] == 0
@@ -141,7 +143,7 @@ def test_ink_is_an_outline_inside_the_object_or_the_whole_object() -> None:
 def test_small_cells_are_filled() -> None:
     tissue = phantoms.tissue_of(800, seed=6, n_cells=150)
     result = phantoms.result_of(tissue, phantoms.recipe_of(picture={"max_size_px": 200}))
-    view = picture.fit(Window(0, 0, 800, 800), 200, 3)
+    view = picture.fit_view(Window(0, 0, 800, 800), 200, 3)
     bare = dataclasses.replace(
         result,
         cells=result.cells.take(np.zeros(0, int)),
@@ -149,9 +151,9 @@ def test_small_cells_are_filled() -> None:
         table=result.table.iloc[:0],
     )
     stack = read_overview(result, phantoms.reader_of(tissue))
-    changed = (overlay.rendered(result, stack, view) != overlay.rendered(bare, stack, view)).any(
-        axis=2
-    )
+    changed = (
+        overlay.render_view(result, stack, view) != overlay.render_view(bare, stack, view)
+    ).any(axis=2)
     tumor = result.table[result.table["phenotype"] == "tumor"]
     inside = changed[(tumor["y_px"] / 4).astype(int), (tumor["x_px"] / 4).astype(int)]
     assert inside.mean() > 0.9
@@ -183,7 +185,7 @@ def test_detail_window_lies_in_the_image_where_cells_touch() -> None:
 
 def test_dashes_cover_half_of_an_outline() -> None:
     outline = np.array([[0, 0], [0, 100], [100, 100], [100, 0], [0, 0]], float)
-    dashes = overlay_lines.dashed(outline, 10)
+    dashes = overlay_lines.dash_outline(outline, 10)
     assert sum(np.hypot(*np.diff(dash, axis=0).T).sum() for dash in dashes) == pytest.approx(200)
 
 

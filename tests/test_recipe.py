@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifquant import provenance
 from ifquant.columns.cell_columns import cell_columns, gated_markers, proximity_pair
 from ifquant.errors import RecipeError, RequestError
 from ifquant.recipe.defaults import COLORS, ResolvedRecipe, gated, resolved
@@ -22,7 +23,6 @@ from ifquant.recipe.recipe_file import (
     load_recipe,
     parse_recipe,
     recipe_schema,
-    to_canonical_json,
 )
 
 DESIGN = """
@@ -57,6 +57,10 @@ radii_um = [10, 20, 50, 100]
 )
 
 
+def digest(recipe: Recipe) -> str:
+    return provenance.digest(canonical(recipe))
+
+
 def problems(text: str | dict[str, Any], *overrides: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         parse_recipe(text, overrides)
@@ -67,7 +71,7 @@ def problems(text: str | dict[str, Any], *overrides: str) -> list[str]:
 def test_the_design_s_recipe_is_complete() -> None:
     short, full = resolved(parse_recipe(DESIGN)), resolved(parse_recipe(FULL))
     assert short == full
-    assert to_canonical_json(short) == to_canonical_json(full)
+    assert digest(short) == digest(full)
     assert [c.compartment for c in short.channels] == [
         "nucleus",
         "cytoplasm",
@@ -503,13 +507,13 @@ def test_anything_else_is_refused_in_words(section: str, key: str, value: object
 def test_canonical_form_knows_the_order_of_phenotypes_and_nothing_else() -> None:
     recipe = parse_recipe(FULL)
     swapped = recipe.model_copy(update={"phenotypes": dict(reversed(recipe.phenotypes.items()))})
-    assert to_canonical_json(recipe) != to_canonical_json(swapped)
+    assert digest(recipe) != digest(swapped)
     shuffled = (
         "[proximity]\nto='tumor'\nfrom='myeloid'\nradii_um=[10.0, 20, 50, 100]\n[phenotypes]"
         + FULL.split("[phenotypes]")[1]
     )
     shuffled = shuffled.split("[proximity]\nfrom")[0] + DESIGN
-    assert to_canonical_json(parse_recipe(shuffled)) == to_canonical_json(recipe)
+    assert digest(parse_recipe(shuffled)) == digest(recipe)
 
 
 def test_schema() -> None:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from ifquant.errors import RequestError
 from ifquant.recipe.defaults import resolved
+from ifquant.recipe.markers_csv import read_markers
 from ifquant.recipe.model import Channel, Recipe
 from ifquant.recipe.recipe_file import parse_recipe
-from ifquant.recipe.template import guess_roles, read_markers, recipe_template
+from ifquant.recipe.role_guess import guess_roles
+from ifquant.recipe.template import recipe_template
 
 PANEL = ["DAPI", "PanCK", "CD11c", "TGFB1", "IL1B"]
 
@@ -141,7 +143,7 @@ def uncommented(text: str) -> str:
 
 
 def test_template_is_the_design_s_recipe() -> None:
-    text = recipe_template(PANEL, 0.5, source="slide.ome.tif")
+    text = recipe_template(PANEL, source="slide.ome.tif")
     assert "slide.ome.tif" in text.splitlines()[0]
     assert max(map(len, text.splitlines())) <= 180
     expected = Recipe(

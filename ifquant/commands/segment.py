@@ -17,7 +17,7 @@ from ifquant.notes import gravest_first
 from ifquant.nuclei.segmenter import ScaleEstimated, segment_nuclei
 from ifquant.pipeline.model_files import fetch_models
 from ifquant.recipe import model as recipe
-from ifquant.recipe.template import guess_roles
+from ifquant.recipe.role_guess import guess_roles
 from ifquant.slides import tiff_writer
 from ifquant.slides.slide import Slide, SlideRef
 

@@ -1,5 +1,4 @@
-"""Fill in every default of a recipe that depends on other sections, so that nothing downstream
-guesses.
+"""Defaults of a recipe that depend on other sections.
 
 - compartment by role: tumor > cytoplasm, nucleus > nucleus, everything else > cell;
 - segmentation.channel: the nucleus channel;
@@ -21,11 +20,13 @@ guesses.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ifquant.recipe.model import Compartment, Priming, Recipe, Role
 from ifquant.recipe.rules import Rule, markers, parse
+from ifquant.recipe.section import Section
 
+_S = TypeVar("_S", bound=Section)
 COMPARTMENT_BY_ROLE: dict[Role, Compartment] = {"tumor": "cytoplasm", "nucleus": "nucleus"}
 GATED_ROLES: tuple[Role, ...] = ("tumor", "myeloid", "marker")
 COLORS = {
@@ -69,62 +70,54 @@ def resolved(recipe: Recipe) -> ResolvedRecipe:
     if isinstance(recipe, ResolvedRecipe):
         return recipe
     channels = tuple(
-        channel.model_copy(
-            update={
-                "compartment": channel.compartment or COMPARTMENT_BY_ROLE.get(channel.role, "cell")
-            }
-        )
-        for channel in recipe.channels
+        _with(c, compartment=c.compartment or COMPARTMENT_BY_ROLE.get(c.role, "cell"))
+        for c in recipe.channels
     )
-    recipe = recipe.model_copy(update={"channels": channels})
-    recipe = recipe.model_copy(
-        update={"phenotypes": dict(recipe.phenotypes) or default_phenotypes(recipe)}
+    recipe = _with(recipe, channels=channels)
+    recipe = _with(recipe, phenotypes=dict(recipe.phenotypes) or _default_phenotypes(recipe))
+    nuclei = [channel.name for channel in recipe.with_role("nucleus")]
+    proximity = recipe.proximity
+    recipe = _with(
+        recipe,
+        segmentation=_with(
+            recipe.segmentation, channel=recipe.segmentation.channel or next(iter(nuclei), None)
+        ),
+        proximity=_with(
+            proximity,
+            from_=proximity.from_ or _phenotype_of(recipe, "myeloid"),
+            to=proximity.to or _phenotype_of(recipe, "tumor"),
+        ),
+        gates=_with(recipe.gates, markers={name: recipe.gate(name) for name in gated(recipe)}),
+        picture=_with(recipe.picture, colors=_colors(recipe)),
     )
-    segmentation = recipe.segmentation
-    if segmentation.channel is None and (nuclei := recipe.with_role("nucleus")):
-        segmentation = segmentation.model_copy(update={"channel": nuclei[0].name})
-    proximity = recipe.proximity.model_copy(
-        update={
-            "from_": recipe.proximity.from_ or phenotype_of(recipe, "myeloid"),
-            "to": recipe.proximity.to or phenotype_of(recipe, "tumor"),
-        }
-    )
-    gates = recipe.gates.model_copy(
-        update={"markers": {name: recipe.gate(name) for name in gated(recipe)}}
-    )
-    picture = recipe.picture.model_copy(update={"colors": colors(recipe)})
-    recipe = recipe.model_copy(
-        update={
-            "segmentation": segmentation,
-            "proximity": proximity,
-            "gates": gates,
-            "picture": picture,
-        }
-    )
-    recipe = recipe.model_copy(update={"priming": _priming(recipe)})
+    recipe = _with(recipe, priming=_priming(recipe))
     values = {name: getattr(recipe, name) for name in Recipe.model_fields}
     return ResolvedRecipe.model_construct(recipe.model_fields_set, **values)
+
+
+def _with(section: _S, **values: Any) -> _S:
+    return section.model_copy(update=values)
 
 
 def _priming(recipe: Recipe) -> Priming | None:
     options = recipe.priming
     if options is None:
         return None
+    pair = (options.ligand, options.response)
     controls = tuple(
-        c.name
-        for c in recipe.with_role("nucleus", "tumor", "background")
-        if c.name not in (options.ligand, options.response)
+        channel.name
+        for channel in recipe.with_role("nucleus", "tumor", "background")
+        if channel.name not in pair
     )
     compartment = (
         recipe.channel(options.response).compartment if options.response in recipe.names else None
     )
-    return options.model_copy(
-        update={
-            "responder": options.responder or recipe.proximity.from_,
-            "source": options.source or recipe.proximity.to,
-            "response_compartment": options.response_compartment or compartment,
-            "controls": controls if options.controls is None else options.controls,
-        }
+    return _with(
+        options,
+        responder=options.responder or recipe.proximity.from_,
+        source=options.source or recipe.proximity.to,
+        response_compartment=options.response_compartment or compartment,
+        controls=controls if options.controls is None else options.controls,
     )
 
 
@@ -140,7 +133,7 @@ def parsed_phenotypes(recipe: Recipe) -> dict[str, Rule]:
     }
 
 
-def default_phenotypes(recipe: Recipe) -> dict[str, str]:
+def _default_phenotypes(recipe: Recipe) -> dict[str, str]:
     """Rules derived from the roles tumor and myeloid."""
     tumor = [_quoted(channel.name) for channel in recipe.with_role("tumor")]
     myeloid = [_quoted(channel.name) for channel in recipe.with_role("myeloid")]
@@ -149,30 +142,25 @@ def default_phenotypes(recipe: Recipe) -> dict[str, str]:
         rules["tumor"] = " | ".join(f"{name}+" for name in tumor)
     if myeloid:
         any_myeloid = " | ".join(f"{name}+" for name in myeloid)
-        no_tumor = "".join(f" & {name}-" for name in tumor)
-        rules["myeloid"] = (
-            f"({any_myeloid}){no_tumor}" if len(myeloid) > 1 and tumor else any_myeloid + no_tumor
-        )
+        if len(myeloid) > 1 and tumor:
+            any_myeloid = f"({any_myeloid})"
+        rules["myeloid"] = any_myeloid + "".join(f" & {name}-" for name in tumor)
     return rules
 
 
-def phenotype_of(recipe: Recipe, role: Role) -> str | None:
-    """Find the phenotype that stands for a role: the one called like it, else the first whose rule
-    requires a channel of that role.
-    """
+def _phenotype_of(recipe: Recipe, role: Role) -> str | None:
+    """Find the phenotype called like a role, else the first whose rule requires such a channel."""
     if role in recipe.phenotypes:
         return role
-    wanted = {channel.name for channel in recipe.with_role(role)}
+    channels = {channel.name for channel in recipe.with_role(role)}
     for name, rule in parsed_phenotypes(recipe).items():
-        if any(marker.positive and marker.name in wanted for marker in markers(rule)):
+        if any(marker.positive and marker.name in channels for marker in markers(rule)):
             return name
     return None
 
 
 def gated(recipe: Recipe) -> tuple[str, ...]:
-    """Markers that get a gate: tumor, myeloid and marker channels, channels with a gate of their
-    own, and those that rules name.
-    """
+    """Channels with a gate: by their role, a gate of their own, or a rule that names them."""
     named = set(recipe.gates.markers) | {
         marker.name for rule in parsed_phenotypes(recipe).values() for marker in markers(rule)
     }
@@ -183,17 +171,16 @@ def gated(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def colors(recipe: Recipe) -> dict[str, str]:
+def _colors(recipe: Recipe) -> dict[str, str]:
     """Channel > #rrggbb (or none), in the order of the recipe."""
-    free = ["red", "green"]
-    defaults: dict[str, str] = {}
-    for role, fixed in (("nucleus", "gray"), ("tumor", "blue")):
-        for channel in recipe.with_role(role)[:1]:  # type: ignore[arg-type]
-            defaults[channel.name] = fixed
-    for channel in (*recipe.with_role("marker"), *recipe.with_role("myeloid")):
-        if free:
-            defaults[channel.name] = free.pop(0)
-    chosen = {**defaults, **recipe.picture.colors}
+    nucleus, tumor = recipe.with_role("nucleus"), recipe.with_role("tumor")
+    shown = (*recipe.with_role("marker"), *recipe.with_role("myeloid"))
+    defaults = (
+        *zip(nucleus, ("gray",), strict=False),
+        *zip(tumor, ("blue",), strict=False),
+        *zip(shown, ("red", "green"), strict=False),
+    )
+    chosen = {channel.name: color for channel, color in defaults} | recipe.picture.colors
     return {name: hex_color(chosen[name]) for name in recipe.names if name in chosen}
 
 
@@ -204,7 +191,7 @@ def hex_color(color: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """Write a name as it can stand in a rule: quoted only where it needs to be."""
+    """Quote a name for a rule, where it needs to be."""
     if name.replace("_", "a").isalnum():
         return name
     quote = '"' if "'" in name else "'"
@@ -212,12 +199,9 @@ def _quoted(name: str) -> str:
 
 
 def channel_colors(recipe: Recipe) -> dict[str, str]:
-    """Color of every channel that is shown, by name, in the recipe's order (`colors`; ``none``
-    hides a channel).
-    """
-    ignored = {channel.name for channel in recipe.channels if channel.role == "ignore"}
+    """Color of every channel that is shown (not hidden, not ignored), in the recipe's order."""
     return {
         name: color
-        for name, color in colors(recipe).items()
-        if color != HIDDEN and name not in ignored
+        for name, color in _colors(recipe).items()
+        if color != HIDDEN and recipe.channel(name).role != "ignore"
     }

@@ -10,25 +10,18 @@ from __future__ import annotations
 
 import datetime
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 from ifquant.errors import RecipeError
-from ifquant.recipe.rules import nearest
+from ifquant.recipe.rules import unknown_name
 
 BY_NAME = ("cells.thresholds", "picture.colors", "phenotypes")
 """Tables whose keys are names: the rest of the dotted key is one name."""
 
 
-def apply_overrides(data: dict[str, Any], overrides: tuple[str, ...]) -> list[str]:
-    """Change `data` (a parsed recipe) in place; return the problems as text.
-
-    Parameters
-    ----------
-    data
-        Plain dicts and lists, as ``tomllib`` gives them.
-    overrides
-        ``section.key=value`` each, applied in order.
-    """
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Change `data` (a recipe as ``tomllib`` reads it) in place; return the problems as text."""
     problems = []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -77,7 +70,7 @@ def _value(text: str) -> Any:
 
 
 def _path(data: dict[str, Any], parts: list[str]) -> list[str | int]:
-    """Turn the parts of the key into keys and positions, joining parts that make up one name."""
+    """Keys and positions of a dotted key; parts that make up one name are joined."""
     if parts[0] == "channels" and len(parts) > 1:
         position, used = _channel(data, parts[1:])
         return ["channels", position, *parts[1 + used :]]
@@ -91,9 +84,7 @@ def _path(data: dict[str, Any], parts: list[str]) -> list[str | int]:
 
 
 def _channel(data: dict[str, Any], parts: list[str]) -> tuple[int, int]:
-    """Position of the channel that the first parts name (as many as fit), and how many parts its
-    name takes.
-    """
+    """Position of the channel that the first parts name, and how many parts its name takes."""
     channels = data.get("channels")
     entries = (
         [entry for entry in channels if isinstance(entry, dict)]
@@ -111,9 +102,7 @@ def _channel(data: dict[str, Any], parts: list[str]) -> tuple[int, int]:
             return names[name], used
     if parts[0].isdecimal() and int(parts[0]) < len(entries):
         return int(parts[0]), 1
-    near = nearest(parts[0], names)
-    hint = f"did you mean {near!r}?" if near else f"known: {', '.join(map(repr, names))}"
-    raise RecipeError(f"no channel is called {parts[0]!r}; {hint}")
+    raise RecipeError(unknown_name(parts[0], names, "channel"))
 
 
 def _assign(data: dict[str, Any], path: list[str | int], value: Any) -> None:

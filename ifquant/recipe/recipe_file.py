@@ -1,11 +1,8 @@
-"""Read a recipe: TOML to frozen values, with every problem reported at once, at its place, with the
-nearest known key.
-"""
+"""Recipes from TOML and back to plain values; all problems are reported at once."""
 
 from __future__ import annotations
 
 import copy
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,19 +12,9 @@ from pydantic import ValidationError
 
 from ifquant.errors import RecipeError
 from ifquant.recipe import checks
-from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.overrides import apply_overrides
 from ifquant.recipe.problems import explain
-
-__all__ = [
-    "canonical",
-    "load_recipe",
-    "parse_recipe",
-    "recipe_schema",
-    "resolved",
-    "to_canonical_json",
-]
 
 MAX_BYTES = 1_000_000
 """A recipe is a page of text; anything larger is another file."""
@@ -91,13 +78,12 @@ def parse_recipe(
         data = _toml(recipe, source)
     else:
         data = copy.deepcopy(dict(recipe))
-    found = apply_overrides(data, tuple(overrides))
-    parsed, more = _validated(data)
-    found += more
+    problems = apply_overrides(data, overrides)
+    parsed = _validated(data, problems)
     if parsed is not None:
-        found += checks.problems(parsed)
-    if found or parsed is None:
-        unique = list(dict.fromkeys(found))
+        problems += checks.problems(parsed)
+    if problems or parsed is None:
+        unique = list(dict.fromkeys(problems))
         count = f"{len(unique)} problems" if len(unique) != 1 else "1 problem"
         raise RecipeError(
             f"{source}: {count}\n" + "\n".join(f"  {_printable(problem)}" for problem in unique)
@@ -106,17 +92,14 @@ def parse_recipe(
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:
-    """Plain values of a recipe for digests: aliases as in TOML, and phenotypes as a list of pairs,
-    because their order matters.
-    """
+    """Plain values of a recipe for digests: keys as in TOML, phenotypes as pairs in their order."""
     plain = recipe.model_dump(mode="json", by_alias=True)
     plain["phenotypes"] = [[name, rule] for name, rule in recipe.phenotypes.items()]
     return plain
 
 
 def from_canonical(plain: Mapping[str, Any]) -> Recipe:
-    """Inverse of `canonical`: the recipe that run.json records (files sort keys, so the order of
-    rules is kept in a list).
+    """Read the recipe that run.json records; the inverse of `canonical`.
 
     Raises
     ------
@@ -134,22 +117,10 @@ def from_canonical(plain: Mapping[str, Any]) -> Recipe:
         ) from error
 
 
-def to_canonical_json(recipe: Recipe) -> str:
-    """One line of JSON that is equal for two recipes exactly when they mean the same values (sorted
-    keys, ordered phenotypes).
-    """
-    return json.dumps(
-        canonical(recipe),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
-
-
 def recipe_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of recipe.toml, for editors (first line of a recipe: ``#:schema
-    ifquant.schema.json``).
+    """JSON Schema (2020-12) of recipe.toml, for editors.
+
+    The first line of a recipe names it: ``#:schema ifquant.schema.json``.
     """
     schema = Recipe.model_json_schema(by_alias=True, mode="validation")
     channel = schema["$defs"]["Channel"]
@@ -188,30 +159,26 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         raise RecipeError(f"{source}: not valid TOML: {error}.") from None
 
 
-def _validated(data: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
-    """Validate; what does not fit is reported, then repaired or left out so that the sections can
-    still be checked against each other.
+def _validated(data: dict[str, Any], problems: list[str]) -> Recipe | None:
+    """Validate; what does not fit is added to `problems`, then repaired or left out.
 
-    A recipe that cannot be completed (no usable channel, say) gives None: checks across sections
-    would only invent problems.
+    So the sections can still be checked against each other. A recipe that cannot be completed (no
+    usable channel, say) gives None: checks across sections would only invent problems.
     """
-    found: list[str] = []
     data = _tuples(data)
     for _ in range(_MAX_REPAIRS):
         try:
-            return Recipe.model_validate(data, strict=True), found
+            return Recipe.model_validate(data, strict=True)
         except ValidationError as error:
             messages, trustworthy = explain(error, data)
-            found += messages
+            problems += messages
             if not trustworthy:
-                return None, found
-    return None, found
+                return None
+    return None
 
 
 def _tuples(value: Any) -> Any:
-    """Turn lists into tuples (validation is strict: a TOML array is a tuple here); the dicts are
-    copies that may be repaired.
-    """
+    """Copy with tuples for lists: validation is strict, and a TOML array is a tuple here."""
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

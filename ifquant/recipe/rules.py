@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -264,8 +264,21 @@ def _joined(parts: list[Rule], kind: type[AllOf] | type[AnyOf]) -> Rule:
     return parts[0] if len(parts) == 1 else kind(tuple(parts))
 
 
-def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
     """Find the known name most like `name`, whatever the case; None when nothing is near."""
     by_key = {key.casefold(): key for key in known}
-    found = difflib.get_close_matches(name.casefold(), by_key, n=1, cutoff=0.6)
-    return by_key[found[0]] if found else None
+    matches = difflib.get_close_matches(name.casefold(), by_key, n=1, cutoff=0.6)
+    return by_key[matches[0]] if matches else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """End of a message about an unknown name: the nearest known one, where there is one."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def unknown_name(name: str, known: Iterable[str], kind: str) -> str:
+    """Message that no `kind` (channel, phenotype) is called `name`, with the nearest known one."""
+    known = list(known)
+    listing = ", ".join(map(repr, known)) or "none"
+    return f"no {kind} is called {name!r}" + (suggestion(name, known) or f"; known: {listing}")

@@ -1,6 +1,4 @@
-"""The stuff recipe sections are made of: frozen values that refuse unknown keys, names fit for
-columns, lengths.
-"""
+"""What recipe sections are made of: frozen values, names fit for columns, lengths."""
 
 from __future__ import annotations
 
@@ -10,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Compartment = Literal["nucleus", "cytoplasm", "membrane", "cell", "soma"]
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of control and invisible characters."""
 Um = Annotated[float, Field(gt=0, le=10_000)]
 
 
@@ -17,7 +17,7 @@ def _clean_name(name: str) -> str:
     """Refuse names that cannot head a table column: control characters, spaces around them."""
     if name != name.strip():
         raise ValueError("spaces at its beginning or end; write it without them")
-    if any(unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for letter in name):
+    if any(unicodedata.category(letter) in INVISIBLE for letter in name):
         raise ValueError("control or invisible characters; write the name without them")
     return name
 
@@ -26,9 +26,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_clean_
 
 
 def name_key(name: str) -> str:
-    """Give what two names must not share: the name compatibility-normalised (micro sign = mu) and
-    without case.
-    """
+    """Return what two names must not share: no case, compatibility-normalised (micro sign = mu)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 

@@ -1,6 +1,4 @@
-"""A first recipe for a slide: its channels, a guess of each role to be confirmed, and every setting
-with its default as a comment.
-"""
+"""A first recipe for a slide: channels with guessed roles, and every default as a comment."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,47 +13,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ifquant.recipe.defaults import COLORS, resolved
-from ifquant.recipe.markers_csv import read_markers
-from ifquant.recipe.model import Channel, Compartment, Gate, Priming, Recipe, Role, name_key
+from ifquant.recipe.markers_csv import MarkerName
+from ifquant.recipe.model import Channel, Gate, Gates, Priming, Recipe
+from ifquant.recipe.role_guess import Guess, guess_roles
+from ifquant.recipe.section import INVISIBLE, name_key
 
-__all__ = ["Guess", "guess_roles", "read_markers", "recipe_template"]
-
-PATTERNS: tuple[tuple[Role, str], ...] = (
-    (
-        "nucleus",
-        r"dapi\d*|hoechst\d*|(ds|ss)?dna\d*|draq[57]|sytox\w*|syto\d+|nucblue|topro\d*|7aad|propidiumiodide|h?h3|histoneh?3|"
-        r"nucle(us|i|ar)\d*|ir19[13]",
-    ),
-    (
-        "tumor",
-        r"pan(cyto)?(ck|krt|keratin|cytokeratin)\w*|ck\d*|(cyto)?keratins?\d*|krt\d*|ae1(ae)?3?|epcam|cd326|ecad(herin)?|cdh1|sox10|melana|mart1|pmel",
-    ),
-    (
-        "myeloid",
-        r"cd11[bc]|itga[mx]|cd68|cd163|hladr\w*|mhc(ii|2)|cd14|iba1|aif1|cd206|mrc1|f480|cd64|cd209|dcsign|cd1c|cd33",
-    ),
-    (
-        "background",
-        r"(sample)?af|\w*autofl\w*|empty\w*|blank\w*|background\w*|bg|bkg|unstained|none",
-    ),
-)
-"""What stains are usually called, letters and digits only, Greek letters as Latin ones."""
-COMPARTMENTS: tuple[tuple[Compartment, str], ...] = (
-    ("membrane", r"tgfb\d*|lap|garp|lrrc32"),
-    (
-        "cytoplasm",
-        r"il1b|il6|il8|il10|il18|il12\w*|tnfa?|ifng?|gzm[abk]|granzyme[abk]|cxcl\d+|ccl\d+",
-    ),
-    (
-        "nucleus",
-        r"foxp3|ki67|mki67|sox\d+|pax\d+|gata3|tp53|p53|p63|p40|pcna|tcf\d+|tbet|eomes|stat\d|psmad\d*|er|pr|ar",
-    ),
-)
-_DYES = re.compile(
-    r"\b(opal[\s_-]*(polaris)?[\s_-]*\d{3}|alexa[\s_-]*(fluor)?[\s_-]*\d{3}|af\d{3}|cy\d(\.\d)?|fitc|tritc|atto[\s_-]*\d{3}|cf\d{3}|pe|apc)\b"
-)
-_GREEK = str.maketrans("αβγδεκ", "abgdek")
-_SPELLED = {"alpha": "a", "beta": "b", "gamma": "g", "delta": "d"}
 _SECTION_TEXT = {
     "slide": "How files are read.",
     "tissue": "Where there is tissue. Glass costs no time and does not enter densities.",
@@ -103,72 +64,11 @@ _EXAMPLES: dict[str, Any] = {
     "visit": "visit",
 }
 """Shown for settings whose default is "not given"."""
+_OWN_TABLES = ("colors", "markers", "default")
+"""Settings of several values, which have sections of their own."""
 
 
-@dataclass(frozen=True)
-class Guess:
-    """What a channel's name suggests: its role, why, and a compartment where it is not the role's
-    default.
-    """
-
-    role: Role
-    why: str
-    compartment: Compartment | None = None
-
-
-def guess_roles(names: Sequence[str]) -> list[Guess]:
-    """Guess the role of each channel from its name; a role a marker file gave (`MarkerName.role`)
-    is kept.
-
-    Only the first channel that looks like nucleus, tumor or myeloid gets that role: further nuclear
-    stains (later cycles) are ignored, further tumor and myeloid stains stay markers.
-    """
-    guesses: list[Guess] = []
-    taken: dict[str, str] = {}
-    for name in names:
-        given = getattr(name, "role", None)
-        compartment = _first(name, COMPARTMENTS)
-        role = _first(name, PATTERNS)
-        if given is not None:
-            guesses.append(Guess(given, "as in the marker file"))
-        elif role is None:
-            guesses.append(
-                Guess(
-                    "marker",
-                    "not recognised" if compartment is None else "known marker",
-                    compartment,
-                )
-            )
-        elif role == "background":
-            guesses.append(Guess("background", "looks like an empty or autofluorescence channel"))
-        elif role in taken:
-            first = taken[role]
-            if role == "nucleus":
-                guesses.append(Guess("ignore", f"another nuclear stain; {first!r} is used"))
-            else:
-                guesses.append(
-                    Guess(
-                        "marker",
-                        f"looks like a {role} stain too; {first!r} has the role",
-                        compartment,
-                    )
-                )
-        else:
-            taken[role] = name
-            what = {
-                "nucleus": "a nuclear stain",
-                "tumor": "a tumor (epithelial) stain",
-                "myeloid": "a myeloid stain",
-            }[role]
-            guesses.append(
-                Guess(role, f"looks like {what}", compartment if role != "nucleus" else None)
-            )
-    return guesses
-
-
-def recipe_template(
-    channels: Sequence[str], pixel_size_um: float | None = None, *, source: str | None = None
-) -> str:
+def recipe_template(channels: Sequence[str], *, source: str | None = None) -> str:
     """Write a commented recipe.
 
     Parameters
@@ -176,8 +76,6 @@ def recipe_template(
     channels
         Channel names in the order of the file (`read_markers` gives them with roles). Empty,
         repeated or unusable names are replaced and the channel is addressed by its index.
-    pixel_size_um
-        Pixel size of the slide, mentioned in a comment.
     source
         Name of the slide or marker file, mentioned in a comment.
 
@@ -188,47 +86,15 @@ def recipe_template(
     their defaults.
     """
     names, indices = _usable(channels)
-    guesses = guess_roles(
-        [_keep_role(name, old) for name, old in zip(names, channels, strict=True)]
-    )
+    guesses = guess_roles(names)
     entries = tuple(
         Channel(name=str(name), role=guess.role, compartment=guess.compartment)
         for name, guess in zip(names, guesses, strict=True)
     )
     recipe = resolved(Recipe(channels=entries))
-    of_slide = f" for {_comment(source)}" if source else ""
-    of_size = f", {pixel_size_um:.4g} um per pixel" if pixel_size_um else ""
-    lines = [
-        f"# ifquant recipe{of_slide}{of_size}",
-        (
-            "# The roles below are GUESSED from the channel names: confirm each one before the"
-            " first run."
-        ),
-        (
-            "# Roles: nucleus, tumor and myeloid shape cells; marker is only measured; background ="
-            " empty channel; ignore is not read."
-        ),
-        "# Lines that start with # and a key show defaults; remove the # to change one.",
-        "",
-    ]
-    if not any(guess.role == "nucleus" for guess in guesses):
-        lines[4:4] = [
-            '# NO nuclear stain was recognised: give one channel role = "nucleus" (the recipe is'
-            " refused until then)."
-        ]
+    lines = _head(source, guesses)
     for name, index, guess in zip(names, indices, guesses, strict=True):
-        lines += ["[[channels]]", f"name = {_toml(str(name))}"]
-        if index is not None:
-            lines.append(f"index = {index}")
-        lines.append(_aligned(f'role = "{guess.role}"', guess.why))
-        if guess.compartment is not None:
-            lines.append(
-                _aligned(
-                    f'compartment = "{guess.compartment}"',
-                    "guessed; where its positivity is judged",
-                )
-            )
-        lines.append("")
+        lines += _channel(name, index, guess)
     for section in ("slide", "tissue", "segmentation", "cells", "measure"):
         lines += _section(section, recipe)
     lines += _gates(recipe)
@@ -241,100 +107,83 @@ def recipe_template(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _first(name: str, patterns: Sequence[tuple[Any, str]]) -> Any:
-    words = _words(name)
-    grams = {"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)} | {
-        "".join(words)
-    }
-    for what, pattern in patterns:
-        whole = {"".join(words)} if what == "background" else grams
-        if any(re.fullmatch(pattern, gram) for gram in whole):
-            return what
-    return None
+def _head(source: str | None, guesses: Sequence[Guess]) -> list[str]:
+    shown = "".join(letter if letter.isprintable() else "?" for letter in source or "")
+    lines = [
+        f"# ifquant recipe{f' for {shown}' if shown else ''}",
+        "# The roles below are GUESSED from the channel names: confirm each one before the first"
+        " run.",
+        "# Roles: nucleus, tumor and myeloid shape cells; marker is only measured; background ="
+        " empty channel; ignore is not read.",
+        "# Lines that start with # and a key show defaults; remove the # to change one.",
+    ]
+    if not any(guess.role == "nucleus" for guess in guesses):
+        lines.append(
+            '# NO nuclear stain was recognised: give one channel role = "nucleus" (the recipe is'
+            " refused until then)."
+        )
+    return [*lines, ""]
 
 
-def _words(name: str) -> list[str]:
-    text = _DYES.sub(" ", unicodedata.normalize("NFKC", name).casefold().replace("_", " "))
-    words = re.findall(r"[^\W_]+", text.translate(_GREEK))
-    return [_SPELLED.get(word, word) for word in words]
+def _channel(name: str, index: int | None, guess: Guess) -> list[str]:
+    lines = ["[[channels]]", f"name = {_toml(str(name))}"]
+    if index is not None:
+        lines.append(f"index = {index}")
+    lines.append(_aligned(f'role = "{guess.role}"', guess.why))
+    if guess.compartment is not None:
+        why = "guessed; where its positivity is judged"
+        lines.append(_aligned(f'compartment = "{guess.compartment}"', why))
+    return [*lines, ""]
 
 
-def _usable(channels: Sequence[str]) -> tuple[list[str], list[int | None]]:
+def _usable(channels: Sequence[str]) -> tuple[list[MarkerName], list[int | None]]:
     """Names that a recipe accepts, and the index where the file's own name could not be taken."""
-    names: list[str] = []
+    names: list[MarkerName] = []
     indices: list[int | None] = []
     keys: set[str] = set()
-    for i, old in enumerate(channels):
+    for i, channel in enumerate(channels):
+        stripped = channel.strip()
         visible = "".join(
-            c if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} else " " for c in old
+            " " if unicodedata.category(letter) in INVISIBLE else letter for letter in channel
         )
-        base = name = (
-            " ".join(visible.split())[:60]
-            if visible != old.strip() or len(old.strip()) > 64
-            else old.strip()
-        )
-        if not base:
-            base = name = f"channel_{i}"
+        if visible != stripped or len(stripped) > 64:
+            visible = " ".join(visible.split())[:60]
+        base = name = visible or f"channel_{i}"
         count = 1
         while name_key(name) in keys:
             count += 1
             name = f"{base}_{count}"
         keys.add(name_key(name))
-        names.append(name)
-        indices.append(None if name == old.strip() else i)
+        names.append(MarkerName(name))
+        names[-1].role = getattr(channel, "role", None)
+        indices.append(None if name == stripped else i)
     return names, indices
-
-
-def _keep_role(name: str, old: str) -> str:
-    if name == old or getattr(old, "role", None) is None:
-        return old if name == old else name
-    kept = type(old)(name)
-    kept.role = old.role  # type: ignore[attr-defined]
-    return kept
 
 
 def _section(name: str, recipe: Recipe) -> list[str]:
     model: BaseModel = getattr(recipe, name)
-    return [
-        f"# {_SECTION_TEXT[name]}",
-        f"[{name}]",
-        *_settings(type(model), given=_given(name, model), recipe=recipe),
-        "",
-    ]
+    given = {}
+    if name == "proximity":  # what the channels decide is written out, not as a comment
+        pair = {"from": recipe.proximity.from_, "to": recipe.proximity.to}
+        given = {key: phenotype for key, phenotype in pair.items() if phenotype is not None}
+    return [f"# {_SECTION_TEXT[name]}", f"[{name}]", *_settings(type(model), given, recipe), ""]
 
 
-def _given(name: str, model: BaseModel) -> dict[str, Any]:
-    """Pick the settings of a section that depend on the channels: written out, not as comments."""
-    plain = model.model_dump(by_alias=True)
-    keys = {"proximity": ("from", "to")}.get(name, ())
-    return {key: plain[key] for key in keys if plain[key] is not None}
-
-
-def _settings(model: type[BaseModel], given: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+def _settings(model: type[BaseModel], given: dict[str, str], recipe: Recipe) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        key = field.alias or name
-        if key in ("colors", "thresholds", "markers", "default") and field.default in (
-            {},
-            PydanticUndefined,
-        ):
-            if key == "thresholds":
-                shaping = recipe.with_role("tumor", "myeloid")
-                example = (
-                    ", ".join(f"{_key(channel.name)} = 500" for channel in shaping[:1])
-                    or "PanCK = 500"
-                )
-                yield _aligned(f"#thresholds = {{ {example} }}", field.description or "")
-            continue
-        if key in given:
-            yield _aligned(f"{key} = {_toml(given[key])}", field.description or "")
-        else:
-            yield _aligned(
-                f"#{key} = {_toml(_shown_default(key, field, recipe))}", field.description or ""
-            )
+        key, description = field.alias or name, field.description or ""
+        if key == "thresholds":
+            shaping = [_key(channel.name) for channel in recipe.with_role("tumor", "myeloid")]
+            example = (shaping or ["PanCK"])[0]
+            yield _aligned(f"#thresholds = {{ {example} = 500 }}", description)
+        elif key in given:
+            yield _aligned(f"{key} = {_toml(given[key])}", description)
+        elif key not in _OWN_TABLES:
+            yield _aligned(f"#{key} = {_toml(_shown_default(key, field, recipe))}", description)
 
 
 def _shown_default(key: str, field: FieldInfo, recipe: Recipe) -> Any:
-    if field.default is not None:
+    if field.default is not None and field.default is not PydanticUndefined:
         return field.default
     if key == "channel" and recipe.with_role("nucleus"):
         return recipe.with_role("nucleus")[0].name
@@ -343,15 +192,11 @@ def _shown_default(key: str, field: FieldInfo, recipe: Recipe) -> Any:
 
 def _gates(recipe: Recipe) -> list[str]:
     lines = [f"# {_SECTION_TEXT['gates']}", "[gates]"]
-    lines += list(_settings(type(recipe.gates), {}, recipe))
+    lines += _settings(Gates, {}, recipe)
     lines += ["[gates.default]", *_settings(Gate, {}, recipe)]
+    comment = "a gate of your own for one marker; one such section per marker"
     for name in list(recipe.gates.markers)[:1]:
-        lines += [
-            f"#[gates.markers.{_key(name)}]",
-            _aligned(
-                "#value = 300.0", "a gate of your own for one marker; one such section per marker"
-            ),
-        ]
+        lines += [f"#[gates.markers.{_key(name)}]", _aligned("#value = 300.0", comment)]
     return [*lines, ""]
 
 
@@ -359,17 +204,12 @@ def _phenotypes(recipe: Recipe) -> list[str]:
     lines = [f"# {_SECTION_TEXT['phenotypes']}", "[phenotypes]"]
     if not recipe.phenotypes:
         lines += ['#tumor = "PanCK+"', '#myeloid = "CD11c+ & PanCK-"']
-    return [
-        *lines,
-        *(f"{_key(name)} = {_toml(rule)}" for name, rule in recipe.phenotypes.items()),
-        "",
-    ]
+    rules = [f"{_key(name)} = {_toml(rule)}" for name, rule in recipe.phenotypes.items()]
+    return [*lines, *rules, ""]
 
 
 def _priming(recipe: Recipe) -> list[str]:
-    """Write the section as comments: which marker may prime which is a question, not a guess from
-    names.
-    """
+    """Write the section as comments: which marker may prime which is a question, not a guess."""
     markers = [channel.name for channel in recipe.with_role("marker")]
     pair = {
         "response": markers[1] if len(markers) > 1 else "IL1B",
@@ -385,20 +225,15 @@ def _picture(recipe: Recipe) -> list[str]:
     names = {value: key for key, value in COLORS.items()}
     field = type(recipe.picture).model_fields["colors"]
     lines = [*_section("picture", recipe)[:-1], f"# {field.description}", "[picture.colors]"]
-    for channel in recipe.channels:
-        color = recipe.picture.colors.get(channel.name)
-        if color is not None:
-            lines.append(f"#{_key(channel.name)} = {_toml(names.get(color, color))}")
-    return [*lines, ""]
+    colors = [
+        f"#{_key(name)} = {_toml(names.get(color, color))}"
+        for name, color in recipe.picture.colors.items()
+    ]
+    return [*lines, *colors, ""]
 
 
 def _aligned(setting: str, comment: str) -> str:
     return f"{setting:<36} # {comment}" if comment else setting
-
-
-def _comment(text: str) -> str:
-    """Text that stays within one comment line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _key(name: str) -> str:

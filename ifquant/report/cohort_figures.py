@@ -1,22 +1,25 @@
-"""Figures of a cohort: forest, null distribution, dose and response, guards. Each returns a
-matplotlib figure, or None without anything.
+"""Figures of a cohort: forest, null distribution, dose and response, guards, multiverse.
+
+Each function returns None where there is nothing to draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ifquant.report.figure_style import FAINT, GATE, GRID, INK, STYLE, axes_grid
+from ifquant.report.figure_style import FAINT, GATE, GRID, INK, STYLE, axes_grid, draw_grid
 from ifquant.statistics.cohort.cohort_test import CohortResult
 from ifquant.statistics.cohort.cohort_verdict import CohortGuard
-from ifquant.statistics.cohort.mean_effect import CohortEffect
+from ifquant.statistics.cohort.mean_effect import ALPHA, CohortEffect
+from ifquant.statistics.cohort.multiverse import Specification
+from ifquant.statistics.cohort.patients import PatientValue
 
-BLUE, GRAY = "#2b7bba", "#8b93a1"
+BLUE, GRAY, _PALE = "#2b7bba", "#8b93a1", "#9aa3b2"
 GROUPS = ("#2b7bba", "#d9771c", "#00805c", "#b2558b", "#c29200", "#444444")
 KINDS = {
     "main": INK,
@@ -31,89 +34,84 @@ Z_95 = 1.959963984540054
 
 
 def forest_figure(result: CohortResult) -> Figure | None:
-    """One row per patient (square: value, line: 95 % interval from its cells, ticks: its slides),
-    the cohort's mean below as a diamond.
+    """Draw one row per patient, and the cohort's mean below as a diamond.
+
+    Square: a patient's value, line: 95 % interval from its cells, ticks: its slides.
     """
-    patients = result.patients
-    if not patients:
+    if not result.patients:
         return None
-    groups = list(dict.fromkeys(p.group or "" for p in patients))
-    ordered = [
-        patient for group in groups for patient in patients if (patient.group or "") == group
-    ]
-    n = len(ordered)
+    groups = list(dict.fromkeys(patient.group or "" for patient in result.patients))
+    patients = sorted(result.patients, key=lambda patient: groups.index(patient.group or ""))
+    n = len(patients)
+    rows: list[float] = [*range(n), n + 0.6]
+    labels = [*(patient.patient for patient in patients), "all patients"]
     with rc_context(STYLE):
-        figure, axes = axes_grid(1, 1, width=7.2, height=1.3 + _ROW * (n + 2))
-        axis = axes[0]
-        slides = {s.slide: s for s in result.slides if s.slide not in result.excluded}
-        labels = []
-        for row, patient in enumerate(ordered):
+        figure, (axis,) = axes_grid(1, 1, width=7.2, height=1.3 + _ROW * (n + 2))
+        for row, patient in enumerate(patients):
             color = GROUPS[groups.index(patient.group or "") % len(GROUPS)]
-            own = [
-                slides[name].z
-                for name, member in result.members.items()
-                if name in slides and member.patient == patient.patient
-            ]
-            if len(own) > 1:
-                axis.plot(own, [row] * len(own), "|", ms=7, color=GRAY, mew=0.9, zorder=1)
-            half = Z_95 * patient.se
-            axis.plot(
-                [patient.value - half, patient.value + half],
-                [row, row],
-                color=color,
-                lw=1.1,
-                zorder=2,
-            )
-            axis.plot(patient.value, row, "s", ms=5.2, color=color, mec="white", mew=0.6, zorder=3)
-            counts = (
-                f"{patient.n_slides} slide{'' if patient.n_slides == 1 else 's'},"
-                f" {patient.n_cells:,} cells"
-            )
-            _right(
-                axis,
-                row,
-                _numbers(patient.value, patient.value - half, patient.value + half),
-                counts,
-            )
-            labels.append(patient.patient)
-        _summary(axis, n + 0.6, result.effect, "mean of patients", INK)
-        labels_at = [*range(n), n + 0.6]
-        labels.append("all patients")
+            _draw_patient(axis, row, patient, _slide_effects(result, patient), color)
+        _draw_mean(axis, n + 0.6, result.effect)
         meta = result.opinions[0] if result.opinions else None
-        if (
-            meta is not None
-            and meta.estimate is not None
-            and meta.low is not None
-            and meta.high is not None
-        ):
-            _diamond(axis, n + 1.6, meta.estimate, meta.low, meta.high, GRAY)
-            _right(axis, n + 1.6, _numbers(meta.estimate, meta.low, meta.high), "second opinion")
-            labels_at.append(n + 1.6)
+        interval = None if meta is None else (meta.low, meta.estimate, meta.high)
+        if interval is not None and None not in interval:
+            low, middle, high = (float(value or 0) for value in interval)
+            _draw_diamond(axis, n + 1.6, (low, middle, high), GRAY)
+            _annotate(axis, n + 1.6, _numbers(middle, low, high), "second opinion")
+            rows.append(n + 1.6)
             labels.append("meta-analysis")
         axis.axvline(0, color=INK, lw=0.8)
         axis.axhline(n - 0.2, color=GRID, lw=0.8)
-        axis.set_yticks(labels_at, labels)
-        axis.tick_params(axis="y", length=0, labelcolor=INK)
-        axis.set(
-            ylim=(labels_at[-1] + 0.7, -0.8),
-            xlabel="effect (Fisher's z of the partial rank correlation)",
-        )
-        axis.spines["left"].set_visible(False)
-        axis.grid(axis="x", color=GRID, lw=0.6)
-        axis.set_axisbelow(True)
+        _label_rows(axis, rows, labels, margins=(0.8, 0.7))
+        axis.set_xlabel("effect (Fisher's z of the partial rank correlation)")
         if len(groups) > 1:
             for k, group in enumerate(groups):
-                axis.plot(
-                    [], [], "s", color=GROUPS[k % len(GROUPS)], label=group or "no group", ms=5
-                )
+                color = GROUPS[k % len(GROUPS)]
+                axis.plot([], [], "s", color=color, label=group or "no group", ms=5)
             axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(groups), title=None)
         return figure
 
 
+def _slide_effects(result: CohortResult, patient: PatientValue) -> list[float]:
+    """Effects (z) of a patient's slides that enter the cohort."""
+    slides = {s.slide: s for s in result.slides if s.slide not in result.excluded}
+    return [
+        slides[name].z
+        for name, member in result.members.items()
+        if name in slides and member.patient == patient.patient
+    ]
+
+
+def _draw_patient(
+    axis: Axes, row: int, patient: PatientValue, slides: Sequence[float], color: str
+) -> None:
+    if len(slides) > 1:
+        axis.plot(slides, [row] * len(slides), "|", ms=7, color=GRAY, mew=0.9, zorder=1)
+    low, high = patient.value - Z_95 * patient.se, patient.value + Z_95 * patient.se
+    axis.plot([low, high], [row, row], color=color, lw=1.1, zorder=2)
+    axis.plot(patient.value, row, "s", ms=5.2, color=color, mec="white", mew=0.6, zorder=3)
+    slide = "slide" if patient.n_slides == 1 else "slides"
+    counts = f"{patient.n_slides} {slide}, {patient.n_cells:,} cells"
+    _annotate(axis, row, _numbers(patient.value, low, high), counts)
+
+
+def _draw_mean(axis: Axes, row: float, effect: CohortEffect) -> None:
+    if effect.estimate is None:
+        return
+    if effect.low is None or effect.high is None:
+        axis.plot(effect.estimate, row, "D", color=INK)
+        return
+    numbers = _numbers(effect.estimate, effect.low, effect.high)
+    _draw_diamond(axis, row, (effect.low, effect.estimate, effect.high), INK)
+    _annotate(axis, row, numbers, "mean of patients", weight="bold")
+
+
+def _draw_diamond(axis: Axes, row: float, effect: tuple[float, float, float], color: str) -> None:
+    low, middle, high = effect
+    axis.fill([low, middle, high, middle], [row, row - 0.3, row, row + 0.3], color=color, lw=0)
+
+
 def null_figure(result: CohortResult) -> Figure | None:
-    """Show where the observed mean lies among the means under sign flips of patients and under
-    random shifts of the tissue.
-    """
+    """Draw the observed mean among means under sign flips of patients and shifts of tissue."""
     observed = result.effect.estimate
     panels = [(np.asarray(result.effect.null), _flip_title(result.effect))]
     if result.shift_null:
@@ -196,73 +194,132 @@ def dose_figure(result: CohortResult, ligand: str, response: str) -> Figure | No
             xlabel=f"{ligand} of the touched cells, adjusted (SD)",
             ylabel=f"{response}, adjusted (SD)",
         )
-        axis.grid(color=GRID, lw=0.6)
-        axis.set_axisbelow(True)
+        draw_grid(axis)
         return figure
 
 
 def guards_figure(main: CohortEffect, guards: Sequence[CohortGuard]) -> Figure | None:
-    """Show the effect under other measurements, one row each, beside the primary one."""
-    shown = [
-        guard for guard in guards if guard.effect.estimate is not None and guard.kind != "main"
+    """Draw the effect under other measurements, one row each, beside the primary one."""
+    rows = [("primary", "main", main)]
+    rows += [
+        (guard.name, guard.kind, guard.effect)
+        for guard in guards
+        if guard.effect.estimate is not None and guard.kind != "main"
     ]
-    if main.estimate is None or not shown:
+    if main.estimate is None or len(rows) < 2:
         return None
     with rc_context(STYLE):
-        rows = [
-            ("primary", "main", main),
-            *((guard.name, guard.kind, guard.effect) for guard in shown),
-        ]
-        figure, axes = axes_grid(1, 1, width=7.2, height=0.9 + _ROW * (len(rows) + 0.5))
-        axis = axes[0]
+        figure, (axis,) = axes_grid(1, 1, width=7.2, height=0.9 + _ROW * (len(rows) + 0.5))
         for at, (_, kind, effect) in enumerate(rows):
-            color = KINDS.get(kind, GRAY)
+            color, estimate = KINDS.get(kind, GRAY), effect.estimate or 0.0
+            marker = "D" if kind == "main" else "o"
             if effect.low is not None and effect.high is not None:
                 axis.plot([effect.low, effect.high], [at, at], color=color, lw=1.3)
-            axis.plot(
-                effect.estimate or 0.0,
-                at,
-                "D" if kind == "main" else "o",
-                color=color,
-                ms=5,
-                mec="white",
-                mew=0.6,
-            )
+            axis.plot(estimate, at, marker, color=color, ms=5, mec="white", mew=0.6)
             many = f"{effect.n_patients} patient{'' if effect.n_patients == 1 else 's'}"
-            _right(axis, at, _numbers(effect.estimate or 0.0, effect.low, effect.high), many)
+            _annotate(axis, at, _numbers(estimate, effect.low, effect.high), many)
         axis.axvline(0, color=INK, lw=0.8)
         axis.axvline(main.estimate, color=INK, lw=0.7, ls=(0, (3, 3)))
-        axis.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-        axis.tick_params(axis="y", length=0, labelcolor=INK)
-        axis.set(
-            ylim=(len(rows) - 0.4, -0.6),
-            xlabel="mean effect over patients (Fisher's z) with 95 % interval",
-        )
-        axis.spines["left"].set_visible(False)
-        axis.grid(axis="x", color=GRID, lw=0.6)
-        axis.set_axisbelow(True)
+        _label_rows(axis, range(len(rows)), [name for name, _, _ in rows], margins=(0.6, 0.6))
+        axis.set_xlabel("mean effect over patients (Fisher's z) with 95 % interval")
         for kind in dict.fromkeys(kind for _, kind, _ in rows[1:]):
             axis.plot([], [], "o", color=KINDS.get(kind, GRAY), label=kind, ms=5)
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4)
         return figure
 
 
-def _summary(axis: Axes, row: float, effect: CohortEffect, label: str, color: str) -> None:
-    if effect.estimate is None:
-        return
-    if effect.low is None or effect.high is None:
-        axis.plot(effect.estimate, row, "D", color=color)
-        return
-    low, high = effect.low, effect.high
-    _diamond(axis, row, effect.estimate, low, high, color)
-    _right(axis, row, _numbers(effect.estimate, low, high), label, weight="bold")
+def multiverse_figure(specifications: Sequence[Specification]) -> Figure | None:
+    """Draw effects sorted by size, and the choices behind each below (a specification curve).
+
+    Simonsohn, Simmons and Nelson 2020, Specification curve analysis.
+    """
+    shown = sorted(
+        (spec for spec in specifications if spec.effect.estimate is not None),
+        key=lambda spec: spec.effect.estimate or 0.0,
+    )
+    if len(shown) < 2:
+        return None
+    choices: dict[str, list[str]] = {}
+    for name in shown[0].choices:
+        options = list(dict.fromkeys(spec.choices[name] for spec in specifications))
+        if len(options) > 1:
+            choices[name] = options
+    n_rows = sum(map(len, choices.values()))
+    heights = [2.2, max(0.19 * (n_rows + 0.85 * len(choices)), 0.4)]
+    ratios = {"height_ratios": heights}
+    with rc_context(STYLE):
+        figure, (top, bottom) = axes_grid(
+            2, 1, width=7.2, height=sum(heights) + 0.5, sharex=True, gridspec_kw=ratios
+        )
+        _draw_specifications(top, shown)
+        _draw_choices(bottom, shown, choices)
+        return figure
 
 
-def _diamond(axis: Axes, row: float, middle: float, low: float, high: float, color: str) -> None:
-    axis.fill([low, middle, high, middle], [row, row - 0.3, row, row + 0.3], color=color, lw=0)
+def _draw_specifications(axis: Axes, specifications: Sequence[Specification]) -> None:
+    size = max(2.2, min(5.0, 160 / len(specifications)))
+    for at, spec in enumerate(specifications):
+        effect = spec.effect
+        small_p = effect.testable and effect.p is not None and effect.p <= ALPHA
+        color = GATE if spec.main else INK if small_p else _PALE
+        width, alpha, marker = (1.6, 1, "D") if spec.main else (0.9, 0.55, "o")
+        if effect.low is not None and effect.high is not None:
+            axis.plot([at, at], [effect.low, effect.high], color=color, lw=width, alpha=alpha)
+        ms = size + 2 if spec.main else size
+        axis.plot(at, effect.estimate or 0.0, marker, ms=ms, color=color, mec="none")
+    axis.axhline(0, color=INK, lw=0.8)
+    axis.set(ylabel="mean effect over\npatients (Fisher's z)")
+    axis.grid(axis="y", color=GRID, lw=0.6)
+    for label, marker, color in (
+        ("primary analysis", "D", GATE),
+        (f"sign-flip p ≤ {ALPHA:g}", "o", INK),
+        ("larger p, or too few patients", "o", _PALE),
+    ):
+        axis.plot([], [], marker, color=color, label=label, ms=4.5)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
 
 
-def _right(axis: Axes, row: float, first: str, second: str, weight: str = "normal") -> None:
+def _draw_choices(
+    axis: Axes, specifications: Sequence[Specification], choices: Mapping[str, Sequence[str]]
+) -> None:
+    """Mark which option of each choice every specification took; `choices`: name > options."""
+    n, height = len(specifications), 0.0
+    x, width = np.arange(n), max(0.7, min(2.0, 90 / n))
+    primary = np.array([spec.main for spec in specifications])
+    where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    ticks: dict[float, str] = {}
+    for name, options in choices.items():
+        height += 0.85
+        at = (0, height - 0.75)
+        axis.annotate(name, at, (2, 0), fontsize=7.5, color=FAINT, **where)  # type: ignore[arg-type]
+        for option in options:
+            chosen = np.array([spec.choices[name] == option for spec in specifications])
+            main = chosen & primary
+            axis.plot(x[chosen], np.full(chosen.sum(), height), "|", ms=6, mew=width, color=INK)
+            axis.plot(x[main], np.full(main.sum(), height), "|", ms=8, mew=2, color=GATE)
+            ticks[height] = option
+            height += 1.0
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.tick_params(axis="y", length=0, labelcolor=INK, labelsize=7.5)
+    axis.set(ylim=(height - 0.3, -0.4), xlim=(-0.8, n - 0.2))
+    axis.set(xlabel=f"{n} specifications, sorted by effect")
+    axis.set_xticks([])
+    for side in ("left", "bottom"):
+        axis.spines[side].set_visible(False)
+
+
+def _label_rows(
+    axis: Axes, rows: Sequence[float], labels: Sequence[str], *, margins: tuple[float, float]
+) -> None:
+    """Label rows from top to bottom, with `margins` above the first and below the last."""
+    axis.set_yticks(rows, labels)
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    axis.set_ylim(rows[-1] + margins[1], rows[0] - margins[0])
+    axis.spines["left"].set_visible(False)
+    draw_grid(axis, "x")
+
+
+def _annotate(axis: Axes, row: float, first: str, second: str, weight: str = "normal") -> None:
     """Two columns of text to the right of the axes."""
     where = {
         "xycoords": ("axes fraction", "data"),

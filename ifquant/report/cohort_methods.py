@@ -11,6 +11,7 @@ import numpy as np
 
 from ifquant.recipe.model import Priming
 from ifquant.report.analysis import Analysis
+from ifquant.report.sentences import and_list, software
 from ifquant.statistics.cohort.multiplicity import METHOD_TEXT
 from ifquant.statistics.priming.adjusted_association import BYSTANDER_UM
 from ifquant.statistics.priming.priming_test import SURROGATES
@@ -142,7 +143,7 @@ def _held(slides: Sequence[SlideEffect]) -> str:
             if "reference_um" in slide.settings
         }
     )
-    out = f"Held constant were {_and(named)}."
+    out = f"Held constant were {and_list(named)}."
     if widths:
         out += (
             f" Local levels are Gaussian means with a standard deviation of {widths[0]:g} and"
@@ -195,11 +196,6 @@ def _patients(analysis: Analysis) -> str:
 
 def _proximity(analysis: Analysis) -> str:
     recipe = analysis.recipe
-    used = ", ".join(
-        f"{name} {version}"
-        for name, version in analysis.versions.items()
-        if name != "algorithm" and version != "missing"
-    )
     out = ""
     if analysis.proximity:
         out = (
@@ -210,20 +206,10 @@ def _proximity(analysis: Analysis) -> str:
         out += f"An inhomogeneous K is given beside them ({band}). " if band else ""
     return (
         f"{out}Random numbers were drawn with seed {recipe.seed}; results do not depend on the"
-        f" number of workers. Software: {used}."
+        f" number of workers. Software: {software(analysis.versions)}."
     )
 
 
 def _families(analysis: Analysis) -> str:
     names = {test.family.name: METHOD_TEXT[test.family.method] for test in analysis.cohort.tests}
     return "; ".join(f"{name}, {method}" for name, method in names.items())
-
-
-def _and(names: Sequence[str]) -> str:
-    return (
-        names[0]
-        if len(names) == 1
-        else ", ".join(names[:-1]) + " and " + names[-1]
-        if names
-        else ""
-    )

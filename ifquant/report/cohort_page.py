@@ -19,7 +19,13 @@ from ifquant.files import storage, table_files
 from ifquant.files.ownership import is_system_file
 from ifquant.report import cohort_sentences as text
 from ifquant.report.analysis import Analysis
-from ifquant.report.cohort_figures import dose_figure, forest_figure, guards_figure, null_figure
+from ifquant.report.cohort_figures import (
+    dose_figure,
+    forest_figure,
+    guards_figure,
+    multiverse_figure,
+    null_figure,
+)
 from ifquant.report.cohort_methods import cohort_methods
 from ifquant.report.cohort_tables import (
     cells_of_tests,
@@ -29,7 +35,6 @@ from ifquant.report.cohort_tables import (
     tables,
 )
 from ifquant.report.figure_style import figure_bytes, uri
-from ifquant.report.multiverse_figure import multiverse_figure
 from ifquant.report.page import environment
 from ifquant.results.spreadsheet_text import safe_for_spreadsheets
 from ifquant.statistics.cohort.cohort_test import CohortResult

@@ -11,8 +11,8 @@ import numpy as np
 
 from ifquant.report.analysis import Analysis
 from ifquant.report.cohort_methods import bandwidth_text, by_outlines
-from ifquant.report.limits import priming_limits
 from ifquant.report.page import effect as effect_text
+from ifquant.report.sentences import priming_limits
 from ifquant.statistics.cohort.cohort_test import CohortResult
 from ifquant.statistics.cohort.mean_effect import CohortEffect
 from ifquant.statistics.cohort.multiverse import Multiverse

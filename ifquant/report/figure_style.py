@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -50,6 +50,12 @@ def axes_grid(
     figure.set_layout_engine("constrained", wspace=0.07, hspace=0.07)
     FigureCanvasSVG(figure)
     return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False, **more)))
+
+
+def draw_grid(axis: Axes, direction: Literal["both", "x", "y"] = "both") -> None:
+    """Draw grid lines below the data."""
+    axis.grid(axis=direction, color=GRID, lw=0.6)
+    axis.set_axisbelow(True)
 
 
 def svg_uri(figure: Figure) -> str:

@@ -1,7 +1,7 @@
-"""Parts of a picture as arrays: channels blended in their colors, labels resampled to any scale,
-outlines as ink.
+"""Parts of a picture as arrays: channels in their colors, labels at any scale, outlines.
 
-Everything here is pure; overlay.py lays the parts out. Pixels come as a `Stack`
+Everything here is pure; overlay.py lays the parts out. Kernels are compiled because one pass per
+picture needs neither the temporaries nor the float64 of array expressions. Pixels come as a `Stack`
 (slides/overview.py). A `View` maps a window of the image to a picture of any scale.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from ifquant.geometry.runs import CellRuns, paint_onto
@@ -24,8 +25,7 @@ GAMMA = 0.65
 CONTEXT = {"nucleus": 0.55, "tumor": 0.85}
 """Brightness by role: what carries the eye to a place stays below what is measured there."""
 SUPERSAMPLE = 2
-"""Ink is drawn at this multiple of the picture's scale and averaged: smooth lines."""
-MAX_ZOOM = 8
+"""Outlines are drawn at this multiple of the picture's scale and averaged: smooth lines."""
 _BLOCK = 1 << 16  # objects drawn at once: a matter of memory only
 
 PHENOTYPE_PALETTE = (
@@ -42,29 +42,24 @@ PHENOTYPE_PALETTE = (
 `from` yellow, then the others."""
 OTHER_COLOR = "#8a8a92"
 
-
 Color = tuple[int, int, int]
 """Red, green, blue, 0..255."""
 
 
-def rgb(color: str) -> tuple[int, int, int]:
+def rgb(color: str) -> Color:
     """Red, green and blue (0..255) of ``#rrggbb``."""
     red, green, blue = ImageColor.getrgb(color)[:3]
     return red, green, blue
 
 
 def phenotype_colors(names: Sequence[str], pair: tuple[str | None, str | None]) -> dict[str, str]:
-    """Outline color by phenotype: `to` sky blue, `from` yellow, further ones in palette order,
-    ``other`` gray.
-    """
+    """Outline color by phenotype, ``other`` gray; `pair`: `from` (yellow) and `to` (sky blue)."""
     source, target = pair
     ordered = [name for name in (target, source) if name in names]
-    ordered += [name for name in names if name not in ordered and name != "other"]
+    ordered += [name for name in names if name not in (*ordered, "other")]
     first = 0 if target in names else 1
-    chosen = {
-        name: PHENOTYPE_PALETTE[(first + i) % len(PHENOTYPE_PALETTE)]
-        for i, name in enumerate(ordered)
-    }
+    palette = PHENOTYPE_PALETTE[first:] + PHENOTYPE_PALETTE[:first]
+    chosen = dict(zip(ordered, cycle(palette), strict=False))
     return {name: chosen.get(name, OTHER_COLOR) for name in names}
 
 
@@ -82,97 +77,71 @@ class View:
         return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
 
     def to_picture(
-        self, y: ArrayLike, x: ArrayLike
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Picture coordinates of image coordinates (px, corner origin)."""
-        return (np.asarray(y, np.float64) - self.window.y0) * self.scale, (
-            np.asarray(x, np.float64) - self.window.x0
-        ) * self.scale
+        return (y - self.window.y0) * self.scale, (x - self.window.x0) * self.scale
 
 
-def fit(window: Window, max_size_px: int, max_zoom: float) -> View:
-    """View of a window whose longest side is `max_size_px`, but enlarged at most `max_zoom`
-    times.
-    """
+def fit_view(window: Window, max_size_px: int, max_zoom: float) -> View:
+    """View of a window, longest side `max_size_px` but enlarged at most `max_zoom` times."""
     return View(window, min(max_size_px / max(*window.shape, 1), max_zoom))
 
 
-def blended(
-    shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float], gamma: float = GAMMA
+def blend_channels(
+    shown: NDArray[np.uint8], tints: Sequence[str], weights: Sequence[float]
 ) -> NDArray[np.uint8]:
-    """Add channels (C, h, w) in their colors and weights; a sum beyond the brightest a screen shows
-    is scaled down, keeping its hue.
+    """Add channels (C, h, w) in their colors and weights: uint8 (h, w, 3).
 
-    Returns
-    -------
-    uint8 (h, w, 3)
+    A sum beyond the brightest a screen shows is scaled down, keeping its hue.
     """
-    curve = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
-    colored = [
-        np.array(rgb(color), np.float32) * np.float32(weight / 255)
-        for color, weight in zip(tints, weights, strict=True)
+    curve = (np.arange(256, dtype=np.float32) / 255) ** np.float32(GAMMA)
+    colors = [
+        np.array(rgb(tint), np.float32) * np.float32(weight / 255)
+        for tint, weight in zip(tints, weights, strict=True)
     ]
-    return np.asarray(_blended(shown, np.array(colored, np.float32).reshape(-1, 3), curve))
+    return np.asarray(_blend(shown, np.array(colors, np.float32).reshape(-1, 3), curve))
 
 
-def resized(colored: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.uint8]:
-    """Give the blended stack at the scale of a view of the same window: uint8 (h, w, 3)."""
+def resize(pixels: NDArray[np.uint8], stack: Stack, view: View) -> NDArray[np.uint8]:
+    """Bring the blended stack to the scale of a view of the same window: uint8 (h, w, 3)."""
     height, width = view.shape
     box = (0, 0, stack.window.shape[1] / stack.step, stack.window.shape[0] / stack.step)
     how = Image.Resampling.BOX if view.scale * stack.step < 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(colored).resize((width, height), how, box=box))
+    return np.asarray(Image.fromarray(pixels).resize((width, height), how, box=box))
 
 
-def labels_in(
-    runs: CellRuns,
-    view: View,
-    factor: int = SUPERSAMPLE,
-    *,
-    after_block: Callable[[], object] | None = None,
+def render_labels(
+    runs: CellRuns, view: View, *, after_block: Callable[[], object] | None = None
 ) -> NDArray[np.int32]:
-    """Objects of a view at `factor` times the picture's scale: object index + 1, 0 = none; borders
-    are smooth when enlarged.
+    """Draw the objects of a view at `SUPERSAMPLE` times its scale: object index + 1, 0 = none.
 
-    `after_block` is called after each block of objects (to let go of its memory).
+    Borders are smooth when enlarged. `after_block` is called after each block of objects (to let
+    go of its memory).
     """
-    height, width = view.shape
-    scale = view.scale * factor
+    height, width = (side * SUPERSAMPLE for side in view.shape)
+    window, scale = view.window, view.scale * SUPERSAMPLE
     enlarged = scale > 1
-    full = np.zeros(view.window.shape if enlarged else (0, 0), np.uint32)
-    canvas = np.zeros((0, 0) if enlarged else (height * factor, width * factor), np.int32)
+    full = np.zeros(window.shape if enlarged else (0, 0), np.uint32)
+    canvas = np.zeros((0, 0) if enlarged else (height, width), np.int32)
     for first, block in runs.blocks(_BLOCK):
         if enlarged:
-            paint_onto(
-                full,
-                block,
-                np.arange(first + 1, first + 1 + len(block), dtype=np.uint32),
-                view.window,
-            )
+            numbers = np.arange(first + 1, first + 1 + len(block), dtype=np.uint32)
+            paint_onto(full, block, numbers, window)
         else:
-            _sample_runs(
-                block.offsets,
-                block.y,
-                block.x0,
-                block.x1,
-                first + 1,
-                view.window.y0,
-                view.window.x0,
-                scale,
-                canvas,
-            )
+            corner, rows = (window.y0, window.x0), (block.y, block.x0, block.x1)
+            _sample_runs(block.offsets, rows, first + 1, corner, scale, canvas)
         if after_block is not None:
             after_block()
-    return (
-        np.asarray(_smooth_labels(full.astype(np.int32), height * factor, width * factor, scale))
-        if enlarged
-        else canvas
-    )
+    if not enlarged:
+        return canvas
+    return np.asarray(_smooth_labels(full.astype(np.int32), height, width, scale))
 
 
-def ink(
-    labels: NDArray[np.int32], colors: NDArray[np.float32], width: int, factor: int = SUPERSAMPLE
+def draw_outlines(
+    labels: NDArray[np.int32], colors: NDArray[np.float32], width: int
 ) -> NDArray[np.float32]:
-    """Outlines (`width` supersampled px, drawn inside each object) or, with width 0, whole objects.
+    """Draw outlines (`width` supersampled px, inside each object) or, with width 0, whole objects.
 
     Parameters
     ----------
@@ -182,33 +151,22 @@ def ink(
 
     Returns
     -------
-    float32 (h, w, 4) premultiplied RGBA, averaged over `factor` x `factor`.
+    float32 (h, w, 4) premultiplied RGBA, averaged over `SUPERSAMPLE` x `SUPERSAMPLE`.
     """
-    return np.asarray(_ink(labels, colors, width, factor))
+    return np.asarray(_draw_outlines(labels, colors, width, SUPERSAMPLE))
 
 
-def over(
-    picture: NDArray[np.uint8],
-    layer: NDArray[np.float32],
-    lines: NDArray[np.float32] | None,
-    color: Color,
+def composite(
+    picture: NDArray[np.uint8], layer: NDArray[np.float32], lines: NDArray[np.float32] | None
 ) -> NDArray[np.uint8]:
-    """`picture` (h, w, 3) with a premultiplied RGBA layer (h, w, 4) on it, and on that `lines` of
-    one color (opacity, h, w).
-    """
-    none = np.zeros((0, 0), np.float32)
-    return np.asarray(
-        _over(
-            np.ascontiguousarray(picture),
-            layer,
-            none if lines is None else lines,
-            np.array(color, np.float32),
-        )
-    )
+    """Lay a premultiplied RGBA layer (h, w, 4) over `picture`, and white lines (opacity) on it."""
+    if lines is None:
+        lines = np.zeros((0, 0), np.float32)
+    return np.asarray(_composite(np.ascontiguousarray(picture), layer, lines))
 
 
 @njit(cache=True)
-def _blended(shown, tints, curve):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _blend(shown, tints, curve):  # type: ignore[no-untyped-def]  # pragma: no cover
     channels, height, width = shown.shape
     out = np.empty((height, width, 3), np.uint8)
     sums = np.empty(3, np.float32)
@@ -225,7 +183,7 @@ def _blended(shown, tints, curve):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @njit(cache=True)
-def _over(picture, layer, lines, color):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _composite(picture, layer, lines):  # type: ignore[no-untyped-def]  # pragma: no cover
     height, width, _ = picture.shape
     out = np.empty(picture.shape, np.uint8)
     one, full = np.float32(1), np.float32(255)
@@ -236,7 +194,7 @@ def _over(picture, layer, lines, color):  # type: ignore[no-untyped-def]  # prag
                     np.float32(picture[i, j, k]) / full * (one - layer[i, j, 3]) + layer[i, j, k]
                 )
                 if lines.size:
-                    value = value * (one - lines[i, j]) + lines[i, j] * color[k] / full
+                    value = value * (one - lines[i, j]) + lines[i, j]
                 out[i, j, k] = _byte(value)
     return out
 
@@ -267,9 +225,7 @@ def _uniform(full):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True)
 def _weights(length, size, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Nearest pixel (length,) and Gaussian weights (length, 5; sigma 0.8 px) of the five pixels
-    around each sample along one axis.
-    """
+    """Nearest pixel (length,) of each sample, and Gaussian weights (length, 5; sigma 0.8 px)."""
     nearest, weights = np.zeros(length, np.int64), np.zeros((length, 5), np.float64)
     for i in range(length):
         at = (i + 0.5) / scale - 0.5
@@ -281,9 +237,7 @@ def _weights(length, size, scale):  # type: ignore[no-untyped-def]  # pragma: no
 
 @njit(cache=True)
 def _smooth_labels(full, height, width, scale):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label with the largest Gaussian weight among the 5 x 5 pixels around each sample; the first
-    found wins ties.
-    """
+    """Label with the largest Gaussian weight in 5 x 5 pixels; the first one wins ties."""
     out = np.zeros((height, width), np.int32)
     rows, columns = full.shape
     uniform = _uniform(full)
@@ -317,8 +271,10 @@ def _smooth_labels(full, height, width, scale):  # type: ignore[no-untyped-def] 
 
 
 @njit(cache=True)
-def _sample_runs(offsets, y, x0, x1, label, top, left, scale, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Nearest-pixel sampling of runs at `scale` <= 1; the first object is `label`."""
+def _sample_runs(offsets, rows, label, corner, scale, canvas):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest-pixel sampling of runs (`rows`: y, x0, x1) at `scale` <= 1; the first is `label`."""
+    y, x0, x1 = rows
+    top, left = corner
     height, width = canvas.shape
     for i in range(len(offsets) - 1):
         for r in range(offsets[i], offsets[i + 1]):
@@ -332,7 +288,7 @@ def _sample_runs(offsets, y, x0, x1, label, top, left, scale, canvas):  # type: 
 
 
 @njit(cache=True)
-def _ink(labels, colors, width, factor):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _draw_outlines(labels, colors, width, factor):  # type: ignore[no-untyped-def]  # pragma: no cover
     rows, columns = labels.shape
     out = np.zeros((rows // factor, columns // factor, 4), np.float32)
     share = np.float32(1.0 / (factor * factor))

@@ -20,9 +20,9 @@ from ifquant.columns.column_info import expanded
 from ifquant.columns.slide_columns import SLIDE_PATTERNS
 from ifquant.files import storage
 from ifquant.recipe.model import Recipe
-from ifquant.report.limits import priming_limits
 from ifquant.report.page import environment
 from ifquant.report.run_page import picture_uri
+from ifquant.report.sentences import priming_limits
 from ifquant.results.file_names import REVIEW_REPORT
 from ifquant.results.spreadsheet_text import safe_text
 from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ifquant.report.figure_style import FAINT, GATE, GRID, INK, STYLE, axes_grid, svg_uri
+from ifquant.report.figure_style import FAINT, GATE, INK, STYLE, axes_grid, draw_grid, svg_uri
 from ifquant.report.picture import OTHER_COLOR, PHENOTYPE_PALETTE
 
 Floats = NDArray[np.float64]
@@ -142,8 +142,7 @@ def distances_figure(centroid: Floats, border: Floats, source: str, target: str,
             xlim=(0, limit),
             ylim=(0, 1.02),
         )
-        right.grid(color=GRID, lw=0.6)
-        right.set_axisbelow(True)
+        draw_grid(right)
         right.legend(loc="lower right")
         return svg_uri(figure)
 
@@ -192,8 +191,7 @@ def margin_figure(
             ylabel="cells per mm² of tissue",
             xlim=(-0.6, len(bands) - 0.4),
         )
-        axis.grid(axis="y", color=GRID, lw=0.6)
-        axis.set_axisbelow(True)
+        draw_grid(axis, "y")
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return svg_uri(figure)
 
@@ -243,8 +241,7 @@ def contact_figure(
             ]
             axis.set_xticks([0, 1], names)
             axis.set(title=marker, xlim=(-0.6, 1.6))
-            axis.grid(axis="y", color=GRID, lw=0.6)
-            axis.set_axisbelow(True)
+            draw_grid(axis, "y")
         for axis in axes[len(shown) :]:
             axis.set_axis_off()
         return svg_uri(figure)
@@ -289,8 +286,7 @@ def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[st
             )
             axis.set(xlabel=label, ylim=(len(groups) - 0.4, -0.6))
             axis.set_xlim(left=0)
-            axis.grid(axis="x", color=GRID, lw=0.6)
-            axis.set_axisbelow(True)
+            draw_grid(axis, "x")
         return svg_uri(figure)
 
 

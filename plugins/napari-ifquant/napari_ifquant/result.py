@@ -20,7 +20,7 @@ from ifquant.commands.review_subject import load_subject
 from ifquant.errors import IfquantError, SlideError
 from ifquant.proximity.tumor_region import TumorRegion, tumor_region_of_cells
 from ifquant.recipe.defaults import ResolvedRecipe, channel_colors
-from ifquant.report.overlay import dashed, nearest_pairs
+from ifquant.report.overlay_lines import dash_outline, nearest_pairs
 from ifquant.report.picture import CONTEXT, GAMMA, phenotype_colors
 from ifquant.results.label_images import labels_store
 from ifquant.results.run_record import is_run_folder, run_recipe
@@ -198,7 +198,7 @@ def _region_outline(subject: Subject) -> NDArray[np.float64]:
         if region is None
         else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
     )
-    dashes = [dash for ring in rings for dash in dashed(ring, DASH_PX)]
+    dashes = [dash for ring in rings for dash in dash_outline(ring, DASH_PX)]
     if not dashes:
         return np.zeros((0, 2, 2))
     points = np.concatenate(dashes)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ifquant.geometry.windows import Window
 from ifquant.recipe.defaults import channel_colors
 from ifquant.recipe.model import Recipe
-from ifquant.recipe.template import guess_roles
+from ifquant.recipe.role_guess import guess_roles
 from ifquant.report.picture import GAMMA
 from ifquant.slides.slide import Slide, SlideRef
 from napari_ifquant.layers import SPARE_COLOR, Layer, channel_layer
