@@ -145,12 +145,12 @@ def measure_contacts(
         seen = rows_of_band[_overlap(boxes[rows_of_band], window)]
         if not rules.role[seen + 1].any():
             continue
-        labels = (paint(runs.take(seen), seen + 1, window) for runs in (cells, nuclei))
+        label, inner = (paint(runs.take(seen), seen + 1, window) for runs in (cells, nuclei))
         ligand, response = (channel.astype(np.float64) for channel in read(window))
         finite = np.isfinite(ligand) & np.isfinite(response)
         y, x = core.slices_in(window)
         rectangle = y.start, x.start, y.stop, x.stop
-        contact_sums(Layers(*labels, ligand, response, finite), rectangle, rules, sums)
+        contact_sums(Layers(label, inner, ligand, response, finite), rectangle, rules, sums)
     table = _table(ordered, sums)
     return table.sort_values(["responder_id", "source_id"], ignore_index=True)
 

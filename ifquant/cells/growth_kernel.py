@@ -64,8 +64,10 @@ def ring_media(nuclei: Ints, medium: Bytes, ring: int, n: int) -> Longs:
 
     Rings grow evenly, up to the cost `ring`.
     """
-    steps = (np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring))
-    even = Rules(*steps, np.zeros((1, 4), np.uint8))
+    straight, diagonal, limit = (
+        np.full((1, 4), cost, np.int32) for cost in (STRAIGHT, DIAGONAL, ring)
+    )
+    even = Rules(straight, diagonal, limit, np.zeros((1, 4), np.uint8))
     labels, costs, plain = nuclei.copy(), np.zeros_like(nuclei), np.zeros_like(medium)
     grow(labels, costs, plain, plain, np.zeros(n + 1, np.uint8), even)
     return count_media(labels, nuclei, medium, n)  # type: ignore[no-any-return]
@@ -200,7 +202,7 @@ def grow_window(
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _fronts(
     states: Longs, grounds: Bytes, around: Longs, opened: int
-) -> tuple[Ints, int]:  # pragma: no cover
+) -> tuple[Ints, np.int32]:  # pragma: no cover
     """Owned pixels beside ground (of the medium `opened`, unless -1), and how many there are."""
     pixel = np.empty(max(1024, states.size // 8), np.int32)
     used = np.int32(0)

@@ -1,5 +1,4 @@
-"""Measurements per cell: shape of cell and nucleus, and statistics of every channel in the
-compartments of the contract.
+"""Measurements per cell: shape of cell and nucleus, statistics of every channel by compartment.
 
 Compartments, all distances between pixel centers:
 
@@ -28,6 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ifquant.cells import measurement_kernels as kernels
 from ifquant.cells.shape_kernels import shapes
+from ifquant.cells.statistic_kernels import Channel, Pixels
+from ifquant.cells.statistic_kernels import statistics as channel_statistics
 from ifquant.columns.column_info import COMPARTMENTS, STATISTICS
 from ifquant.errors import RequestError
 from ifquant.recipe import model
@@ -47,9 +48,7 @@ COMPILED = {
 
 
 def reach_um(options: model.Measure) -> float:
-    """Return how far outside a cell other cells matter for its measurements, in um (soma_um reaches
-    inside the cell only).
-    """
+    """How far outside a cell others matter for its measurements, in um (soma_um reaches inside)."""
     return max(options.membrane_um, options.soma_clear_um)
 
 
@@ -111,11 +110,9 @@ def measure_cells(
     _require_fitting(image, nuclei, cells, names, pixel_size_um)
     wanted = _per_compartment(options.statistics if statistics is None else statistics)
     labels = np.asarray(labels_wanted, np.int64)
-    first, index, part, fallen_back = _sorted_pixels(
-        nuclei, cells, labels, pixel_size_um, options, wanted
-    )
-    cell, cell_real = shapes(first, index, part, kernels.CELL, cells.shape, solidity)
-    nucleus, nucleus_real = shapes(first, index, part, kernels.NUCLEUS, cells.shape, solidity)
+    pixels, fallen_back = _sorted_pixels(nuclei, cells, labels, pixel_size_um, options, wanted)
+    cell, cell_real = shapes(*pixels, kernels.CELL, cells.shape, solidity)
+    nucleus, nucleus_real = shapes(*pixels, kernels.NUCLEUS, cells.shape, solidity)
     anchored = np.where(nucleus[:, :1] > 0, nucleus, cell)
     y_px = origin[0] + cell[:, 2] + (cell_real[:, 0] + 0.5)
     x_px = origin[1] + cell[:, 3] + (cell_real[:, 1] + 0.5)
@@ -140,9 +137,7 @@ def measure_cells(
             if background is not None and options.background == "calibration"
             else None
         )
-        measured, non_finite = _channel_columns(
-            name, image[c], first, index, part, wanted, limit, level
-        )
+        measured, non_finite = _channel_columns(name, image[c], pixels, wanted, limit, level)
         columns |= measured
         columns["non_finite_pixels"] |= non_finite
     return columns
@@ -200,7 +195,8 @@ def _sorted_pixels(
     pixel_size_um: float,
     options: model.Measure,
     wanted: Mapping[str, Sequence[str]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Pixels of the cells, and which somas fell back on the nucleus."""
     nuclei, cells = np.ascontiguousarray(nuclei, np.int32), np.ascontiguousarray(cells, np.int32)
     largest = max(int(nuclei.max(initial=0)), int(cells.max(initial=0)), int(labels.max(initial=0)))
     row = np.full(largest + 1, -1, np.int32)
@@ -210,9 +206,10 @@ def _sorted_pixels(
     marks = np.zeros(cells.shape if {"membrane", "soma"} & set(wanted) else (0, 0), np.uint8)
     if marks.size:
         _mark(marks, nuclei, cells, pixel_size_um, options)
-    sort = kernels.sort_pixels
-    found = sort(cells, nuclei, marks, row, len(labels), options.shared_membrane, index)
-    return found  # type: ignore[no-any-return]
+    first, index, part, fallen_back = kernels.sort_pixels(
+        cells, nuclei, marks, row, len(labels), options.shared_membrane, index
+    )
+    return Pixels(first, index, part), fallen_back
 
 
 def _mark(
@@ -280,9 +277,7 @@ def _bits(wanted: Mapping[str, Sequence[str]], statistic: str) -> int:
 def _channel_columns(
     name: str,
     channel: NDArray[Any],
-    first: NDArray[np.int64],
-    index: NDArray[np.int64],
-    part: NDArray[np.uint8],
+    pixels: Pixels,
     wanted: Mapping[str, Sequence[str]],
     saturation: float | None,
     background: float | None,
@@ -295,17 +290,10 @@ def _channel_columns(
     )
     kind = channel.dtype
     words = channel.view(f"u{kind.itemsize}")
-    count, added, squares, near, odd = kernels.statistics(
-        channel.ravel(),
-        words.ravel(),
-        _flips(kind),
-        np.empty(0, {"u": np.uint64, "i": np.int64, "f": np.float64}[kind.kind]),
-        first,
-        index,
-        part,
-        saturation,
-        *(_bits(wanted, statistic) for statistic in ("std", "median", "p95")),
-    )
+    total = np.empty(0, {"u": np.uint64, "i": np.int64, "f": np.float64}[kind.kind])
+    flat = Channel(channel.ravel(), words.ravel(), _flips(kind), total, saturation)
+    bits = (_bits(wanted, statistic) for statistic in ("std", "median", "p95"))
+    count, added, squares, near, odd = channel_statistics(flat, pixels, *bits)
     filled = np.where(count > 0, count, np.nan)
     values = {
         "mean": added / filled,
@@ -331,9 +319,7 @@ def _channel_columns(
 def _order_statistics(
     near: NDArray[np.float64], count: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Median and 95th percentile (n, 5) as numpy.median and numpy.percentile (linear) compute them,
-    from the values next to them.
-    """
+    """Median and 95th percentile (n, 5) as numpy's (linear), from the values next to them."""
     near = np.where(count[..., None] > 0, near, np.nan)
     below, above = near[..., 2], near[..., 3]
     virtual = (count - 1) * 0.95
@@ -346,9 +332,7 @@ def _order_statistics(
 
 
 def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
-    """Sign bit, and what turns words with and without it into unsigned integers in the order of the
-    values.
-    """
+    """Sign bit, and what to flip in words with and without it so that they sort like the values."""
     every = (1 << (8 * kind.itemsize)) - 1
     sign = (every + 1) >> 1
     flips = {"u": (0, 0, 0), "i": (sign, sign, sign), "f": (sign, every, sign)}[kind.kind]
@@ -356,9 +340,8 @@ def _flips(kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _unflipped(words: NDArray[Any], kind: np.dtype[Any]) -> NDArray[np.float64]:
-    """Give the values that sortable words stand for, as float64."""
+    """Turn sortable words back into the values they stand for, as float64."""
     sign, if_set, if_clear = _flips(kind)
-    flipped: NDArray[Any] = np.where(
-        words & sign, words ^ if_clear, words ^ if_set
-    )  # the sign bit itself was flipped
+    # the sign bit itself was flipped
+    flipped: NDArray[Any] = np.where(words & sign, words ^ if_clear, words ^ if_set)
     return np.asarray(flipped.view(kind), np.float64)

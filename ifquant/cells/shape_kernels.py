@@ -30,7 +30,7 @@ def shapes(  # pragma: no cover
     hulls: bool,
 ) -> tuple[Longs, NDArray[np.float64]]:
     """Shape of the pixels with `bit` of every object (pixels sorted by object and in raster order,
-    see `measure_kernels.sort_pixels`).
+    see `measurement_kernels.sort_pixels`).
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
-"""Points sorted into a square grid: the nearest one, and how many within a radius. Both exact; the
-grid only decides where to look.
+"""Points sorted into a square grid: the nearest one, and how many within a radius; both exact.
+
+The grid only decides where to look.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,21 +16,21 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class PointGrid:
-    """Points (n, 2) by grid cell, row-major: cell k holds ``order[starts[k] : starts[k + 1]]``, at
-    ``xs, ys``.
+class PointGrid(NamedTuple):
+    """Points by square, row-major: square k has ``order[starts[k] : starts[k + 1]]``.
 
     Attributes
     ----------
     low
         Smallest x and y of the points.
-    cell
-        Edge of a grid cell, in the unit of the points.
+    side
+        Of a square, in the unit of the points.
+    order, xs, ys
+        Index and place of the points, sorted by square.
     """
 
     low: Floats
-    cell: float
+    side: float
     columns: int
     rows: int
     order: Ids
@@ -38,41 +39,35 @@ class PointGrid:
     ys: Floats
 
     @classmethod
-    def of(cls, points: Floats, cell: float) -> PointGrid:
-        """Sort points (n, 2), at least one, into cells of about `cell`, larger where there would be
-        many more cells than points.
+    def of(cls, points: Floats, side: float) -> PointGrid:
+        """Sort points (n, 2), at least one, into squares of about `side`.
+
+        Squares are larger where there would be many more of them than points.
         """
         low, high = points.min(axis=0), points.max(axis=0)
         extent = np.maximum(high - low, 1e-9)
-        cell = max(
-            cell,
-            float(np.sqrt(extent[0] * extent[1] / len(points))),
-            float(extent.max()) / len(points),
-        )
-        columns, rows = (int(v) + 1 for v in np.floor(extent / cell))
-        where = _cells_of(points, low, cell, columns, rows)
+        mean_gap = float(np.sqrt(extent[0] * extent[1] / len(points)))
+        side = max(side, mean_gap, float(extent.max()) / len(points))
+        columns, rows = (int(v) + 1 for v in np.floor(extent / side))
+        where = _squares_of(points, low, side, columns, rows)
         order = np.argsort(where, kind="stable")
         starts = np.concatenate(([0], np.cumsum(np.bincount(where, minlength=columns * rows))))
         xs, ys = np.ascontiguousarray(points[order, 0]), np.ascontiguousarray(points[order, 1])
-        return cls(low, cell, columns, rows, order, starts, xs, ys)
+        return cls(low, side, columns, rows, order, starts, xs, ys)
 
     def walk(self, points: Floats) -> Ids:
-        """Give an order in which points (m, 2) come cell by cell, so that what they look at stays
-        in the processor's cache.
-        """
-        return np.argsort(
-            _cells_of(points, self.low, self.cell, self.columns, self.rows), kind="stable"
-        )
+        """Order of points (m, 2) square by square, so that what they look at stays cached."""
+        where = _squares_of(points, self.low, self.side, self.columns, self.rows)
+        return np.argsort(where, kind="stable")
 
 
-def _cells_of(points: Floats, low: Floats, cell: float, columns: int, rows: int) -> Ids:
-    at = np.clip(np.floor((points - low) / cell), 0, [columns - 1, rows - 1]).astype(np.int64)
+def _squares_of(points: Floats, low: Floats, side: float, columns: int, rows: int) -> Ids:
+    at = np.clip(np.floor((points - low) / side), 0, [columns - 1, rows - 1]).astype(np.int64)
     return np.asarray(at[:, 1] * columns + at[:, 0])
 
 
 def nearest_of(points: Floats, targets: Ids) -> tuple[Floats, Ids]:
-    """Distance from each point (n, 2) to the nearest of `targets` (indices of points) other than
-    itself, and its index.
+    """Distance from each point (n, 2) to the nearest other of `targets` (indices), and its index.
 
     nan and -1 where there is none.
     """
@@ -82,43 +77,19 @@ def nearest_of(points: Floats, targets: Ids) -> tuple[Floats, Ids]:
         return distance, nearest
     grid = PointGrid.of(points[targets], 0.0)
     queries = grid.walk(points)
-    gap2, found = _nearest(
-        points,
-        queries,
-        targets[grid.order],
-        grid.starts,
-        grid.columns,
-        grid.rows,
-        grid.xs,
-        grid.ys,
-        grid.low,
-        grid.cell,
-    )
+    gap2, found = _nearest(points, queries, targets[grid.order], grid)
     distance[queries], nearest[queries] = np.where(found >= 0, np.sqrt(gap2), np.nan), found
     return distance, nearest
 
 
 def count_within(points: Floats, targets: Ids, radii_um: Floats) -> NDArray[np.int32]:
-    """Count for each point (n, 2) the `targets` (indices) other than itself at a distance of at
-    most each radius: int32 (n, radii).
-    """
+    """Count for each point (n, 2) the other `targets` (indices) within each radius: (n, radii)."""
     n = len(points)
     if n == 0 or len(targets) == 0 or len(radii_um) == 0:
         return np.zeros((n, len(radii_um)), np.int32)
     grid = PointGrid.of(points[targets], float(radii_um.max()) / 4)
     walk = grid.walk(points)
-    found = _count_within(
-        points[walk, 0],
-        points[walk, 1],
-        grid.xs,
-        grid.ys,
-        grid.starts,
-        grid.columns,
-        grid.rows,
-        grid.low,
-        grid.cell,
-        radii_um,
-    )
+    found = _count_within(points[walk, 0], points[walk, 1], grid, radii_um)
     counts = np.empty_like(found)
     counts[walk] = found
     counts[targets] -= 1
@@ -126,13 +97,13 @@ def count_within(points: Floats, targets: Ids, radii_um: Floats) -> NDArray[np.i
 
 
 @njit(cache=True)
-def _nearest(points, queries, owners, starts, columns, rows, xs, ys, low, cell):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared distance and owner of the nearest grid point not owned by the query itself; inf and
-    -1 without one.
+def _nearest(points, queries, owners, grid):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Squared distance and owner of the nearest point the query does not own; inf and -1 if none.
 
-    Queries come cell by cell: what was nearest to the last is a bound to begin with. Rows of the
+    Queries come side by side: what was nearest to the last is a bound to begin with. Rows of the
     grid are looked at from the query's own outwards, each only where the bound reaches.
     """
+    low, side, columns, rows, _, starts, xs, ys = grid
     gap2, found = np.full(len(queries), np.inf), np.full(len(queries), -1, np.int64)
     last = 0
     for q in range(len(queries)):
@@ -142,23 +113,22 @@ def _nearest(points, queries, owners, starts, columns, rows, xs, ys, low, cell):
         guess = last if owners[last] != own else last + 1 if last + 1 < len(xs) else last - 1
         if guess >= 0:
             best, at = (xs[guess] - x) ** 2 + (ys[guess] - y) ** 2, guess
-        home = min(max(math.floor((y - low[1]) / cell), 0), rows - 1)
+        home = min(max(math.floor((y - low[1]) / side), 0), rows - 1)
         for step in range(rows):
             reached = False
             for row in (home - step, home + step):
                 if row < 0 or row >= rows or (step == 0 and reached):
                     continue
-                away = (
-                    max(low[1] + row * cell - y, y - (low[1] + (row + 1) * cell), 0.0) - 1e-6 * cell
-                )  # a rounded edge hides no point
+                above, below = low[1] + row * side - y, y - (low[1] + (row + 1) * side)
+                away = max(above, below, 0.0) - 1e-6 * side  # a rounded edge hides no point
                 if away > 0 and away * away > best:
                     continue
                 reached = True
                 left, right = 0, columns - 1
                 if at >= 0:
-                    half = math.sqrt(max(best - max(away, 0.0) ** 2, 0.0)) + 1e-6 * cell
-                    left = min(max(math.floor((x - half - low[0]) / cell), 0), columns)
-                    right = max(min(math.floor((x + half - low[0]) / cell), columns - 1), -1)
+                    half = math.sqrt(max(best - max(away, 0.0) ** 2, 0.0)) + 1e-6 * side
+                    left = min(max(math.floor((x - half - low[0]) / side), 0), columns)
+                    right = max(min(math.floor((x + half - low[0]) / side), columns - 1), -1)
                     if left > right:
                         continue
                 for j in range(starts[row * columns + left], starts[row * columns + right + 1]):
@@ -174,19 +144,20 @@ def _nearest(points, queries, owners, starts, columns, rows, xs, ys, low, cell):
 
 
 @njit(cache=True)
-def _count_within(xq, yq, xs, ys, starts, columns, rows, low, cell, radii):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _count_within(xq, yq, grid, radii):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Points within each radius of each query (a query that is a point counts itself)."""
+    low, side, columns, rows, _, starts, xs, ys = grid
     counts = np.zeros((len(xq), len(radii)), np.int32)
     for q in range(len(xq)):
         x, y = xq[q], yq[q]
         for k in range(len(radii)):
             radius = radii[k]
             limit = radius * radius
-            reach = radius + 1e-6 * cell
-            first = min(max(math.floor((y - reach - low[1]) / cell), 0), rows)
-            last = max(min(math.floor((y + reach - low[1]) / cell), rows - 1), -1)
-            left = min(max(math.floor((x - reach - low[0]) / cell), 0), columns)
-            right = max(min(math.floor((x + reach - low[0]) / cell), columns - 1), -1)
+            reach = radius + 1e-6 * side
+            first = min(max(math.floor((y - reach - low[1]) / side), 0), rows)
+            last = max(min(math.floor((y + reach - low[1]) / side), rows - 1), -1)
+            left = min(max(math.floor((x - reach - low[0]) / side), 0), columns)
+            right = max(min(math.floor((x + reach - low[0]) / side), columns - 1), -1)
             if left > right:
                 continue
             found = 0

@@ -1,6 +1,4 @@
-"""The area in which cells could have been seen: a rectangle, or tissue on a coarse grid with its
-holes.
-"""
+"""The area in which cells could have been seen: a rectangle, or tissue on a coarse grid."""
 
 from __future__ import annotations
 
@@ -21,9 +19,9 @@ class Region:
     Attributes
     ----------
     mask : bool (My, Mx)
-        Grid cells that belong to the region; everything outside the grid does not.
+        Rectangles that belong to the region; everything outside the grid does not.
     step_um : (x, y)
-        Size of a grid cell in um.
+        Size of a rectangle in um.
     corner_um : (x, y)
         Top-left corner of the grid.
     origin
@@ -62,13 +60,14 @@ class Region:
         pixel_size_um: float,
         origin: str,
     ) -> Region:
-        """Make the region of a tissue mask (My, Mx) of `step_px` px. Grid cells cut by the image
-        border (Y, X) are left out.
+        """Make the region of a tissue mask (My, Mx) with squares of `step_px` px.
+
+        Squares cut by the image border (Y, X) are left out.
 
         Raises
         ------
         RequestError
-            If no whole grid cell is tissue.
+            If no whole square is tissue.
         """
         rows, columns = image_shape[0] // step_px, image_shape[1] // step_px
         step = step_px * pixel_size_um
@@ -97,7 +96,7 @@ class Region:
     def contains(self, x_um: ArrayLike, y_um: ArrayLike) -> NDArray[np.bool_]:
         """Whether points lie in the region (points on the grid's right and lower edge do)."""
         x, y = np.asarray(x_um, dtype=np.float64), np.asarray(y_um, dtype=np.float64)
-        column, row = self.cells_of(x, y)
+        column, row = self.squares_of(x, y)
         height, width = self.mask.shape
         right, bottom = self.corner_um[0] + self.extent_um[0], self.corner_um[1] + self.extent_um[1]
         inside = (column >= 0) & (row >= 0) & (x <= right) & (y <= bottom)
@@ -105,8 +104,8 @@ class Region:
             inside & self.mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
         )
 
-    def cells_of(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Column and row of the grid cell of points (not limited to the grid)."""
+    def squares_of(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Column and row of the rectangle of points (not limited to the grid)."""
         column = np.floor((x_um - self.corner_um[0]) / self.step_um[0]).astype(np.int64)
         row = np.floor((y_um - self.corner_um[1]) / self.step_um[1]).astype(np.int64)
         return column, row

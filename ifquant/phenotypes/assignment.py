@@ -41,7 +41,7 @@ class Assignment:
     Attributes
     ----------
     names
-        The phenotypes in the recipe's order, then ``other`` (as `table.phenotype_names`).
+        The phenotypes in the recipe's order, then ``other`` (as `phenotype_names`).
     codes
         Index into `names` per cell, int16 (n_cells,).
     several

@@ -133,7 +133,7 @@ def classify_cells(
     Returns
     -------
     ``<marker>_positive`` (nullable boolean), ``phenotype`` (categorical), ``phenotype_code``
-    (int16, positions in `table.phenotype_names`: the recipe's order, other last), and ``flags``
+    (int16, positions in `phenotype_names`: the recipe's order, other last), and ``flags``
     (uint32; bits several_phenotypes, phenotype_uncertain and growth_mismatch added to those given).
     """
     required, excluded = positivity_by_place(columns, recipe, gates)

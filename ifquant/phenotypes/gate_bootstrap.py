@@ -1,5 +1,4 @@
-"""How well cells and slides determine a gate: the gate fitted again on what is drawn with
-replacement.
+"""How well cells and slides determine a gate: it is fitted again on draws with replacement.
 
 A shared gate: slides are drawn, then cells within them, for staining differs between slides far
 more than cells can tell (with a spread of 0.25 between slides on the log scale, cells alone gave an
@@ -10,16 +9,17 @@ not in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ifquant.errors import RequestError
-from ifquant.phenotypes.gates import fit_gate
+from ifquant.phenotypes.gates import FittedGate, fit_gate
 from ifquant.recipe.model import Gate
 
+Floats = NDArray[np.float64]
 MOST_CELLS = 20_000
 """Cells drawn per replicate at most; the interval of one larger slide is scaled down by the square
 root of its size."""
@@ -73,58 +73,43 @@ def bootstrap_gate(
     if n < 40:
         raise RequestError(f"{n} bootstrap replicates; a 95 % interval needs at least 40.")
     if gate.method not in FITTED:
-        return GateInterval(
-            marker,
-            value,
-            None,
-            None,
-            0,
-            0,
-            "given, not fitted" if gate.method == "value" else "from control cells",
-        )
+        note = "given, not fitted" if gate.method == "value" else "from control cells"
+        return GateInterval(marker, value, None, None, 0, 0, note)
     if value is None:
         return GateInterval(marker, None, None, None, 0, 0, "not callable")
-    parts = [
-        np.asarray(part, np.float64).ravel()
-        for part in (values.values() if isinstance(values, Mapping) else [values])
-    ]
+    slides = list(values.values()) if isinstance(values, Mapping) else [values]
+    parts = [np.asarray(slide, np.float64).ravel() for slide in slides]
     parts = [part[np.isfinite(part)] for part in parts]
-    total = sum(map(len, parts))
-    share = min(1.0, MOST_CELLS / max(total, 1))
+    share = min(1.0, MOST_CELLS / max(sum(map(len, parts)), 1))
+    fitted = _replicates(
+        parts, share, n, seed, lambda drawn: fit_gate(drawn, gate, marker, min_cells=min_cells)
+    )
+    if len(fitted) <= n / 2:
+        note = f"callable in only {len(fitted)} of {n} replicates"
+        return GateInterval(marker, value, None, None, n, len(fitted), note)
+    # what differs between slides does not shrink with their cells
+    scale = 1.0 if len(parts) > 1 else share**0.5
+    quantiles = np.quantile(fitted, [0.025, 0.975])
+    if value > 0 and min(fitted) > 0:
+        low, high = value * np.exp(np.log(quantiles / value) * scale)
+    else:
+        low, high = (value + (q - value) * scale for q in quantiles)
+    return GateInterval(
+        marker, value, float(min(low, value)), float(max(high, value)), n, len(fitted)
+    )
+
+
+def _replicates(
+    parts: Sequence[Floats], share: float, n: int, seed: int, fit: Callable[[Floats], FittedGate]
+) -> list[float]:
+    """Gates of `n` replicates, less those not callable."""
     sizes = [round(len(part) * share) for part in parts]
     rng = np.random.default_rng(seed)
-    found = []
+    gates = []
     for _ in range(n):
         chosen = rng.integers(0, len(parts), len(parts)) if len(parts) > 1 else [0]
-        drawn = np.concatenate(
-            [parts[k][rng.integers(0, len(parts[k]), sizes[k])] for k in chosen if sizes[k]]
-            or [np.zeros(0)]
-        )
-        fitted = fit_gate(drawn, gate, marker, min_cells=min_cells)
-        if fitted.callable and fitted.value is not None:
-            found.append(fitted.value)
-    if len(found) <= n / 2:
-        return GateInterval(
-            marker,
-            value,
-            None,
-            None,
-            n,
-            len(found),
-            f"callable in only {len(found)} of {n} replicates",
-        )
-    scale = (
-        1.0 if len(parts) > 1 else share**0.5
-    )  # what differs between slides does not shrink with their cells
-    spread = (
-        np.log(np.quantile(found, [0.025, 0.975]) / value) * scale
-        if value > 0 and min(found) > 0
-        else None
-    )
-    if spread is None:
-        low, high = (value + (q - value) * scale for q in np.quantile(found, [0.025, 0.975]))
-    else:
-        low, high = value * np.exp(spread)
-    return GateInterval(
-        marker, value, float(min(low, value)), float(max(high, value)), n, len(found)
-    )
+        drawn = [parts[k][rng.integers(0, len(parts[k]), sizes[k])] for k in chosen if sizes[k]]
+        gate = fit(np.concatenate(drawn or [np.zeros(0)]))
+        if gate.callable and gate.value is not None:
+            gates.append(gate.value)
+    return gates

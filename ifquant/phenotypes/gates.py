@@ -28,8 +28,15 @@ from numpy.typing import ArrayLike, NDArray
 from skimage.filters import threshold_otsu
 
 from ifquant.errors import RequestError
-from ifquant.phenotypes import mixture as bimodality
-from ifquant.phenotypes.mixture import LogHistogram, Mixture
+from ifquant.phenotypes.mixture import (
+    MIN_SEPARATION,
+    MIN_WEIGHT,
+    N_BINS,
+    LogHistogram,
+    Mixture,
+    fit_mixture,
+    log_histogram,
+)
 from ifquant.phenotypes.valley import MAX_VALLEY, Valley, critical_score, find_valley
 from ifquant.recipe.model import Gate
 
@@ -136,7 +143,7 @@ def fit_gate(
     """
     shared = isinstance(values, Mapping)
     pooled = _finite(list(values.values()) if isinstance(values, Mapping) else [values])
-    histogram = bimodality.log_histogram(pooled)
+    histogram = log_histogram(pooled)
     valley = find_valley(histogram.counts) if histogram is not None else None
     facts: dict[str, Any] = {
         "marker": marker,
@@ -162,7 +169,7 @@ def fit_gate(
         return _refused(facts, f"not callable: {where}, {min_cells} are needed")
     if histogram is None or np.count_nonzero(histogram.counts) < 2:
         return _refused(facts, f"not callable: all {where} have the same value")
-    mixture = bimodality.fit_mixture(histogram, valley.bin if valley is not None else None)
+    mixture = fit_mixture(histogram, valley.bin if valley is not None else None)
     needed = critical_score(pooled.size)
     facts["components"] = tuple(
         (w, histogram.raw(m), s)
@@ -188,13 +195,13 @@ def evidence(values: ArrayLike) -> tuple[bool, str]:
     `fit_gate`, without its minimum of cells).
     """
     pooled = _finite([values])
-    histogram = bimodality.log_histogram(pooled)
+    histogram = log_histogram(pooled)
     if histogram is None:
         return False, "all values are the same"
     valley = find_valley(histogram.counts)
     doubt = _one_mode(valley, critical_score(pooled.size))
     if doubt is None and valley is not None:
-        doubt = _one_component(bimodality.fit_mixture(histogram, valley.bin))
+        doubt = _one_component(fit_mixture(histogram, valley.bin))
     return doubt is None, doubt or ""
 
 
@@ -212,12 +219,12 @@ def _one_mode(valley: Valley | None, needed: float) -> str | None:
 
 
 def _one_component(mixture: Mixture) -> str | None:
-    if mixture.separation < bimodality.MIN_SEPARATION:
-        return f"Ashman's D is {mixture.separation:.1f}, {bimodality.MIN_SEPARATION:g} is needed"
-    if min(mixture.weights) < bimodality.MIN_WEIGHT:
+    if mixture.separation < MIN_SEPARATION:
+        return f"Ashman's D is {mixture.separation:.1f}, {MIN_SEPARATION:g} is needed"
+    if min(mixture.weights) < MIN_WEIGHT:
         return (
             f"the smaller component holds {min(mixture.weights):.1%} of the cells,"
-            f" {bimodality.MIN_WEIGHT:.0%} are needed"
+            f" {MIN_WEIGHT:.0%} are needed"
         )
     return None
 
@@ -350,7 +357,7 @@ def _finite(arrays: list[ArrayLike]) -> Floats:
 def _shown(histogram: LogHistogram | None) -> dict[str, Any]:
     if histogram is None:
         return {}
-    factor = bimodality.N_BINS // REPORT_BINS
+    factor = N_BINS // REPORT_BINS
     edges = np.exp(histogram.edges[::factor]) - histogram.offset
     counts = histogram.counts.reshape(-1, factor).sum(axis=1)
     return {

@@ -9,6 +9,7 @@ nearer than the best gap found.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,17 +20,36 @@ FAR = np.int64(2**62)
 """Squared gap of an object that has no partner."""
 
 
-def build_tree(
-    boxes: NDArray[np.int32],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Pack half-open boxes (n, 4: y0, x0, y1, x1) into a tree.
+class Tree(NamedTuple):
+    """Boxes packed by 8.
 
-    Returns
-    -------
-    order (n,) : box indices in Morton order, the entries of the leaves
-    nodes (m, 4) : boxes of the entries, then of every level above, the root last
-    levels : first node of each level, and the total
+    Attributes
+    ----------
+    order : (n,)
+        Box indices in Morton order, the entries of the leaves.
+    nodes : (m, 4)
+        Boxes of the entries, then of every level above, the root last.
+    levels
+        First node of each level, and the total.
     """
+
+    order: NDArray[np.int64]
+    nodes: NDArray[np.int32]
+    levels: NDArray[np.int64]
+
+
+class Outlines(NamedTuple):
+    """Runs of n objects (see `CellRuns`) and their boxes (n, 4)."""
+
+    offsets: NDArray[np.int64]
+    y: NDArray[np.int32]
+    x0: NDArray[np.int32]
+    x1: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+
+
+def build_tree(boxes: NDArray[np.int32]) -> Tree:
+    """Pack half-open boxes (n, 4: y0, x0, y1, x1) into a tree."""
     center = (boxes[:, :2].astype(np.int64) + boxes[:, 2:]) // 2
     if len(center):
         center -= center.min(axis=0)
@@ -46,7 +66,7 @@ def build_tree(
         )
         nodes.append(level)
         levels.append(levels[-1] + len(level))
-    return order, np.concatenate(nodes), np.array(levels, np.int64)
+    return Tree(order, np.concatenate(nodes), np.array(levels, np.int64))
 
 
 def _spread(values: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -124,8 +144,10 @@ def _touch(offsets, y, x0, x1, a, b):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @njit(cache=True)
-def touching_pairs_kernel(offsets, y, x0, x1, boxes, order, nodes, levels):  # type: ignore[no-untyped-def]  # pragma: no cover
+def touching_pairs_kernel(outlines, tree):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Pairs (i, j), i < j, of objects with gap 0; grouped by i, j unordered."""
+    offsets, y, x0, x1, boxes = outlines
+    order, nodes, levels = tree
     n = len(boxes)
     first = np.empty(max(16, 4 * n), np.int64)
     second = np.empty(max(16, 4 * n), np.int64)
@@ -160,10 +182,10 @@ def touching_pairs_kernel(offsets, y, x0, x1, boxes, order, nodes, levels):  # t
 
 
 @njit(cache=True)
-def nearest_border_kernel(queries, seeds, offsets, y, x0, x1, boxes, targets, order, nodes, levels):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Squared gap from each query object to the nearest target other than itself; `seeds` are
-    targets to begin with, or -1.
-    """
+def nearest_border_kernel(queries, seeds, outlines, targets, tree):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Squared gap from each query object to the nearest other target; search begins at `seeds`."""
+    offsets, y, x0, x1, boxes = outlines
+    order, nodes, levels = tree
     result = np.empty(len(queries), np.int64)
     depth = len(levels) - 1
     stack_level = np.empty(_FAN * 32, np.int64)

@@ -116,10 +116,9 @@ def touching_pairs(runs: CellRuns) -> tuple[Ids, Ids]:
     filled = np.flatnonzero(np.diff(runs.offsets) > 0)
     if len(filled) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    order, nodes, levels = kernels.build_tree(boxes[filled])
-    i, j = kernels.touching_pairs_kernel(
-        runs.offsets, runs.y, runs.x0, runs.x1, boxes, filled[order], nodes, levels
-    )
+    tree = kernels.build_tree(boxes[filled])
+    tree = tree._replace(order=filled[tree.order])
+    i, j = kernels.touching_pairs_kernel(_outlines(runs, boxes), tree)
     by_pair = np.lexsort((j, i))
     return i[by_pair], j[by_pair]
 
@@ -158,31 +157,25 @@ def nearest_border_px(
     result[touching > 0] = 0.0
     queries = np.flatnonzero(filled & (touching == 0))
     boxes = runs.bounding_boxes
-    order, nodes, levels = kernels.build_tree(boxes[partners])
+    tree = kernels.build_tree(boxes[partners])
     seeds = nearest[queries]
     seeds = np.where((seeds >= 0) & filled[seeds], seeds, -1)
-    gap2 = kernels.nearest_border_kernel(
-        queries,
-        seeds,
-        runs.offsets,
-        runs.y,
-        runs.x0,
-        runs.x1,
-        boxes,
-        partners,
-        order,
-        nodes,
-        levels,
-    )
+    outlines = _outlines(runs, boxes)
+    gap2 = kernels.nearest_border_kernel(queries, seeds, outlines, partners, tree)
     result[queries] = np.where(gap2 < kernels.FAR, np.sqrt(gap2.astype(np.float64)), np.nan)
     return result
+
+
+def _outlines(runs: CellRuns, boxes: NDArray[np.int32]) -> kernels.Outlines:
+    return kernels.Outlines(runs.offsets, runs.y, runs.x0, runs.x1, boxes)
 
 
 def tissue_within(
     points: Floats, radii_um: Floats, tissue: TissueMask, pixel_size_um: float
 ) -> Floats:
-    """Fraction of the disc of each radius around each point (n, 2; um) that is tissue inside the
-    image: exact areas, (n, radii).
+    """Fraction of the disc of each radius around points (n, 2; um) that is tissue inside the image.
+
+    Exact areas, (n, radii).
     """
     total = np.zeros((tissue.mask.shape[0] + 1, tissue.mask.shape[1] + 1), np.int64)
     total[1:, 1:] = np.cumsum(np.cumsum(tissue.mask, axis=0, dtype=np.int64), axis=1)

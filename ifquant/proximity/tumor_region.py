@@ -1,5 +1,4 @@
-"""The tumor region: where tumor cells form tissue, its outline, the distance to its border and what
-lives along it.
+"""The tumor region: where tumor cells form tissue, its outline, and distances to its border.
 
 The region lives on a grid of about 4 um. Its border is where the signed distance, interpolated
 between grid centers, is 0; outline, distances and density bands all use that one field.
@@ -13,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import shapely
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -29,8 +27,8 @@ from ifquant.recipe.model import Proximity
 
 GRID_UM = 4.0
 """Step of the region's grid in um: half the tissue grid, a third of a tumor cell."""
-_COVERED = 0.5  # share of a grid cell that tumor cells must cover
-_SUBSAMPLES = 4  # points per grid cell and axis for band areas
+_COVERED = 0.5  # share of a square that tumor cells must cover
+_SUBSAMPLES = 4  # points per square and axis for band areas
 
 Floats = NDArray[np.float64]
 
@@ -75,7 +73,7 @@ class TumorRegion:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Grid cells whose center is inside, bool (My, Mx)."""
+        """Squares of the grid whose center is inside, bool (My, Mx)."""
         return np.asarray(np.signbit(self.field_um))
 
     @cached_property
@@ -152,20 +150,6 @@ class TumorRegion:
                 rings.append(np.clip(xy, 0.0, [width_um, height_um]))
         return tuple(rings)
 
-    @cached_property
-    def polygons_um(self) -> tuple[shapely.Polygon, ...]:
-        """Polygons with holes, x and y in um, for GeoJSON and areas."""
-        shapes = [
-            shapely.make_valid(shapely.Polygon(ring)) for ring in self.rings_um if len(ring) > 3
-        ]
-        merged = shapely.GeometryCollection()
-        for polygon in sorted(
-            shapes, key=lambda shape: -shape.area
-        ):  # outer before inner: each ring switches inside and outside
-            merged = shapely.symmetric_difference(merged, polygon)
-        parts = shapely.get_parts(merged)
-        return tuple(part for part in parts if part.geom_type == "Polygon" and part.area > 0)
-
 
 def tumor_region_of_cells(
     runs: CellRuns,
@@ -175,8 +159,7 @@ def tumor_region_of_cells(
     pixel_size_um: float,
     options: Proximity | None = None,
 ) -> TumorRegion | None:
-    """Find the region that tumor cells form: grid cells they cover to half, gaps closed, small
-    islands and holes ignored.
+    """Find the region that tumor cells form: squares they cover to half, less gaps and small parts.
 
     Parameters
     ----------
@@ -241,15 +224,15 @@ def tumor_region_of_mask(
 
 
 def _closed_contours(field: Field) -> list[Floats]:
-    """Zero contours (k, 2) as y, x in grid cells of a field, its first center at 0.5; closed along
-    the border of the field.
+    """Zero contours (k, 2) as y, x in grid steps of a field, its first center at 0.5.
+
+    They are closed along the border of the field.
     """
     padded = np.pad(field, 1, mode="edge")
     edge = np.ones(padded.shape, np.bool_)
     edge[1:-1, 1:-1] = False
-    padded[edge] = np.abs(
-        padded[edge]
-    )  # mirrored: the outline closes half a cell out, on the image border
+    # mirrored: the outline closes half a step out, on the image border
+    padded[edge] = np.abs(padded[edge])
     return [contour - 0.5 for contour in measure.find_contours(padded, 0.0) if len(contour) >= 4]
 
 
@@ -320,10 +303,10 @@ def margin_bands(
     return table
 
 
-def _without_small_parts(level: Field, min_cells: float) -> Field:
-    """Switch, in place, the sign of islands and holes of fewer than `min_cells` cells."""
-    mask = coarse_masks.without_small(level > 0, min_cells)
-    mask = coarse_masks.filled_small(mask, min_cells) if mask.any() else mask
+def _without_small_parts(level: Field, min_squares: float) -> Field:
+    """Switch, in place, the sign of islands and holes of fewer than `min_squares` squares."""
+    mask = coarse_masks.without_small(level > 0, min_squares)
+    mask = coarse_masks.filled_small(mask, min_squares) if mask.any() else mask
     np.abs(level, out=level)
     np.negative(level, out=level, where=~mask)
     return level
@@ -331,7 +314,7 @@ def _without_small_parts(level: Field, min_cells: float) -> Field:
 
 @njit(cache=True, nogil=True)
 def _cover(chosen, offsets, y, x0, x1, step, covered):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add the pixels of the chosen objects' runs to the grid cells they lie in."""
+    """Add the pixels of the chosen objects' runs to the squares they lie in."""
     for k in range(len(chosen)):
         if chosen[k]:
             for i in range(offsets[k], offsets[k + 1]):
@@ -344,9 +327,7 @@ def _cover(chosen, offsets, y, x0, x1, step, covered):  # type: ignore[no-untype
 
 @njit(cache=True)
 def _band_areas(field, step, height, width, tissue, tissue_step, edges, points):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Tissue pixels per band, sampled at `points` x `points` points of each grid cell on the
-    bilinear field.
-    """
+    """Tissue pixels per band, sampled at `points`^2 points of each square on the bilinear field."""
     rows, columns = field.shape
     areas = np.zeros(len(edges) - 1, np.float64)
     for row in range(rows):
