@@ -46,9 +46,7 @@ _MAX_RESPONSES = 3
 
 @dataclass(frozen=True)
 class SlideView:
-    """What the page shows of one slide; pictures are data URIs, empty where there is nothing to
-    show.
-    """
+    """What the page shows of one slide; pictures are data URIs, or empty."""
 
     row: Mapping[str, Any]
     record: Mapping[str, Any]
@@ -96,14 +94,6 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
         if isinstance(record, dict)
     ]
     source, target = proximity_pair(recipe)
-    measures = [
-        (f"{name}_per_mm2", f"{name} cells per mm²")
-        for name in (source, target)
-        if name is not None
-    ]
-    if source and target:
-        measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
-        measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
     page = environment().get_template("report.html.j2")
     return page.render(
         recipe=recipe,
@@ -121,10 +111,11 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
         phenotypes=phenotype_names(recipe),
         colors=channel_colors(recipe),
         phenotype_colors={
-            name: run_figures.on_paper(color) for name, color in _phenotype_colors(recipe).items()
+            name: run_figures.paper_color(color)
+            for name, color in _phenotype_colors(recipe).items()
         },
         cohort=run_figures.slides_figure(
-            [{**view.row, **view.sample} for view in slides], measures
+            [{**view.row, **view.sample} for view in slides], _measures(source, target)
         ),
         shared=shared_gates(recipe, [view.record for view in slides]),
         methods=methods(recipe, provenance.versions()),
@@ -138,76 +129,78 @@ def report_html(out: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) ->
     )
 
 
+def _measures(source: str | None, target: str | None) -> list[tuple[str, str]]:
+    """Columns of slides.csv that are shown side by side, with their labels."""
+    measures = [
+        (f"{name}_per_mm2", f"{name} cells per mm²")
+        for name in (source, target)
+        if name is not None
+    ]
+    if source and target:
+        measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
+        measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
+    return measures
+
+
 def _slide_view(
     folder: Path, recipe: Recipe, record: Mapping[str, Any], number: int, picture_px: int
 ) -> SlideView:
-    source, target = proximity_pair(recipe)
-    gates = record["gates"]
-    columns = {gate["marker"]: gate["column"] for gate in gates if gate["column"]}
-    responses = [c.name for c in recipe.channels if c.role == "marker" and c.name in columns][
-        :_MAX_RESPONSES
-    ]
-    wanted = (
-        ["phenotype"]
-        + [columns[name] for name in responses]
-        + [f"{name}_positive" for name in responses]
-    )
-    if target:
-        wanted += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
-    table = pd.read_parquet(folder / "cells.parquet", columns=list(dict.fromkeys(wanted)))
-    distances = contact = ""
-    contact_rows: list[dict[str, Any]] = []
-    if source and target:
-        cells = table[table["phenotype"] == source]
-        colors = _phenotype_colors(recipe)
-        numbers = {
-            name: cells[name].to_numpy(np.float64, na_value=np.nan)
-            for name in wanted
-            if name != "phenotype"
-        }
-        distances = run_figures.distances_figure(
-            numbers[f"nearest_{target}_um"],
-            numbers[f"nearest_{target}_border_um"],
-            source,
-            target,
-            colors[source],
-        )
-        touching = numbers[f"n_touching_{target}"] > 0
-        groups = {
-            name: (numbers[columns[name]][touching], numbers[columns[name]][~touching])
-            for name in responses
-        }
-        values = {gate["marker"]: gate["value"] for gate in gates}
-        contact = run_figures.contact_figure(
-            groups, values, colors[source], (f"touching {target}", "not touching")
-        )
-        contact_rows = [
-            _contact_row(name, groups[name], numbers[f"{name}_positive"], touching)
-            for name in responses
-        ]
+    sample, margin = record["sample"], record["margin"]
+    distances, contact, contact_rows = _contacts(folder, recipe, record["gates"])
     return SlideView(
         row=record["summary"],
         record=record,
-        sample={key: record["sample"][key] for key in sorted(record["sample"], key=_sample_order)},
+        sample={key: sample[key] for key in sorted(sample, key=_sample_order)},
         anchor=f"slide-{number}",
         overlay=picture_uri(folder / "overlay.png", picture_px),
         detail=picture_uri(folder / "detail.png", picture_px),
-        gates=run_figures.gates_figure(gates),
+        gates=run_figures.gates_figure(record["gates"]),
         distances=distances,
         margin=run_figures.margin_figure(
-            record["margin"], phenotype_names(recipe), _phenotype_colors(recipe)
+            margin, phenotype_names(recipe), _phenotype_colors(recipe)
         ),
         contact=contact,
         contact_rows=contact_rows,
     )
 
 
+def _contacts(
+    folder: Path, recipe: Recipe, gates: Sequence[Mapping[str, Any]]
+) -> tuple[str, str, list[dict[str, Any]]]:
+    """Figures of distances and of markers by contact, and the table of the latter."""
+    source, target = proximity_pair(recipe)
+    if not source or not target:
+        return "", "", []
+    columns = {gate["marker"]: gate["column"] for gate in gates if gate["column"]}
+    markers = [channel.name for channel in recipe.with_role("marker") if channel.name in columns]
+    markers = markers[:_MAX_RESPONSES]
+    names = [columns[name] for name in markers] + [f"{name}_positive" for name in markers]
+    names += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
+    names = list(dict.fromkeys(names))
+    table = pd.read_parquet(folder / "cells.parquet", columns=["phenotype", *names])
+    cells = table[table["phenotype"] == source]
+    values = {name: cells[name].to_numpy(np.float64, na_value=np.nan) for name in names}
+    color = _phenotype_colors(recipe)[source]
+    centroid, border = values[f"nearest_{target}_um"], values[f"nearest_{target}_border_um"]
+    distances = run_figures.distances_figure(centroid, border, source, target, color)
+    touching = values[f"n_touching_{target}"] > 0
+    groups = {
+        name: (values[columns[name]][touching], values[columns[name]][~touching])
+        for name in markers
+    }
+    gate_values = {gate["marker"]: gate["value"] for gate in gates}
+    labels = (f"touching {target}", "not touching")
+    contact = run_figures.contact_figure(groups, gate_values, color, labels)
+    rows = [
+        _contact_row(name, groups[name], values[f"{name}_positive"], touching) for name in markers
+    ]
+    return distances, contact, rows
+
+
 def _contact_row(
     marker: str, pair: tuple[Any, Any], positive: Any, touching: Any
 ) -> dict[str, Any]:
-    """Medians and positive fractions of one marker, touching and not touching; None where there is
-    nothing to say.
-    """
+    """Medians and positive fractions of one marker, touching and not touching, where known."""
     called = np.isfinite(positive)
 
     def share(chosen: Any) -> float | None:
