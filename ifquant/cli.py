@@ -1,5 +1,4 @@
-"""The command line. It only turns words into calls: every command is one call of the package plus
-how its answer is shown.
+"""The command line: every command is one call of the package plus how its answer is shown.
 
 Exit codes: 0 all done; 1 a bug of ours; 2 the request is wrong; 3 some or all slides failed; 4
 resources ran out; 130 and 143 interrupted.
@@ -40,6 +39,9 @@ PixelSize = Annotated[
     ),
 ]
 
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")
+]
 Strict = Annotated[
     bool,
     typer.Option(
@@ -101,42 +103,23 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     from ifquant.slides import slide
 
     table = Table(show_lines=True)
-    for column in (
-        "slide",
-        "format",
-        "C x Y x X",
-        "type",
-        "channels",
-        "um/px",
-        "levels",
-        "problems",
-    ):
-        table.add_column(column, overflow="fold")
-    troubled = 0
+    heads = ("slide", "format", "C x Y x X", "type", "channels", "um/px", "levels", "problems")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    troubled = False
     for path in slide.find_slides(images):
         info, problems = slide.inspect(slide.SlideRef((path,), pixel_size_um=pixel_size))
-        troubled += bool(problems)
+        troubled |= bool(problems)
         name = slide.slide_name(path)
         if info.format == "unreadable":
-            table.add_row(name, "-", "-", "-", "-", "-", "-", "\n".join(problems))
+            table.add_row(name, *["-"] * 6, "\n".join(problems))
             continue
-        size = (
-            "?"
-            if info.pixel_size_um is None
-            else f"{info.pixel_size_um:.4g} ({info.pixel_size_origin})"
-        )
-        shape = " x ".join(map(str, info.shape))
-        notes = [*problems, *info.warnings]
-        table.add_row(
-            name,
-            info.format,
-            shape,
-            info.dtype,
-            ", ".join(info.channels),
-            size,
-            str(info.levels),
-            "\n".join(notes) or "none",
-        )
+        size = "?"
+        if info.pixel_size_um is not None:
+            size = f"{info.pixel_size_um:.4g} ({info.pixel_size_origin})"
+        shape, channels = " x ".join(map(str, info.shape)), ", ".join(info.channels)
+        notes = "\n".join([*problems, *info.warnings]) or "none"
+        table.add_row(name, info.format, shape, info.dtype, channels, size, str(info.levels), notes)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     raise typer.Exit(3 if troubled else 0)
 
@@ -156,9 +139,7 @@ def run(
         Path | None,
         typer.Option("--samples", help="Sample sheet: slide, path, patient, group, ..."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")
-    ] = None,
+    overrides: Overrides = None,
     workers: Annotated[int, typer.Option("--workers", help="Local processes")] = 1,
     tile_size: Annotated[
         int, typer.Option("--tile-size", help="Side of a tile in px; changes no result")
@@ -212,9 +193,7 @@ def analyze(
     samples: Annotated[
         Path | None, typer.Option("--samples", help="Sample sheet: slide, patient, group, ...")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a recipe value: section.key=value")
-    ] = None,
+    overrides: Overrides = None,
     workers: Annotated[
         int, typer.Option("--workers", help="Local processes; changes no result")
     ] = 1,

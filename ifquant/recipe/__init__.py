@@ -1,3 +1,1 @@
-"""The recipe: each parameter declared once, read, checked, overridden, resolved; rules of
-phenotypes; the template.
-"""
+"""The recipe: every parameter declared once, read, checked and resolved; rules; the template."""

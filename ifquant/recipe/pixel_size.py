@@ -1,6 +1,4 @@
-"""The one check of a pixel size, whoever states it: a file, an option, a sheet, a recipe, a
-caller.
-"""
+"""The check of a pixel size, whoever states it: a file, option, sheet, recipe or caller."""
 
 from __future__ import annotations
 

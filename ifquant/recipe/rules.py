@@ -183,9 +183,7 @@ class _Parser:
         return rule
 
     def marker(self) -> tuple[str, bool] | None:
-        """Take the longest known name here that has a sign behind it, after which the rule can go
-        on.
-        """
+        """Take the longest known name here with a sign after which the rule can go on."""
         quote = self.text[self.at : self.at + 1]
         if quote in {'"', "'"} and quote:
             end = self.text.find(quote, self.at + 1)

@@ -1,6 +1,4 @@
-"""What an analysis found, as one value: everything the cohort's page prints and every CSV beside it
-comes from here.
-"""
+"""Results of an analysis as one value, from which the cohort's page and its tables are made."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class FlowRow:
 
 @dataclass(frozen=True)
 class ProximityRow:
-    """One proximity test of one slide, its responders against its sources; `p` None with the reason
-    where it could not be made.
-    """
+    """One proximity test of one slide; `p` None with the reason where it could not be made."""
 
     slide: str
     null: str

@@ -1,6 +1,4 @@
-"""The methods section of a cohort's page, from what was really done on its slides. Ready to paste
-into a paper.
-"""
+"""The methods section of a cohort's page, from what was really done on its slides."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The cohort's page (report.html of an analysis), its figures as SVG and PDF, its numbers as CSV,
-and cohort.json.
+"""The cohort's page: report.html of an analysis, its figures and tables, and cohort.json.
 
 The page loads nothing from anywhere; the same analysis gives the same bytes.
 """
@@ -32,12 +31,14 @@ from ifquant.report.cohort_tables import (
     compared_cells,
     location_cells,
     opinion_counts,
+    opinion_rows,
     tables,
 )
 from ifquant.report.figure_style import figure_bytes, uri
 from ifquant.report.page import environment
 from ifquant.results.spreadsheet_text import safe_for_spreadsheets
 from ifquant.statistics.cohort.cohort_test import CohortResult
+from ifquant.statistics.cohort.mean_effect import CohortEffect
 from ifquant.statistics.cohort.members import EFFECT
 from ifquant.statistics.cohort.multiverse import summarized
 
@@ -46,8 +47,7 @@ FORMAT = "ifquant analysis 1"
 
 
 def write_analysis(analysis: Analysis, out: Path) -> None:
-    """Write everything an analysis leaves into `out`, which appears whole or not at all; an earlier
-    analysis there is replaced.
+    """Write an analysis into `out`, whole or not at all; an earlier one there is replaced.
 
     Raises
     ------
@@ -76,14 +76,7 @@ def write_analysis(analysis: Analysis, out: Path) -> None:
 
 
 def refuse_foreign(out: Path) -> None:
-    """Refuse to replace a folder that is not an earlier analysis, or holds a file that the analysis
-    did not write.
-
-    Raises
-    ------
-    RequestError
-        Always then.
-    """
+    """Refuse to replace anything but an earlier analysis and the files that it wrote."""
     if not out.exists():
         return
     found = storage.read_json(out / RECORD) if out.is_dir() else None
@@ -226,7 +219,6 @@ def _refused(cohort: CohortResult) -> str:
 def record(analysis: Analysis) -> dict[str, Any]:
     """Content of cohort.json."""
     cohort = analysis.cohort
-    effect = {name: value for name, value in vars(cohort.effect).items() if name != "null"}
     return {
         "format": FORMAT,
         "question": {
@@ -236,23 +228,13 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "verdict": cohort.verdict,
         "headline": cohort.headline,
         "reason": cohort.reason,
-        "effect": effect,
+        "effect": _numbers(cohort.effect),
         "patients": [vars(patient) for patient in cohort.patients],
         "excluded": dict(cohort.excluded),
-        "opinions": [
-            {
-                **vars(opinion),
-                **dict(zip(("n_slides", "n_cells"), opinion_counts(cohort, opinion), strict=True)),
-            }
-            for opinion in cohort.opinions
-        ],
+        "opinions": opinion_rows(cohort),
         "guards": [
-            {
-                "name": g.name,
-                "kind": g.kind,
-                **{key: value for key, value in vars(g.effect).items() if key != "null"},
-            }
-            for g in cohort.guards
+            {"name": guard.name, "kind": guard.kind, **_numbers(guard.effect)}
+            for guard in cohort.guards
         ],
         "comparisons": [
             {
@@ -275,3 +257,8 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "versions": dict(analysis.versions),
         "warnings": list(analysis.warnings),
     }
+
+
+def _numbers(effect: CohortEffect) -> dict[str, Any]:
+    """Record an effect without its null distribution."""
+    return {name: value for name, value in vars(effect).items() if name != "null"}

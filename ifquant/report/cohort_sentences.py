@@ -1,6 +1,4 @@
-"""Sentences of the cohort's page: the question, p, bleed-through, curves, what the answer cannot
-say (methods: analysis_methods.py).
-"""
+"""Sentences of the cohort's page: the question, p, bleed-through, curves, limits."""
 
 from __future__ import annotations
 

@@ -10,17 +10,16 @@ import pandas as pd
 
 from ifquant.report.analysis import Analysis
 from ifquant.statistics.cohort.cohort_test import CohortResult
-from ifquant.statistics.cohort.mean_effect import CohortEffect
 from ifquant.statistics.cohort.members import EFFECT, NamedComparison
 from ifquant.statistics.cohort.multiverse import Specification
 from ifquant.statistics.cohort.second_opinions import Opinion
 from ifquant.statistics.priming.slide_effect import SlideEffect
 
+Row = dict[str, Any]
+
 
 def cells_of_tests(analysis: Analysis) -> dict[str, int]:
-    """Test > cells it rests on: those tested for the effect and its guards, else all kept cells of
-    the slides that have the measure.
-    """
+    """Test > cells it rests on: those tested, else all kept cells of slides with the measure."""
     cohort = analysis.cohort
     out = {test.name: test.n_cells for test in cohort.tests}
     for named in cohort.comparisons:
@@ -32,8 +31,9 @@ def cells_of_tests(analysis: Analysis) -> dict[str, int]:
 
 
 def compared_cells(analysis: Analysis, named: NamedComparison) -> tuple[int, int]:
-    """Cells on both sides of a comparison; of measures other than the effect all kept cells of the
-    slides that have the measure.
+    """Cells on both sides of a comparison.
+
+    For measures other than the effect: all kept cells of the slides that have the measure.
     """
     one = named.comparison
     if named.measure == EFFECT:
@@ -65,9 +65,7 @@ def location_cells(analysis: Analysis) -> int:
 
 
 def opinion_counts(cohort: CohortResult, opinion: Opinion) -> tuple[int | None, int | None]:
-    """Slides and cells behind a second opinion: those of the primary test when it rests on the same
-    patients; else not known.
-    """
+    """Slides and cells behind a second opinion, known where it has the primary test's patients."""
     effect = cohort.effect
     return (
         (effect.n_slides, effect.n_cells)
@@ -83,171 +81,131 @@ def _kept(analysis: Analysis, slides: Container[str]) -> int:
 def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """File name > table of every CSV an analysis leaves."""
     cohort = analysis.cohort
-    made: dict[str, pd.DataFrame] = {
+    made: dict[str, Any] = {
         "effects": _effects(cohort),
         "patients": _patients(cohort),
-        "slide_guards": _slide_guards(cohort),
+        "slide_guards": [
+            {"slide": slide.slide, **vars(row)} for slide in cohort.slides for row in slide.guards
+        ],
         "guards": _guards(cohort),
         "tests": _tests(analysis),
         "comparisons": _comparisons(analysis),
-        "opinions": pd.DataFrame(
-            [
-                {**vars(one), **dict(zip(_N, opinion_counts(cohort, one), strict=True))}
-                for one in cohort.opinions
-            ]
-        ),
-        "dose_response": _frame(cohort.dose),
+        "opinions": opinion_rows(cohort),
+        "dose_response": [vars(row) for row in cohort.dose],
         "null": _null(cohort),
         "measures": _measures(analysis),
-        "naive": pd.DataFrame(
-            [{"slide": s.slide, **vars(row)} for s in cohort.slides for row in s.naive]
-        ),
-        "flow": _frame(analysis.flow),
-        "proximity": _frame(analysis.proximity),
+        "naive": [
+            {"slide": slide.slide, **vars(row)} for slide in cohort.slides for row in slide.naive
+        ],
+        "flow": [vars(row) for row in analysis.flow],
+        "proximity": [vars(row) for row in analysis.proximity],
         "proximity_curves": analysis.curves,
-        "gates": pd.DataFrame(
-            [{"slide": slide, **vars(one)} for slide, own in analysis.gates.items() for one in own]
-        ),
+        "gates": [
+            {"slide": slide, **vars(row)} for slide, own in analysis.gates.items() for row in own
+        ],
         "multiverse": _multiverse(analysis.specifications),
     }
-    return {f"{name}.csv": table for name, table in made.items() if len(table)}
+    return {f"{name}.csv": pd.DataFrame(rows) for name, rows in made.items() if len(rows)}
 
 
-_N = ("n_slides", "n_cells")
+def opinion_rows(cohort: CohortResult) -> list[Row]:
+    """Second opinions with the slides and cells behind them."""
+    rows = []
+    for opinion in cohort.opinions:
+        n_slides, n_cells = opinion_counts(cohort, opinion)
+        rows.append({**vars(opinion), "n_slides": n_slides, "n_cells": n_cells})
+    return rows
 
 
-def _frame(rows: Sequence[Any]) -> pd.DataFrame:
-    return pd.DataFrame([vars(row) for row in rows])
+def _attributes(record: object, *names: str) -> Row:
+    return {name: getattr(record, name) for name in names}
 
 
-def _effects(cohort: CohortResult) -> pd.DataFrame:
+def _effects(cohort: CohortResult) -> list[Row]:
     rows = []
     for slide in cohort.slides:
         member = cohort.members[slide.slide]
-        fraction = slide.fraction
+        counts = ("high", "high_positive", "low", "low_positive")
         rows.append(
             {
                 "slide": slide.slide,
-                "patient": member.patient,
-                "group": member.group,
-                "visit": member.visit,
-                "verdict": slide.verdict,
-                "reason": slide.reason,
-                "z": slide.z,
-                "se_z": slide.se_z,
-                "correlation": slide.correlation,
+                **_attributes(member, "patient", "group", "visit"),
+                **_attributes(slide, "verdict", "reason", "z", "se_z", "correlation"),
                 "low": slide.interval[0],
                 "high": slide.interval[1],
                 "p_shift": slide.p,
-                "n_effective": slide.n_effective,
-                "slope": slide.slope,
-                "slope_se": slide.slope_se,
-                "n_cells": slide.n_cells,
-                "n_responders": slide.n_responders,
-                "n_exposed": slide.n_exposed,
-                "n_sources": slide.n_sources,
+                **_attributes(slide, "n_effective", "slope", "slope_se", "n_cells"),
+                **_attributes(slide, "n_responders", "n_exposed", "n_sources"),
                 "n_touched_sources": slide.n_touched_sources,
                 **{f"p_{name}": test.p for name, test in slide.tests.items() if name != "shift"},
-                "n_touching_high": None if fraction is None else fraction.high,
-                "n_touching_high_positive": None if fraction is None else fraction.high_positive,
-                "n_touching_low": None if fraction is None else fraction.low,
-                "n_touching_low_positive": None if fraction is None else fraction.low_positive,
+                **{f"n_touching_{name}": getattr(slide.fraction, name, None) for name in counts},
                 **_levels(slide),
                 "in_cohort": slide.slide not in cohort.excluded,
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _levels(slide: SlideEffect) -> dict[str, Any]:
-    """Background, its SD, and how many values lay at the floor of one SD, for response and ligand;
-    bleed-through between them.
-    """
-    out: dict[str, Any] = {}
+def _levels(slide: SlideEffect) -> Row:
+    """Background, its SD, values at the floor of one SD, and bleed-through of the two channels."""
+    out: Row = {}
     for name, marker in (("response", slide.question.response), ("ligand", slide.question.ligand)):
         level, floor = slide.backgrounds.get(marker), slide.floored.get(name)
-        out[f"{name}_background"] = None if level is None else level.level
-        out[f"{name}_background_sd"] = None if level is None else level.sd
-        out[f"{name}_background_origin"] = None if level is None else level.origin
-        out[f"n_{name}_floored"] = None if floor is None else floor.n_floored
-        out[f"n_{name}_ranked"] = None if floor is None else floor.n
-    bleed = slide.bleed_through
-    out["bleed_ligand_into_response"] = None if bleed is None else bleed.ligand_into_response
-    out["bleed_response_into_ligand"] = None if bleed is None else bleed.response_into_ligand
+        out[f"{name}_background"] = getattr(level, "level", None)
+        out[f"{name}_background_sd"] = getattr(level, "sd", None)
+        out[f"{name}_background_origin"] = getattr(level, "origin", None)
+        out[f"n_{name}_floored"] = getattr(floor, "n_floored", None)
+        out[f"n_{name}_ranked"] = getattr(floor, "n", None)
+    for name in ("ligand_into_response", "response_into_ligand"):
+        out[f"bleed_{name}"] = getattr(slide.bleed_through, name, None)
     return out
 
 
-def _patients(cohort: CohortResult) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "patient": p.patient,
-                "group": p.group,
-                "z": p.value,
-                "se_z": p.se,
-                "n_slides": p.n_slides,
-                "n_exposed": p.n_cells,
-            }
-            for p in cohort.patients
-        ]
-    )
-
-
-def _slide_guards(cohort: CohortResult) -> pd.DataFrame:
-    return pd.DataFrame(
-        [{"slide": slide.slide, **vars(row)} for slide in cohort.slides for row in slide.guards]
-    )
-
-
-def _counts(e: CohortEffect) -> dict[str, int]:
-    return {"n_patients": e.n_patients, "n_slides": e.n_slides, "n_cells": e.n_cells}
-
-
-def _guards(cohort: CohortResult) -> pd.DataFrame:
-    rows = []
-    for guard in cohort.guards:
-        e = guard.effect
-        numbers = {
-            "z": e.estimate,
-            "low": e.low,
-            "high": e.high,
-            "p": e.p,
-            "smallest_p": e.smallest_p,
+def _patients(cohort: CohortResult) -> list[Row]:
+    return [
+        {
+            **_attributes(patient, "patient", "group"),
+            "z": patient.value,
+            "se_z": patient.se,
+            "n_slides": patient.n_slides,
+            "n_exposed": patient.n_cells,
         }
-        rows.append(
-            {
-                "name": guard.name,
-                "kind": guard.kind,
-                **numbers,
-                **_counts(e),
-                "reads_as": guard.reads_as,
-            }
-        )
-    return pd.DataFrame(rows)
+        for patient in cohort.patients
+    ]
 
 
-def _tests(analysis: Analysis) -> pd.DataFrame:
+_COUNTS = ("n_patients", "n_slides", "n_cells")
+
+
+def _guards(cohort: CohortResult) -> list[Row]:
+    return [
+        {
+            **_attributes(guard, "name", "kind"),
+            "z": guard.effect.estimate,
+            **_attributes(guard.effect, "low", "high", "p", "smallest_p", *_COUNTS),
+            "reads_as": guard.reads_as,
+        }
+        for guard in cohort.guards
+    ]
+
+
+def _tests(analysis: Analysis) -> list[Row]:
     cells = cells_of_tests(analysis)
-    return pd.DataFrame(
-        [
-            {
-                "family": t.family.name,
-                "method": t.family.method,
-                "name": t.name,
-                "p": t.p,
-                "p_adjusted": t.adjusted,
-                "smallest_p": t.smallest_p,
-                "n_patients": t.n_patients,
-                "n_slides": t.n_slides,
-                "n_cells": cells[t.name],
-                "reason": t.reason,
-            }
-            for t in analysis.cohort.tests
-        ]
-    )
+    return [
+        {
+            "family": test.family.name,
+            "method": test.family.method,
+            **_attributes(test, "name", "p"),
+            "p_adjusted": test.adjusted,
+            **_attributes(test, "smallest_p", "n_patients", "n_slides"),
+            "n_cells": cells[test.name],
+            "reason": test.reason,
+        }
+        for test in analysis.cohort.tests
+    ]
 
 
-def _comparisons(analysis: Analysis) -> pd.DataFrame:
+def _comparisons(analysis: Analysis) -> list[Row]:
     rows = []
     for named in analysis.cohort.comparisons:
         one = named.comparison
@@ -259,25 +217,20 @@ def _comparisons(analysis: Analysis) -> pd.DataFrame:
         ):
             values |= {f"{name}_first": pair[0], f"{name}_second": pair[1]}
         rows.append({"measure": named.measure, **values})
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _measures(analysis: Analysis) -> pd.DataFrame:
-    members = analysis.cohort.members
-    rows = []
-    for name, values in analysis.measures.items():
-        own = [(slide, members[slide]) for slide in values]
-        rows += [
-            {
-                "slide": slide,
-                "patient": m.patient,
-                "group": m.group,
-                "measure": name,
-                "value": values[slide],
-            }
-            for slide, m in own
-        ]
-    return pd.DataFrame(rows)
+def _measures(analysis: Analysis) -> list[Row]:
+    return [
+        {
+            "slide": slide,
+            **_attributes(analysis.cohort.members[slide], "patient", "group"),
+            "measure": name,
+            "value": value,
+        }
+        for name, values in analysis.measures.items()
+        for slide, value in values.items()
+    ]
 
 
 def _null(cohort: CohortResult) -> pd.DataFrame:
@@ -295,18 +248,14 @@ def _null(cohort: CohortResult) -> pd.DataFrame:
     return pd.DataFrame({"quantile": steps, **columns}) if columns else pd.DataFrame()
 
 
-def _multiverse(specifications: Sequence[Specification]) -> pd.DataFrame:
-    rows = []
-    for spec in specifications:
-        e = spec.effect
-        numbers = {"z": e.estimate, "low": e.low, "high": e.high, "p": e.p}
-        rows.append(
-            {
-                **spec.choices,
-                "main": spec.main,
-                **numbers,
-                **_counts(e),
-                "n_slides_not_testable": spec.n_not_testable,
-            }
-        )
-    return pd.DataFrame(rows)
+def _multiverse(specifications: Sequence[Specification]) -> list[Row]:
+    return [
+        {
+            **spec.choices,
+            "main": spec.main,
+            "z": spec.effect.estimate,
+            **_attributes(spec.effect, "low", "high", "p", *_COUNTS),
+            "n_slides_not_testable": spec.n_not_testable,
+        }
+        for spec in specifications
+    ]

@@ -33,8 +33,9 @@ def environment() -> Environment:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number for reading: integers with thousands marks, others to `digits` significant
-    digits; an en dash for none. Words stay.
+    """Write a number for reading; an en dash for none, words stay.
+
+    Integers have thousands marks, others `digits` significant digits.
     """
     if isinstance(value, str):
         return value

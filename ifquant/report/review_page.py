@@ -1,6 +1,4 @@
-"""review.html: what reviewers decided, and the answer before and after. Self-contained like
-report.html.
-"""
+"""review.html: what reviewers decided, and the answer before and after; self-contained."""
 
 from __future__ import annotations
 
@@ -132,9 +130,7 @@ def review_html(
 
 
 def answer(recipe: Recipe, slide: ReviewedSlide) -> list[Change]:
-    """List the slide's numbers before and after: the answers asked for, areas, counts, densities,
-    proximity summary, gates.
-    """
+    """List answers, areas, counts, densities, proximity and gates of a slide before and after."""
     source, target = proximity_pair(recipe)
     names = {
         "phenotype": phenotype_names(recipe),
@@ -177,9 +173,7 @@ def _written(value: Any) -> str | None:
 
 
 def contact_fractions(table: pd.DataFrame, recipe: Recipe) -> dict[str, float | None]:
-    """Positive fraction of each studied marker among `from` cells that touch `to` cells and among
-    those that do not; descriptive.
-    """
+    """Positive fraction of each marker among `from` cells by contact with `to` cells."""
     source, target = proximity_pair(recipe)
     if source is None or target is None:
         return {}
@@ -201,9 +195,7 @@ def contact_fractions(table: pd.DataFrame, recipe: Recipe) -> dict[str, float | 
 
 
 def all_rates(slides: Sequence[ReviewedSlide]) -> list[tuple[str, list[Rate]]]:
-    """Error rates by reviewer over all slides; only reviewers who judged cells of a random
-    queue.
-    """
+    """Error rates by reviewer over all slides, for those who judged cells of a random queue."""
     out = []
     for name in sorted({judged.reviewer for slide in slides for judged in slide.judged}):
         own = [

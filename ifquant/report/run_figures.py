@@ -1,6 +1,4 @@
-"""Figures of the report as SVG: gates, distances, density at the tumor border, marker by contact,
-slides side by side.
-"""
+"""Figures of a run's report as SVG: gates, distances, tumor border, contact, slides."""
 
 from __future__ import annotations
 
@@ -30,15 +28,13 @@ MAX_POINTS = 400
 """Points drawn per group; more are thinned evenly by rank, so that the shape stays."""
 
 
-def on_paper(color: str) -> str:
+def paper_color(color: str) -> str:
     """Counterpart for white paper of a color made for a dark picture."""
     return _ON_PAPER.get(color, "#7b8190" if color == OTHER_COLOR else color)
 
 
 def gates_figure(gates: Sequence[Mapping[str, Any]]) -> str:
-    """Histogram per marker with the fitted components and the gate; one that is not callable says
-    so. Empty string without gates.
-    """
+    """Draw the histogram, fitted components and gate of each marker; empty string without gates."""
     if not gates:
         return ""
     columns = min(4, len(gates))
@@ -91,57 +87,32 @@ def _gate(axis: Axes, gate: Mapping[str, Any]) -> None:
 
 
 def distances_figure(centroid: Floats, border: Floats, source: str, target: str, color: str) -> str:
-    """How far the `source` cells are from the nearest `target` cell, between centroids and between
-    borders. Empty string without any.
-    """
-    centroid, border = centroid[np.isfinite(centroid)], border[np.isfinite(border)]
+    """Draw distances of `source` cells to the nearest `target` cell; empty string without any."""
+    centroid, border = _finite(centroid), _finite(border)
     if not len(centroid):
         return ""
     with rc_context(STYLE):
         figure, (left, right) = axes_grid(1, 2, width=6.6, height=2.45)
         limit = float(max(np.quantile(centroid, 0.99), 30))
-        left.hist(
-            np.clip(centroid, 0, limit),
-            bins=np.linspace(0, limit, 31).tolist(),
-            color=on_paper(color),
-            alpha=0.75,
-        )
+        bins = np.linspace(0, limit, 31).tolist()
+        left.hist(np.clip(centroid, 0, limit), bins=bins, color=paper_color(color), alpha=0.75)
         middle = float(np.median(centroid))
         left.axvline(middle, color=INK, lw=1.1)
-        left.annotate(
-            f"median {middle:.1f} µm",
-            (middle, 1),
-            (4, -2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-        )
-        left.set(
-            xlabel=f"µm to the nearest {target} cell (centroids)",
-            ylabel=f"{source} cells",
-            xlim=(0, limit),
-        )
+        where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+        left.annotate(f"median {middle:.1f} µm", (middle, 1), (4, -2), **where)  # type: ignore[arg-type]
+        left.set(xlabel=f"µm to the nearest {target} cell (centroids)", ylabel=f"{source} cells")
+        left.set_xlim(0, limit)
         for values, style, label in (
             (centroid, "-", "between centroids"),
             (border, "--", "between borders (0 = touching)"),
         ):
             if len(values):
-                x = np.sort(values)
-                right.step(
-                    np.r_[0, x],
-                    np.r_[0, np.arange(1, len(x) + 1) / len(x)],
-                    style,
-                    where="post",
-                    color=on_paper(color),
-                    lw=1.4,
-                    label=label,
-                )
-        right.set(
-            xlabel=f"µm to the nearest {target} cell",
-            ylabel=f"fraction of {source} cells",
-            xlim=(0, limit),
-            ylim=(0, 1.02),
-        )
+                x = np.r_[0, np.sort(values)]
+                y = np.r_[0, np.arange(1, len(x)) / len(values)]
+                ink = paper_color(color)
+                right.step(x, y, style, where="post", color=ink, lw=1.4, label=label)
+        right.set(xlabel=f"µm to the nearest {target} cell", ylabel=f"fraction of {source} cells")
+        right.set(xlim=(0, limit), ylim=(0, 1.02))
         draw_grid(right)
         right.legend(loc="lower right")
         return svg_uri(figure)
@@ -167,7 +138,7 @@ def margin_figure(
                 x,
                 [float(heights[k] or 0) for k in known],
                 width * 0.92,
-                color=on_paper(colors[name]),
+                color=paper_color(colors[name]),
                 label=name,
             )
         labels = [
@@ -202,8 +173,7 @@ def contact_figure(
     color: str,
     labels: tuple[str, str],
 ) -> str:
-    """Per marker the cells touching and not touching: points, box of quartiles, median. Empty
-    string without cells.
+    """Draw markers of cells touching and not touching: points, quartiles, median; else empty.
 
     Parameters
     ----------
@@ -228,7 +198,7 @@ def contact_figure(
         for axis, (marker, pair) in zip(axes, shown.items(), strict=False):
             finite = [_finite(values) for values in pair]
             for at, values in enumerate(finite):
-                _strip(axis, at, values, on_paper(color) if at == 0 else "#8b93a1")
+                _strip(axis, at, values, paper_color(color) if at == 0 else "#8b93a1")
             if gates.get(marker) is not None:
                 axis.axhline(float(gates[marker] or 0), color=GATE, lw=1, ls=(0, (3, 2)))
             everything = np.concatenate(finite)
@@ -248,9 +218,7 @@ def contact_figure(
 
 
 def slides_figure(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str, str]]) -> str:
-    """One dot per slide and measure (column, label), by group where the sample sheet names groups.
-    Empty string below two slides.
-    """
+    """Draw one dot per slide and measure (column, label), by group; empty below two slides."""
     measures = [
         (c, label) for c, label in measures if sum(row.get(c) is not None for row in rows) > 1
     ]

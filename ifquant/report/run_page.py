@@ -49,9 +49,7 @@ _MAX_RESPONSES = 3
 
 @dataclass(frozen=True)
 class SlideView:
-    """What the page shows of one slide; pictures are data URIs, empty where there is nothing to
-    show.
-    """
+    """What the page shows of one slide; pictures are data URIs, or empty."""
 
     row: Mapping[str, Any]
     record: SlideRecord
@@ -93,14 +91,6 @@ def report_html(out: Path, recipe: Recipe, statuses: Sequence[SlideStatus]) -> s
         if record is not None
     ]
     source, target = proximity_pair(recipe)
-    measures = [
-        (f"{name}_per_mm2", f"{name} cells per mm²")
-        for name in (source, target)
-        if name is not None
-    ]
-    if source and target:
-        measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
-        measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
     page = environment().get_template("report.html.j2")
     return page.render(
         recipe=recipe,
@@ -118,10 +108,11 @@ def report_html(out: Path, recipe: Recipe, statuses: Sequence[SlideStatus]) -> s
         phenotypes=phenotype_names(recipe),
         colors=channel_colors(recipe),
         phenotype_colors={
-            name: run_figures.on_paper(color) for name, color in _phenotype_colors(recipe).items()
+            name: run_figures.paper_color(color)
+            for name, color in _phenotype_colors(recipe).items()
         },
         cohort=run_figures.slides_figure(
-            [{**view.row, **view.sample} for view in slides], measures
+            [{**view.row, **view.sample} for view in slides], _measures(source, target)
         ),
         shared=shared_gates(recipe, [view.record for view in slides]),
         methods=methods(recipe, provenance.versions()),
@@ -135,52 +126,22 @@ def report_html(out: Path, recipe: Recipe, statuses: Sequence[SlideStatus]) -> s
     )
 
 
-def _slide_view(recipe: Recipe, record: SlideRecord, number: int, picture_px: int) -> SlideView:
-    source, target = proximity_pair(recipe)
-    gates = record.gates
-    columns = {marker: gate.column for marker, gate in gates.items() if gate.column}
-    responses = [c.name for c in recipe.channels if c.role == "marker" and c.name in columns][
-        :_MAX_RESPONSES
+def _measures(source: str | None, target: str | None) -> list[tuple[str, str]]:
+    """Columns of slides.csv that are shown side by side, with their labels."""
+    measures = [
+        (f"{name}_per_mm2", f"{name} cells per mm²")
+        for name in (source, target)
+        if name is not None
     ]
-    wanted = (
-        ["phenotype"]
-        + [columns[name] for name in responses]
-        + [f"{name}_positive" for name in responses]
-    )
-    if target:
-        wanted += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
-    table = read_table(record.folder, list(dict.fromkeys(wanted)))
-    distances = contact = ""
-    contact_rows: list[dict[str, Any]] = []
     if source and target:
-        cells = table[table["phenotype"] == source]
-        colors = _phenotype_colors(recipe)
-        numbers = {
-            name: cells[name].to_numpy(np.float64, na_value=np.nan)
-            for name in wanted
-            if name != "phenotype"
-        }
-        distances = run_figures.distances_figure(
-            numbers[f"nearest_{target}_um"],
-            numbers[f"nearest_{target}_border_um"],
-            source,
-            target,
-            colors[source],
-        )
-        touching = numbers[f"n_touching_{target}"] > 0
-        groups = {
-            name: (numbers[columns[name]][touching], numbers[columns[name]][~touching])
-            for name in responses
-        }
-        values = {marker: gate.value for marker, gate in gates.items()}
-        contact = run_figures.contact_figure(
-            groups, values, colors[source], (f"touching {target}", "not touching")
-        )
-        contact_rows = [
-            _contact_row(name, groups[name], numbers[f"{name}_positive"], touching)
-            for name in responses
-        ]
+        measures.append((f"median_nearest_{target}_um", f"median µm, {source} to nearest {target}"))
+        measures.append((f"fraction_touching_{target}", f"fraction of {source} touching {target}"))
+    return measures
+
+
+def _slide_view(recipe: Recipe, record: SlideRecord, number: int, picture_px: int) -> SlideView:
     sample = record.sample
+    distances, contact, contact_rows = _contacts(recipe, record)
     return SlideView(
         row=record.summary,
         record=record,
@@ -188,7 +149,7 @@ def _slide_view(recipe: Recipe, record: SlideRecord, number: int, picture_px: in
         anchor=f"slide-{number}",
         overlay=picture_uri(record.folder / OVERLAY, picture_px),
         detail=picture_uri(record.folder / DETAIL, picture_px),
-        gates=run_figures.gates_figure([gate.to_dict() for gate in gates.values()]),
+        gates=run_figures.gates_figure([gate.to_dict() for gate in record.gates.values()]),
         distances=distances,
         margin=run_figures.margin_figure(
             record.margin, phenotype_names(recipe), _phenotype_colors(recipe)
@@ -198,12 +159,41 @@ def _slide_view(recipe: Recipe, record: SlideRecord, number: int, picture_px: in
     )
 
 
+def _contacts(recipe: Recipe, record: SlideRecord) -> tuple[str, str, list[dict[str, Any]]]:
+    """Figures of distances and of markers by contact, and the table of the latter."""
+    source, target = proximity_pair(recipe)
+    if not source or not target:
+        return "", "", []
+    columns = {marker: gate.column for marker, gate in record.gates.items() if gate.column}
+    markers = [channel.name for channel in recipe.with_role("marker") if channel.name in columns]
+    markers = markers[:_MAX_RESPONSES]
+    names = [columns[name] for name in markers] + [f"{name}_positive" for name in markers]
+    names += [f"nearest_{target}_um", f"nearest_{target}_border_um", f"n_touching_{target}"]
+    names = list(dict.fromkeys(names))
+    table = read_table(record.folder, ["phenotype", *names])
+    cells = table[table["phenotype"] == source]
+    values = {name: cells[name].to_numpy(np.float64, na_value=np.nan) for name in names}
+    color = _phenotype_colors(recipe)[source]
+    centroid, border = values[f"nearest_{target}_um"], values[f"nearest_{target}_border_um"]
+    distances = run_figures.distances_figure(centroid, border, source, target, color)
+    touching = values[f"n_touching_{target}"] > 0
+    groups = {
+        name: (values[columns[name]][touching], values[columns[name]][~touching])
+        for name in markers
+    }
+    gate_values = {marker: gate.value for marker, gate in record.gates.items()}
+    labels = (f"touching {target}", "not touching")
+    contact = run_figures.contact_figure(groups, gate_values, color, labels)
+    rows = [
+        _contact_row(name, groups[name], values[f"{name}_positive"], touching) for name in markers
+    ]
+    return distances, contact, rows
+
+
 def _contact_row(
     marker: str, pair: tuple[Any, Any], positive: Any, touching: Any
 ) -> dict[str, Any]:
-    """Medians and positive fractions of one marker, touching and not touching; None where there is
-    nothing to say.
-    """
+    """Medians and positive fractions of one marker, touching and not touching, where known."""
     called = np.isfinite(positive)
 
     def share(chosen: Any) -> float | None:
