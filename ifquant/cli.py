@@ -97,6 +97,7 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     from rich.table import Table
 
     from ifquant.slides import slide
+    from ifquant.slides.slide_names import find_slides, slide_name
 
     table = Table(show_lines=True)
     for column in (
@@ -111,10 +112,10 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     ):
         table.add_column(column, overflow="fold")
     troubled = 0
-    for path in slide.find_slides(images):
+    for path in find_slides(images):
         info, problems = slide.inspect(slide.SlideRef((path,), pixel_size_um=pixel_size))
         troubled += bool(problems)
-        name = slide.slide_name(path)
+        name = slide_name(path)
         if info.format == "unreadable":
             table.add_row(name, "-", "-", "-", "-", "-", "-", "\n".join(problems))
             continue

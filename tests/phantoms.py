@@ -25,7 +25,8 @@ from ifquant.recipe.model import Recipe
 from ifquant.results.slide_result import SlideResult
 from ifquant.slides.overview import Read
 from ifquant.slides.panel import find_panel
-from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide import SlideRef
+from ifquant.slides.slide_info import SlideInfo
 
 PIXEL_SIZE_UM = 0.5
 NAMES = ("DAPI", "PanCK", "CD11c", "TGFB1", "IL1B")

@@ -28,9 +28,9 @@ from ifquant.files import storage
 from ifquant.files.run_lock import LOCK_NAME, RunLock
 from ifquant.files.table_files import column_metadata, write_csv, write_parquet
 from ifquant.geometry.windows import Window
-from ifquant.slides.slide import SlideRef, inspect
-from ifquant.slides.tiff_writer import write_image, write_ome_tiff
-from ifquant.slides.zarr_reader import CHUNK_MANIFEST, read_labels
+from ifquant.slides.slide import SlideRef, inspect, read_labels
+from ifquant.slides.tiff_writer import OmePixels, write_image, write_ome_tiff
+from ifquant.slides.zarr_reader import CHUNK_MANIFEST
 from ifquant.slides.zarr_writer import Display, LabelPyramidWriter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -427,12 +427,8 @@ def test_blocks_in_any_order(
     write_ome_tiff(
         path,
         blocks(),
-        shape=image.shape,
-        dtype="uint16",
-        pixel_size_um=None,
-        names=["a", "b"],
+        OmePixels(image.shape, "uint16", ["a", "b"], labels=True),
         tile_px=16,
-        labels=True,
     )
     with tifffile.TiffFile(path) as tiff:
         for level, series in enumerate(tiff.series[0].levels):
@@ -443,13 +439,7 @@ def test_blocks_in_any_order(
 
 def test_misplaced_blocks_are_refused(tmp_path: Path) -> None:
     image = pixels((1, 64, 64))
-    common = {
-        "shape": image.shape,
-        "dtype": "uint16",
-        "pixel_size_um": None,
-        "names": ["a"],
-        "tile_px": 32,
-    }
+    one = OmePixels(image.shape, "uint16", ["a"])
     cases = [
         ([(Window(0, 0, 64, 32), image[:, :, :32])], "leave 2 of 4 tiles"),
         (
@@ -461,7 +451,7 @@ def test_misplaced_blocks_are_refused(tmp_path: Path) -> None:
     ]
     for blocks, text in cases:
         with pytest.raises(RequestError, match=text):
-            write_ome_tiff(tmp_path / "a.ome.tif", blocks, **common)  # type: ignore[arg-type]
+            write_ome_tiff(tmp_path / "a.ome.tif", blocks, one, tile_px=32)
     assert os.listdir(tmp_path) == []
 
 

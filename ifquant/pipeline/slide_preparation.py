@@ -5,7 +5,7 @@ compared with earlier results.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,7 +29,7 @@ from ifquant.results.slide_folder import WORK
 from ifquant.slides import regions, slide
 from ifquant.slides.panel import Panel, find_panel
 from ifquant.slides.regions import Regions
-from ifquant.slides.slide import SlideInfo
+from ifquant.slides.slide_info import SlideInfo
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def prepare(job: SlideJob, recipe: Recipe, folder: Path, execution: Execution) -
     SlideError
         If the slide cannot be analysed as it is, with the option that resolves it.
     """
-    ref = slide.with_crop(job.ref, execution.crop) if execution.crop else job.ref
+    ref = replace(job.ref, crop=execution.crop) if execution.crop else job.ref
     with ref.open() as opened:
         info = opened.info
     by_index = {

@@ -22,7 +22,7 @@ from ifquant.geometry.runs import CellRuns, put_runs, runs_of
 from ifquant.geometry.windows import Window
 from ifquant.results.measured_cells import KINDS, MeasuredCells
 from ifquant.results.slide_folder import WORK
-from ifquant.slides.zarr_reader import open_labels
+from ifquant.slides.slide import open_labels
 
 BAND_PX = 1024
 KEPT = "earlier.json"

@@ -20,7 +20,8 @@ from ifquant.recipe.model import Recipe
 from ifquant.slides.overview import Stack
 from ifquant.slides.panel import Panel
 from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide import SlideRef
+from ifquant.slides.slide_info import SlideInfo
 
 
 @dataclass(frozen=True, eq=False)
