@@ -37,7 +37,7 @@ from ifquant.simulation.point_tissue import gaussian_field
 from ifquant.simulation.stains import levels_of, stain
 from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, make_scene, render
 from ifquant.slides import tiff_writer
-from ifquant.slides.zarr_reader import read_labels
+from ifquant.slides.slide import read_labels
 from ifquant.statistics.priming.question import Background, question_of
 
 SIDE_PX = 1600

@@ -37,8 +37,7 @@ from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
 from ifquant.simulation.simulated_slides import simulate_slides
-from ifquant.slides.slide import SlideRef
-from ifquant.slides.zarr_reader import read_labels
+from ifquant.slides.slide import SlideRef, read_labels
 
 STAGES = (
     ("hash the file", "ifquant.slides.slide", "fingerprint"),

@@ -28,7 +28,7 @@ from ifquant.geometry.windows import Window
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.simulation.simulated_slides import write_slide
 from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
-from ifquant.slides.zarr_reader import read_labels
+from ifquant.slides.slide import read_labels
 
 PHENOTYPE_OF = {"tumor": "tumor", "myeloid": "myeloid", "lymphocyte": "other", "stroma": "other"}
 

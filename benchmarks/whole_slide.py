@@ -36,7 +36,7 @@ from matplotlib import pyplot as plt
 from ifquant.geometry.windows import Window, cores
 from ifquant.simulation.simulated_slides import BITS
 from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
-from ifquant.slides.tiff_writer import write_ome_tiff
+from ifquant.slides.tiff_writer import OmePixels, write_ome_tiff
 
 BLOCK_PX = 1024  # a multiple of the TIFF's tiles
 GLASS = 40
@@ -111,14 +111,9 @@ def write_slide(path: Path, size: int, share: float, seed: int, repeat: int | No
                 yield block, np.full((len(CHANNELS), *block.shape), GLASS, np.uint16)
 
     if not path.exists():
-        how = {"dtype": "uint16", "names": CHANNELS, "significant_bits": BITS, "pyramid": False}
-        write_ome_tiff(
-            path,
-            blocks(),
-            shape=(len(CHANNELS), size, size),
-            pixel_size_um=options.pixel_size_um,
-            **how,
-        )
+        shape = (len(CHANNELS), size, size)
+        image = OmePixels(shape, "uint16", CHANNELS, options.pixel_size_um, BITS)
+        write_ome_tiff(path, blocks(), image, pyramid=False)
     return float(mask.mean())
 
 

@@ -101,16 +101,17 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     from rich.table import Table
 
     from ifquant.slides import slide
+    from ifquant.slides.slide_names import slide_name
 
     table = Table(show_lines=True)
     heads = ("slide", "format", "C x Y x X", "type", "channels", "um/px", "levels", "problems")
     for head in heads:
         table.add_column(head, overflow="fold")
     troubled = False
-    for path in slide.find_slides(images):
+    for path in find_slides(images):
         info, problems = slide.inspect(slide.SlideRef((path,), pixel_size_um=pixel_size))
         troubled |= bool(problems)
-        name = slide.slide_name(path)
+        name = slide_name(path)
         if info.format == "unreadable":
             table.add_row(name, *["-"] * 6, "\n".join(problems))
             continue

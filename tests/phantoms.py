@@ -26,7 +26,8 @@ from ifquant.results.slide_result import SlideResult
 from ifquant.slides.overview import Read
 from ifquant.slides.panel import find_panel
 from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide import SlideRef
+from ifquant.slides.slide_info import SlideInfo
 from ifquant.slides.slide_input import SlideInput, SlideJob
 
 PIXEL_SIZE_UM = 0.5

@@ -196,7 +196,7 @@ def test_cells_of_a_cell_model_are_paired_with_nuclei(
     network: Path, slide: Path, tmp_path: Path
 ) -> None:
     table = analysed(recipe(network, cell_model=str(network)), slide, tmp_path)
-    from ifquant.slides.zarr_reader import read_labels
+    from ifquant.slides.slide import read_labels
 
     window = Window(0, 0, 420, 420)
     found, cells = (

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import ome_tiff, pixels
 
-from ifquant.errors import RequestError, SlideError, UnreadableImage
+from ifquant.errors import MissingDependency, RequestError, SlideError, UnreadableImage
 from ifquant.geometry.windows import Window
+from ifquant.slides import slide_names
+from ifquant.slides.image_reader import ImageFacts
 from ifquant.slides.slide import (
     SlideRef,
-    find_slides,
     fingerprint,
     inspect,
     named_channels,
     renamed_by_index,
     require_usable,
-    slide_name,
-    unique_names,
-    with_crop,
 )
+from ifquant.slides.slide_names import find_slides, slide_name, unique_names
 from ifquant.slides.tiff_writer import write_image
 
 
@@ -183,7 +184,7 @@ def test_crop(tmp_path: Path) -> None:
     path = str(
         ome_tiff(tmp_path / "a.ome.tif", image, names=["a"], tile=(16, 16), compression="zlib")
     )
-    ref = with_crop(SlideRef((path,)), Window(10, 20, 50, 70))
+    ref = SlideRef((path,), crop=Window(10, 20, 50, 70))
     with ref.open() as slide:
         assert (slide.info.shape, slide.origin) == ((1, 40, 50), (10, 20))
         np.testing.assert_array_equal(
@@ -191,11 +192,11 @@ def test_crop(tmp_path: Path) -> None:
         )
         with pytest.raises(RequestError, match="outside the image of 40 x 50"):
             slide.read([0], Window(0, 0, 41, 50))
-    info, _ = inspect(with_crop(ref, Window(30, 30, 100, 100)))
+    info, _ = inspect(replace(ref, crop=Window(30, 30, 100, 100)))
     assert info.shape == (1, 30, 50)
     assert "cut to 50 x 30" in " ".join(info.warnings)
     with pytest.raises(SlideError, match="lies outside the image of 80 x 60"):
-        with_crop(ref, Window(60, 0, 70, 10)).open()
+        replace(ref, crop=Window(60, 0, 70, 10)).open()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
@@ -276,3 +277,56 @@ def test_examples(data_dir: Path) -> None:
     assert info.channels == ("DAPI", "PDL1", "GZMB", "PD1", "CK-EPCAM", "CD8a", "FOXP3")
     assert len(problems) == 1
     assert "--pixel-size" in problems[0]
+
+
+class RampReader:
+    """A reader as another package registers it: one channel, pixels count along rows."""
+
+    def __init__(self, path: str) -> None:
+        self.facts = ImageFacts("Ramp", (1, 1, 5, 8), "uint16", ("DAPI",), (0.5, 0.5), "ome")
+
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        return ((5, 8),)
+
+    def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> np.ndarray:
+        return np.arange(40, dtype=np.uint16).reshape(5, 8)[window.slices_in(Window(0, 0, 5, 8))]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Metadata of an installed package with readers for .ramp, .czi and .gone."""
+    info = tmp_path / "site" / "ramp-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ramp\nVersion: 1.0\n")
+    lines = [f"{suffix} = {__name__}:RampReader" for suffix in ("ramp", "czi", "tif")]
+    lines.append("gone = no_such_module:Reader")
+    (info / "entry_points.txt").write_text("\n".join(["[ifquant.readers]", *lines]))
+    monkeypatch.syspath_prepend(info.parent)
+    slide_names._plugin_suffixes.cache_clear()
+    yield tmp_path
+    slide_names._plugin_suffixes.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["a.ramp", "b.CZI"])
+def test_a_package_adds_a_format(package: Path, name: str) -> None:
+    path = package / name
+    path.write_bytes(b"ramp")
+    assert find_slides([str(package)]) == [str(path)]
+    assert slide_name(str(path)) == name[0]
+    with SlideRef((str(path),)).open() as slide:
+        assert (slide.info.format, slide.info.channels) == ("Ramp", ("DAPI",))
+        np.testing.assert_array_equal(slide.read([0], Window(1, 2, 2, 4)), [[[10, 11]]])
+
+
+def test_a_package_replaces_no_reader_of_ours(package: Path) -> None:
+    path = ome_tiff(package / "a.tif", pixels((1, 20, 30)))
+    assert inspect(SlideRef((str(path),)))[0].format == "OME-TIFF"
+
+
+def test_a_package_that_cannot_be_loaded_is_named(package: Path) -> None:
+    (package / "a.gone").write_bytes(b"x")
+    with pytest.raises(MissingDependency, match=r"plugin that reads \.gone cannot be loaded"):
+        SlideRef((str(package / "a.gone"),)).open()

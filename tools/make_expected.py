@@ -16,7 +16,7 @@ import tifffile
 
 import ifquant
 from ifquant.geometry.windows import Window
-from ifquant.slides.zarr_reader import read_labels
+from ifquant.slides.slide import read_labels
 
 EXAMPLES = Path(__file__).parents[1] / "example_images"
 KEPT = (

@@ -33,7 +33,8 @@ from ifquant.review.log_lines import ReadLog
 from ifquant.review.subject import Subject
 from ifquant.slides.panel import find_panel
 from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideInfo, SlideRef, fingerprint
+from ifquant.slides.slide import SlideRef, fingerprint
+from ifquant.slides.slide_info import SlideInfo
 from ifquant.slides.slide_input import SlideInput, SlideJob
 
 

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,18 +28,8 @@ from ifquant.errors import IfquantError, RequestError, ResourceError
 
 PathLike = str | os.PathLike[str]
 
-_REQUEST = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENOENT,
-    errno.ENAMETOOLONG,
-    errno.EINVAL,
-    errno.ELOOP,
-}
+_REQUEST = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG}
+_REQUEST |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT}
 _REASON = {
     errno.ENOSPC: "the disk is full",
     errno.EFBIG: "the file would be larger than allowed",
@@ -56,9 +46,7 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os
 
 
 def before_mutation(operation: str, path: str) -> None:
-    """Do nothing; called before every change to the disk. Tests replace it to let the n-th change
-    fail or the process die.
-    """
+    """Do nothing before a change to the disk; tests replace it to fail or die at the n-th."""
 
 
 def create_file(path: PathLike) -> io.FileIO:
@@ -118,20 +106,15 @@ def remove(path: PathLike) -> None:
 
 
 def flush_folder(folder: PathLike) -> None:
-    """Flush the entry of a new file: without it a crash may lose the file although its content was
-    flushed.
-    """
+    """Flush the entry of a new file: else a crash may lose it although its content was flushed."""
     if sys.platform == "win32":
         return  # Windows flushes folder entries itself
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.ENOTSUP,
-            errno.EBADF,
-        ):  # some network file systems have no fsync of folders
+        # some network file systems have no fsync of folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
         os.close(descriptor)
@@ -139,9 +122,9 @@ def flush_folder(folder: PathLike) -> None:
 
 @contextlib.contextmanager
 def unnamed_file(folder: PathLike, size: int) -> Iterator[IO[bytes]]:
-    """Give a file of `size` bytes of zeros on a folder's disk, all of it reserved; it has no name,
-    so that nothing can be left over.
+    """Give a nameless file of `size` bytes of zeros, all reserved on a folder's disk.
 
+    Nothing can be left over.
     On Windows, where files in use cannot be left behind without a name, it lies in the system's
     folder for such files.
     """
@@ -195,58 +178,53 @@ def writing(path: PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(final: PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `final` to writers that want a file name (matplotlib, tifffile,
-    pyarrow).
-
-    The file keeps the suffix of `final`. When the block ends well and the file is not empty, it is
-    flushed and renamed; when it raises, the file is removed and `final` is as before.
-    """
-    final = Path(final)
+def _part_of(final: Path) -> Iterator[Path]:
+    """Temporary path beside `final`, renamed to it when the block ends well, else removed."""
     with writing(final):
         make_folder(final.parent)
         part = final.with_name(part_name(final.name))
-        create_file(part).close()
         try:
             yield part
-            with part.open("rb+") as file:
-                if file.seek(0, 2) == 0:
-                    raise OSError(errno.EIO, "nothing was written")
-                flush_to_device(file.fileno(), part)
             rename(part, final)
         except BaseException:
-            _discard(part)
+            with contextlib.suppress(OSError):
+                remove(part)
             raise
 
 
 @contextlib.contextmanager
-def atomic_folder(final: PathLike) -> Iterator[Path]:
-    """Give a temporary folder beside `final`, renamed to it when the block ends well. An older
-    `final` is replaced.
+def atomic_path(final: PathLike) -> Iterator[Path]:
+    """Give a temporary path to writers that want a file name (matplotlib, tifffile, pyarrow).
+
+    The file keeps the suffix of `final`. When the block ends well and the file is not empty, it is
+    flushed and renamed; when it raises, the file is removed and `final` is as before.
     """
+    with _part_of(Path(final)) as part:
+        create_file(part).close()
+        yield part
+        with part.open("rb+") as file:
+            if file.seek(0, 2) == 0:
+                raise OSError(errno.EIO, "nothing was written")
+            flush_to_device(file.fileno(), part)
+
+
+@contextlib.contextmanager
+def atomic_folder(final: PathLike) -> Iterator[Path]:
+    """Give a temporary folder, renamed to `final` when the block ends well; an older one goes."""
     final = Path(final)
+    old = final.with_name(part_name(final.name))
     with writing(final):
-        make_folder(final.parent)
-        part = final.with_name(part_name(final.name))
-        make_folder(part)
-        try:
+        with _part_of(final) as part:
+            make_folder(part)
             yield part
             if final.exists():
-                old = final.with_name(part_name(final.name))
                 rename(final, old)
-                rename(part, final)
-                remove(old)
-            else:
-                rename(part, final)
-        except BaseException:
-            _discard(part)
-            raise
+        if old.exists():
+            remove(old)
 
 
 def part_name(name: str) -> str:
-    """Make a temporary name that ends like `name` and tells whose it is:
-    .name.<pid>.<random>.part.suffix.
-    """
+    """Make a temporary name that ends like `name`: .name.<pid>.<random>.part.suffix."""
     short = name.encode()[:100].decode(errors="ignore")
     return f".{short}.{os.getpid()}.{secrets.token_hex(4)}.part{Path(name).suffix}"
 
@@ -262,9 +240,7 @@ def is_part(name: str) -> bool:
 
 
 def remove_parts(folder: PathLike) -> list[str]:
-    """Delete what killed writers left in a folder. Only call while holding its lock. Returns the
-    names removed.
-    """
+    """Delete what killed writers left in a folder whose lock is held; returns the names."""
     if not os.path.isdir(folder):
         return []
     found = [name for name in os.listdir(folder) if is_part(name)]
@@ -280,26 +256,16 @@ def write_bytes(final: PathLike, data: bytes) -> None:
 
 
 def write_blocks(final: PathLike, blocks: Iterable[bytes | memoryview]) -> None:
-    """Write a file atomically, block by block as they are made: text of any length without holding
-    it whole.
-    """
-    final = Path(final)
-    with writing(final):
-        make_folder(final.parent)
-        part = final.with_name(part_name(final.name))
-        try:
-            total = 0
-            with create_file(part) as file:
-                for block in blocks:
-                    write_all(file, block)
-                    total += len(block)
-                flush_to_device(file.fileno(), part)
-            if part.stat().st_size != total:
-                raise OSError(errno.EIO, "fewer bytes arrived than were written")
-            rename(part, final)
-        except BaseException:
-            _discard(part)
-            raise
+    """Write a file atomically, block by block as they are made."""
+    with _part_of(Path(final)) as part:
+        total = 0
+        with create_file(part) as file:
+            for block in blocks:
+                write_all(file, block)
+                total += len(block)
+            flush_to_device(file.fileno(), part)
+        if part.stat().st_size != total:
+            raise OSError(errno.EIO, "fewer bytes arrived than were written")
 
 
 def write_text(final: PathLike, text: str) -> None:
@@ -308,14 +274,10 @@ def write_text(final: PathLike, text: str) -> None:
 
 
 def write_json(final: PathLike, content: Any) -> None:
-    """Write JSON atomically: sorted keys, a newline at the end, NaN and infinity as null (JSON has
-    neither).
-    """
-    write_text(
-        final,
-        json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        + "\n",
-    )
+    """Write JSON atomically: sorted keys, a newline at the end, NaN and infinity as null."""
+    plain = _plain(content)
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(final, text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
@@ -327,9 +289,7 @@ def read_json(path: PathLike) -> Any:
 
 
 def write_npz(final: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays (no objects) to an .npz atomically; not compressed, which would cost more than
-    computing most of them again.
-    """
+    """Write arrays to an .npz atomically, uncompressed: computing most again costs less."""
     buffer = io.BytesIO()
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
@@ -338,28 +298,13 @@ def write_npz(final: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     write_blocks(final, [buffer.getbuffer()])
 
 
-def write_with(final: PathLike, write: Callable[[Path], object]) -> None:
-    """Let `write(path)` write a temporary file, then put it in place (e.g. `write_with(out,
-    figure.savefig)`).
-    """
-    with atomic_path(final) as part:
-        write(part)
-
-
-def _discard(part: Path) -> None:
-    with contextlib.suppress(OSError):
-        remove(part)
-
-
 def _plain(value: Any) -> Any:
     """JSON-able copy: numpy scalars and arrays, tuples, paths; non-finite floats become None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [
-            _plain(item)
-            for item in (sorted(value) if isinstance(value, set | frozenset) else value)
-        ]
+        items = sorted(value) if isinstance(value, set | frozenset) else value
+        return [_plain(item) for item in items]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, np.generic):

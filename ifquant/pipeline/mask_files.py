@@ -168,17 +168,8 @@ def _as_image(
             )
             for block in cores(image_shape, STRIP_PX)
         )
-        shape = (1, *image_shape)
-        tiff_writer.write_ome_tiff(
-            image,
-            blocks,
-            shape=shape,
-            dtype="uint32",
-            pixel_size_um=None,
-            names=[kind],
-            labels=True,
-            pyramid=False,
-        )
+        pixels = tiff_writer.OmePixels((1, *image_shape), "uint32", [kind], labels=True)
+        tiff_writer.write_ome_tiff(image, blocks, pixels, pyramid=False)
     return LabelImage(str(image))
 
 

@@ -9,9 +9,15 @@ from typing import Literal
 
 from ifquant.errors import RequestError
 from ifquant.slides.sample_sheet import Sample, read_samples
-from ifquant.slides.slide import SlideRef, find_slides, slide_name, unique_names
+from ifquant.slides.slide import SlideRef
 from ifquant.slides.slide_input import SlideJob
-from ifquant.slides.slide_names import slide_key, without_suffix
+from ifquant.slides.slide_names import (
+    find_slides,
+    slide_key,
+    slide_name,
+    unique_names,
+    without_suffix,
+)
 
 
 def find_jobs(

@@ -4,7 +4,7 @@ compared with earlier results.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def prepare(
 
 
 def _opened(job: SlideJob, recipe: ResolvedRecipe, crop: Window | None) -> SlideInput:
-    ref = slide.with_crop(job.ref, crop) if crop else job.ref
+    ref = replace(job.ref, crop=crop) if crop else job.ref
     with ref.open() as opened:
         info = opened.info
     by_index = {c.index: c.name for c in recipe.channels if c.index is not None}

@@ -24,7 +24,7 @@ from ifquant.simulation.tissue_window import (
     label_sums,
     simulate_window,
 )
-from ifquant.slides.tiff_writer import write_ome_tiff
+from ifquant.slides.tiff_writer import OmePixels, write_ome_tiff
 
 RENDER_PX = 1024
 """Side of the windows that are rendered one after the other (px, a multiple of the TIFF's
@@ -152,21 +152,11 @@ def write_slide(
             sums.append(label_sums(part))
             yield window, part.image
 
-    common: dict[str, Any] = {
-        "pixel_size_um": options.pixel_size_um,
-        "compression": compression,
-        "pyramid": pyramid,
-    }
+    how: dict[str, Any] = {"compression": compression, "pyramid": pyramid}
     path = folder / f"{name}.ome.tif"
-    write_ome_tiff(
-        path,
-        render(),
-        shape=(len(CHANNELS), *options.size),
-        dtype="uint16",
-        names=CHANNELS,
-        significant_bits=BITS,
-        **common,
-    )
+    shape = (len(CHANNELS), *options.size)
+    image = OmePixels(shape, "uint16", CHANNELS, options.pixel_size_um, BITS)
+    write_ome_tiff(path, render(), image, **how)
     if not truth:
         return path
     table = pd.concat(tables).drop_duplicates("id").sort_values("id", ignore_index=True)
@@ -174,9 +164,9 @@ def write_slide(
     table = table[table["nucleus_area_um2"] > 0].reset_index(drop=True)
     ids = table["id"].to_numpy(np.int32)
     table = table.assign(id=np.arange(1, len(table) + 1, dtype=np.uint32))
-    common |= {"shape": (1, *options.size), "dtype": "uint32", "labels": True}
-    write_ome_tiff(folder / f"{name}_nuclei.tif", nuclei.blocks(ids), names=["nuclei"], **common)
-    write_ome_tiff(folder / f"{name}_cells.tif", cells.blocks(ids), names=["cells"], **common)
+    for kind, objects in (("nuclei", nuclei), ("cells", cells)):
+        mask = OmePixels((1, *options.size), "uint32", [kind], options.pixel_size_um, labels=True)
+        write_ome_tiff(folder / f"{name}_{kind}.tif", objects.blocks(ids), mask, **how)
     write_parquet(table, folder / f"{name}_truth.parquet", TRUTH_COLUMNS)
     write_csv(table.round(6), folder / f"{name}_truth.csv")
     return path

@@ -1,7 +1,6 @@
 """What an image file says about itself, in the words that all readers share.
 
-Readers (tiff, omezarr) describe a file as `ImageFacts` and hand out one plane at a time; everything
-above them (slide) is format-free.
+Readers describe a file as `ImageFacts` and return one plane at a time; `slide` knows no format.
 """
 
 from __future__ import annotations
@@ -20,47 +19,27 @@ from ifquant.geometry.windows import Window
 Array = NDArray[Any]
 
 MAX_SEGMENT_BYTES = 1 << 30
-"""Largest decoded tile, strip or chunk that is read: a file may claim any size, memory is not its
-to claim."""
+"""Largest decoded tile, strip or chunk that is read, whatever size a file claims."""
 MAX_IMAGE_BYTES = 1 << 44
 """Larger claims (16 TiB) are damage or an attack, not a slide."""
 ROUNDING_PX = 2
 """By how much a side of a smaller level may differ from the image's proportions."""
 
-_UNIT_UM = {
-    "m": 1e6,
-    "meter": 1e6,
-    "metre": 1e6,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "centimetre": 1e4,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "millimetre": 1e3,
-    "um": 1.0,
-    "µm": 1.0,
-    "μm": 1.0,
-    "\\u00b5m": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "nanometre": 1e-3,
-    "pm": 1e-6,
-    "picometer": 1e-6,
-    "å": 1e-4,
-    "angstrom": 1e-4,
-    "in": 25_400.0,
-    "inch": 25_400.0,
+_UNITS = {
+    1e6: ("m", "meter", "metre"),
+    1e4: ("cm", "centimeter", "centimetre"),
+    1e3: ("mm", "millimeter", "millimetre"),
+    1.0: ("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer", "micrometre"),
+    1e-3: ("nm", "nanometer", "nanometre"),
+    1e-6: ("pm", "picometer"),
+    1e-4: ("å", "angstrom"),
+    25_400.0: ("in", "inch"),
 }
+_UNIT_UM = {name: factor for factor, names in _UNITS.items() for name in names}
 
 
 def length_um(value: object, unit: str | None) -> float | None:
-    """Convert a length to um; None when the unit is not a length (`pixel`, `reference frame`) or
-    the value is not a positive number.
-    """
+    """Convert a length to um; None if the unit is no length (`pixel`) or the value not positive."""
     factor = _UNIT_UM.get((unit or "").strip().lower().replace("Â", ""))
     try:
         number = float(value)  # type: ignore[arg-type]
@@ -72,9 +51,7 @@ def length_um(value: object, unit: str | None) -> float | None:
 
 
 class Unfit(ValueError):
-    """Why a file's content is not read; the text says what to do. `slide` puts the path in
-    front.
-    """
+    """Why a file's content is not read, and what to do; `slide` puts the path in front."""
 
 
 class Damaged(Unfit):
@@ -113,15 +90,11 @@ class ImageReader(Protocol):
         ...
 
     def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
-        """Pixels (Y, X) of one plane of time point 0, native byte order; of a smaller copy in the
-        file for levels from 1.
-        """
+        """Pixels (Y, X) of a plane of time point 0, native byte order; levels from 1 are copies."""
         ...
 
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the image and its smaller copies, each checked as the image itself is,
-        the largest first.
-        """
+        """Shapes (Y, X) of the image and its smaller copies, all checked, the largest first."""
         ...
 
     def close(self) -> None:
@@ -130,13 +103,7 @@ class ImageReader(Protocol):
 
 
 def check_level(shape: tuple[int, int], larger: tuple[int, int], full: tuple[int, int]) -> None:
-    """Refuse what can be no smaller copy of an image.
-
-    Raises
-    ------
-    ValueError
-        If it is not smaller than the level before it, or of other proportions than the image.
-    """
+    """Refuse a level that is not smaller than the one before it, or of other proportions."""
     if not is_level(shape, full) or max(shape) >= max(larger):
         raise Damaged(
             f"a level of {shape[0]} x {shape[1]} px after one of {larger[0]} x {larger[1]} is no"
@@ -145,22 +112,14 @@ def check_level(shape: tuple[int, int], larger: tuple[int, int], full: tuple[int
 
 
 def is_level(shape: tuple[int, int], full: tuple[int, int]) -> bool:
-    """Whether a picture has the proportions of an image; programs round sizes up or down at every
-    level.
-    """
+    """Whether a picture has the proportions of an image (programs round sizes at every level)."""
     (height, width), (full_height, full_width) = shape, full
     short = min(height, width)
     return short > 0 and abs(height * full_width - width * full_height) <= ROUNDING_PX * max(full)
 
 
 def check_claim(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
-    """Refuse sizes that no slide has, before anything is allocated.
-
-    Raises
-    ------
-    ValueError
-        If a dimension is empty or the decoded size is above `MAX_IMAGE_BYTES`.
-    """
+    """Refuse empty images and those above `MAX_IMAGE_BYTES`, before anything is allocated."""
     if min(shape, default=0) < 1:
         raise Damaged(f"{what} has an empty dimension: shape {shape}")
     if (nbytes := math.prod(shape) * dtype.itemsize) > MAX_IMAGE_BYTES:
@@ -179,20 +138,20 @@ class ByteCache:
         self._bytes = 0
 
     def get(self, key: Hashable) -> Array | None:
-        """Give an array back, if it is still there."""
+        """Return the array, if it is still there."""
         found = self._arrays.get(key)
         if found is not None:
             self._arrays.move_to_end(key)
         return found
 
     def put(self, key: Hashable, array: Array) -> None:
-        """Keep an array, letting go of the least recently used ones."""
+        """Add an array; the least recently used ones go."""
         self._arrays[key] = array
         self._bytes += array.nbytes
         while self._bytes > self.limit_bytes and len(self._arrays) > 1:
             self._bytes -= self._arrays.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self._arrays.clear()
         self._bytes = 0

@@ -1,5 +1,6 @@
-"""The OME-XML of an OME-TIFF, read with the standard library. DTDs and entities are refused, other
-files are never followed.
+"""The OME-XML of an OME-TIFF, read with the standard library.
+
+DTDs and entities are refused, other files are never followed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,8 @@ from dataclasses import dataclass
 from ifquant.slides.image_reader import Damaged, Unfit, length_um
 
 MAX_XML_CHARS = 64 << 20
-_DTYPES = {
+_DTYPES = {name: name for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32")} | {
     "bit": "bool",
-    "int8": "int8",
-    "uint8": "uint8",
-    "int16": "int16",
-    "uint16": "uint16",
-    "int32": "int32",
-    "uint32": "uint32",
     "float": "float32",
     "double": "float64",
     "complex": "complex64",
@@ -35,9 +30,7 @@ class OmeChannel:
 
 @dataclass(frozen=True)
 class OmeBlock:
-    """One TiffData element: `count` planes (None: all that are left) from page `ifd` on, starting
-    at plane (c, z, t).
-    """
+    """One TiffData element: `count` planes (None: all left) from page `ifd` on, from (c, z, t)."""
 
     ifd: int
     first: tuple[int, int, int]
@@ -48,11 +41,8 @@ class OmeBlock:
 
 @dataclass(frozen=True)
 class OmeImage:
-    """One Image element. Sizes in pixels; `order` is DimensionOrder without XY, fastest first, e.g.
-    CZT.
-    """
+    """One Image element; `order` is DimensionOrder without XY, fastest first, e.g. CZT."""
 
-    name: str
     size_x: int
     size_y: int
     size_c: int
@@ -76,19 +66,10 @@ class Ome:
 
 
 def parse_xml(text: str) -> ET.Element:
-    """Parse XML that strangers wrote: no document type, no entities, bounded size.
-
-    Raises
-    ------
-    Unfit
-        If the text declares a DTD or entities, or is above 64 MiB.
-    xml.etree.ElementTree.ParseError
-        If it is not well-formed.
-    """
+    """Parse XML of unknown origin; `Unfit` if it declares a DTD or entities or is above 64 MiB."""
     if len(text) > MAX_XML_CHARS:
-        raise Unfit(
-            f"metadata of {len(text) >> 20} MiB of XML; at most {MAX_XML_CHARS >> 20} MiB are read"
-        )
+        n_mib, most = len(text) >> 20, MAX_XML_CHARS >> 20
+        raise Unfit(f"metadata of {n_mib} MiB of XML; at most {most} MiB are read")
     upper = text.upper()
     if "<!DOCTYPE" in upper or "<!ENTITY" in upper:
         raise Unfit(
@@ -105,28 +86,19 @@ def is_ome(description: str) -> bool:
 
 
 def parse_ome(text: str) -> Ome:
-    """Read OME-XML of any schema year.
-
-    Raises
-    ------
-    Unfit
-        If the XML is broken or lacks what every OME document has.
-    """
+    """Read OME-XML of any schema year; `Unfit` if it is broken or lacks what all documents have."""
     try:
         root = parse_xml(text)
     except ET.ParseError as error:
         raise Damaged(
             f"its OME-XML is broken ({error}); the file was cut off or its header is damaged"
         ) from error
-    binary_only = _child(root, "BinaryOnly")
+    other = _child(root, "BinaryOnly")
     images = tuple(_image(element) for element in root if _tag(element) == "Image")
-    if not images and binary_only is None:
+    if not images and other is None:
         raise Damaged("its OME-XML describes no image")
-    return Ome(
-        root.get("UUID"),
-        images,
-        None if binary_only is None else binary_only.get("MetadataFile", "another file"),
-    )
+    companion = None if other is None else other.get("MetadataFile", "another file")
+    return Ome(root.get("UUID"), images, companion)
 
 
 def _image(element: ET.Element) -> OmeImage:
@@ -146,7 +118,6 @@ def _image(element: ET.Element) -> OmeImage:
         )
     bits = pixels.get("SignificantBits")
     return OmeImage(
-        name=element.get("Name", ""),
         size_x=sizes["X"],
         size_y=sizes["Y"],
         size_c=sizes["C"],
@@ -172,16 +143,12 @@ def _channel(element: ET.Element) -> OmeChannel:
 
 def _block(element: ET.Element) -> OmeBlock:
     uuid = _child(element, "UUID")
-    ifd = element.get("IFD")
-    count = element.get("PlaneCount") or element.get("NumPlanes")
+    key = next((key for key in ("PlaneCount", "NumPlanes") if element.get(key)), None)
+    implied = None if element.get("IFD") is None else 1
     return OmeBlock(
         ifd=_int(element, "IFD", 0),
         first=(_int(element, "FirstC", 0), _int(element, "FirstZ", 0), _int(element, "FirstT", 0)),
-        count=(
-            _int(element, "PlaneCount" if element.get("PlaneCount") else "NumPlanes")
-            if count
-            else (1 if ifd is not None else None)
-        ),
+        count=implied if key is None else _int(element, key),
         file_name=None if uuid is None else uuid.get("FileName"),
         uuid=None if uuid is None else (uuid.text or "").strip() or None,
     )

@@ -1,6 +1,4 @@
-"""Regions drawn by the user: polygons in GeoJSON, as QuPath exports them, in pixels of the
-full-resolution image.
-"""
+"""Regions drawn by the user: GeoJSON polygons as QuPath exports them, in px of the whole image."""
 
 from __future__ import annotations
 
@@ -24,15 +22,9 @@ from ifquant.errors import SlideError
 
 Kind = Literal["include", "exclude", "tumor", "control"]
 _KINDS: dict[str, Kind] = {
-    "include": "include",
-    "region": "include",
-    "roi": "include",
-    "exclude": "exclude",
-    "ignore": "exclude",
-    "artifact": "exclude",
-    "artefact": "exclude",
-    "tumor": "tumor",
-    "tumour": "tumor",
+    **dict.fromkeys(("include", "region", "roi"), "include"),
+    **dict.fromkeys(("exclude", "ignore", "artifact", "artefact"), "exclude"),
+    **dict.fromkeys(("tumor", "tumour"), "tumor"),
     "control": "control",
 }
 """Class names understood, without case and QuPath's trailing asterisk."""
@@ -55,7 +47,7 @@ class Regions:
     notes: tuple[str, ...] = ()
 
     def geometry(self, kind: Kind, name: str | None = None) -> BaseGeometry | None:
-        """Give the area of a kind; for `control` of the region with that name, or of all.
+        """Return the area of a kind; for `control` of the region with that name, or of all.
 
         Raises
         ------
@@ -77,9 +69,7 @@ class Regions:
     def contains(
         self, kind: Kind, y_px: ArrayLike, x_px: ArrayLike, name: str | None = None
     ) -> NDArray[np.bool_]:
-        """Whether points (px, pixel centers at +0.5) lie inside; all False when the kind is not
-        drawn.
-        """
+        """Whether points (px, pixel centers at +0.5) lie inside; False if the kind is not drawn."""
         y, x = np.broadcast_arrays(np.asarray(y_px, float), np.asarray(x_px, float))
         area = self.geometry(kind, name)
         if area is None:
@@ -116,15 +106,13 @@ class Regions:
         return out
 
     def analysed(self, image_shape: tuple[int, int], step_px: int) -> NDArray[np.bool_] | None:
-        """Where to analyse, on the grid of `mask`: include (everything if not drawn) less exclude.
-        None: everything.
-        """
+        """Include (all, if not drawn) less exclude, on the grid of `mask`; None: everything."""
         if self.include is None and self.exclude is None:
             return None
-        kept = ~self.mask("exclude", image_shape, step_px)
-        return (
-            kept & self.mask("include", image_shape, step_px) if self.include is not None else kept
-        )
+        mask = ~self.mask("exclude", image_shape, step_px)
+        if self.include is not None:
+            mask &= self.mask("include", image_shape, step_px)
+        return mask
 
     def shifted(self, dy_px: float, dx_px: float) -> Regions:
         """Move the regions into another coordinate system (e.g. of a crop)."""
@@ -151,21 +139,7 @@ def read_regions(path: str | os.PathLike[str]) -> Regions:
         If the file is no GeoJSON, a polygon is broken or has no class, or a class looks misspelled.
     """
     file = Path(path)
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise SlideError(
-                f"{file}: {file.stat().st_size >> 20} MiB of regions; export annotations only, not"
-                " cells"
-            )
-        content = json.loads(file.read_text("utf-8-sig"))
-    except OSError as error:
-        raise SlideError(
-            f"{file}: the regions cannot be read ({error.strerror}); check the path"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise SlideError(
-            f"{file}: it is not GeoJSON ({error}); export the annotations again"
-        ) from error
+    content = _content(file)
     areas: dict[Kind, list[BaseGeometry]] = {"include": [], "exclude": [], "tumor": []}
     control: dict[str, list[BaseGeometry]] = {}
     left_out: dict[str, int] = {}
@@ -190,6 +164,24 @@ def read_regions(path: str | os.PathLike[str]) -> Regions:
         control={name: shapely.union_all(parts) for name, parts in control.items()},
         notes=notes,
     )
+
+
+def _content(file: Path) -> Any:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise SlideError(
+                f"{file}: {file.stat().st_size >> 20} MiB of regions; export annotations only, not"
+                " cells"
+            )
+        return json.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise SlideError(
+            f"{file}: the regions cannot be read ({error.strerror}); check the path"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise SlideError(
+            f"{file}: it is not GeoJSON ({error}); export the annotations again"
+        ) from error
 
 
 def _features(content: Any, file: Path) -> Iterator[Mapping[str, Any]]:
@@ -233,9 +225,7 @@ def _kind(feature: Mapping[str, Any], where: str) -> tuple[Kind | None, str, str
 
 
 def _polygons(geometry: Any, where: str) -> BaseGeometry | None:
-    """Take the polygonal part of a GeoJSON geometry, repaired where outlines cross themselves; None
-    when there is none.
-    """
+    """Polygons of a GeoJSON geometry, repaired where outlines cross themselves; None: no such."""
     if not isinstance(geometry, dict):
         return None
     try:

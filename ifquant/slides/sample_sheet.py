@@ -1,5 +1,4 @@
-"""The sample sheet: which slides, of which patient and group, with any further columns carried
-through to slides.csv.
+"""The sample sheet: slides, their patients and groups, and columns carried through to slides.csv.
 
 Spreadsheet programs write many kinds of CSV: byte-order marks, semicolons or tabs, decimal commas,
 spaces, blank lines and quotes are all understood. What cannot be understood is reported at once,
@@ -33,17 +32,10 @@ KNOWN = ("slide", "path", "patient", "group", "regions", "pixel_size_um")
 RESERVED = ("status", "error", "tissue_area_mm2", "tumor_region_area_mm2", "n_cells")
 """Columns that slides.csv fills itself."""
 _ALIASES = {
-    "slide_name": "slide",
-    "sample_name": "slide",
-    "image_name": "slide",
-    "sample": "slide",
-    "image": "slide",
-    "slide_id": "slide",
-    "sample_id": "slide",
-    "file": "path",
-    "filename": "path",
-    "patient_id": "patient",
-    "subject": "patient",
+    **dict.fromkeys(("slide_name", "sample_name", "image_name", "sample", "image"), "slide"),
+    **dict.fromkeys(("slide_id", "sample_id"), "slide"),
+    **dict.fromkeys(("file", "filename"), "path"),
+    **dict.fromkeys(("patient_id", "subject"), "patient"),
     "condition": "group",
     "geojson": "regions",
     "pixel_size": "pixel_size_um",
@@ -157,9 +149,7 @@ def _opened(sheet: Path) -> TextTable:
 def _header(cells: list[str], line: int, problems: list[str]) -> list[str]:
     plain = [re.sub(r"[\s-]+", "_", cell.strip().casefold()) for cell in cells]
     names: list[str] = [name if name in KNOWN else "" for name in plain]
-    for place, cell in enumerate(
-        cells
-    ):  # other words for a column count where its own is not there
+    for place, cell in enumerate(cells):  # aliases count where the column itself is not there
         known = _ALIASES.get(plain[place], "")
         names[place] = names[place] or (known if known and known not in names else cell)
     for name in dict.fromkeys(names):
@@ -253,32 +243,31 @@ def _paths(
 
 
 def channel_names_of(files: list[str]) -> tuple[str, ...]:
-    """Channel names from one-channel files: their names less suffix and less what all of them
-    share, cut at separators.
+    """Channel names from one-channel files: their names less suffix and what all of them share.
 
     `S1_DAPI.tif, S1_PanCK.tif` give DAPI, PanCK.
     """
-    stems = []
-    for file in files:
-        name = os.path.basename(file)
-        suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
-        stems.append(name[: len(name) - len(suffix)])
-    pieces = [re.split(r"([_\s.]+)", stem) for stem in stems]
-    if len(pieces) > 1:
-        start = 0
-        while all(len(piece) > start + 1 and piece[start] == pieces[0][start] for piece in pieces):
-            start += 1
-        end = 0
-        while all(
-            len(piece) > start + end + 1 and piece[-1 - end] == pieces[0][-1 - end]
-            for piece in pieces
-        ):
-            end += 1
+    stems = [_stem(os.path.basename(file)) for file in files]
+    parts = [re.split(r"([_\s.]+)", stem) for stem in stems]
+    if len(parts) > 1:
+        start = _n_common(parts)
+        end = _n_common([part[start:][::-1] for part in parts])
         stems = [
-            "".join(piece[start : len(piece) - end]).strip("_ .") or stem
-            for piece, stem in zip(pieces, stems, strict=True)
+            "".join(part[start : len(part) - end]).strip("_ .") or stem
+            for part, stem in zip(parts, stems, strict=True)
         ]
     return tuple(stems)
+
+
+def _stem(name: str) -> str:
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _n_common(parts: list[list[str]]) -> int:
+    """How many first parts all share, less the last of the shortest."""
+    shortest = min(map(len, parts)) - 1
+    return next((k for k in range(shortest) if len({part[k] for part in parts}) > 1), shortest)
 
 
 def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
@@ -300,9 +289,7 @@ def _pixel_size(text: str, line: int, problems: list[str]) -> float | None:
 
 
 def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -> None:
-    """Refuse a slide twice, an image in two rows and a patient in two groups: all of them invent or
-    mix patients.
-    """
+    """Refuse a slide or image in two rows, or a patient in two groups: they mix patients."""
     by_name: dict[str, Sample] = {}
     by_file: dict[object, Sample] = {}
     groups: dict[str, Sample] = {}
@@ -335,8 +322,7 @@ def _check_together(samples: list[Sample], folders: bool, problems: list[str]) -
 def rows_of(
     samples: Sequence[Sample], slides: Iterable[str], folders: Collection[str] = ()
 ) -> dict[str, Sample]:
-    """Find the row of each slide: by the name as written, else by what all spellings of it share
-    (`slide_key`).
+    """Find the row of each slide: by its name as written, else by `slide_key`.
 
     Parameters
     ----------
@@ -380,9 +366,7 @@ def rows_of(
 
 
 def match_warnings(rows: Mapping[str, Sample]) -> list[str]:
-    """Say which slides were given a row of another spelling (a suffix or folders apart, which other
-    programs write).
-    """
+    """Warn of slides given a row of another spelling, beyond a suffix or folders."""
     loose = [
         f"{slide!r} = {row.written or row.slide!r}"
         for slide, row in rows.items()
@@ -400,14 +384,10 @@ def match_warnings(rows: Mapping[str, Sample]) -> list[str]:
 
 
 def sheet_warnings(samples: Sequence[Sample]) -> list[str]:
-    """Say which patients, groups and slides of a sheet are easily confused."""
+    """Warn of patients, groups and slides of a sheet that are easily confused."""
+    slides = [sample.slide for sample in samples if sample.slide]
     return [
         *alike_warnings("patient", [sample.patient for sample in samples if sample.patient]),
         *alike_warnings("group", [sample.group for sample in samples if sample.group]),
-        *alike_warnings(
-            "slide",
-            [sample.slide for sample in samples if sample.slide],
-            slide_key,
-            loose_slide_key,
-        ),
+        *alike_warnings("slide", slides, slide_key, loose_slide_key),
     ]

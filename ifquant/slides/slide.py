@@ -10,61 +10,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
 from ifquant.errors import IfquantError, RequestError, SlideError, UnreadableImage
 from ifquant.geometry.windows import Window
-from ifquant.recipe.pixel_size import check_pixel_size
 from ifquant.slides.image_reader import Array, Damaged, ImageReader, Unfit
-from ifquant.slides.slide_info import SlideInfo, describe
-from ifquant.slides.slide_names import VENDOR_FORMATS, find_slides, slide_name, unique_names
-
-__all__ = [
-    "Slide",
-    "SlideInfo",
-    "SlideRef",
-    "find_slides",
-    "fingerprint",
-    "inspect",
-    "named_channels",
-    "renamed_by_index",
-    "require_usable",
-    "slide_name",
-    "unique_names",
-    "with_crop",
-]
+from ifquant.slides.reader_registry import open_reader, require_file
+from ifquant.slides.slide_info import SlideInfo, SlideSource, describe
 
 
-@dataclass(frozen=True)
-class SlideRef:
-    """What to open and how; picklable.
-
-    `paths`: one image, or several one-channel images in channel order. `channel_names` replaces the
-    file's names (one per channel). `pixel_size_um` overrides the file's, `pixel_size_origin` says
-    who stated it (option or sheet). `crop` is in px of the whole image; windows of an opened slide
-    are relative to the crop.
-    """
-
-    paths: tuple[str, ...]
-    channel_names: tuple[str, ...] | None = None
-    pixel_size_um: float | None = None
-    z: Literal["max", "mean"] | int | None = None
-    crop: Window | None = None
-    allow_lossy: bool = False
-    pixel_size_origin: str = "option"
-
-    def __post_init__(self) -> None:
-        if not self.paths:
-            raise RequestError("a slide needs at least one file")
-        if self.pixel_size_um is not None:
-            check_pixel_size(self.pixel_size_um, f"pixel size ({self.pixel_size_origin})")
+class SlideRef(SlideSource):
+    """What to open and how; picklable."""
 
     def open(self) -> Slide:
         """Open the files.
@@ -89,9 +50,11 @@ class Slide:
         try:
             for path in ref.paths:
                 with _boundary(path):
-                    self._readers.append(_open_reader(path))
+                    self._readers.append(open_reader(path))
             self._channels = [
-                (reader, c) for reader in self._readers for c in range(reader.facts.shape[0])
+                (path, reader, channel)
+                for path, reader in zip(ref.paths, self._readers, strict=True)
+                for channel in range(reader.facts.shape[0])
             ]
             self.info = describe(ref, [reader.facts for reader in self._readers])
         except BaseException:
@@ -119,8 +82,9 @@ class Slide:
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the slide and of the smaller copies its files hold, largest first;
-        through crop or projection there are none.
+        """Shapes (Y, X) of the slide and the smaller copies in its files, largest first.
+
+        Through crop or projection there are no copies.
 
         Raises
         ------
@@ -175,10 +139,15 @@ class Slide:
         if not out.size:
             return out
         for k, channel in enumerate(channels):
-            reader, own = self._channels[channel]
-            with _boundary(self.ref.paths[self._readers.index(reader)]):
-                out[k] = _project(reader, own, planes, here, self.ref.z, level)
-        return out
+            path, reader, own = self._channels[channel]
+            with _boundary(path):
+                stack = (reader.read_plane(own, plane, here, level) for plane in planes)
+                out[k] = _project(stack, len(planes), self.ref.z)
+        return self._correct(out)
+
+    def _correct(self, pixels: Array) -> Array:
+        """Place for a flat-field or background correction of what was read; none is made."""
+        return pixels
 
     def _z_planes(self) -> Sequence[int]:
         n = self.info.z_planes
@@ -187,6 +156,23 @@ class Slide:
         if isinstance(self.ref.z, int):
             return [min(self.ref.z, n - 1)] if n == 1 else [self.ref.z]
         return range(n)
+
+
+def _project(planes: Iterator[Array], n: int, z: str | int | None) -> Array:
+    """One plane of `n`: their maximum, or their mean rounded to the pixels' type."""
+    first = next(planes)
+    if n == 1:
+        return first
+    if z == "max":
+        out = first.copy()
+        for plane in planes:
+            np.maximum(out, plane, out=out)
+        return out
+    total = first.astype(np.float64)
+    for plane in planes:
+        total += plane
+    total /= n
+    return (total if first.dtype.kind == "f" else np.rint(total)).astype(first.dtype)
 
 
 def inspect(ref: SlideRef) -> tuple[SlideInfo, list[str]]:
@@ -224,8 +210,7 @@ def require_usable(info: SlideInfo) -> None:
 
 
 def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
-    """Channel names for `SlideRef.channel_names`: the slide's own, with those of the recipe
-    (position > name) put in.
+    """Put the names of the recipe (position > name) into the slide's channel names.
 
     Raises
     ------
@@ -242,8 +227,7 @@ def named_channels(info: SlideInfo, names: dict[int, str]) -> tuple[str, ...]:
 
 
 def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> SlideRef:
-    """Give channels the recipe's names by position, where the file's own names repeat or are
-    absent; other slides stay as they are.
+    """Name channels by the recipe's positions where the file's own names repeat or are absent.
 
     Raises
     ------
@@ -257,8 +241,9 @@ def renamed_by_index(ref: SlideRef, info: SlideInfo, names: dict[int, str]) -> S
 
 
 def fingerprint(ref: SlideRef) -> str:
-    """SHA-256 (hex) of the content of the slide's files; of folders (OME-Zarr) by sorted relative
-    path, size and content of each file.
+    """SHA-256 (hex) of the content of the slide's files.
+
+    Of folders (OME-Zarr): sorted relative path, size and content of each file.
 
     Raises
     ------
@@ -269,18 +254,14 @@ def fingerprint(ref: SlideRef) -> str:
     for path in ref.paths:
         with _boundary(path):
             root = Path(path)
-            if root.is_dir():
-                for file in sorted(
-                    (f for f in root.rglob("*") if f.is_file()),
-                    key=lambda f: f.relative_to(root).as_posix(),
-                ):
-                    digest.update(
-                        f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode()
-                    )
-                    _hash_file(file, digest)
-            else:
-                _require_file(path)
+            if not root.is_dir():
+                require_file(path)
                 _hash_file(root, digest)
+                continue
+            files = {f.relative_to(root).as_posix(): f for f in root.rglob("*") if f.is_file()}
+            for name in sorted(files):
+                digest.update(f"{name}\0{files[name].stat().st_size}\0".encode())
+                _hash_file(files[name], digest)
     return digest.hexdigest()
 
 
@@ -288,6 +269,24 @@ def _hash_file(path: Path, digest: hashlib._Hash) -> None:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+
+
+def open_labels(store: str | os.PathLike[str], name: str) -> Slide:
+    """Open `labels/<name>` of a store ifquant wrote, as an image of one channel, uint32.
+
+    Raises
+    ------
+    UnreadableImage
+        If the label image does not exist; when it is read, if chunks are missing or damaged.
+    """
+    return SlideRef((os.path.join(store, "labels", name),)).open()
+
+
+def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
+    """Labels (Y, X) uint32 of one window; see `open_labels`."""
+    with open_labels(store, name) as slide:
+        pixels: Array = slide.read([0], window)[0]
+        return pixels
 
 
 @contextlib.contextmanager
@@ -311,74 +310,3 @@ def _boundary(path: str) -> Iterator[None]:
                 " an unknown kind. Export it as OME-TIFF"
             )
         raise UnreadableImage(f"{path}: {reason}") from error
-
-
-def _require_file(path: str) -> None:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise UnreadableImage(
-            f"{path}: {(error.strerror or 'cannot be opened').lower()}; check the path"
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise UnreadableImage(
-            f"{path}: it is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image"
-            " file"
-        )
-    if os.path.getsize(path) == 0:
-        raise UnreadableImage(f"{path}: the file is empty; copy or export it again")
-
-
-def _open_reader(path: str) -> ImageReader:
-    if os.path.isdir(path):
-        from ifquant.slides.zarr_reader import OmeZarrReader, is_zarr
-
-        if not is_zarr(path):
-            raise UnreadableImage(
-                f"{path}: it is a folder but no OME-Zarr image; list a folder of one-channel TIFFs"
-                " in the sample sheet"
-            )
-        return OmeZarrReader(path)
-    _require_file(path)
-    vendor = VENDOR_FORMATS.get(Path(path).suffix.lower())
-    if vendor:
-        raise UnreadableImage(
-            f"{path}: {vendor} is not read; convert it with bioformats2raw to OME-Zarr, or export"
-            " OME-TIFF"
-        )
-    from ifquant.slides.tiff_reader import TiffReader, is_tiff
-
-    if not is_tiff(path):
-        raise UnreadableImage(
-            f"{path}: it is not an image ifquant reads (TIFF, OME-TIFF, QPTIFF, OME-Zarr); export"
-            " it as OME-TIFF"
-        )
-    return TiffReader(path)
-
-
-def _project(
-    reader: ImageReader,
-    channel: int,
-    planes: Sequence[int],
-    window: Window,
-    z: str | int | None,
-    level: int,
-) -> Array:
-    first = reader.read_plane(channel, planes[0], window, level)
-    if len(planes) == 1:
-        return first
-    if z == "max":
-        out = first.copy()
-        for plane in planes[1:]:
-            np.maximum(out, reader.read_plane(channel, plane, window), out=out)
-        return out
-    total = first.astype(np.float64)
-    for plane in planes[1:]:
-        total += reader.read_plane(channel, plane, window)
-    total /= len(planes)
-    return (total if first.dtype.kind == "f" else np.rint(total)).astype(first.dtype)
-
-
-def with_crop(ref: SlideRef, crop: Window | None) -> SlideRef:
-    """Cut a slide to a region of the whole image."""
-    return replace(ref, crop=crop)

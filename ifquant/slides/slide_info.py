@@ -1,23 +1,43 @@
-"""What a slide is and whether it can be analysed: the facts of its files put together with what the
-user stated.
-"""
+"""What a slide is and whether it can be analysed: its files' facts and what the user stated."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from ifquant.errors import SlideError
+from ifquant.errors import RequestError, SlideError
 from ifquant.geometry.windows import Window
 from ifquant.notes import grave, mild
-from ifquant.recipe.pixel_size import implausible
+from ifquant.recipe.pixel_size import check_pixel_size, implausible
 from ifquant.slides.image_reader import ImageFacts
 
-if TYPE_CHECKING:
-    from ifquant.slides.slide import SlideRef
-
 DTYPES = ("uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class SlideSource:
+    """The files of a slide and how they are to be read.
+
+    `paths`: one image, or several one-channel images in channel order. `channel_names` replaces the
+    file's names (one per channel). `pixel_size_um` overrides the file's, `pixel_size_origin` says
+    who stated it (option or sheet). `crop` is in px of the whole image; windows of an opened slide
+    are relative to the crop.
+    """
+
+    paths: tuple[str, ...]
+    channel_names: tuple[str, ...] | None = None
+    pixel_size_um: float | None = None
+    z: Literal["max", "mean"] | int | None = None
+    crop: Window | None = None
+    allow_lossy: bool = False
+    pixel_size_origin: str = "option"
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise RequestError("a slide needs at least one file")
+        if self.pixel_size_um is not None:
+            check_pixel_size(self.pixel_size_um, f"pixel size ({self.pixel_size_origin})")
 
 
 @dataclass(frozen=True)
@@ -48,24 +68,57 @@ class SlideInfo:
     lossy: str | None = None
 
 
-def describe(ref: SlideRef, facts: list[ImageFacts]) -> SlideInfo:
-    """Put together what the files of a slide say and how the user wants them read; name every
-    problem with its remedy.
-    """
+def describe(ref: SlideSource, facts: list[ImageFacts]) -> SlideInfo:
+    """Put together facts of files and what the user stated; every problem names its remedy."""
     first = facts[0]
-    path = ref.paths[0]
     for other, other_path in zip(facts[1:], ref.paths[1:], strict=True):
         if other.shape[1:] != first.shape[1:] or other.dtype != first.dtype:
             raise SlideError(
-                f"{path}: the files of this slide differ: {_size(first)} here, {_size(other)} in"
-                f" {other_path}; all channels need one size and type"
+                f"{ref.paths[0]}: the files of this slide differ: {_size(first)} here,"
+                f" {_size(other)} in {other_path}; all channels need one size and type"
             )
     n_channels = sum(one.shape[0] for one in facts)
-    _, n_z, height, width = first.shape
     problems = [problem for one in facts for problem in one.problems]
     warnings = [warning for one in facts for warning in one.warnings]
     names, named = _names(ref, facts, n_channels, problems, warnings)
     size, origin = _pixel_size(ref, facts, problems, warnings)
+    problems += _plane_problems(ref, first)
+    lossy = next((one.lossy for one in facts if one.lossy), None)
+    if lossy and ref.allow_lossy:
+        warnings.append(
+            f"lossy compression ({lossy}) changed its intensities; accepted by slide.allow_lossy"
+        )
+    elif lossy:
+        problems.append(
+            f"lossy compression ({lossy}) changed its intensities; export it losslessly, or set"
+            " slide.allow_lossy = true in the recipe"
+        )
+    if first.dtype == "uint8":
+        warnings.append(mild("8-bit pixels: intensities have at most 256 steps"))
+    height, width = _extent(ref, first, warnings)
+    return SlideInfo(
+        path=ref.paths[0],
+        format=first.format if len(facts) == 1 else f"{len(facts)} files ({first.format})",
+        shape=(n_channels, height, width),
+        dtype=first.dtype,
+        channels=names,
+        pixel_size_um=size,
+        pixel_size_origin=origin,
+        z_planes=first.shape[1],
+        levels=min(one.levels for one in facts),
+        warnings=tuple(dict.fromkeys(warnings)),
+        max_value=first.max_value,
+        problems=tuple(dict.fromkeys(problems)),
+        timepoints=first.timepoints,
+        named=named,
+        lossy=lossy,
+    )
+
+
+def _plane_problems(ref: SlideSource, first: ImageFacts) -> list[str]:
+    """Why time points, planes or type of the pixels cannot be analysed as they are."""
+    problems = []
+    n_z = first.shape[1]
     if first.timepoints > 1:
         problems.append(
             f"it is a time series of {first.timepoints} time points; export the one to analyse to"
@@ -83,54 +136,29 @@ def describe(ref: SlideRef, facts: list[ImageFacts]) -> SlideInfo:
             f"its pixels are {first.dtype}; uint8, uint16 and float32 are analysed. Convert it"
             " (values up to 65535 fit uint16)"
         )
-    lossy = next((one.lossy for one in facts if one.lossy), None)
-    if lossy and ref.allow_lossy:
-        warnings.append(
-            f"lossy compression ({lossy}) changed its intensities; accepted by slide.allow_lossy"
+    return problems
+
+
+def _extent(ref: SlideSource, first: ImageFacts, warnings: list[str]) -> tuple[int, int]:
+    """Height and width in px of the image, or of the part of the crop inside it."""
+    _, _, height, width = first.shape
+    crop = ref.crop
+    if crop is None:
+        return height, width
+    inside = crop.intersection(Window(0, 0, height, width))
+    if inside.size_px == 0 or crop.y0 < 0 or crop.x0 < 0:
+        raise SlideError(
+            f"{ref.paths[0]}: --crop lies outside the image of {width} x {height} px (X x Y)"
         )
-    elif lossy:
-        problems.append(
-            f"lossy compression ({lossy}) changed its intensities; export it losslessly, or set"
-            " slide.allow_lossy = true in the recipe"
-        )
-    if first.dtype == "uint8":
-        warnings.append(mild("8-bit pixels: intensities have at most 256 steps"))
-    if ref.crop is not None:
-        crop = ref.crop
-        inside = crop.intersection(Window(0, 0, height, width))
-        if inside.size_px == 0 or crop.y0 < 0 or crop.x0 < 0:
-            raise SlideError(
-                f"{path}: --crop lies outside the image of {width} x {height} px (X x Y)"
-            )
-        if inside != crop:
-            warnings.append(
-                mild(
-                    f"--crop reaches beyond the image and was cut to {inside.shape[1]} x"
-                    f" {inside.shape[0]} px"
-                )
-            )
-        height, width = inside.shape
-    return SlideInfo(
-        path=path,
-        format=first.format if len(facts) == 1 else f"{len(facts)} files ({first.format})",
-        shape=(n_channels, height, width),
-        dtype=first.dtype,
-        channels=names,
-        pixel_size_um=size,
-        pixel_size_origin=origin,
-        z_planes=n_z,
-        levels=min(one.levels for one in facts),
-        warnings=tuple(dict.fromkeys(warnings)),
-        max_value=first.max_value,
-        problems=tuple(dict.fromkeys(problems)),
-        timepoints=first.timepoints,
-        named=named,
-        lossy=lossy,
-    )
+    height, width = inside.shape
+    if inside != crop:
+        text = f"--crop reaches beyond the image and was cut to {width} x {height} px"
+        warnings.append(mild(text))
+    return height, width
 
 
 def _names(
-    ref: SlideRef, facts: list[ImageFacts], n: int, problems: list[str], warnings: list[str]
+    ref: SlideSource, facts: list[ImageFacts], n: int, problems: list[str], warnings: list[str]
 ) -> tuple[tuple[str, ...], bool]:
     if ref.channel_names is not None:
         if len(ref.channel_names) != n:
@@ -140,9 +168,9 @@ def _names(
             )
         names, named = ref.channel_names, True
     else:
-        found = [name for one in facts for name in one.channels]
-        named = any(found)
-        names = tuple(name or f"channel_{index}" for index, name in enumerate(found))
+        listed = [name for one in facts for name in one.channels]
+        named = any(listed)
+        names = tuple(name or f"channel_{index}" for index, name in enumerate(listed))
         if not named:
             last = f" to channel_{n - 1}" if n > 1 else ""
             warnings.append(
@@ -150,29 +178,28 @@ def _names(
                 " its index in the recipe"
             )
     counts = Counter(name.casefold() for name in names)
-    twice = [name for name in dict.fromkeys(names) if counts[name.casefold()] > 1]
-    if twice:
+    twice = next((name for name in names if counts[name.casefold()] > 1), None)
+    if twice is not None:
+        at = [i for i, name in enumerate(names) if name.casefold() == twice.casefold()]
         problems.append(
-            f"channel name {twice[0]!r} occurs {counts[twice[0].casefold()]} times; rename the"
-            " channels in the recipe by position (name = ..., index ="
-            f" {[i for i, name in enumerate(names) if name.casefold() == twice[0].casefold()]})"
+            f"channel name {twice!r} occurs {len(at)} times; rename the channels in the recipe by"
+            f" position (name = ..., index = {at})"
         )
     return names, named
 
 
 def _pixel_size(
-    ref: SlideRef, facts: list[ImageFacts], problems: list[str], warnings: list[str]
+    ref: SlideSource, facts: list[ImageFacts], problems: list[str], warnings: list[str]
 ) -> tuple[float | None, str]:
     stated = next((one for one in facts if one.pixel_size_um is not None), facts[0])
     size = stated.pixel_size_um
     if ref.pixel_size_um is not None:
         if size is not None and max(abs(s / ref.pixel_size_um - 1) for s in size) > 0.02:
-            warnings.append(
-                grave(
-                    f"pixel size {ref.pixel_size_um:g} um was given; the file says {size[0]:.6g} x"
-                    f" {size[1]:.6g} um"
-                )
+            text = (
+                f"pixel size {ref.pixel_size_um:g} um was given; the file says {size[0]:.6g} x"
+                f" {size[1]:.6g} um"
             )
+            warnings.append(grave(text))
         return ref.pixel_size_um, ref.pixel_size_origin
     if size is None:
         problems.append(

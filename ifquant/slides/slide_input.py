@@ -9,7 +9,8 @@ from ifquant.errors import SlideError
 from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.slides.panel import Panel
 from ifquant.slides.sample_sheet import Sample
-from ifquant.slides.slide import SlideInfo, SlideRef
+from ifquant.slides.slide import SlideRef
+from ifquant.slides.slide_info import SlideInfo
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
 
 from ifquant.errors import RequestError
 from ifquant.names import loose_key
 
+READER_GROUP = "ifquant.readers"
+"""Entry points of other packages' readers, each called as its files end, without the dot."""
 _ZARR = (".ome.zarr", ".zarr")
-IMAGE_SUFFIXES = (
-    ".ome.tiff",
-    ".ome.tif",
-    ".ome.btf",
-    ".ome.tf2",
-    ".ome.tf8",
-    ".qptiff",
-    ".tiff",
-    ".tif",
-    ".btf",
-    ".tf2",
-    ".tf8",
-    *_ZARR,
-)
+_TIFF = (".tiff", ".tif", ".btf", ".tf2", ".tf8")
+IMAGE_SUFFIXES = (*(f".ome{suffix}" for suffix in _TIFF), ".qptiff", *_TIFF, *_ZARR)
 VENDOR_FORMATS = {
     ".czi": "Zeiss CZI",
     ".lif": "Leica LIF",
@@ -44,25 +36,13 @@ VENDOR_FORMATS = {
     ".mcd": "Fluidigm MCD",
     ".stk": "MetaMorph STK",
 }
-"""Formats that are recognised and refused with advice; in a folder they are listed, not passed
-over."""
+"""Formats that are refused with advice; in a folder they are listed, not passed over."""
 OTHER_SUFFIXES = (".im3", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
 """Further images that other programs' tables name."""
-_RESERVED = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)),
-}
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{i}" for p in ("com", "lpt") for i in range(1, 10)}
 RESULT_FILES = (
-    "run.json",
-    "slides.csv",
-    "report.html",
-    "crash.txt",
-    "slides_reviewed.csv",
-    "review.csv",
-    "review.html",
+    *("run.json", "slides.csv", "report.html", "crash.txt"),
+    *("slides_reviewed.csv", "review.csv", "review.html"),
 )
 """What ifquant itself writes beside the slides' folders; no slide is called so."""
 _MAX_NAME = 64
@@ -80,60 +60,47 @@ def find_slides(paths: Sequence[str]) -> list[str]:
     RequestError
         If a path does not exist or gives no image.
     """
-    found: list[str] = []
-    for path in paths:
-        if os.path.isdir(path) and not _is_zarr_name(path) and not is_zarr_folder(path):
-            inside = sorted(
-                (os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)),
-                key=natural_order,
-            )
-            if not inside:
-                known = ", ".join(IMAGE_SUFFIXES)
-                raise RequestError(
-                    f"{path}: no images in this folder (looked for {known}); subfolders need their"
-                    " own path or a glob"
-                )
-            found += inside
-        elif os.path.lexists(path):
-            found.append(path)
-        elif glob.has_magic(path):
-            matched = (
-                match
-                for match in glob.glob(path, recursive=True)
-                if _is_image_name(os.path.basename(match))
-            )
-            matches = sorted(matched, key=natural_order)
-            if not matches:
-                raise RequestError(f"{path}: no image matches this pattern")
-            found += matches
-        else:
-            raise RequestError(f"{path}: no such file or folder")
     unique: dict[str, str] = {}
-    for path in found:
-        unique.setdefault(os.path.realpath(path), path.rstrip("/\\") or path)
+    for path in paths:
+        for image in _images(path):
+            unique.setdefault(os.path.realpath(image), image.rstrip("/\\") or image)
     return list(unique.values())
 
 
+def _images(path: str) -> list[str]:
+    """Images of one path or pattern."""
+    is_image = path.rstrip("/\\").lower().endswith((*_ZARR, *_plugin_suffixes()))
+    if os.path.isdir(path) and not is_image and not is_zarr_folder(path):
+        images = [os.path.join(path, name) for name in os.listdir(path) if _is_image_name(name)]
+        if not images:
+            raise RequestError(
+                f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)});"
+                " subfolders need their own path or a glob"
+            )
+    elif os.path.lexists(path):
+        return [path]
+    elif glob.has_magic(path):
+        matches = glob.glob(path, recursive=True)
+        images = [match for match in matches if _is_image_name(os.path.basename(match))]
+        if not images:
+            raise RequestError(f"{path}: no image matches this pattern")
+    else:
+        raise RequestError(f"{path}: no such file or folder")
+    return sorted(images, key=natural_order)
+
+
 def slide_name(path: str) -> str:
-    """Take the file name less its known image suffixes, made of letters, digits, dot, dash and
-    underscore, at most 64 long.
-    """
-    name = os.path.basename(os.path.normpath(path))
-    name = without_suffix(name)
+    """File name less image suffix; letters, digits, dot, dash and underscore, at most 64 long."""
+    name = without_suffix(os.path.basename(os.path.normpath(path)))
     name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME].rstrip("._-")
-    if not name:
-        name = "slide"
-    return (
-        f"{name}_"
-        if name.split(".")[0].lower() in _RESERVED or name.lower() in RESULT_FILES
-        else name
-    )
+    name = name or "slide"
+    is_reserved = name.split(".")[0].lower() in _RESERVED or name.lower() in RESULT_FILES
+    return f"{name}_" if is_reserved else name
 
 
 def slide_key(name: str) -> str:
-    """Return what all spellings of a slide's name share, in sheets, tables of other programs, file
-    names and our folders.
+    """Reduce a slide's name to what all its spellings share, in sheets, tables and file names.
 
     An image suffix and, before one, the folders do not count, nor case, nor whether words are
     joined by blanks or underscores: ``D:/scans/My slide 1.ome.tif``, ``my_slide_1`` and ``My slide
@@ -143,35 +110,25 @@ def slide_key(name: str) -> str:
     short = without_suffix(plain)
     if short != plain:
         short = re.split(r"[/\\]", short)[-1]
-    return (
-        re.sub(
-            r"[\s_]+",
-            "_",
-            unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", short).casefold()),
-        )
-        or name
-    )
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", short).casefold())
+    return re.sub(r"[\s_]+", "_", folded) or name
 
 
 def loose_slide_key(name: str) -> str:
-    """Return what slides' names share that people may have meant alike: `slide_key` less separators
-    and leading zeros.
-    """
+    """`slide_key` less separators and leading zeros: names that people may have meant alike."""
     return loose_key(slide_key(name).replace("_", " "))
 
 
 def without_suffix(name: str) -> str:
-    """Return a file name less its known image suffix."""
-    for suffix in IMAGE_SUFFIXES + tuple(VENDOR_FORMATS) + OTHER_SUFFIXES:
+    """Strip the known image suffix of a file name."""
+    for suffix in (*IMAGE_SUFFIXES, *VENDOR_FORMATS, *OTHER_SUFFIXES, *_plugin_suffixes()):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
 
 
 def identical_warnings(images: Mapping[str, str]) -> list[str]:
-    """Say which slides are one and the same image under several names (slide > what identifies its
-    pixels).
-    """
+    """Warn of slides that are one image under several names (slide > identity of its pixels)."""
     same: dict[str, list[str]] = {}
     for slide, image in images.items():
         same.setdefault(image, []).append(slide)
@@ -184,9 +141,7 @@ def identical_warnings(images: Mapping[str, str]) -> list[str]:
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """`slide_name` of each path; names that differ at most in case get _2, _3, ... in the order
-    given.
-    """
+    """`slide_name` of each path; of names alike but for case, later ones get _2, _3, ..."""
     taken: set[str] = set()
     names = []
     for path in paths:
@@ -201,17 +156,18 @@ def unique_names(paths: Sequence[str]) -> list[str]:
 
 
 def _is_image_name(name: str) -> bool:
-    lower = name.lower()
-    return not name.startswith(".") and lower.endswith(IMAGE_SUFFIXES + tuple(VENDOR_FORMATS))
+    suffixes = (*IMAGE_SUFFIXES, *VENDOR_FORMATS, *_plugin_suffixes())
+    return not name.startswith(".") and name.lower().endswith(suffixes)
 
 
-def _is_zarr_name(path: str) -> bool:
-    return path.rstrip("/\\").lower().endswith(_ZARR)
+@cache
+def _plugin_suffixes() -> tuple[str, ...]:
+    return tuple(f".{point.name.lower()}" for point in entry_points(group=READER_GROUP))
 
 
 def is_zarr_folder(path: str) -> bool:
     """Whether a folder is a zarr group (v3 or v2), by its metadata file."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))
+    return any(os.path.isfile(os.path.join(path, n)) for n in ("zarr.json", ".zgroup", ".zattrs"))
 
 
 def natural_order(path: str) -> tuple[list[tuple[int, int, str]], str]:

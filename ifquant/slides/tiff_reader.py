@@ -11,7 +11,8 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,34 +29,25 @@ from ifquant.slides.image_reader import (
     check_level,
 )
 from ifquant.slides.tiff_layout import layout_of, smaller_pages
-from ifquant.slides.tiff_page import Plane, Planes, describe, same_kind
-from ifquant.slides.tiff_segments import (
-    check_segments,
-    is_raw,
-    is_separate,
+from ifquant.slides.tiff_page import (
+    Layout,
+    Page,
+    Plane,
+    Planes,
+    describe,
+    page_numbers,
     page_record,
-    segment_shape,
+    same_kind,
 )
+from ifquant.slides.tiff_segments import check_segments, is_raw, is_separate, segment_shape
 
 MAX_PAGES = 20_000
 CACHE_TILED_BYTES = 96 << 20
-CACHE_STRIPS_BYTES = (
-    384 << 20
-)  # neighbouring windows need the same strips again: they span the image's width
+CACHE_STRIPS_BYTES = 384 << 20
+"""Strips span the image's width, so that neighbouring windows need the same ones again."""
 _VENDORS = (
-    "svs",
-    "ndpi",
-    "scn",
-    "bif",
-    "lsm",
-    "stk",
-    "fluoview",
-    "nih",
-    "eer",
-    "philips",
-    "indica",
-    "tvips",
-    "scanimage",
+    *("svs", "ndpi", "scn", "bif", "lsm", "stk", "fluoview", "nih", "eer", "philips"),
+    *("indica", "tvips", "scanimage"),
 )
 _OPTIONAL_TAG = re.compile(r"TiffTag (\d+)")
 
@@ -63,11 +55,7 @@ _OPTIONAL_TAG = re.compile(r"TiffTag (\d+)")
 class TiffReader:
     """One open TIFF file.
 
-    Raises
-    ------
-    Exception
-        Anything: tifffile's exceptions on damaged files are an open set. `slide` turns them all
-        into UnreadableImage.
+    tifffile's exceptions on damaged files are an open set; `slide` turns all into UnreadableImage.
     """
 
     def __init__(self, path: str) -> None:
@@ -75,69 +63,46 @@ class TiffReader:
         self._raw = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
         self._tiff: Any = None
         try:
-            with _promoted_log() as notes:
-                self._tiff = tifffile.TiffFile(path)
-                self._pages = _all_pages(self._tiff)
-                pages = [page_record(page) for page in self._pages]
-                imagej = (
-                    (self._tiff.imagej_metadata or {})
-                    if pages[0].description.startswith("ImageJ=")
-                    else {}
-                )
-            vendor = next(
-                (kind for kind in _VENDORS if getattr(self._tiff, f"is_{kind}", False)), None
-            )
-            if vendor:
-                raise Unfit(
-                    f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read;"
-                    " convert it with bioformats2raw to OME-Zarr"
-                )
-            self._size = self._raw.seek(0, 2)
-            first = self._pages[0]
-            layout = layout_of(
-                pages,
-                path,
-                qpi=bool(self._tiff.is_qpi),
-                imagej_labels=imagej.get("Labels"),
-                data_bytes=self._size - (first.dataoffsets[0] if first.dataoffsets else self._size),
-            )
-            self._levels: list[Planes] = [layout.planes]
-            self._records, self._has_levels = pages, layout.levels > 1
-            used = sorted({plane.page for channel in layout.planes for plane in channel})
-            shape = (
-                len(layout.planes),
-                len(layout.planes[0]),
-                pages[used[0]].height,
-                pages[used[0]].width,
-            )
-            check_claim(shape, np.dtype(pages[used[0]].dtype), "the image")
-            warnings = (
-                layout.warnings
-                + tuple(notes)
-                + tuple(check_segments(self._pages, used, self._size))
-            )
-            lossy = next((pages[i].lossy for i in used if pages[i].lossy), None)
-            if lossy == "?":
-                lossy = self._lossy_detail(used[0])
-            if not self._pages[used[0]].is_tiled:
-                self._cache.limit_bytes = CACHE_STRIPS_BYTES
-            self._facts = ImageFacts(
-                format=layout.format,
-                shape=shape,
-                dtype=pages[used[0]].dtype,
-                channels=layout.names,
-                pixel_size_um=layout.pixel_size_um,
-                pixel_size_origin=layout.pixel_size_origin,
-                timepoints=layout.timepoints,
-                levels=layout.levels,
-                max_value=layout.max_value,
-                lossy=lossy,
-                problems=layout.problems,
-                warnings=warnings,
-            )
+            self._open(path)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, path: str) -> None:
+        with _promoted_log() as notes:
+            self._tiff = tiff = tifffile.TiffFile(path)
+            self._pages = _all_pages(tiff)
+            self._records = [page_record(page) for page in self._pages]
+            is_imagej = self._records[0].description.startswith("ImageJ=")
+            labels = (tiff.imagej_metadata or {}).get("Labels") if is_imagej else None
+        vendor = next((kind for kind in _VENDORS if getattr(tiff, f"is_{kind}", False)), None)
+        if vendor:
+            raise Unfit(
+                f"it is a vendor's variant of TIFF ({vendor.upper()}), which is not read;"
+                " convert it with bioformats2raw to OME-Zarr"
+            )
+        self._size = self._raw.seek(0, 2)
+        start = (self._pages[0].dataoffsets or (self._size,))[0]
+        layout = layout_of(
+            self._records,
+            path,
+            qpi=bool(tiff.is_qpi),
+            imagej_labels=labels,
+            data_bytes=self._size - start,
+        )
+        self._levels: list[Planes] = [layout.planes]
+        self._has_levels = layout.facts.levels > 1
+        self._facts = self._checked(layout, notes)
+
+    def _checked(self, layout: Layout, notes: Sequence[str]) -> ImageFacts:
+        """Compare the pages with the file; returns the facts."""
+        facts, used = layout.facts, page_numbers(layout.planes)
+        check_claim(facts.shape, np.dtype(facts.dtype), "the image")
+        sparse = check_segments(self._pages, used, self._size)
+        if not self._pages[used[0]].is_tiled:
+            self._cache.limit_bytes = CACHE_STRIPS_BYTES
+        lossy = self._lossy_detail(used[0]) if facts.lossy == "?" else facts.lossy
+        return replace(facts, lossy=lossy, warnings=(*facts.warnings, *notes, *sparse))
 
     @property
     def facts(self) -> ImageFacts:
@@ -152,14 +117,7 @@ class TiffReader:
             self._tiff.close()
 
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the image and its smaller copies: of each page (SubIFDs), or in pages of
-        their own. Read and checked once.
-
-        Raises
-        ------
-        Exception
-            As when the file is opened.
-        """
+        """Shapes (Y, X) of the image and its copies, in SubIFDs or pages; read and checked once."""
         if self._has_levels:
             self._has_levels = False
             with _promoted_log():
@@ -169,49 +127,45 @@ class TiffReader:
 
     def _smaller_levels(self) -> list[Planes]:
         image = self._levels[0]
-        used = sorted({plane.page for channel in image for plane in channel})
+        used = page_numbers(image)
         counts = {len(self._pages[i].subifds or ()) for i in used}
         if len(counts) > 1:
             raise Damaged("its planes have different numbers of levels")
-        found = [
-            [self._add_level(i, k) for i in used] for k in range(counts.pop())
-        ] or smaller_pages(self._records, image)
-        out, first = [], self._records[used[0]]
-        full = larger = (first.height, first.width)
-        for number, level in enumerate(found, 1):
-            records = [page_record(self._pages[i]) for i in level]
-            head = records[0]
-            if any(not same_kind(one, head) for one in records) or (head.samples, head.dtype) != (
-                first.samples,
-                first.dtype,
-            ):
-                kinds = ", ".join(sorted({describe(one) for one in records}))
-                raise Damaged(
-                    f"its planes differ: {describe(first)}, and {kinds} in level {number}"
-                )
-            check_level((head.height, head.width), larger, full)
-            try:
-                list(check_segments(self._pages, level, self._size))
-            except Unfit as error:
-                raise type(error)(f"in its level {number}, {error}") from error
-            larger = (head.height, head.width)
-            out.append(
-                tuple(
-                    tuple(plane._replace(page=level[used.index(plane.page)]) for plane in channel)
-                    for channel in image
-                )
+        groups = [[self._add_level(i, k) for i in used] for k in range(counts.pop())]
+        levels, larger = [], self._records[used[0]]
+        for number, group in enumerate(groups or smaller_pages(self._records, image), 1):
+            larger = self._check_level(number, group, larger)
+            new = dict(zip(used, group, strict=True))
+            levels.append(
+                tuple(tuple(plane._replace(page=new[plane.page]) for plane in c) for c in image)
             )
-        return out
+        return levels
 
     def _add_level(self, index: int, k: int) -> int:
-        """Take up a smaller level of a page as a page; its position among all."""
+        """Add a smaller level of a page to the pages; its position among all."""
         self._pages.append(self._pages[index].pages[k])
         return len(self._pages) - 1
 
+    def _check_level(self, number: int, group: Sequence[int], larger: Page) -> Page:
+        """Check the pages of a level as those of the image; returns the first."""
+        first = self._records[page_numbers(self._levels[0])[0]]
+        records = [page_record(self._pages[i]) for i in group]
+        head = records[0]
+        of_image = (head.samples, head.dtype) == (first.samples, first.dtype)
+        if not of_image or any(not same_kind(one, head) for one in records):
+            kinds = ", ".join(sorted({describe(one) for one in records}))
+            raise Damaged(f"its planes differ: {describe(first)}, and {kinds} in level {number}")
+        check_level(
+            (head.height, head.width), (larger.height, larger.width), (first.height, first.width)
+        )
+        try:
+            check_segments(self._pages, group, self._size)
+        except Unfit as error:
+            raise type(error)(f"in its level {number}, {error}") from error
+        return head
+
     def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
-        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the image, or inside
-        the level.
-        """
+        """Pixels (Y, X) of one plane, native byte order; `window` lies inside the level."""
         plane = self._levels[level][channel][z]
         page = self._pages[plane.page]
         out = np.empty(window.shape, np.dtype(page.dtype))
@@ -243,9 +197,7 @@ class TiffReader:
                     out[target] = pixels[(*part.slices_in(whole), sample)]
 
     def _segment(self, page_index: int, page: Any, index: int) -> Array | None:
-        """One decoded tile or strip (rows, columns, samples); None where the file declares it
-        sparse.
-        """
+        """One decoded tile or strip (rows, columns, samples); None if it is declared sparse."""
         key = (page_index, index)
         found = self._cache.get(key)
         if found is not None:
@@ -271,9 +223,7 @@ class TiffReader:
         return pixels
 
     def _read_rows(self, page: Any, plane: Plane, window: Window, out: Array) -> None:
-        """Uncompressed strips: read just the bytes of the window, row by row or in blocks of whole
-        rows.
-        """
+        """Read just the window's bytes of raw strips, by the row or in blocks of whole rows."""
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         width, rows_per_strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
         strips = -(-page.imagelength // rows_per_strip)
@@ -321,12 +271,6 @@ class TiffReader:
         return None if cod >= 0 and len(head) > cod + 13 and head[cod + 13] == 1 else "JPEG 2000"
 
 
-def is_tiff(path: str) -> bool:
-    """Whether the file starts like a TIFF."""
-    with open(path, "rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
 def _all_pages(tiff: Any) -> list[Any]:
     pages: list[Any] = []
     seen: set[int] = set()
@@ -350,9 +294,7 @@ def _all_pages(tiff: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def _promoted_log() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread; raise it as an error unless it is about a private
-    tag nobody needs.
-    """
+    """Raise what tifffile logs in this thread, unless it is about a private tag nobody needs."""
     records: list[str] = []
     notes: list[str] = []
     handler = _Collect(records)

@@ -1,15 +1,15 @@
-"""Writing OME-TIFF: tiled, compressed, with pixel size, channel names and a pyramid, streamed block
-by block.
+"""Writing OME-TIFF: tiled, compressed, with pixel size, channel names and a pyramid.
 
 Blocks of all channels arrive in any order while a TIFF wants one channel after the other; so tiles
-are compressed as they come into a spool file beside the target and copied into place at the end.
-Memory stays at a few tiles whatever the size of the image.
+are compressed as they come into a spool file beside the target, which tifffile then writes in
+order. Memory stays at a few tiles whatever the size of the image.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
@@ -20,37 +20,59 @@ from ifquant.errors import RequestError
 from ifquant.files import storage
 from ifquant.geometry.windows import Window
 from ifquant.slides.image_reader import Array
+from ifquant.slides.pyramid import halved, level_shapes
+from ifquant.slides.tiff_reader import TiffReader
 
 TILE_PX = 512
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 _NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
+Key = tuple[int, int, int, int]
+"""Level, channel, row and column of a tile."""
+
+
+@dataclass(frozen=True)
+class OmePixels:
+    """What an OME-TIFF holds.
+
+    `shape` is (C, Y, X), `names` one per channel; without a pixel size none is written.
+    `significant_bits` is what the detector gives. Smaller copies of `labels` take every second
+    pixel instead of the mean.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    names: Sequence[str]
+    pixel_size_um: float | None = None
+    significant_bits: int | None = None
+    labels: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or len(self.names) != self.shape[0]:
+            raise RequestError(
+                f"image of shape {self.shape} with {len(self.names)} channel names; expected"
+                " (C, Y, X) and C names"
+            )
+
 
 def write_ome_tiff(
     final: storage.PathLike,
     blocks: Iterable[tuple[Window, Array]],
+    image: OmePixels,
     *,
-    shape: tuple[int, int, int],
-    dtype: str,
-    pixel_size_um: float | None,
-    names: Sequence[str],
     compression: str = "zlib",
     tile_px: int = TILE_PX,
     pyramid: bool = True,
-    labels: bool = False,
-    significant_bits: int | None = None,
 ) -> None:
     """Write an image atomically.
 
     Parameters
     ----------
     final : path of the file. blocks : (window, pixels (C, Y, X)) in any order; together they cover
-    the image once. Windows start at multiples of `tile_px` and end
-        at multiples or at the image's edge.
-    shape : (C, Y, X). pixel_size_um : None leaves it out. names : one per channel. compression :
-    zlib, zstd or none (zlib carries a checksum; its horizontal predictor shrinks microscopy images
-    by about a third). pyramid : add levels reduced by 2 down to about 512 px (SubIFDs). labels :
-    reduce by taking every second pixel instead of the mean.
+    the image once. Windows start at multiples of `tile_px` and end at multiples or at the image's
+    edge. compression : zlib, zstd or none (zlib carries a checksum; its horizontal predictor
+    shrinks microscopy images by about a third). pyramid : add levels reduced by 2 down to about
+    512 px (SubIFDs).
 
     Raises
     ------
@@ -59,57 +81,49 @@ def write_ome_tiff(
     ResourceError
         If the disk is full.
     """
-    n_channels, height, width = shape
-    if min(shape) < 1 or len(names) != n_channels:
-        raise RequestError(
-            f"image of shape {shape} with {len(names)} channel names; expected (C, Y, X) and C"
-            " names"
-        )
-    sizes = [(height, width)]
-    while pyramid and max(sizes[-1]) > tile_px and len(sizes) < 12:
-        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    shapes = level_shapes(image.shape[1:], tile_px)[: None if pyramid else 1]
     with storage.atomic_path(final) as part:
         spool_path = part.with_name(storage.part_name(part.name + ".spool"))
         try:
             with storage.create_file(spool_path) as file:
-                spool = _Spool(file, np.dtype(dtype), tile_px, compression)
+                spool = _Spool(file, np.dtype(image.dtype), tile_px, compression)
                 for window, pixels in blocks:
-                    _put_block(spool, window, pixels, shape)
-                spool.require(0, n_channels, sizes[0])
-                for k in range(1, len(sizes)):
-                    _reduce_level(spool, k, n_channels, sizes, labels)
-                description = _description(shape, dtype, pixel_size_um, names, significant_bits)
-                _assemble(part, spool, n_channels, sizes, description)
+                    _put_block(spool, window, pixels, image.shape)
+                spool.require_all(image.shape)
+                for level in range(1, len(shapes)):
+                    _reduce_level(spool, level, image, shapes)
+                _assemble(str(part), spool, image, shapes)
         finally:
             storage.remove(spool_path)
-        _verify(str(part), n_channels, sizes)
+        _verify(str(part), image.shape[0], shapes)
 
 
 def write_image(
     final: storage.PathLike,
-    image: Array,
+    pixels: Array,
     *,
     pixel_size_um: float | None,
     names: Sequence[str] | None = None,
+    significant_bits: int | None = None,
+    labels: bool = False,
     **options: Any,
 ) -> None:
     """`write_ome_tiff` for an array in memory: (C, Y, X) or (Y, X)."""
-    image = image[None] if image.ndim == 2 else image
-    blocks = [(Window(0, 0, image.shape[1], image.shape[2]), image)]
-    names = names or [f"channel_{index}" for index in range(len(image))]
-    write_ome_tiff(
-        final,
-        blocks,
-        shape=image.shape,
-        dtype=image.dtype.name,
-        pixel_size_um=pixel_size_um,
-        names=names,
-        **options,
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    n_channels, height, width = pixels.shape
+    image = OmePixels(
+        (n_channels, height, width),
+        pixels.dtype.name,
+        names or [f"channel_{index}" for index in range(n_channels)],
+        pixel_size_um,
+        significant_bits,
+        labels,
     )
+    write_ome_tiff(final, [(Window(0, 0, height, width), pixels)], image, **options)
 
 
 class _Spool:
-    """Compressed tiles in a temporary file, by (level, channel, row, column)."""
+    """Compressed tiles in a temporary file."""
 
     def __init__(self, file: Any, dtype: np.dtype[Any], tile_px: int, compression: str) -> None:
         if compression not in _CODECS:
@@ -118,36 +132,44 @@ class _Spool:
             )
         self.file, self.dtype, self.tile_px, self.compression = file, dtype, tile_px, compression
         self.delta = compression != "none" and dtype.kind in "ui"
-        self._at: dict[tuple[int, int, int, int], tuple[int, int]] = {}
+        self._at: dict[Key, tuple[int, int]] = {}
         self._flat: dict[int, tuple[int, int]] = {}
         self._end = 0
 
-    def put(self, key: tuple[int, int, int, int], tile: Array) -> None:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tiles, equal ones counted each."""
+        return sum(count for _, count in self._at.values())
+
+    def grid(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tiles of a level (Y, X)."""
+        return -(-shape[0] // self.tile_px), -(-shape[1] // self.tile_px)
+
+    def put(self, key: Key, tile: Array) -> None:
         if key in self._at:
             raise RequestError(
                 f"the block at row {key[2]}, column {key[3]} of the image was given twice"
             )
         full = np.zeros((self.tile_px, self.tile_px), self.dtype)
         full[: tile.shape[0], : tile.shape[1]] = tile
-        flat = (
-            int(full.flat[0]) if self.dtype.kind in "ui" and (full == full.flat[0]).all() else None
-        )
+        is_flat = self.dtype.kind in "ui" and (full == full.flat[0]).all()
+        value = int(full.flat[0]) if is_flat else None
         if (
-            flat is not None and flat in self._flat
+            value is not None and value in self._flat
         ):  # glass: one encoded tile stands for all that are equal
-            self._at[key] = self._flat[flat]
+            self._at[key] = self._flat[value]
             return
         if self.delta:
             full = imagecodecs.delta_encode(full, axis=-1)
-        data = _CODECS[self.compression][0](full)
+        data = _CODECS[self.compression][0](full.tobytes())
         self.file.seek(self._end)
         storage.write_all(self.file, data)
         self._at[key] = (self._end, len(data))
-        if flat is not None:
-            self._flat[flat] = self._at[key]
+        if value is not None:
+            self._flat[value] = self._at[key]
         self._end += len(data)
 
-    def raw(self, key: tuple[int, int, int, int]) -> bytes:
+    def raw(self, key: Key) -> bytes:
         offset, count = self._at[key]
         self.file.seek(offset)
         data: bytes = self.file.read(count)
@@ -155,36 +177,34 @@ class _Spool:
             raise OSError(f"{count - len(data)} bytes of the spool file are missing")
         return data
 
-    def get(self, key: tuple[int, int, int, int]) -> Array:
+    def get(self, key: Key) -> Array:
         data = _CODECS[self.compression][1](self.raw(key))
         tile = np.frombuffer(data, self.dtype).reshape(self.tile_px, self.tile_px)
         return np.asarray(imagecodecs.delta_decode(tile, axis=-1)) if self.delta else tile
 
-    def require(self, level: int, n_channels: int, size: tuple[int, int]) -> None:
-        down, across = (-(-length // self.tile_px) for length in size)
-        missing = n_channels * down * across - sum(key[0] == level for key in self._at)
-        if missing:
+    def require_all(self, shape: tuple[int, int, int]) -> None:
+        down, across = self.grid(shape[1:])
+        n = shape[0] * down * across
+        if n != len(self._at):
             raise RequestError(
-                f"the blocks leave {missing} of {n_channels * down * across} tiles of the image out"
+                f"the blocks leave {n - len(self._at)} of {n} tiles of the image out"
             )
 
-    def tiles(self, level: int, channel: int, size: tuple[int, int]) -> Iterator[bytes]:
-        down, across = (-(-length // self.tile_px) for length in size)
-        for row in range(down):
-            for column in range(across):
-                yield self.raw((level, channel, row, column))
+    def tiles(self, level: int, channel: int, shape: tuple[int, int]) -> Iterator[bytes]:
+        for row, column in np.ndindex(self.grid(shape)):
+            yield self.raw((level, channel, row, column))
 
 
-_CODECS: dict[str, tuple[Callable[[Array], bytes], Callable[[bytes], bytes]]] = {
+_CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
     "zlib": (
-        lambda tile: bytes(imagecodecs.deflate_encode(tile.tobytes(), level=6)),
+        lambda data: bytes(imagecodecs.deflate_encode(data, level=6)),
         lambda data: bytes(imagecodecs.deflate_decode(data)),
     ),
     "zstd": (
-        lambda tile: bytes(imagecodecs.zstd_encode(tile.tobytes(), level=3)),
+        lambda data: bytes(imagecodecs.zstd_encode(data, level=3)),
         lambda data: bytes(imagecodecs.zstd_decode(data)),
     ),
-    "none": (lambda tile: tile.tobytes(), lambda data: data),
+    "none": (bytes, bytes),
 }
 
 
@@ -211,41 +231,25 @@ def _put_block(spool: _Spool, window: Window, pixels: Array, shape: tuple[int, i
 
 
 def _reduce_level(
-    spool: _Spool, level: int, n_channels: int, sizes: Sequence[tuple[int, int]], labels: bool
+    spool: _Spool, level: int, image: OmePixels, shapes: Sequence[tuple[int, int]]
 ) -> None:
     """One level from the one below: a tile of it is made of up to four tiles there."""
     tile = spool.tile_px
-    height, width = sizes[level - 1]
-    for channel in range(n_channels):
-        for row in range(-(-sizes[level][0] // tile)):
-            for column in range(-(-sizes[level][1] // tile)):
-                rows, columns = (
-                    min(2 * tile, height - 2 * row * tile),
-                    min(2 * tile, width - 2 * column * tile),
-                )
-                four = np.zeros((2 * tile, 2 * tile), spool.dtype)
-                for dy in range(-(-rows // tile)):
-                    for dx in range(-(-columns // tile)):
-                        four[dy * tile : (dy + 1) * tile, dx * tile : (dx + 1) * tile] = spool.get(
-                            (level - 1, channel, 2 * row + dy, 2 * column + dx)
-                        )
-                spool.put((level, channel, row, column), _halved(four[:rows, :columns], labels))
-
-
-def _halved(pixels: Array, labels: bool) -> Array:
-    if labels:
-        return pixels[::2, ::2]
-    padded = np.pad(
-        pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2)], mode="edge"
-    ).astype(np.float32)
-    mean = (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4
-    return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
+    height, width = shapes[level - 1]
+    for channel, row, column in np.ndindex(image.shape[0], *spool.grid(shapes[level])):
+        y, x = 2 * row * tile, 2 * column * tile
+        rows, columns = min(2 * tile, height - y), min(2 * tile, width - x)
+        four = np.zeros((2 * tile, 2 * tile), spool.dtype)
+        for dy, dx in np.ndindex(spool.grid((rows, columns))):
+            part = spool.get((level - 1, channel, 2 * row + dy, 2 * column + dx))
+            four[dy * tile : (dy + 1) * tile, dx * tile : (dx + 1) * tile] = part
+        four = four[:rows, :columns]
+        spool.put((level, channel, row, column), four[::2, ::2] if image.labels else halved(four))
 
 
 def _assemble(
-    path: Any, spool: _Spool, n_channels: int, sizes: Sequence[tuple[int, int]], description: bytes
+    path: str, spool: _Spool, image: OmePixels, shapes: Sequence[tuple[int, int]]
 ) -> None:
-    n_bytes = sum(count for _, count in spool._at.values())
     tags: dict[str, Any] = {
         "dtype": spool.dtype,
         "tile": (spool.tile_px, spool.tile_px),
@@ -256,68 +260,57 @@ def _assemble(
         "software": "ifquant",
         "maxworkers": 1,
     }
-    storage.before_mutation("write", str(path))
-    with tifffile.TiffWriter(path, bigtiff=n_bytes > 3 << 30, byteorder="<") as writer:
-        for channel in range(n_channels):
-            for level, size in enumerate(sizes):
+    storage.before_mutation("write", path)
+    with tifffile.TiffWriter(path, bigtiff=spool.nbytes > 3 << 30, byteorder="<") as writer:
+        for channel in range(image.shape[0]):
+            for level, shape in enumerate(shapes):
                 writer.write(
-                    spool.tiles(level, channel, size),
-                    shape=size,
-                    subifds=len(sizes) - 1 if level == 0 and len(sizes) > 1 else None,
+                    spool.tiles(level, channel, shape),
+                    shape=shape,
+                    subifds=len(shapes) - 1 or None if level == 0 else None,
                     subfiletype=1 if level else 0,
-                    description=description if level == 0 and channel == 0 else None,
+                    description=_description(image) if level == 0 and channel == 0 else None,
                     **tags,
                 )
 
 
-def _verify(path: str, n_channels: int, sizes: Sequence[tuple[int, int]]) -> None:
+def _verify(path: str, n_channels: int, shapes: Sequence[tuple[int, int]]) -> None:
     """Read the directories back: a short file must not get its final name."""
-    from ifquant.slides.tiff_reader import TiffReader
-
     reader = TiffReader(path)
     facts = reader.facts
     reader.close()
-    if facts.shape != (n_channels, 1, *sizes[0]) or facts.levels != len(sizes):
+    if facts.shape != (n_channels, 1, *shapes[0]) or facts.levels != len(shapes):
         raise OSError(
             f"read back shape {facts.shape} with {facts.levels} levels, wrote {n_channels} channels"
-            f" of {sizes[0]}"
+            f" of {shapes[0]}"
         )
 
 
-def _description(
-    shape: tuple[int, int, int],
-    dtype: str,
-    pixel_size_um: float | None,
-    names: Sequence[str],
-    significant_bits: int | None,
-) -> bytes:
+def _description(image: OmePixels) -> bytes:
     """OME-XML; the same for equal images (no random UUID)."""
+    n_channels, height, width = image.shape
     attributes = {
         "ID": "Pixels:0",
         "DimensionOrder": "XYZCT",
-        "Type": _OME_TYPES.get(dtype, dtype),
+        "Type": _OME_TYPES.get(image.dtype, image.dtype),
         "BigEndian": "false",
-        "SizeX": str(shape[2]),
-        "SizeY": str(shape[1]),
+        "SizeX": str(width),
+        "SizeY": str(height),
         "SizeZ": "1",
-        "SizeC": str(shape[0]),
+        "SizeC": str(n_channels),
         "SizeT": "1",
     }
-    if significant_bits is not None:
-        attributes["SignificantBits"] = str(significant_bits)
-    if pixel_size_um is not None:
+    if image.significant_bits is not None:
+        attributes["SignificantBits"] = str(image.significant_bits)
+    if image.pixel_size_um is not None:
         for axis in "XY":
-            attributes |= {
-                f"PhysicalSize{axis}": repr(float(pixel_size_um)),
-                f"PhysicalSize{axis}Unit": "µm",
-            }
+            attributes[f"PhysicalSize{axis}"] = repr(float(image.pixel_size_um))
+            attributes[f"PhysicalSize{axis}Unit"] = "µm"
     root = ET.Element("OME", {"xmlns": _NAMESPACE, "Creator": "ifquant"})
     pixels = ET.SubElement(ET.SubElement(root, "Image", {"ID": "Image:0"}), "Pixels", attributes)
-    for index, name in enumerate(names):
-        ET.SubElement(
-            pixels, "Channel", {"ID": f"Channel:0:{index}", "Name": name, "SamplesPerPixel": "1"}
-        )
-    ET.SubElement(pixels, "TiffData", {"IFD": "0", "PlaneCount": str(shape[0])})
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(root, encoding="unicode").encode(
-        "utf-8"
-    )
+    for index, name in enumerate(image.names):
+        channel = {"ID": f"Channel:0:{index}", "Name": name, "SamplesPerPixel": "1"}
+        ET.SubElement(pixels, "Channel", channel)
+    ET.SubElement(pixels, "TiffData", {"IFD": "0", "PlaneCount": str(n_channels)})
+    head = b'<?xml version="1.0" encoding="UTF-8"?>'
+    return head + ET.tostring(root, encoding="unicode").encode()

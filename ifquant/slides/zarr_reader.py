@@ -8,10 +8,9 @@ what the format says they are, background; a warning counts them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,6 @@ from ifquant.slides.image_reader import (
     length_um,
 )
 
-if TYPE_CHECKING:
-    from ifquant.slides.slide import Slide
-
 CACHE_BYTES = 96 << 20
 CHUNK_MANIFEST = "ifquant-chunks.json"
 """File at the root of a store written by ifquant: {"chunks": {array path: [chunk keys]}}."""
@@ -43,60 +39,34 @@ _OLD = (
 
 
 class OmeZarrReader:
-    """One open OME-Zarr image, or one label image of it when `path` points to
-    `.../labels/<name>`.
-    """
+    """One open OME-Zarr image, or one label image of it for a path `.../labels/<name>`."""
 
     def __init__(self, path: str) -> None:
         import zarr  # takes most of a second to load: only who reads it pays
 
-        group_path, attributes = _image_group(Path(path))
+        self._path = Path(path)
+        self._group_path, attributes = _image_group(self._path)
         multiscale, version = _multiscale(attributes)
-        axes = [
-            axis.get("name", "") if isinstance(axis, dict) else str(axis)
-            for axis in multiscale["axes"]
-        ]
-        if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
-            raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
+        self._axes = axes = _axes(multiscale)
         datasets = multiscale["datasets"]
-        self._path, self._group_path, self._axes = Path(path), group_path, axes
         self._names = [str(dataset["path"]) for dataset in datasets]
-        self._group = zarr.open_group(str(group_path), mode="r")
+        self._group = zarr.open_group(str(self._group_path), mode="r")
         self._cache = ByteCache(CACHE_BYTES)
         array, notes = self._open(self._names[0])
         self._arrays: list[Any] = [array]
         sizes = dict(zip(axes, array.shape, strict=True))
-        dtype = np.dtype(array.dtype)
-        shape = (sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
-        problems: tuple[str, ...] = ()
-        omero = attributes.get("omero") or {}
-        labels = [
-            entry.get("label") if isinstance(entry, dict) else None
-            for entry in omero.get("channels", [])
-        ]
-        names = tuple(str(label).strip() or None if label is not None else None for label in labels)
-        warnings = tuple(notes)
-        if len(names) != shape[0]:
-            if names:
-                warnings += (
-                    (
-                        f"its metadata name {len(names)} channels, the image has {shape[0]}; names"
-                        " are ignored"
-                    ),
-                )
-            names = (None,) * shape[0]
+        names, unmatched = _channel_names(attributes, sizes.get("c", 1))
         size = _pixel_size(multiscale, datasets[0], axes)
         self._facts = ImageFacts(
             format=f"OME-Zarr {version}",
-            shape=shape,
-            dtype=dtype.newbyteorder("=").name,
+            shape=(len(names), sizes.get("z", 1), sizes["y"], sizes["x"]),
+            dtype=np.dtype(array.dtype).newbyteorder("=").name,
             channels=names,
             pixel_size_um=size,
             pixel_size_origin="zarr" if size else "none",
             timepoints=sizes.get("t", 1),
             levels=len(datasets),
-            problems=problems,
-            warnings=warnings,
+            warnings=notes + unmatched,
         )
 
     @property
@@ -108,8 +78,8 @@ class OmeZarrReader:
         """Drop decoded chunks; no file stays open."""
         self._cache.clear()
 
-    def _open(self, name: str) -> tuple[Any, list[str]]:
-        """Array of one dataset, and what is to be said of it; refused if it is damaged."""
+    def _open(self, name: str) -> tuple[Any, tuple[str, ...]]:
+        """Array of one dataset and warnings; refused if it is damaged."""
         from zarr import Array as ZarrArray
 
         array = self._group[_safe_path(name)]
@@ -126,9 +96,7 @@ class OmeZarrReader:
         return array, _absent_chunks(array, self._path, self._group_path, name)
 
     def levels(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (Y, X) of the image and its smaller copies; each is opened and checked once, as
-        the image is.
-        """
+        """Shapes (Y, X) of the image and its smaller copies; each is opened and checked once."""
         image = self._arrays[0]
         while len(self._arrays) < len(self._names):
             name = self._names[len(self._arrays)]
@@ -143,9 +111,7 @@ class OmeZarrReader:
         return tuple((int(array.shape[-2]), int(array.shape[-1])) for array in self._arrays)
 
     def read_plane(self, channel: int, z: int, window: Window, level: int = 0) -> Array:
-        """Pixels (Y, X) of one plane, native byte order; of a smaller level, if `levels` were
-        looked at.
-        """
+        """Pixels (Y, X) of a plane, native byte order; of a smaller level only after `levels`."""
         at = {"t": 0, "c": channel, "z": z}
         out = np.empty(window.shape, np.dtype(self._facts.dtype))
         index = [at[axis] for axis in self._axes[:-2]]
@@ -156,12 +122,8 @@ class OmeZarrReader:
         for row in range(window.y0 // height, -(-window.y1 // height)):
             for column in range(window.x0 // width, -(-window.x1 // width)):
                 chunk = self._chunk(level, (*outer, row, column))
-                whole = Window(
-                    row * height,
-                    column * width,
-                    row * height + chunk.shape[-2],
-                    column * width + chunk.shape[-1],
-                )
+                y, x = row * height, column * width
+                whole = Window(y, x, y + chunk.shape[-2], x + chunk.shape[-1])
                 part = whole.intersection(window)
                 at_chunk: tuple[Any, ...] = (*inner, *part.slices_in(whole))
                 out[part.slices_in(window)] = chunk[at_chunk]
@@ -170,46 +132,13 @@ class OmeZarrReader:
     def _chunk(self, level: int, position: tuple[int, ...]) -> Array:
         """One decoded chunk, cut at the array's end; neighbouring windows share it."""
         key = (level, *position)
-        found = self._cache.get(key)
-        if found is None:
+        chunk = self._cache.get(key)
+        if chunk is None:
             array = self._arrays[level]
-            found = np.asarray(
-                array[
-                    tuple(
-                        slice(k * size, (k + 1) * size)
-                        for k, size in zip(position, array.chunks, strict=True)
-                    )
-                ]
-            )
-            self._cache.put(key, found)
-        return found
-
-
-def open_labels(store: str | os.PathLike[str], name: str) -> Slide:
-    """Open `labels/<name>` of a store ifquant wrote, as an image of one channel, uint32.
-
-    Raises
-    ------
-    UnreadableImage
-        If the label image does not exist; when it is read, if chunks are missing or damaged.
-    """
-    from ifquant.slides.slide import SlideRef
-
-    return SlideRef((os.path.join(store, "labels", name),)).open()
-
-
-def read_labels(store: str | os.PathLike[str], name: str, window: Window) -> Array:
-    """Labels (Y, X) uint32 of one window; see `open_labels`."""
-    with open_labels(store, name) as slide:
-        pixels: Array = slide.read([0], window)[0]
-        return pixels
-
-
-def is_zarr(path: str) -> bool:
-    """Whether a folder is a zarr group."""
-    return any(
-        os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs")
-    )
+            at = zip(position, array.chunks, strict=True)
+            chunk = np.asarray(array[tuple(slice(k * size, (k + 1) * size) for k, size in at)])
+            self._cache.put(key, chunk)
+        return chunk
 
 
 def _attributes(group: Path) -> dict[str, Any]:
@@ -235,11 +164,8 @@ def _image_group(path: Path) -> tuple[Path, dict[str, Any]]:
     if "plate" in attributes or "well" in attributes:
         raise Unfit("it is a plate; give the path of one of its images (plate.ome.zarr/A/1/0)")
     if "multiscales" not in attributes:
-        images = sorted(
-            child
-            for child in path.iterdir()
-            if child.is_dir() and "multiscales" in _attributes(child)
-        )
+        folders = sorted(child for child in path.iterdir() if child.is_dir())
+        images = [folder for folder in folders if "multiscales" in _attributes(folder)]
         if len(images) > 1:
             raise Unfit(
                 f"it holds {len(images)} images; give the path of one of them, e.g."
@@ -257,15 +183,33 @@ def _multiscale(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if not isinstance(multiscale, dict) or not multiscale.get("datasets"):
         raise Damaged("its multiscales metadata are empty")
     version = str(attributes.get("version") or multiscale.get("version") or "0.4")
-    if version not in ("0.4", "0.5") or not isinstance(multiscale.get("axes"), list):
-        raise Unfit(
-            _OLD.format(
-                version=(
-                    version if version not in ("0.4", "0.5") else "of an unknown version (no axes)"
-                )
-            )
-        )
+    if version not in ("0.4", "0.5"):
+        raise Unfit(_OLD.format(version=version))
+    if not isinstance(multiscale.get("axes"), list):
+        raise Unfit(_OLD.format(version="of an unknown version (no axes)"))
     return multiscale, version
+
+
+def _axes(multiscale: Mapping[str, Any]) -> list[str]:
+    axes = [
+        axis.get("name", "") if isinstance(axis, dict) else str(axis) for axis in multiscale["axes"]
+    ]
+    if axes != [axis for axis in "tczyx" if axis in axes] or axes[-2:] != ["y", "x"]:
+        raise Damaged(f"its axes are {axes}; expected some of t, c, z in this order, then y, x")
+    return axes
+
+
+def _channel_names(
+    attributes: Mapping[str, Any], n: int
+) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+    """Names of the `n` channels, and a warning if the metadata name another number of them."""
+    channels = (attributes.get("omero") or {}).get("channels", [])
+    labels = [entry.get("label") if isinstance(entry, dict) else None for entry in channels]
+    names = tuple(str(label).strip() or None if label is not None else None for label in labels)
+    if len(names) == n:
+        return names, ()
+    text = f"its metadata name {len(names)} channels, the image has {n}; names are ignored"
+    return (None,) * n, (text,) if names else ()
 
 
 def _safe_path(name: str) -> str:
@@ -296,10 +240,8 @@ def _pixel_size(
     return (sizes[0], sizes[1]) if sizes[0] and sizes[1] else None
 
 
-def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[str]:
-    """Check the list of written chunks if there is one, else count the chunks that are not
-    there.
-    """
+def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> tuple[str, ...]:
+    """Check the list of written chunks; where there is none, warn of chunks that are not there."""
     for root in [path, *list(path.resolve().parents)[:3]]:
         manifest = root / CHUNK_MANIFEST
         if manifest.is_file():
@@ -310,18 +252,18 @@ def _absent_chunks(array: Any, path: Path, group_path: Path, name: str) -> list[
                     f"its chunk list does not know {key!r}; the folder was changed after it was"
                     " written. Run again"
                 )
-            lost = [chunk for chunk in written if not (root / key / "c" / chunk).is_file()]
+            lost = sum(not (root / key / "c" / chunk).is_file() for chunk in written)
             if lost:
                 raise Unfit(
-                    f"{len(lost)} of {len(written)} written chunks of {key!r} are missing; copy the"
+                    f"{lost} of {len(written)} written chunks of {key!r} are missing; copy the"
                     " folder again or run again"
                 )
-            return []
+            return ()
     missing = int(array.nchunks) - int(array.nchunks_initialized)
-    if missing > 0:
-        text = (
-            f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the"
-            " format's rule for empty chunks)"
-        )
-        return [grave(text)]
-    return []
+    if missing <= 0:
+        return ()
+    text = (
+        f"{missing} of {array.nchunks} chunks are absent and read as {array.fill_value} (the"
+        " format's rule for empty chunks)"
+    )
+    return (grave(text),)

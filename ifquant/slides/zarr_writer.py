@@ -1,9 +1,8 @@
-"""Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band, whole or
-not at all.
+"""Writing OME-Zarr 0.5: label pyramids and a small display pyramid, streamed band by band.
 
 Chunks carry a checksum (a flipped bit is an error, not another value); all-background chunks are
-not written, and the list of written chunks (`omezarr.CHUNK_MANIFEST`) tells background from loss.
-The folder appears under its name only when it is complete.
+not written, and the list of written chunks (`CHUNK_MANIFEST`) tells background from loss. The
+folder appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
@@ -23,6 +24,7 @@ from ifquant.errors import RequestError
 from ifquant.files import storage
 from ifquant.geometry.windows import Window
 from ifquant.slides.image_reader import Array
+from ifquant.slides.pyramid import halved, level_shapes
 from ifquant.slides.zarr_reader import CHUNK_MANIFEST
 
 CHUNK_PX = 1024
@@ -69,20 +71,15 @@ class LabelPyramidWriter:
         creator: str = "ifquant",
     ) -> None:
         self._final = Path(final)
-        self._shape = shape
+        self._shapes = level_shapes(shape, _TOP_PX)
         self._pixel_size_um = pixel_size_um
         self._creator = creator
-        self.levels = 1
-        while -(-max(shape) // 2 ** (self.levels - 1)) > _TOP_PX:
-            self.levels += 1
         self._names: list[str] = []
         self._display_note = ""
         self._folder = storage.atomic_folder(self._final)
 
     def __enter__(self) -> LabelPyramidWriter:
-        pass  # zarr takes most of a second to load: only who writes pays
-
-        self._store = RecordingStore(self._folder.__enter__())
+        self._store = _RecordingStore(self._folder.__enter__())
         self._arrays: dict[str, int] = {}
         self._root_attributes: dict[str, Any] = {"version": "0.5"}
         return self
@@ -110,28 +107,23 @@ class LabelPyramidWriter:
         called once per chunk, in raster order.
         """
         arrays = [
-            self._array(f"labels/{name}/{k}", _reduced(self._shape, k), "uint32")
-            for k in range(self.levels)
+            self._array(f"labels/{name}/{k}", shape, "uint32")
+            for k, shape in enumerate(self._shapes)
         ]
-        height, width = self._shape
+        height, width = self._shapes[0]
         bands = [_Band(array) for array in arrays[1:]]
         for y in range(0, height, CHUNK_PX):
             for x in range(0, width, CHUNK_PX):
                 window = Window(y, x, min(y + CHUNK_PX, height), min(x + CHUNK_PX, width))
-                painted = paint(window)
-                if painted.any():
-                    arrays[0][window.y0 : window.y1, window.x0 : window.x1] = painted
-                for k, band in enumerate(
-                    bands,
-                    1,
-                    # chunks start at multiples of 2**k, so the kept pixels are those of the whole
-                    # image
-                ):
-                    band.put(painted[:: 2**k, :: 2**k], y >> k, x >> k)
+                labels = paint(window)
+                if labels.any():
+                    arrays[0][window.y0 : window.y1, window.x0 : window.x1] = labels
+                for k, band in enumerate(bands, 1):  # chunks start at multiples of 2**k
+                    band.put(labels[:: 2**k, :: 2**k], y >> k, x >> k)
             for k, band in enumerate(bands, 1):
-                band.painted_to(-(-min(y + CHUNK_PX, height) // 2**k))
+                band.write_full(-(-min(y + CHUNK_PX, height) // 2**k))
         self._names.append(name)
-        scales = [[self._pixel_size_um * 2**k] * 2 for k in range(self.levels)]
+        scales = [[self._pixel_size_um * 2**k] * 2 for k in range(len(self._shapes))]
         attributes = {
             "version": "0.5",
             "multiscales": [_multiscale(name, "yx", scales)],
@@ -140,9 +132,7 @@ class LabelPyramidWriter:
         self._group(f"labels/{name}", attributes)
 
     def write_display(self, display: Display) -> None:
-        """Write the picture of the channels, with as many levels as the labels have (the format
-        asks for that).
-        """
+        """Write the picture of the channels with as many levels as the labels (format's rule)."""
         if display.pixels.ndim != 3 or len(display.names) != len(display.pixels):
             raise RequestError(
                 f"display has shape {display.pixels.shape} for {len(display.names)} names; expected"
@@ -151,37 +141,16 @@ class LabelPyramidWriter:
         self._display_note = display.note
         pixels = display.pixels
         scales = []
-        for k in range(self.levels):
+        for k in range(len(self._shapes)):
             array = self._array(str(k), pixels.shape, str(pixels.dtype))
             array[...] = pixels
             scales.append([1.0, *[self._pixel_size_um * display.step_px * 2**k] * 2])
-            pixels = _halved(pixels)
-        self._root_attributes["multiscales"] = [
-            _multiscale(self._final.name.removesuffix(".ome.zarr"), "cyx", scales)
-        ]
-        self._root_attributes["omero"] = {
-            "channels": [
-                {
-                    "label": name,
-                    "color": color.lstrip("#").upper(),
-                    "active": True,
-                    "window": {
-                        "min": 0.0,
-                        "max": _top(display.pixels.dtype, high),
-                        "start": float(low),
-                        "end": float(high),
-                    },
-                }
-                for name, color, (low, high) in zip(
-                    display.names, display.colors, display.ranges, strict=True
-                )
-            ]
-        }
+            pixels = halved(pixels)
+        name = self._final.name.removesuffix(".ome.zarr")
+        self._root_attributes["multiscales"] = [_multiscale(name, "cyx", scales)]
+        self._root_attributes["omero"] = {"channels": _omero_channels(display)}
 
     def _array(self, name: str, shape: Sequence[int], dtype: str) -> Any:
-        import zarr
-        from zarr.codecs import ZstdCodec
-
         axes = ("c", "y", "x")[-len(shape) :]
         self._arrays[name] = 0
         return zarr.create_array(
@@ -189,10 +158,7 @@ class LabelPyramidWriter:
             name=name,
             shape=tuple(shape),
             dtype=dtype,
-            chunks=tuple(
-                min(CHUNK_PX, size) if axis != "c" else 1
-                for axis, size in zip(axes, shape, strict=True)
-            ),
+            chunks=(*(1,) * (len(shape) - 2), *(min(CHUNK_PX, size) for size in shape[-2:])),
             compressors=[ZstdCodec(level=1, checksum=True)],
             fill_value=0,
             dimension_names=axes,
@@ -201,24 +167,17 @@ class LabelPyramidWriter:
         )
 
     def _group(self, name: str, ome: Mapping[str, Any], **more: Any) -> None:
-        import zarr
-
-        group = zarr.open_group(
-            self._store, path=name, mode="a", zarr_format=3
-        )  # writing an array already made its parents
+        # writing an array already made its parents
+        group = zarr.open_group(self._store, path=name, mode="a", zarr_format=3)
         group.update_attributes({"ome": dict(ome), **more})
 
     def _finish(self) -> None:
         if self._names:
             self._group("labels", {"version": "0.5", "labels": list(self._names)})
-        facts = {
-            "creator": self._creator,
-            "chunk_manifest": CHUNK_MANIFEST,
-            "display": self._display_note,
-        }
-        self._group(
-            "", self._root_attributes, ifquant={key: value for key, value in facts.items() if value}
-        )
+        facts = {"creator": self._creator, "chunk_manifest": CHUNK_MANIFEST}
+        if self._display_note:
+            facts["display"] = self._display_note
+        self._group("", self._root_attributes, ifquant=facts)
         chunks: dict[str, list[str]] = {name: [] for name in self._arrays}
         for key in sorted(set(self._store.written)):
             name, found, chunk = key.rpartition("/c/")
@@ -244,43 +203,38 @@ class _Band:
             pixels
         )
 
-    def painted_to(self, y: int) -> None:
-        """Take note that all rows above `y` have been placed."""
+    def write_full(self, y: int) -> None:
+        """Write the band if it is full, all rows above `y` being placed."""
         if y - self._top >= CHUNK_PX or y == self._array.shape[0]:
             self._array[self._top : y] = self._rows[: y - self._top]
             self._top = y
 
 
-def _reduced(shape: tuple[int, int], k: int) -> tuple[int, int]:
-    return -(-shape[0] // 2**k), -(-shape[1] // 2**k)
-
-
-def _halved(pixels: Array) -> Array:
-    """Mean of 2 x 2 pixels (edges repeated), at least 1 x 1."""
-    padded = np.pad(
-        pixels, [(0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2)], mode="edge"
-    ).astype(np.float32)
-    mean = (
-        padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]
-    ) / 4
-    return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
-
-
-def _top(dtype: np.dtype[Any], high: float) -> float:
-    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else float(high)
+def _omero_channels(display: Display) -> list[dict[str, Any]]:
+    dtype = display.pixels.dtype
+    top = float(np.iinfo(dtype).max) if dtype.kind in "ui" else None
+    listed = zip(display.names, display.colors, display.ranges, strict=True)
+    return [
+        {
+            "label": name,
+            "color": color.lstrip("#").upper(),
+            "active": True,
+            "window": {
+                "min": 0.0,
+                "max": float(high) if top is None else top,
+                "start": float(low),
+                "end": float(high),
+            },
+        }
+        for name, color, (low, high) in listed
+    ]
 
 
 def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict[str, Any]:
+    space = {"type": "space", "unit": "micrometer"}
     return {
         "name": name,
-        "axes": [
-            (
-                {"name": a, "type": "channel"}
-                if a == "c"
-                else {"name": a, "type": "space", "unit": "micrometer"}
-            )
-            for a in axes
-        ],
+        "axes": [{"name": a, **({"type": "channel"} if a == "c" else space)} for a in axes],
         "datasets": [
             {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": list(scale)}]}
             for k, scale in enumerate(scales)
@@ -288,7 +242,7 @@ def _multiscale(name: str, axes: str, scales: Sequence[Sequence[float]]) -> dict
     }
 
 
-class RecordingStore(LocalStore):  # type: ignore[misc]  # zarr is untyped for us
+class _RecordingStore(LocalStore):  # type: ignore[misc]  # zarr is untyped for us
     """A local store that writes through `storage` and lists the keys it wrote."""
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:

@@ -1,6 +1,4 @@
-"""Read chosen columns of a text or Parquet table: names as the text that stands there, values as
-numbers. What is unclear is refused.
-"""
+"""Chosen columns of a text or Parquet table: names as text, values as numbers, or a refusal."""
 
 from __future__ import annotations
 
@@ -22,21 +20,8 @@ from ifquant.names import MISSING_NAMES
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 _NO_NUMBER = (
-    "",
-    "NA",
-    "N/A",
-    "#N/A",
-    "NaN",
-    "nan",
-    "<NA>",
-    "null",
-    "NULL",
-    "None",
-    "#DIV/0!",
-    "∞",
-    "-∞",
-    "inf",
-    "-inf",
+    *("", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL", "None", "#DIV/0!"),
+    *("∞", "-∞", "inf", "-inf"),
 )
 _EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 """From here on a float no longer tells whole numbers apart."""
@@ -80,13 +65,7 @@ class ColumnsFile:
             )
         except TableProblem as error:
             raise SlideError(f"{self.path}: {error}") from error
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            UnicodeError,
-            pa.ArrowException,
-        ) as error:  # pandas' parser errors are ValueErrors
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:  # pandas: ValueErrors
             raise SlideError(
                 f"{self.path}: cannot be read as a table ({error}); export it again."
             ) from error
@@ -133,7 +112,7 @@ class ColumnsFile:
         return table
 
     def place(self, row: int) -> str:
-        """Say where a row stands, for messages."""
+        """Where a row stands, for messages."""
         return f"{self.path}: {'row' if self.text is None else 'line'} {row}"
 
 
@@ -164,15 +143,13 @@ def open_columns(path: Path, separator: str | None = None, decimal: str = ".") -
         text = open_text_table(path, separator)
     except TableProblem as error:
         raise SlideError(f"{path}: {error}") from error
-    except (OSError, EOFError, ValueError, UnicodeError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise SlideError(f"{path}: cannot be read as a table ({error}).") from error
     return ColumnsFile(path, _unique(path, text.header), text, decimal)
 
 
 def _unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Refuse two columns of one name; nameless ones (an index, a trailing separator) get a
-    number.
-    """
+    """Refuse two columns of one name; nameless ones (an index, a last separator) get a number."""
     filled = [str(name) or f"unnamed {place + 1}" for place, name in enumerate(names)]
     twice = [name for place, name in enumerate(filled) if name in filled[:place]]
     if twice:
@@ -189,8 +166,7 @@ def _names(values: pd.Series) -> pd.Series:
 
 
 def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
-    """Text of a Parquet column. Whole numbers stored as floats, because one is missing, are whole
-    numbers.
+    """Text of a Parquet column; whole numbers stored as floats (one is missing) are whole.
 
     Raises
     ------
@@ -209,9 +185,8 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pd.Series:
         raise ValueError(f"column {name!r} holds lists or records where names are expected")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = column.cast(pa.string())
-    if pa.types.is_boolean(kind) or pa.types.is_temporal(
-        kind
-    ):  # as pandas writes them into a text table
+    # as pandas writes them into a text table
+    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return pd.Series(column.to_pandas().astype("string"), dtype=object)
     text: Any = pc.cast(column, pa.string())
     return pd.Series(text.to_pylist(), dtype=object)

@@ -1,6 +1,6 @@
-"""What the columns of other programs' tables mean. Names are compared without case, blanks and
-signs: R writes ``Object.Id``.
+"""What the columns of other programs' tables mean.
 
+Names are compared without case, blanks and signs: R writes ``Object.Id``.
 Sources: QuPath 0.5 to 0.8 measurement export, mcquant 1.5, inForm 2.x and phenoptr, HALO 3 object
 data.
 """
@@ -12,13 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-COMPARTMENTS = {
-    "nucleus": "nucleus",
-    "cytoplasm": "cytoplasm",
-    "membrane": "membrane",
-    "cell": "cell",
-    "entirecell": "cell",
-}
+COMPARTMENTS = {name: name for name in ("nucleus", "cytoplasm", "membrane", "cell")}
+COMPARTMENTS["entirecell"] = "cell"
 _HALO_IMAGES = ("Image Location", "Image File Name", "Image Tag")
 _STATISTICS = {"mean": "mean", "median": "median", "sum": "sum", "total": "sum", "stddev": "std"}
 
@@ -49,15 +44,13 @@ class Recognised:
 
 
 def key(name: str) -> str:
-    """Give what two spellings of a column share: letters and digits without case."""
+    """Reduce a column's name to what its spellings share: letters and digits without case."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in plain if letter.isalnum())
 
 
 def find(names: Sequence[str], *wanted: str) -> str | None:
-    """Find the first of the wanted columns that is there: as written, else by `key` if only one
-    fits.
-    """
+    """Find the first of the columns that is there: as written, else by `key` if one fits."""
     for want in wanted:
         if want in names:
             return want
@@ -68,9 +61,7 @@ def find(names: Sequence[str], *wanted: str) -> str | None:
 
 
 def qupath(names: Sequence[str]) -> Recognised:
-    """QuPath: ``Centroid X µm`` states its unit; ``Nucleus: DAPI: Mean``, ``DAPI: Nucleus: Mean``
-    and ``Nucleus: DAPI mean``.
-    """
+    """QuPath: ``Nucleus: DAPI: Mean``, ``DAPI: Nucleus: Mean`` and ``Nucleus: DAPI mean``."""
     um = find(names, "Centroid X µm"), find(names, "Centroid Y µm")
     px = find(names, "Centroid X px"), find(names, "Centroid Y px")
     x, y = um if None not in um else px
@@ -107,9 +98,7 @@ def qupath(names: Sequence[str]) -> Recognised:
 
 
 def mcquant(names: Sequence[str], compartment: str) -> Recognised:
-    """mcquant: px, pixel centers at whole numbers; markers stand between CellID and X_centroid,
-    ``<marker>_intensity_<statistic>`` too.
-    """
+    """mcquant: px, pixel centers at whole numbers; markers stand between CellID and X_centroid."""
     x, y = find(names, "X_centroid"), find(names, "Y_centroid")
     intensities: dict[tuple[str, str, str], str] = {}
     if x is not None:
@@ -137,9 +126,7 @@ def mcquant(names: Sequence[str], compartment: str) -> Recognised:
 
 
 def inform(names: Sequence[str]) -> Recognised:
-    """InForm and phenoptr: ``Cell X Position`` in px or um by export option; the area columns state
-    which.
-    """
+    """InForm, phenoptr: ``Cell X Position`` in px or um by export option; areas state which."""
     x, y = find(names, "Cell X Position"), find(names, "Cell Y Position")
     pattern = re.compile(
         r"(Nucleus|Cytoplasm|Membrane|Entire Cell) (.+?) (Mean|Std Dev|Total)(?: \(.*\))?"
@@ -152,10 +139,8 @@ def inform(names: Sequence[str]) -> Recognised:
     }
     microns = find(names, "Entire Cell Area (sq microns)", "Entire Cell Area (square microns)")
     nucleus_microns = find(names, "Nucleus Area (sq microns)", "Nucleus Area (square microns)")
-    pixels, nucleus_pixels = (
-        find(names, "Entire Cell Area (pixels)"),
-        find(names, "Nucleus Area (pixels)"),
-    )
+    pixels = find(names, "Entire Cell Area (pixels)")
+    nucleus_pixels = find(names, "Nucleus Area (pixels)")
     in_um = microns is not None or nucleus_microns is not None
     stated = "um" if in_um else "px" if pixels or nucleus_pixels else None
     areas = {
@@ -176,11 +161,8 @@ def inform(names: Sequence[str]) -> Recognised:
 
 
 def halo(names: Sequence[str]) -> Recognised:
-    """HALO: a bounding box instead of a centroid; ``<marker> Positive Classification``, ``<marker>
-    <compartment> Intensity``.
-    """
-    sides = [find(names, side) for side in ("XMin", "XMax", "YMin", "YMax")]
-    x0, x1, y0, y1 = sides
+    """HALO: a box; ``<marker> Positive Classification``, ``<marker> <compartment> Intensity``."""
+    x0, x1, y0, y1 = (find(names, side) for side in ("XMin", "XMax", "YMin", "YMax"))
     spaced = {name: name.replace(".", " ") for name in names}
     levels = {
         name: m
@@ -199,11 +181,10 @@ def halo(names: Sequence[str]) -> Recognised:
     positive = {short[m[1]]: name for name, m in calls.items()}
     areas = {
         "area_um2": find(names, "Cell Area (µm²)", "Cell.Area..m..", "Cell Area (um2)"),
-        "nucleus_area_um2": None,
+        "nucleus_area_um2": find(
+            names, "Nucleus Area (µm²)", "Nucleus.Area..m..", "Nucleus Area (um2)"
+        ),
     }
-    areas["nucleus_area_um2"] = find(
-        names, "Nucleus Area (µm²)", "Nucleus.Area..m..", "Nucleus Area (um2)"
-    )
     return Recognised(
         x=(x0, x1) if x0 and x1 else (),
         y=(y0, y1) if y0 and y1 else (),
