@@ -18,7 +18,7 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian, threshold_otsu
 from skimage.segmentation import watershed
 
-from ifquant.simulation.tissue_window import SimulationOptions, simulate_field
+from ifquant.simulation.simulated_window import SimulationOptions, simulate_field
 
 SIDE_PX = 2048
 SMALLEST_PX = 40

@@ -26,7 +26,7 @@ from ifquant.execution.executors import Execution, one_thread_per_library
 from ifquant.geometry.windows import Window
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.simulation.simulated_slides import write_slide
-from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
+from ifquant.simulation.simulated_window import SimulationOptions, simulate_window
 from ifquant.slides.zarr_reader import read_labels
 
 PHENOTYPE_OF = {"tumor": "tumor", "myeloid": "myeloid", "lymphocyte": "other", "stroma": "other"}

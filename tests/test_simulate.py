@@ -10,7 +10,7 @@ import pytest
 
 from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window
-from ifquant.simulation.tissue_window import (
+from ifquant.simulation.simulated_window import (
     CHANNELS,
     CLASSES,
     SimulatedWindow,
