@@ -4,7 +4,7 @@ truth, and what effects they find.
     python benchmarks/calibration.py --out calibration.jsonl  # 1,000 data sets per null
     python benchmarks/calibration.py --out calibration.jsonl --table    --csv docs/calibration
 
-Point-level tissue with known truth (`ifquant.simulation.point_tissue`). Data sets are seeded by
+Point-level tissue with known truth (`tests/point_tissue.py`). Data sets are seeded by
 scenario and number, so that a run that was interrupted goes on where it stopped.
 """
 
@@ -20,13 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rates import Mean, Number, Rate, Table
-from scipy import stats
-
-from ifquant.geometry.region import Region
-from ifquant.recipe.defaults import resolved
-from ifquant.recipe.model import Priming, Recipe
-from ifquant.simulation.point_tissue import (
+from common import rows_in
+from point_tissue import (
     BACKGROUND,
     BACKGROUND_SD,
     CHANNELS,
@@ -34,6 +29,12 @@ from ifquant.simulation.point_tissue import (
     PointTissue,
     point_tissue,
 )
+from rates import Mean, Number, Rate, Table
+from scipy import stats
+
+from ifquant.geometry.region import Region
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Priming, Recipe
 from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import Background, Question, question_of
@@ -328,11 +329,7 @@ def main() -> None:
     )
     parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
-    rows = (
-        [json.loads(line) for line in options.out.read_text().splitlines()]
-        if options.out.exists()
-        else []
-    )
+    rows = rows_in(options.out)
     if not options.table:
         done = {(row["scenario"], row["number"]) for row in rows}
         wanted = options.scenario or list(NULLS if options.foreign else SCENARIOS)

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 from calibration import EFFECTS, HARD, NULLS, SMALL, question
+from common import rows_in
+from point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
 from rates import Mean, Number, Rate, Table
 
 from ifquant.geometry.region import Region
 from ifquant.report.figure_style import STYLE, axes_grid, figure_bytes
-from ifquant.simulation.point_tissue import BACKGROUND, BACKGROUND_SD, CHANNELS, point_tissue
 from ifquant.statistics.cohort.cohort_verdict import CohortGuard, cohort_verdict, flag_of
 from ifquant.statistics.cohort.group_comparison import compare_groups, compare_visits
 from ifquant.statistics.cohort.mean_effect import CohortEffect, cohort_effect, t_interval
@@ -51,7 +52,7 @@ POOL = 1000
 
 def slides_of(path: Path) -> dict[str, Rows]:
     """Scenario > (n, 3): z, its standard error, cells."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = rows_in(path)
     kept = [row for row in rows if row["shift"] is not None]
     return {
         name: np.array([[r["z"], r["se"], r["n"]] for r in kept if r["scenario"] == name])
@@ -201,7 +202,7 @@ def verdict_table(path: Path, cohorts: int) -> Table:
     """Tell what a cohort of 12 patients is said to show where every slide has the same artefact,
     guards and all.
     """
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = rows_in(path)
     lines = []
     for name in (*NULLS, *HARD):
         own = [

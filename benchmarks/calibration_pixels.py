@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import rows_in
 from fixed_tissue import FixedTissue
 from rates import Mean, Number, Table, of_clusters
 from scipy import stats
@@ -178,11 +179,7 @@ def main() -> None:
     )
     parser.add_argument("--csv", type=Path, help="folder for the tables")
     options = parser.parse_args()
-    rows = (
-        [json.loads(line) for line in options.out.read_text().splitlines()]
-        if options.out.exists()
-        else []
-    )
+    rows = rows_in(options.out)
     done = {(row["scenario"], row["tissue"], row["number"]) for row in rows}
     most = {
         name: options.effect_draws if beta else options.draws

@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import common  # noqa: F401  (finds tests/)
 import numpy as np
 import pandas as pd
+from point_tissue import gaussian_field
 from scipy.spatial import cKDTree
 
 import ifquant
@@ -29,13 +31,12 @@ from ifquant.proximity.distances import touching_pairs
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Measure, Recipe
 from ifquant.results.result_tables import read_result
-from ifquant.simulation.cell_places import KIND, X, Y
-from ifquant.simulation.cell_states import EXPOSURE_UM
+from ifquant.simulation.cell_levels import EXPOSURE_UM
+from ifquant.simulation.cell_placement import KIND, X, Y
 from ifquant.simulation.optics import OFFSET, camera, crosstalk, illumination, through_lens
-from ifquant.simulation.options import MYELOID, TUMOR
-from ifquant.simulation.point_tissue import gaussian_field
+from ifquant.simulation.options import CHANNELS, MYELOID, TUMOR, SimulationOptions
+from ifquant.simulation.scene import make_scene, render
 from ifquant.simulation.stains import levels_of, stain
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, make_scene, render
 from ifquant.slides import tiff_writer
 from ifquant.slides.slide import read_labels
 from ifquant.statistics.priming.question import Background, question_of
@@ -87,7 +88,6 @@ class FixedTissue:
         self.window = Window(0, 0, SIDE_PX, SIDE_PX)
         self.scene = make_scene(self.options, self.window)
         self.inner = self.window.slices_in(self.scene.frame)
-        self.origin = (self.scene.frame.y0, self.scene.frame.x0)
         self.recipe = recipe(method)
         self.question, self.asked = question_of(resolved(self.recipe))
         image = render(self.scene, levels_of(self.scene.cells, self.options), self.options)[
@@ -136,29 +136,14 @@ class FixedTissue:
 
         def light(level: np.ndarray) -> np.ndarray:
             given = levels._replace(ligand=level, response=level)
-            return stain(
-                scene.cells,
-                scene.shapes,
-                given,
-                scene.ground,
-                scene.texture,
-                self.origin,
-                self.options,
-            )
+            return stain(scene.shapes, given, scene.ground, scene.grain, scene.grid, self.options)
 
         fixed = light(nothing)
         both = [LIGAND, RESPONSE]
         self.share = (light(full)[both] - fixed[both]) / np.float32(FULL)
-        lamps = [
-            illumination(c, self.origin, scene.frame.shape, self.options)
-            for c in range(len(CHANNELS))
-        ]
-        seen = np.stack(
-            [
-                through_lens(fixed[c], c, lamps[c], self.origin, self.options)
-                for c in range(len(CHANNELS))
-            ]
-        )
+        channels, grid = range(len(CHANNELS)), scene.grid
+        lamps = [illumination(c, grid, self.options) for c in channels]
+        seen = np.stack([through_lens(fixed[c], c, lamps[c], grid, self.options) for c in channels])
         matrix = crosstalk(self.options)
         self.fixed = np.tensordot(matrix[both], seen, 1).astype(np.float32)
         self.lamps, self.mixed = [lamps[c] for c in both], matrix[np.ix_(both, both)]
@@ -170,13 +155,12 @@ class FixedTissue:
         seen = np.empty_like(self.fixed)
         for k, (channel, level) in enumerate(((LIGAND, ligand), (RESPONSE, response))):
             of_pixel = np.concatenate([[0.0], level]).astype(np.float32)[self.scene.shapes.cells]
-            seen[k] = through_lens(
-                self.share[k] * of_pixel, channel, self.lamps[k], self.origin, self.options
-            )
+            light = self.share[k] * of_pixel
+            seen[k] = through_lens(light, channel, self.lamps[k], self.scene.grid, self.options)
         total = (self.fixed + np.tensordot(self.mixed, seen, 1)).astype(np.float32)
         options = self.options if noise else replace(self.options, shot_noise=0.0, read_noise=0.0)
         return np.ascontiguousarray(
-            camera(total, np.eye(2), seed, self.origin, options)[(slice(None), *self.inner)]
+            camera(total, np.eye(2), seed, self.scene.grid, options)[(slice(None), *self.inner)]
         )
 
     def measured(self, image: np.ndarray) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def tissue(work: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any], float 
     10,000 on).
     """
     from ifquant.geometry.windows import Window
-    from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
+    from ifquant.simulation.simulated_window import SimulationOptions, simulate_window
 
     for seed in TISSUE_SEEDS:
         stored = work / f"tissue_{seed}.npz"

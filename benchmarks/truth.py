@@ -6,7 +6,9 @@ Per slide: nuclei AP at IoU 0.5 and 0.7; per class F1 of the cells at IoU 0.5; a
 phenotypes of matched cells (nuclei that overlap by at least half); median error of the distance to
 the nearest tumor cell; correlation (Spearman) of measured with true TGFB1 of tumor cells and IL1B
 of myeloid cells, raw and after subtracting on both sides the mean of the 8 nearest cells of the
-same class, which is what a blurred image cannot know otherwise.
+same class, which is what a blurred image cannot know otherwise. `baseline`: a plain scikit-image
+threshold and watershed on the same slides (Otsu's threshold on DAPI smoothed by 1 px, objects below
+40 px removed, watershed on the smoothed distance transform, peaks 5 px apart).
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pipeline import recipe_for
+from scipy.ndimage import distance_transform_edt, label
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
+from skimage.feature import peak_local_max
+from skimage.filters import gaussian, threshold_otsu
+from skimage.segmentation import watershed
 
 import ifquant
 from ifquant.execution.executors import Execution
@@ -27,10 +33,29 @@ from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
 from ifquant.nuclei.evaluation import evaluate
 from ifquant.simulation.simulated_slides import write_slide
-from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
+from ifquant.simulation.simulated_window import SimulationOptions, simulate_window
 from ifquant.slides.slide import read_labels
 
+SMALLEST_PX = 40
 PHENOTYPE_OF = {"tumor": "tumor", "myeloid": "myeloid", "lymphocyte": "other", "stroma": "other"}
+
+
+def threshold_and_watershed(dapi: np.ndarray) -> np.ndarray:
+    """Labels (Y, X) of nuclei in a DAPI image, the plain way."""
+    smooth = gaussian(dapi.astype(float), 1)
+    clumps, _ = label(smooth > threshold_otsu(smooth))
+    mask = (np.bincount(clumps.ravel()) >= SMALLEST_PX)[clumps] & (clumps > 0)
+    distance = gaussian(distance_transform_edt(mask), 1)
+    peaks = peak_local_max(distance, min_distance=5, labels=label(mask)[0], exclude_border=False)
+    markers = np.zeros(mask.shape, int)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    return np.asarray(watershed(-distance, markers, mask=mask), np.int32)
+
+
+def average_precision(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """AP of nuclei at IoU 0.5 and 0.7."""
+    half, strict = evaluate(found, true, thresholds=(0.5, 0.7))["ap"]
+    return float(half), float(strict)
 
 
 def matched(found: np.ndarray, true: np.ndarray) -> pd.DataFrame:
@@ -79,10 +104,12 @@ def slide_figures(folder: Path, seed: int, size: int, method: str) -> dict[str, 
     table = pd.read_parquet(out / "cells.parquet").set_index("cell_id")
     true = truth.table.set_index("id")
     figures: dict[str, float] = {"n_true": len(true), "n_found": len(table)}
-    for threshold, ap in evaluate(nuclei, truth.nuclei, thresholds=(0.5, 0.7))[
-        ["threshold", "ap"]
-    ].to_numpy():
-        figures[f"nuclei_ap_{threshold:g}"] = ap
+    for who, labels in (
+        ("nuclei", nuclei),
+        ("baseline", threshold_and_watershed(truth.image[0])),
+    ):
+        half, strict = average_precision(labels, truth.nuclei)
+        figures |= {f"{who}_ap_0.5": half, f"{who}_ap_0.7": strict}
     cell_pairs = matched(cells, truth.cells)
     for kind in ("tumor", "myeloid", "lymphocyte", "stroma"):
         of_kind = set(true.index[true["class"] == kind])

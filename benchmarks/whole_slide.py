@@ -35,7 +35,7 @@ from matplotlib import pyplot as plt
 
 from ifquant.geometry.windows import Window, cores
 from ifquant.simulation.simulated_slides import BITS
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
+from ifquant.simulation.simulated_window import CHANNELS, SimulationOptions, simulate_window
 from ifquant.slides.tiff_writer import OmePixels, write_ome_tiff
 
 BLOCK_PX = 1024  # a multiple of the TIFF's tiles

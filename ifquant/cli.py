@@ -101,7 +101,7 @@ def inspect(images: Images, pixel_size: PixelSize = None) -> None:
     from rich.table import Table
 
     from ifquant.slides import slide
-    from ifquant.slides.slide_names import slide_name
+    from ifquant.slides.slide_names import find_slides, slide_name
 
     table = Table(show_lines=True)
     heads = ("slide", "format", "C x Y x X", "type", "channels", "um/px", "levels", "problems")

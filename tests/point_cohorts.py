@@ -7,8 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-
-from ifquant.simulation.point_tissue import PointOptions, point_tissue
+from point_tissue import PointOptions, point_tissue
 
 RECIPE = """
 [[channels]]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from point_cohorts import RECIPE, write_cohort
+from point_tissue import PointOptions, PointTissue, point_tissue
 from test_priming import BACKGROUNDS, analysed, asked, recipe
 
 import ifquant
@@ -22,7 +23,6 @@ from ifquant.recipe.model import Recipe
 from ifquant.report.review_page import review_html
 from ifquant.report.run_sentences import limits
 from ifquant.report.sentences import priming_limits
-from ifquant.simulation.point_tissue import PointOptions, PointTissue, point_tissue
 from ifquant.statistics.priming.primary_association import contacts, measured
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import Background

@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from point_tissue import PointOptions, PointTissue, point_tissue
 from scipy import stats
 from test_priming import BACKGROUNDS, asked
 
 from ifquant.geometry.region import Region
-from ifquant.simulation.point_tissue import PointOptions, PointTissue, point_tissue
 from ifquant.statistics.priming.adjusted_association import Association
 from ifquant.statistics.priming.influence import leave_one_out, leverage
 from ifquant.statistics.priming.primary_association import build_primary, contacts, measured

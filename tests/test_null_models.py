@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from point_tissue import PointOptions, gaussian_field, point_tissue
 from scipy import stats
 from scipy.spatial import cKDTree
 
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
-from ifquant.simulation.point_tissue import PointOptions, gaussian_field, point_tissue
 from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
 from ifquant.statistics.priming.exposure import neighbours, touching, within, without
 from ifquant.statistics.priming.primary_association import (

@@ -10,12 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-
-from ifquant.errors import RequestError
-from ifquant.geometry.region import Region
-from ifquant.recipe.defaults import resolved
-from ifquant.recipe.model import Priming, Recipe
-from ifquant.simulation.point_tissue import (
+from point_tissue import (
     BACKGROUND,
     BACKGROUND_SD,
     CHANNELS,
@@ -23,6 +18,11 @@ from ifquant.simulation.point_tissue import (
     PointTissue,
     point_tissue,
 )
+
+from ifquant.errors import RequestError
+from ifquant.geometry.region import Region
+from ifquant.recipe.defaults import resolved
+from ifquant.recipe.model import Priming, Recipe
 from ifquant.statistics.priming.adjusted_association import occupied_um2
 from ifquant.statistics.priming.priming_test import analyse_slide
 from ifquant.statistics.priming.question import Background, Question, question_of

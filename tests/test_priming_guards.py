@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from point_tissue import AMPLITUDE, PointOptions, point_tissue
 from test_priming import analysed, asked, recipe
 
 from ifquant.recipe.defaults import resolved
-from ifquant.simulation.point_tissue import AMPLITUDE, PointOptions, point_tissue
 from ifquant.statistics.priming.adjusted_association import Adjusted, source_field
 from ifquant.statistics.priming.guards import guard_rows
 from ifquant.statistics.priming.primary_association import (

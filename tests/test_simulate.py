@@ -4,13 +4,16 @@ it is hard.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window
-from ifquant.simulation.tissue_window import (
+from ifquant.simulation.simulated_window import (
     CHANNELS,
     CLASSES,
     SimulatedWindow,
@@ -22,6 +25,7 @@ from ifquant.simulation.tissue_window import (
     simulate_window,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 OPTIONS = SimulationOptions(size=(420, 500), seed=11)
 
 
@@ -139,7 +143,7 @@ def test_the_effect_is_in_the_truth(effect: float) -> None:
 
 
 def test_threshold_and_watershed_find_it_hard() -> None:
-    from benchmarks.simulated_baseline import average_precision, threshold_and_watershed
+    from truth import average_precision, threshold_and_watershed
 
     field = simulate_window(SimulationOptions(size=(700, 700), seed=4), Window(0, 0, 700, 700))
     half, strict = average_precision(threshold_and_watershed(field.image[0]), field.nuclei)

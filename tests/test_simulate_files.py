@@ -13,7 +13,7 @@ import tifffile
 from ifquant.files.table_files import column_metadata
 from ifquant.simulation import simulated_slides
 from ifquant.simulation.simulated_slides import TRUTH_COLUMNS, simulate_slides, write_slide
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_field
+from ifquant.simulation.simulated_window import CHANNELS, SimulationOptions, simulate_field
 from ifquant.slides.slide import SlideRef
 
 OPTIONS = SimulationOptions(size=(540, 610), seed=31)
@@ -65,7 +65,7 @@ def test_the_table_says_what_it_holds(folder: Path) -> None:
 
 
 def test_several_slides_are_named_by_seed(tmp_path: Path) -> None:
-    paths = list(simulate_slides(tmp_path, n=2, size=128, seed=5, compression="zstd"))
+    paths = list(simulate_slides(tmp_path, n=2, size=128, seed=5))
     assert [path.name for path in paths] == ["simulated_0005.ome.tif", "simulated_0006.ome.tif"]
     assert not [name for name in tmp_path.iterdir() if "part" in name.suffix]
 

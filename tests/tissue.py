@@ -11,7 +11,7 @@ import numpy as np
 
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
-from ifquant.simulation.tissue_window import (
+from ifquant.simulation.simulated_window import (
     CHANNELS,
     SimulatedWindow,
     SimulationOptions,

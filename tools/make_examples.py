@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ifquant.files.storage import write_text
 from ifquant.simulation.simulated_slides import write_slide
-from ifquant.simulation.tissue_window import SimulationOptions
+from ifquant.simulation.simulated_window import SimulationOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "example_images"
 SIDE_PX = 640

@@ -60,7 +60,7 @@ def simulated_tissue(
     uses).
     """
     from ifquant.geometry.windows import Window
-    from ifquant.simulation.tissue_window import SimulationOptions, simulate_window
+    from ifquant.simulation.simulated_window import SimulationOptions, simulate_window
 
     images: list[Labelled] = []
     for seed in seeds:

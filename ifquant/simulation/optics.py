@@ -1,6 +1,4 @@
-"""From light to counts: uneven illumination, blur, haze, bleed-through, noise, and the camera's 12
-bits.
-"""
+"""From light to counts: uneven illumination, blur, haze, bleed-through, noise and digitisation."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ifquant.simulation.options import SimulationOptions
-from ifquant.simulation.place_random import field_on_pixels, key_of, make_field, mix
+from ifquant.simulation.random_fields import PixelGrid, field_on_pixels, key_of, make_field, mix
 
 OFFSET = 100.0
 """Counts of the camera without light."""
@@ -57,108 +55,86 @@ def _shine(
     light: NDArray[np.float32],
     coarse: NDArray[np.float32],
     haze: float,
-    slope: NDArray[np.float32],
+    lamp: NDArray[np.float32],
     depth: float,
-    y0: int,
-    x0: int,
+    grid: PixelGrid,
 ) -> None:
-    """Mix in the haze (bilinear between the centers of its 4 x 4 cells) and darken the corners of
-    fields of view, in place.
-    """
-    height, width = light.shape
+    """Mix in the haze (bilinear between its 4 x 4 cells) and shade fields of view, in place."""
     half = FIELD_OF_VIEW_PX / 2
-    for row in range(height):
+    for row in range(grid.height):
         v = (row + 0.5) / _STEP - 0.5
         i = min(max(int(np.floor(v)), 0), coarse.shape[0] - 2)
         t = min(max(v - i, 0.0), 1.0)
-        fy = ((y0 + row) % FIELD_OF_VIEW_PX - half) / half
-        for column in range(width):
+        fy = ((grid.y0 + row) % FIELD_OF_VIEW_PX - half) / half
+        for column in range(grid.width):
             u = (column + 0.5) / _STEP - 0.5
             j = min(max(int(np.floor(u)), 0), coarse.shape[1] - 2)
             s = min(max(u - j, 0.0), 1.0)
-            fx = ((x0 + column) % FIELD_OF_VIEW_PX - half) / half
-            glow = (1.0 - t) * ((1.0 - s) * coarse[i, j] + s * coarse[i, j + 1]) + t * (
-                (1.0 - s) * coarse[i + 1, j] + s * coarse[i + 1, j + 1]
-            )
-            shade = 1.0 + depth * (0.35 * slope[row, column] - 0.3 * (fy * fy + fx * fx) * 0.5)
+            fx = ((grid.x0 + column) % FIELD_OF_VIEW_PX - half) / half
+            above = (1.0 - s) * coarse[i, j] + s * coarse[i, j + 1]
+            below = (1.0 - s) * coarse[i + 1, j] + s * coarse[i + 1, j + 1]
+            glow = (1.0 - t) * above + t * below
+            shade = 1.0 + depth * (0.35 * lamp[row, column] - 0.3 * (fy * fy + fx * fx) * 0.5)
             light[row, column] = ((1.0 - haze) * light[row, column] + haze * glow) * shade
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _expose(
+def _digitise(
     light: NDArray[np.float32],
     matrix: NDArray[np.float64],
     seed: np.uint64,
-    y0: int,
-    x0: int,
+    grid: PixelGrid,
     shot: float,
     read: float,
 ) -> NDArray[np.uint16]:
     """Mix the channels, add noise, digitise. The noise of a pixel is a sum of four 16-bit parts of
     its hash: normal within 4 sd.
     """
-    channels, height, width = light.shape
-    result = np.empty((channels, height, width), np.uint16)
+    channels = light.shape[0]
+    result = np.empty((channels, grid.height, grid.width), np.uint16)
     low = np.uint64(0xFFFF)
-    for row in range(height):
-        row_key = key_of(seed, _NOISE, y0 + row, 0, 0)
-        for column in range(width):
-            key = mix(row_key ^ np.uint64(np.int64(x0 + column)))
+    for row in range(grid.height):
+        row_key = key_of(seed, _NOISE, grid.y0 + row, 0, 0)
+        for column in range(grid.width):
+            key = mix(row_key ^ np.uint64(np.int64(grid.x0 + column)))
             for channel in range(channels):
                 value = 0.0
                 for other in range(channels):
                     value += matrix[channel, other] * light[other, row, column]
                 key = mix(key)
-                total = float(
-                    (key & low)
-                    + ((key >> np.uint64(16)) & low)
-                    + ((key >> np.uint64(32)) & low)
-                    + (key >> np.uint64(48))
-                )
+                lower = (key & low) + ((key >> np.uint64(16)) & low)
+                total = float(lower + ((key >> np.uint64(32)) & low) + (key >> np.uint64(48)))
                 unit = (total / 65536.0 - 2.0) * 1.7320508075688772
                 noisy = OFFSET + value + unit * np.sqrt(shot * max(value, 0.0) + read * read)
-                result[channel, row, column] = np.uint16(
-                    min(max(np.floor(noisy + 0.5), 0.0), float(FULL))
-                )
+                counts = min(max(np.floor(noisy + 0.5), 0.0), float(FULL))
+                result[channel, row, column] = np.uint16(counts)
     return result
 
 
-def illumination(
-    channel: int, origin_px: tuple[int, int], shape: tuple[int, int], options: SimulationOptions
-) -> NDArray[np.float32]:
+def illumination(channel: int, grid: PixelGrid, options: SimulationOptions) -> NDArray[np.float32]:
     """Slow unevenness of the lamp in one channel over a window (Y, X)."""
-    (y0, x0), (height, width), pixel = origin_px, shape, options.pixel_size_um
-    rectangle = (y0 * pixel, x0 * pixel, (y0 + height) * pixel, (x0 + width) * pixel)
-    return np.asarray(
-        field_on_pixels(
-            make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle),
-            y0,
-            x0,
-            height,
-            width,
-            pixel,
-        )
-    )
+    y0, x0, pixel = grid.y0, grid.x0, grid.pixel_um
+    rectangle = (y0 * pixel, x0 * pixel, (y0 + grid.height) * pixel, (x0 + grid.width) * pixel)
+    field = make_field(options.seed, _LIGHT + 10 * channel, 350.0, rectangle)
+    return field_on_pixels(field, grid)
 
 
 def through_lens(
     light: NDArray[np.float32],
     channel: int,
     lamp: NDArray[np.float32],
-    origin_px: tuple[int, int],
+    grid: PixelGrid,
     options: SimulationOptions,
 ) -> NDArray[np.float32]:
     """Blur one channel's light (Y, X), add its haze and darken it as `lamp` and the field of view
     do; linear in the light.
     """
-    pixel = options.pixel_size_um
-    coarse = _coarse(light, HAZE_UM / pixel / _STEP)
-    seen = np.empty_like(light)
-    gaussian_filter(
-        light, BLUR_BY_CHANNEL[channel] * options.blur_um / pixel, output=seen, truncate=_TRUNCATE
-    )
-    _shine(seen, coarse, options.haze, lamp, options.uneven, *origin_px)
-    return seen
+    coarse = _coarse(light, HAZE_UM / grid.pixel_um / _STEP)
+    blurred = np.empty_like(light)
+    sigma = BLUR_BY_CHANNEL[channel] * options.blur_um / grid.pixel_um
+    gaussian_filter(light, sigma, output=blurred, truncate=_TRUNCATE)
+    _shine(blurred, coarse, options.haze, lamp, options.uneven, grid)
+    return blurred
 
 
 def crosstalk(options: SimulationOptions) -> NDArray[np.float64]:
@@ -167,27 +143,26 @@ def crosstalk(options: SimulationOptions) -> NDArray[np.float64]:
 
 
 def camera(
-    seen: NDArray[np.float32],
+    light: NDArray[np.float32],
     matrix: NDArray[np.float64],
     seed: int,
-    origin_px: tuple[int, int],
+    grid: PixelGrid,
     options: SimulationOptions,
 ) -> NDArray[np.uint16]:
     """Mix the channels by `matrix`, add noise and digitise: counts (C, Y, X)."""
-    return np.asarray(
-        _expose(seen, matrix, np.uint64(seed), *origin_px, options.shot_noise, options.read_noise)
-    )
+    shot, read = options.shot_noise, options.read_noise
+    return np.asarray(_digitise(light, matrix, np.uint64(seed), grid, shot, read))
 
 
 def expose(
-    light: NDArray[np.float32], origin_px: tuple[int, int], options: SimulationOptions
+    light: NDArray[np.float32], grid: PixelGrid, options: SimulationOptions
 ) -> NDArray[np.uint16]:
     """Turn a window of light into counts (C, Y, X).
 
-    Its first pixel `origin_px` and its shape are multiples of 4; a rim of `reach_px` is not valid.
+    Its first pixel and its shape are multiples of 4 px; a rim of `reach_px` is not valid.
     """
-    seen = np.empty_like(light)
+    blurred = np.empty_like(light)
     for channel in range(light.shape[0]):
-        lamp = illumination(channel, origin_px, light.shape[1:], options)
-        seen[channel] = through_lens(light[channel], channel, lamp, origin_px, options)
-    return camera(seen, crosstalk(options), options.seed, origin_px, options)
+        lamp = illumination(channel, grid, options)
+        blurred[channel] = through_lens(light[channel], channel, lamp, grid, options)
+    return camera(blurred, crosstalk(options), options.seed, grid, options)

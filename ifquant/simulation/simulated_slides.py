@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -17,7 +15,7 @@ from ifquant.files.ownership import refuse_foreign
 from ifquant.files.storage import PathLike, make_folder
 from ifquant.files.table_files import write_csv, write_parquet
 from ifquant.geometry.windows import Window, cores
-from ifquant.simulation.tissue_window import (
+from ifquant.simulation.simulated_window import (
     CHANNELS,
     SimulationOptions,
     add_shapes,
@@ -31,44 +29,34 @@ RENDER_PX = 1024
 tiles)."""
 BITS = 12
 
+TRUTH_ENDINGS = ("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv")
 TRUTH_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "id": {"unit": "", "meaning": "label of the cell and of its nucleus"},
-    "class": {"unit": "", "meaning": "tumor, myeloid, lymphocyte or stroma"},
-    "nucleus_x_um": {
-        "unit": "um",
-        "meaning": "center of the nucleus' outline, from the left edge of the slide",
-    },
-    "nucleus_y_um": {
-        "unit": "um",
-        "meaning": "center of the nucleus' outline, from the top edge of the slide",
-    },
-    "tgfb1_level": {
-        "unit": "counts",
-        "meaning": "light of the fully stained membrane, before blur",
-    },
-    "il1b_level": {
-        "unit": "counts",
-        "meaning": "light of the fully stained cytoplasm, before blur",
-    },
-    "tgfb1_z": {"unit": "sd", "meaning": "standardised logarithm of tgfb1_level (tumor cells)"},
-    "il1b_z": {
-        "unit": "sd",
-        "meaning": (
+    name: {"unit": unit, "meaning": meaning}
+    for name, unit, meaning in (
+        ("id", "", "label of the cell and of its nucleus"),
+        ("class", "", "tumor, myeloid, lymphocyte or stroma"),
+        ("nucleus_x_um", "um", "center of the nucleus' outline, from the left edge of the slide"),
+        ("nucleus_y_um", "um", "center of the nucleus' outline, from the top edge of the slide"),
+        ("tgfb1_level", "counts", "light of the fully stained membrane, before blur"),
+        ("il1b_level", "counts", "light of the fully stained cytoplasm, before blur"),
+        ("tgfb1_z", "sd", "standardised logarithm of tgfb1_level (tumor cells)"),
+        (
+            "il1b_z",
+            "sd",
             "standardised logarithm of il1b_level (myeloid cells), the effect of the neighbours"
-            " included"
+            " included",
         ),
-    },
-    "exposure": {
-        "unit": "sd",
-        "meaning": (
+        (
+            "exposure",
+            "sd",
             "mean tgfb1_z of the at most 5 nearest tumor cells within 30 um (nucleus centers;"
-            " myeloid cells)"
+            " myeloid cells)",
         ),
-    },
-    "x_um": {"unit": "um", "meaning": "centroid of the cell, from the left edge of the slide"},
-    "y_um": {"unit": "um", "meaning": "centroid of the cell, from the top edge of the slide"},
-    "area_um2": {"unit": "um2", "meaning": "area of the cell on the slide"},
-    "nucleus_area_um2": {"unit": "um2", "meaning": "area of the nucleus on the slide"},
+        ("x_um", "um", "centroid of the cell, from the left edge of the slide"),
+        ("y_um", "um", "centroid of the cell, from the top edge of the slide"),
+        ("area_um2", "um2", "area of the cell on the slide"),
+        ("nucleus_area_um2", "um2", "area of the nucleus on the slide"),
+    )
 }
 """Unit and meaning of the columns of a truth table."""
 
@@ -79,7 +67,7 @@ class _Labels:
     def __init__(self) -> None:
         self._parts: list[tuple[Window, bytes]] = []
 
-    def keep(self, window: Window, labels: NDArray[np.int32]) -> None:
+    def add(self, window: Window, labels: NDArray[np.int32]) -> None:
         self._parts.append((window, bytes(imagecodecs.zstd_encode(labels.tobytes(), level=3))))
 
     def blocks(self, ids: NDArray[np.int32]) -> Iterator[tuple[Window, NDArray[np.uint32]]]:
@@ -97,17 +85,53 @@ class _Labels:
             yield window, np.where(known, rank + 1, 0).astype(np.uint32)[None]
 
 
+class _Truth:
+    """Labels and tables of the windows of a slide, gathered as they are rendered."""
+
+    def __init__(self, options: SimulationOptions) -> None:
+        self.options = options
+        self.nuclei, self.cells = _Labels(), _Labels()
+        self.tables: list[pd.DataFrame] = []
+        self.sums: list[pd.DataFrame] = []
+
+    def render(self) -> Iterator[tuple[Window, NDArray[np.uint16]]]:
+        """Yield the pixels of the slide window by window, and keep the truth."""
+        for window in cores(self.options.size, RENDER_PX):
+            part = simulate_window(self.options, window)
+            self.nuclei.add(window, part.nuclei)
+            self.cells.add(window, part.cells)
+            self.tables.append(part.table)
+            self.sums.append(label_sums(part))
+            yield window, part.image
+
+    def write(self, folder: Path, name: str, *, pyramid: bool) -> None:
+        """Write label images and table."""
+        table = pd.concat(self.tables).drop_duplicates("id").sort_values("id", ignore_index=True)
+        table = add_shapes(table, self.sums, self.options.pixel_size_um)
+        table = table[table["nucleus_area_um2"] > 0].reset_index(drop=True)
+        ids = table["id"].to_numpy(np.int32)
+        table = table.assign(id=np.arange(1, len(table) + 1, dtype=np.uint32))
+        for kind, labels in (("nuclei", self.nuclei), ("cells", self.cells)):
+            size_um = self.options.pixel_size_um
+            mask = OmePixels((1, *self.options.size), "uint32", [kind], size_um, labels=True)
+            path = folder / f"{name}_{kind}.tif"
+            write_ome_tiff(path, labels.blocks(ids), mask, pyramid=pyramid)
+        write_parquet(table, folder / f"{name}_truth.parquet", TRUTH_COLUMNS)
+        write_csv(table.round(6), folder / f"{name}_truth.csv")
+
+
 def write_slide(
     folder: PathLike,
     name: str,
     options: SimulationOptions,
     *,
-    compression: str = "zlib",
     pyramid: bool = True,
     truth: bool = True,
 ) -> Path:
-    """Render a slide to `<name>.ome.tif`, `<name>_nuclei.tif`, `<name>_cells.tif`,
-    `<name>_truth.parquet` and `<name>_truth.csv`.
+    """Render a slide to `<name>.ome.tif`, and its truth to files beside it (TRUTH_ENDINGS).
+
+    A slide of any size takes the memory of one window of 1024 x 1024 px and of its compressed
+    labels.
 
     Parameters
     ----------
@@ -116,10 +140,7 @@ def write_slide(
     name : str
         Start of the file names.
     options : SimulationOptions
-        The slide. A slide of any size takes the memory of one window of 1024 x 1024 px and of its
-        compressed labels.
-    compression : str
-        zlib, zstd or none.
+        The slide.
     pyramid : bool
         Also write reduced levels.
     truth : bool
@@ -133,42 +154,15 @@ def write_slide(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: a file; simulated slides need a folder (-o)")
-    for ending in (
-        ".ome.tif",
-        *(("_nuclei.tif", "_cells.tif", "_truth.parquet", "_truth.csv") if truth else ()),
-    ):
+    for ending in (".ome.tif", *(TRUTH_ENDINGS if truth else ())):
         refuse_foreign(folder / f"{name}{ending}")
     make_folder(folder)
-    nuclei, cells = _Labels(), _Labels()
-    tables: list[pd.DataFrame] = []
-    sums: list[pd.DataFrame] = []
-
-    def render() -> Iterator[tuple[Window, NDArray[np.uint16]]]:
-        for window in cores(options.size, RENDER_PX):
-            part = simulate_window(options, window)
-            nuclei.keep(window, part.nuclei)
-            cells.keep(window, part.cells)
-            tables.append(part.table)
-            sums.append(label_sums(part))
-            yield window, part.image
-
-    how: dict[str, Any] = {"compression": compression, "pyramid": pyramid}
-    path = folder / f"{name}.ome.tif"
+    path, slide = folder / f"{name}.ome.tif", _Truth(options)
     shape = (len(CHANNELS), *options.size)
     image = OmePixels(shape, "uint16", CHANNELS, options.pixel_size_um, BITS)
-    write_ome_tiff(path, render(), image, **how)
-    if not truth:
-        return path
-    table = pd.concat(tables).drop_duplicates("id").sort_values("id", ignore_index=True)
-    table = add_shapes(table, sums, options.pixel_size_um)
-    table = table[table["nucleus_area_um2"] > 0].reset_index(drop=True)
-    ids = table["id"].to_numpy(np.int32)
-    table = table.assign(id=np.arange(1, len(table) + 1, dtype=np.uint32))
-    for kind, objects in (("nuclei", nuclei), ("cells", cells)):
-        mask = OmePixels((1, *options.size), "uint32", [kind], options.pixel_size_um, labels=True)
-        write_ome_tiff(folder / f"{name}_{kind}.tif", objects.blocks(ids), mask, **how)
-    write_parquet(table, folder / f"{name}_truth.parquet", TRUTH_COLUMNS)
-    write_csv(table.round(6), folder / f"{name}_truth.csv")
+    write_ome_tiff(path, slide.render(), image, pyramid=pyramid)
+    if truth:
+        slide.write(folder, name, pyramid=pyramid)
     return path
 
 
@@ -179,8 +173,6 @@ def simulate_slides(
     size: int | tuple[int, int] = 2048,
     seed: int = 0,
     effect: float = 0.0,
-    options: SimulationOptions | None = None,
-    compression: str = "zlib",
 ) -> Iterator[Path]:
     """Write `n` simulated slides with their truth into a folder, one after the other.
 
@@ -196,10 +188,6 @@ def simulate_slides(
         Seed of the first slide; the others take the next ones.
     effect : float
         True effect of neighbouring TGFb on IL1b.
-    options : SimulationOptions, optional
-        Everything else; size, seed and effect given here win over its own.
-    compression : str
-        zlib, zstd or none.
 
     Yields
     ------
@@ -207,8 +195,6 @@ def simulate_slides(
         Each slide's image, when it is complete.
     """
     shape = (size, size) if isinstance(size, int) else size
-    for number in range(n):
-        slide = replace(
-            options or SimulationOptions(), size=shape, seed=seed + number, effect=effect
-        )
-        yield write_slide(out, f"simulated_{seed + number:04d}", slide, compression=compression)
+    for number in range(seed, seed + n):
+        options = SimulationOptions(size=shape, seed=number, effect=effect)
+        yield write_slide(out, f"simulated_{number:04d}", options)

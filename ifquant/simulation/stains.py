@@ -10,11 +10,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ifquant.simulation.cell_places import KIND
-from ifquant.simulation.cell_shapes import BORDER_REACH_PX, Shapes, border_distance
-from ifquant.simulation.cell_states import Cells
+from ifquant.simulation.background_structures import Grain
+from ifquant.simulation.cell_levels import Cells
+from ifquant.simulation.cell_placement import KIND
+from ifquant.simulation.cell_shapes import BORDER_REACH_PX, Shapes
 from ifquant.simulation.options import LYMPHOCYTE, MYELOID, STROMA, TUMOR, SimulationOptions
-from ifquant.simulation.place_random import normal, uniform
+from ifquant.simulation.random_fields import PixelGrid, normal, uniform
 
 COUNTS = np.array([1000.0, 800.0, 650.0, 420.0, 480.0])
 """Counts of a fully stained pixel of a typical cell, by channel."""
@@ -35,8 +36,9 @@ class Ground(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """Counts of each cell's stains when a pixel is fully stained."""
+    """Class of each cell, and the counts of its stains when a pixel is fully stained."""
 
+    kind: NDArray[np.int64]
     keratin: NDArray[np.float64]
     cd11c: NDArray[np.float64]
     ligand: NDArray[np.float64]
@@ -47,6 +49,7 @@ class Levels(NamedTuple):
 def _own_levels(
     keys: NDArray[np.uint64], kinds: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Relative cytokeratin and CD11c of each cell, and the ligand of those that are not tumor."""
     n = keys.shape[0]
     keratin, cd11c, basal = np.zeros(n), np.zeros(n), np.zeros(n)
     for i in range(n):
@@ -62,148 +65,130 @@ def _own_levels(
 
 
 def levels_of(cells: Cells, options: SimulationOptions) -> Levels:
-    """Return the true levels (counts at full staining, before blur) of each cell."""
+    """Levels of each cell, as they are true (counts at full staining, before blur)."""
     kinds = cells.geometry[:, KIND].astype(np.int64)
     keratin, cd11c, basal = _own_levels(cells.keys, kinds)
     tumor, myeloid = kinds == TUMOR, kinds == MYELOID
-    ligand = np.where(
-        tumor, np.exp(options.ligand_sd * cells.ligand_z + options.ligand_shift), basal
-    )
-    response = np.where(
-        myeloid,
-        np.exp(options.response_sd * cells.response_z + options.response_shift),
-        np.where(tumor, 0.05, 0.03),
-    )
-    gain = options.exposure_gain
-    return Levels(
-        keratin * COUNTS[1] * gain,
-        cd11c * COUNTS[2] * gain,
-        ligand * COUNTS[3] * gain,
-        response * COUNTS[4] * gain,
-    )
+    own_ligand = np.exp(options.ligand_sd * cells.ligand_z + options.ligand_shift)
+    own_response = np.exp(options.response_sd * cells.response_z + options.response_shift)
+    ligand = np.where(tumor, own_ligand, basal)
+    response = np.where(myeloid, own_response, np.where(tumor, 0.05, 0.03))
+    levels = zip((keratin, cd11c, ligand, response), COUNTS[1:], strict=True)
+    return Levels(kinds, *(level * counts * options.exposure_gain for level, counts in levels))
+
+
+class _Spot(NamedTuple):
+    """What a stain finds at a pixel: grain, membrane (1 at the border), nucleus, nest field."""
+
+    fine: float
+    coarse: float
+    membrane: float
+    in_nucleus: bool
+    nest: float
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _tumor_stains(levels: Levels, cell: int, at: _Spot) -> tuple[float, float, float, float]:
+    """Cytokeratin, CD11c, ligand and response at a pixel of a tumor cell."""
+    strands = np.exp(-(at.fine * at.fine) / 0.35)
+    outer = np.exp(-max(at.nest, 0.0) / 0.07)
+    body = 0.22 + 0.55 * strands + 0.12 * at.coarse + 0.55 * at.membrane + 0.7 * outer * strands
+    keratin = levels.keratin[cell] * max(body, 0.08) * (0.16 if at.in_nucleus else 1.0)
+    patch = max(1.0 + 0.35 * at.coarse, 0.15)
+    inside = 0.04 if at.in_nucleus else 0.10 * max(1.0 + 0.4 * at.fine, 0.1)
+    ligand = levels.ligand[cell] * (at.membrane * patch + inside)
+    return keratin, 0.0, ligand, levels.response[cell]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _myeloid_stains(levels: Levels, cell: int, at: _Spot) -> tuple[float, float, float, float]:
+    """Cytokeratin, CD11c, ligand and response at a pixel of a myeloid cell."""
+    body = max(0.55 + 0.22 * at.fine + 0.2 * at.coarse, 0.12) + 0.6 * at.membrane
+    cd11c = levels.cd11c[cell] * body * (0.30 if at.in_nucleus else 1.0)
+    spots = max(0.0, at.fine - 0.7)
+    granular = max(0.75 + 0.30 * at.fine + 0.2 * at.coarse, 0.1) + 0.8 * spots
+    response = levels.response[cell] * granular * (0.15 if at.in_nucleus else 1.0)
+    return 0.0, cd11c, levels.ligand[cell] * (0.3 + at.membrane), response
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _other_stains(
+    levels: Levels, cell: int, at: _Spot, gain: float
+) -> tuple[float, float, float, float]:
+    """Cytokeratin, CD11c, ligand and response at a pixel of a lymphocyte or a stroma cell."""
+    share = 0.25 if at.in_nucleus else 1.0
+    lymphocyte = levels.kind[cell] == LYMPHOCYTE
+    cd11c = 0.02 * COUNTS[2] * gain * at.membrane if lymphocyte else 0.0
+    ligand = levels.ligand[cell] * (0.35 + 0.8 * at.membrane) * share
+    return 0.0, cd11c, ligand, levels.response[cell] * share
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _cell_stains(
+    levels: Levels, cell: int, at: _Spot, gain: float
+) -> tuple[float, float, float, float]:
+    """Cytokeratin, CD11c, ligand and response at a pixel of a cell."""
+    if levels.kind[cell] == TUMOR:
+        keratin, cd11c, ligand, response = _tumor_stains(levels, cell, at)
+    elif levels.kind[cell] == MYELOID:
+        keratin, cd11c, ligand, response = _myeloid_stains(levels, cell, at)
+    else:
+        keratin, cd11c, ligand, response = _other_stains(levels, cell, at, gain)
+    return keratin, cd11c, ligand, response
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _stain(
-    nuclei: NDArray[np.int32],
-    cells: NDArray[np.int32],
-    dapi: NDArray[np.float32],
-    border: NDArray[np.float32],
-    ground: Ground,
+    shapes: Shapes,
     levels: Levels,
-    kinds: NDArray[np.int64],
-    fine: NDArray[np.float32],
-    coarse: NDArray[np.float32],
-    origin: tuple[int, int],
-    pixel_size_um: float,
+    ground: Ground,
+    grain: Grain,
+    grid: PixelGrid,
     own_light: float,
     gain: float,
 ) -> NDArray[np.float32]:
-    height, width = nuclei.shape
-    side = fine.shape[0]
-    result = np.empty((5, height, width), np.float32)
-    for row in range(height):
-        ty = (row + origin[0]) % side
-        for column in range(width):
-            tx = (column + origin[1]) % side
-            who = cells[row, column] - 1
-            in_nucleus = nuclei[row, column] > 0
-            tissue = ground.tissue[row, column]
-            rough = 1.0 + 0.30 * coarse[ty, tx] + 0.12 * fine[ty, tx]
+    side = grain.fine.shape[0]
+    result = np.empty((5, grid.height, grid.width), np.float32)
+    for row in range(grid.height):
+        ty = (row + grid.y0) % side
+        for column in range(grid.width):
+            tx = (column + grid.x0) % side
+            fine, coarse = grain.fine[ty, tx], grain.coarse[ty, tx]
+            cell = shapes.cells[row, column] - 1
+            in_nucleus = shapes.nuclei[row, column] > 0
+            tissue, nest = ground.tissue[row, column], ground.nest[row, column]
             collagen = ground.fibres[row, column]
-            glow = (
-                own_light
-                * gain
-                * tissue
-                * (max(rough, 0.2) + (1.6 * collagen if who < 0 else 0.5 * collagen))
-            )
+            rough = 1.0 + 0.30 * coarse + 0.12 * fine
+            matter = max(rough, 0.2) + (1.6 * collagen if cell < 0 else 0.5 * collagen)
+            glow = own_light * gain * tissue * matter
             keratin = cd11c = ligand = response = 0.0
-            if who >= 0:
-                kind = kinds[who]
-                deep = border[row, column] * pixel_size_um
-                membrane = (
-                    np.exp(-0.5 * ((deep - 0.5 * pixel_size_um) / 0.55) ** 2)
-                    if deep < BORDER_REACH_PX * pixel_size_um
-                    else 0.0
-                )
-                grain, lump = fine[ty, tx], coarse[ty, tx]
-                if kind == TUMOR:
-                    strands = np.exp(-(grain * grain) / 0.35)
-                    outer = np.exp(-max(ground.nest[row, column], 0.0) / 0.07)
-                    body = (
-                        0.22
-                        + 0.55 * strands
-                        + 0.12 * lump
-                        + 0.55 * membrane
-                        + 0.7 * outer * strands
-                    )
-                    keratin = levels.keratin[who] * max(body, 0.08) * (0.16 if in_nucleus else 1.0)
-                    patch = max(1.0 + 0.35 * lump, 0.15)
-                    ligand = levels.ligand[who] * (
-                        membrane * patch
-                        + (0.04 if in_nucleus else 0.10 * max(1.0 + 0.4 * grain, 0.1))
-                    )
-                    response = levels.response[who]
-                elif kind == MYELOID:
-                    body = max(0.55 + 0.22 * grain + 0.2 * lump, 0.12) + 0.6 * membrane
-                    cd11c = levels.cd11c[who] * body * (0.30 if in_nucleus else 1.0)
-                    spots = max(0.0, grain - 0.7)
-                    response = (
-                        levels.response[who]
-                        * (max(0.75 + 0.30 * grain + 0.2 * lump, 0.1) + 0.8 * spots)
-                        * (0.15 if in_nucleus else 1.0)
-                    )
-                    ligand = levels.ligand[who] * (0.3 + membrane)
-                else:
-                    share = 0.25 if in_nucleus else 1.0
-                    ligand = levels.ligand[who] * (0.35 + 0.8 * membrane) * share
-                    response = levels.response[who] * share
-                    if kind == LYMPHOCYTE:
-                        cd11c = 0.02 * COUNTS[2] * gain * membrane
-                glow *= 1.0 + (0.25 if not in_nucleus else 0.0)
-            elif ground.nest[row, column] > 0.0:
+            if cell >= 0:
+                deep, membrane = shapes.border[row, column] * grid.pixel_um, 0.0
+                if deep < BORDER_REACH_PX * grid.pixel_um:
+                    membrane = np.exp(-0.5 * ((deep - 0.5 * grid.pixel_um) / 0.55) ** 2)
+                at = _Spot(fine, coarse, membrane, in_nucleus, nest)
+                keratin, cd11c, ligand, response = _cell_stains(levels, cell, at, gain)
+                glow *= 1.0 if in_nucleus else 1.25
+            elif nest > 0.0:
                 ligand = 0.05 * COUNTS[3] * gain * tissue
             else:
                 ligand = 0.06 * COUNTS[3] * gain * tissue * max(rough, 0.2) * (1.0 + collagen)
-            result[0, row, column] = COUNTS[0] * gain * dapi[row, column] + OWN_LIGHT[0] * glow
-            result[1, row, column] = keratin + OWN_LIGHT[1] * glow
-            result[2, row, column] = cd11c + OWN_LIGHT[2] * glow
-            result[3, row, column] = ligand + OWN_LIGHT[3] * glow
-            result[4, row, column] = response + OWN_LIGHT[4] * glow
+            light = (COUNTS[0] * gain * shapes.dapi[row, column], keratin, cd11c, ligand, response)
             for channel in range(5):
-                result[channel, row, column] += (
-                    COUNTS[channel] * gain * ground.debris[channel, row, column]
-                )
+                specks = COUNTS[channel] * gain * ground.debris[channel, row, column]
+                result[channel, row, column] = light[channel] + OWN_LIGHT[channel] * glow
+                result[channel, row, column] += specks
     return result
 
 
 def stain(
-    cells: Cells,
     shapes: Shapes,
     levels: Levels,
     ground: Ground,
-    texture: tuple[NDArray[np.float32], NDArray[np.float32]],
-    origin_px: tuple[int, int],
+    grain: Grain,
+    grid: PixelGrid,
     options: SimulationOptions,
 ) -> NDArray[np.float32]:
-    """Light of the five channels (counts, float32, (C, Y, X)) as a perfect microscope would see
-    it.
-    """
-    kinds = cells.geometry[:, KIND].astype(np.int64)
-    border = border_distance(shapes.cells)
-    return np.asarray(
-        _stain(
-            shapes.nuclei,
-            shapes.cells,
-            shapes.dapi,
-            border,
-            ground,
-            levels,
-            kinds,
-            *texture,
-            origin_px,
-            options.pixel_size_um,
-            options.autofluorescence,
-            options.exposure_gain,
-        )
-    )
+    """Light of the five channels, (C, Y, X) counts, as a perfect microscope would see it."""
+    own_light, gain = options.autofluorescence, options.exposure_gain
+    return np.asarray(_stain(shapes, levels, ground, grain, grid, own_light, gain))

@@ -349,7 +349,7 @@ def tissue_field(number: int, size: int = 512) -> Picture:
     bright, textured tissue.
     """
     from ifquant.simulation.options import SimulationOptions
-    from ifquant.simulation.tissue_window import simulate_field
+    from ifquant.simulation.simulated_window import simulate_field
 
     rng = np.random.default_rng([number, 20261123])
     options = SimulationOptions(size=(size, size), seed=10_000 + number)

@@ -23,7 +23,7 @@ import ifquant
 from ifquant.execution.executors import Execution
 from ifquant.geometry.windows import Window
 from ifquant.recipe.model import Recipe
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
+from ifquant.simulation.simulated_window import CHANNELS, SimulationOptions, simulate_window
 from ifquant.slides import tiff_writer
 
 TILE_PX = 2048

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ifquant.geometry.windows import Window
-from ifquant.simulation.tissue_window import CHANNELS, SimulationOptions, simulate_window
+from ifquant.simulation.simulated_window import CHANNELS, SimulationOptions, simulate_window
 from napari_ifquant.layers import Layer, channel_layer, spatial
 from napari_ifquant.slide_layers import guessed_colors
 

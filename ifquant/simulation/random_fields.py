@@ -15,9 +15,26 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Rectangle = tuple[float, float, float, float]
+"""First and last y and x of a part of the tissue: y0, x0, y1, x1 (um)."""
 RANGE_PER_SPACING = 1.155
 """Distance, in lattice spacings, at which a B-spline field's correlation is 1/e (the spline's
 autocorrelation has variance 2/3)."""
+
+
+class PixelGrid(NamedTuple):
+    """Pixels of a window: the first one's place on the slide (px), their number and their size."""
+
+    y0: int
+    x0: int
+    height: int
+    width: int
+    pixel_um: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width (px)."""
+        return self.height, self.width
 
 
 class Field(NamedTuple):
@@ -40,7 +57,7 @@ def mix(value: np.uint64) -> np.uint64:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def key_of(seed: np.uint64, purpose: int, y: int, x: int, index: int) -> np.uint64:
-    """Hash to 64 bits a seed, a purpose and up to three whole numbers."""
+    """Hash of a seed, a purpose and up to three whole numbers, 64 bits."""
     key = mix(np.uint64(seed) ^ mix(np.uint64(np.int64(purpose))))
     key = mix(key ^ np.uint64(np.int64(y)))
     key = mix(key ^ np.uint64(np.int64(x)))
@@ -50,10 +67,8 @@ def key_of(seed: np.uint64, purpose: int, y: int, x: int, index: int) -> np.uint
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def uniform(key: np.uint64, which: int) -> float:
     """Return the `which`-th number in [0, 1) that belongs to a key."""
-    return float(
-        mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95)))
-        >> np.uint64(11)
-    ) * (1.0 / 9007199254740992.0)
+    number = mix(np.uint64(key) ^ (np.uint64(np.int64(which)) * np.uint64(0xD1342543DE82EF95)))
+    return float(number >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -64,9 +79,10 @@ def normal(key: np.uint64, which: int) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _coefficients(
+def normal_lattice(
     seed: np.uint64, purpose: int, first_y: int, first_x: int, height: int, width: int
 ) -> NDArray[np.float64]:
+    """Draw a standard normal number at each node of a lattice."""
     result = np.empty((height, width))
     for y in range(height):
         for x in range(width):
@@ -74,26 +90,19 @@ def _coefficients(
     return result
 
 
-def make_field(
-    seed: int, purpose: int, range_um: float, rectangle_um: tuple[float, float, float, float]
-) -> Field:
-    """Make a field whose correlation falls to 1/e at `range_um`, for points inside (y0, x0, y1, x1)
-    in um.
-    """
+def make_field(seed: int, purpose: int, range_um: float, rectangle: Rectangle) -> Field:
+    """Make a field whose correlation falls to 1/e at `range_um`, for points inside a rectangle."""
     spacing = range_um / RANGE_PER_SPACING
-    first_y, first_x = (int(np.floor(edge / spacing)) - 2 for edge in rectangle_um[:2])
-    last_y, last_x = (int(np.floor(edge / spacing)) + 4 for edge in rectangle_um[2:])
-    values = _coefficients(
-        np.uint64(seed), purpose, first_y, first_x, last_y - first_y, last_x - first_x
-    )
+    first_y, first_x = (int(np.floor(edge / spacing)) - 2 for edge in rectangle[:2])
+    last_y, last_x = (int(np.floor(edge / spacing)) + 4 for edge in rectangle[2:])
+    height, width = last_y - first_y, last_x - first_x
+    values = normal_lattice(np.uint64(seed), purpose, first_y, first_x, height, width)
     return Field(values, first_y, first_x, spacing)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _weights(t: float) -> tuple[float, float, float, float, float]:
-    """Return the four cubic B-spline weights at phase t in [0, 1), and the root of the sum of their
-    squares.
-    """
+    """Cubic B-spline weights at phase t in [0, 1), and the root of their sum of squares."""
     s = 1.0 - t
     a, d = s * s * s / 6.0, t * t * t / 6.0
     b = (3.0 * t * t * t - 6.0 * t * t + 4.0) / 6.0
@@ -103,7 +112,7 @@ def _weights(t: float) -> tuple[float, float, float, float, float]:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def field_at(field: Field, y_um: float, x_um: float) -> float:
-    """Evaluate the field at a point (um)."""
+    """Value of a field at a point (um)."""
     v, u = y_um / field.spacing_um, x_um / field.spacing_um
     row, column = int(np.floor(v)), int(np.floor(u))
     a, b, c, d, norm_y = _weights(v - row)
@@ -118,31 +127,28 @@ def field_at(field: Field, y_um: float, x_um: float) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def field_on_pixels(
-    field: Field, y0: int, x0: int, height: int, width: int, pixel_size_um: float
-) -> NDArray[np.float32]:
-    """Evaluate the field at the centers of a window's pixels, (Y, X) float32."""
-    result = np.empty((height, width), np.float32)
+def _field_on_pixels(field: Field, grid: PixelGrid) -> NDArray[np.float32]:
+    result = np.empty((grid.height, grid.width), np.float32)
     k = field.coefficients
     row_values = np.empty(k.shape[1])
-    for y in range(height):
-        v = (y0 + y + 0.5) * pixel_size_um / field.spacing_um
+    for y in range(grid.height):
+        v = (grid.y0 + y + 0.5) * grid.pixel_um / field.spacing_um
         row = int(np.floor(v))
         a, b, c, d, norm_y = _weights(v - row)
         i = row - 1 - field.first_y
         for j in range(k.shape[1]):
-            row_values[j] = (
-                a * k[i, j] + b * k[i + 1, j] + c * k[i + 2, j] + d * k[i + 3, j]
-            ) / norm_y
-        for x in range(width):
-            u = (x0 + x + 0.5) * pixel_size_um / field.spacing_um
+            value = a * k[i, j] + b * k[i + 1, j] + c * k[i + 2, j] + d * k[i + 3, j]
+            row_values[j] = value / norm_y
+        for x in range(grid.width):
+            u = (grid.x0 + x + 0.5) * grid.pixel_um / field.spacing_um
             column = int(np.floor(u))
             e, f, g, h, norm_x = _weights(u - column)
             j = column - 1 - field.first_x
-            result[y, x] = (
-                e * row_values[j]
-                + f * row_values[j + 1]
-                + g * row_values[j + 2]
-                + h * row_values[j + 3]
-            ) / norm_x
+            value = e * row_values[j] + f * row_values[j + 1]
+            result[y, x] = (value + g * row_values[j + 2] + h * row_values[j + 3]) / norm_x
     return result
+
+
+def field_on_pixels(field: Field, grid: PixelGrid) -> NDArray[np.float32]:
+    """Values of a field at the centers of a window's pixels, (Y, X) float32."""
+    return np.asarray(_field_on_pixels(field, grid))

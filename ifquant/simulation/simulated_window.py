@@ -11,7 +11,6 @@ nucleus and has its label.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,34 +19,11 @@ from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
 from ifquant.geometry.windows import Window
-from ifquant.simulation.background_structures import grain, paint_debris, paint_fibres, soft_nuclei
-from ifquant.simulation.cell_places import (
-    COLOR_REACH,
-    COS,
-    IN_PLANE,
-    KIND,
-    MAJOR,
-    MINOR,
-    SIN,
-    Tissue,
-    X,
-    Y,
-    make_tissue,
-    populate,
-)
-from ifquant.simulation.cell_shapes import Shapes, paint, paint_nuclei
-from ifquant.simulation.cell_states import NEIGHBOUR_REACH, Cells, describe
-from ifquant.simulation.optics import expose, reach_px
-from ifquant.simulation.options import (
-    BLOCK_UM,
-    CHANNELS,
-    CLASSES,
-    MYELOID,
-    TUMOR,
-    SimulationOptions,
-)
-from ifquant.simulation.place_random import field_on_pixels, make_field
-from ifquant.simulation.stains import Ground, Levels, levels_of, stain
+from ifquant.simulation.cell_levels import Cells
+from ifquant.simulation.cell_placement import COS, IN_PLANE, KIND, MAJOR, MINOR, SIN, X, Y
+from ifquant.simulation.options import CHANNELS, CLASSES, MYELOID, TUMOR, SimulationOptions
+from ifquant.simulation.scene import cells_around, make_scene, render
+from ifquant.simulation.stains import Levels, levels_of
 
 __all__ = [
     "CHANNELS",
@@ -60,9 +36,6 @@ __all__ = [
     "simulate_field",
     "simulate_window",
 ]
-
-_WARP_Y, _WARP_X, _SLOW_Y, _SLOW_X = 91, 92, 93, 94
-_CELL_REACH_BLOCKS = 1
 
 
 @dataclass(frozen=True)
@@ -94,34 +67,9 @@ class SimulatedWindow:
     table: pd.DataFrame
 
 
-def _blocks(window: Window, pixel_um: float, margin: int) -> tuple[int, int, int, int]:
-    first = (int(np.floor(edge * pixel_um / BLOCK_UM)) - margin for edge in (window.y0, window.x0))
-    last = (int(np.ceil(edge * pixel_um / BLOCK_UM)) + margin for edge in (window.y1, window.x1))
-    y0, x0 = first
-    y1, x1 = last
-    return y0, x0, y1, x1
-
-
-def _rectangle(blocks: tuple[int, int, int, int]) -> tuple[float, float, float, float]:
-    y0, x0, y1, x1 = blocks
-    return y0 * BLOCK_UM, x0 * BLOCK_UM, y1 * BLOCK_UM, x1 * BLOCK_UM
-
-
-def _cells_around(options: SimulationOptions, window: Window) -> tuple[Cells, Tissue]:
-    """Every cell that may show in a window, and the tissue's fields around it."""
-    inner = _CELL_REACH_BLOCKS + NEIGHBOUR_REACH
-    tissue = make_tissue(
-        options, _rectangle(_blocks(window, options.pixel_size_um, inner + COLOR_REACH))
-    )
-    blocks = _blocks(window, options.pixel_size_um, inner)
-    return describe(options, populate(options, tissue, blocks), _rectangle(blocks)), tissue
-
-
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _counted(geometry: NDArray[np.float64], height_um: float, width_um: float) -> NDArray[np.bool_]:
-    """Which cells are in the truth: nucleus in plane, and a quarter of it, or 8 um2, on the
-    slide.
-    """
+    """Whether cells are in the truth: nucleus in plane, a quarter of it or 8 um2 on the slide."""
     result = np.zeros(geometry.shape[0], np.bool_)
     n = 12
     for i in range(geometry.shape[0]):
@@ -141,14 +89,6 @@ def _counted(geometry: NDArray[np.float64], height_um: float, width_um: float) -
         share = inside / total
         result[i] = share >= 0.25 or share * np.pi * cell[MAJOR] * cell[MINOR] >= 8.0
     return result
-
-
-def _frame(window: Window, options: SimulationOptions) -> Window:
-    """Grow the window by what its pixels look at, to multiples of 4 px; it may leave the slide."""
-    reach = reach_px(options) + 8
-    y0, x0 = ((edge - reach) // 4 * 4 for edge in (window.y0, window.x0))
-    y1, x1 = (-(-(edge + reach) // 4) * 4 for edge in (window.y1, window.x1))
-    return Window(y0, x0, y1, x1)
 
 
 def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWindow:
@@ -193,75 +133,8 @@ def simulate_window(options: SimulationOptions, window: Window) -> SimulatedWind
     )
 
 
-class Scene(NamedTuple):
-    """What stands in a window before anything is stained: cells, their shapes, the ground; `frame`
-    is the window with its rim.
-    """
-
-    frame: Window
-    cells: Cells
-    shapes: Shapes
-    ground: Ground
-    texture: tuple[NDArray[np.float32], NDArray[np.float32]]
-
-
-def make_scene(options: SimulationOptions, window: Window) -> Scene:
-    """Place and shape everything that shows in a window."""
-    pixel = options.pixel_size_um
-    frame = _frame(window, options)
-    cells, tissue = _cells_around(options, frame)
-    blocks = _blocks(frame, pixel, _CELL_REACH_BLOCKS)
-    rectangle = _rectangle(blocks)
-    shape, origin = frame.shape, (frame.y0, frame.x0)
-    texture = grain(options.seed, pixel)
-
-    def on_pixels(purpose: int, range_um: float) -> NDArray[np.float32]:
-        return np.asarray(
-            field_on_pixels(
-                make_field(options.seed, purpose, range_um, rectangle), *origin, *shape, pixel
-            )
-        )
-
-    warp_y = 0.45 * on_pixels(_WARP_Y, 3.5) + 0.5 * on_pixels(_SLOW_Y, 11.0)
-    warp_x = 0.45 * on_pixels(_WARP_X, 3.5) + 0.5 * on_pixels(_SLOW_X, 11.0)
-    nest, tissue_share = _regions(tissue, origin, shape, pixel, warp_y)
-    shapes = paint(cells, origin, pixel, nest=nest, warp=(warp_y, warp_x), texture=texture)
-    soft, soft_keys = soft_nuclei(np.uint64(options.seed), tissue, blocks, options.out_of_focus)
-    nowhere = np.zeros(shape, np.int32)
-    paint_nuclei(
-        soft,
-        soft_keys,
-        *origin,
-        pixel,
-        *texture,
-        True,
-        nowhere,
-        np.zeros(shape, np.float32),
-        shapes.dapi,
-    )
-    fibres, debris = np.zeros(shape, np.float32), np.zeros((len(CHANNELS), *shape), np.float32)
-    paint_fibres(np.uint64(options.seed), tissue, blocks, *origin, pixel, fibres)
-    paint_debris(np.uint64(options.seed), blocks, *origin, pixel, debris)
-    return Scene(frame, cells, shapes, Ground(nest, tissue_share, fibres, debris), texture)
-
-
-def render(
-    scene: Scene, levels: Levels, options: SimulationOptions, exposure_seed: int | None = None
-) -> NDArray[np.uint16]:
-    """Stain and expose a scene: counts (5, Y, X) of its frame, whose rim is not valid.
-
-    `exposure_seed` draws noise and illumination anew; None: those of the slide.
-    """
-    origin = (scene.frame.y0, scene.frame.x0)
-    light = stain(scene.cells, scene.shapes, levels, scene.ground, scene.texture, origin, options)
-    return expose(
-        light, origin, options if exposure_seed is None else replace(options, seed=exposure_seed)
-    )
-
-
 def simulate_cells(options: SimulationOptions, window: Window | None = None) -> pd.DataFrame:
-    """List the true cells without rendering a pixel: the table of `simulate_window`, hundreds of
-    times faster.
+    """List the true cells without rendering a pixel, hundreds of times faster.
 
     Parameters
     ----------
@@ -277,7 +150,7 @@ def simulate_cells(options: SimulationOptions, window: Window | None = None) -> 
     """
     window = window or Window(0, 0, *options.size)
     pixel = options.pixel_size_um
-    cells, _ = _cells_around(options, window)
+    cells, _ = cells_around(options, window)
     y, x = cells.geometry[:, Y] / pixel, cells.geometry[:, X] / pixel
     inside = (y >= window.y0) & (y < window.y1) & (x >= window.x0) & (x < window.x1)
     counted = _counted(cells.geometry, options.size[0] * pixel, options.size[1] * pixel)
@@ -303,32 +176,11 @@ def _table(cells: Cells, levels: Levels, chosen: NDArray[np.bool_]) -> pd.DataFr
     return table.sort_values("id", ignore_index=True)
 
 
-def _regions(
-    tissue: Tissue,
-    origin: tuple[int, int],
-    shape: tuple[int, int],
-    pixel: float,
-    warp: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the nest field on the pixels (positive inside), and the share of tissue (0 in
-    holes).
-    """
-    nest = 0.9 * field_on_pixels(tissue.nest, *origin, *shape, pixel) + 0.436 * field_on_pixels(
-        tissue.lobe, *origin, *shape, pixel
-    )
-    nest = (nest - tissue.nest_level + 0.03 + 0.02 * warp).astype(np.float32)
-    hole = field_on_pixels(tissue.hole, *origin, *shape, pixel)
-    share = np.clip((tissue.hole_level + 0.25 - hole) / 0.15, 0.06, 1.0).astype(np.float32)
-    return nest, share
-
-
 def simulate_field(options: SimulationOptions) -> SimulatedWindow:
-    """Render a whole slide at once and add the shapes of its cells to the table (see
-    `simulate_window`, `add_shapes`).
-    """
+    """Render a whole slide at once, with the shapes of its cells in the table (`add_shapes`)."""
     field = simulate_window(options, Window(0, 0, *options.size))
     table = add_shapes(field.table, [label_sums(field)], options.pixel_size_um)
-    return SimulatedWindow(field.window, field.image, field.nuclei, field.cells, table)
+    return replace(field, table=table)
 
 
 def add_shapes(

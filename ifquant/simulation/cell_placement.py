@@ -24,8 +24,18 @@ from ifquant.simulation.options import (
     TUMOR,
     SimulationOptions,
 )
-from ifquant.simulation.place_random import Field, field_at, key_of, make_field, normal, uniform
+from ifquant.simulation.random_fields import (
+    Field,
+    Rectangle,
+    field_at,
+    key_of,
+    make_field,
+    normal,
+    uniform,
+)
 
+Blocks = tuple[int, int, int, int]
+"""First and last block in y and x: the blocks [y0, y1) x [x0, x1)."""
 CAPACITY = 64
 """Most cells in one block of 32 x 32 um (16 um2 each; the smallest nucleus covers about 20)."""
 TRIES = 150
@@ -76,16 +86,14 @@ class Population(NamedTuple):
     first_x: int
 
 
-def level_above(share: float) -> float:
-    """Return the threshold that a standard normal field exceeds on this share of the area."""
+def _level_above(share: float) -> float:
+    """Threshold that a standard normal field exceeds on this share of the area."""
     return float(ndtri(1 - min(max(share, 1e-9), 1 - 1e-9)))
 
 
-def make_tissue(
-    options: SimulationOptions, rectangle_um: tuple[float, float, float, float]
-) -> Tissue:
-    """Make the tissue's fields, good inside the rectangle (y0, x0, y1, x1) in um."""
-    y0, x0, y1, x1 = rectangle_um
+def make_tissue(options: SimulationOptions, rectangle: Rectangle) -> Tissue:
+    """Make the tissue's fields, good inside a rectangle."""
+    y0, x0, y1, x1 = rectangle
     wide = (y0 - 8, x0 - 8, y1 + 8, x1 + 8)
 
     def field(purpose: int, range_um: float) -> Field:
@@ -99,9 +107,9 @@ def make_tissue(
         field(_FLOW_Y, 90.0),
         field(_FLOW_X, 90.0),
         field(_CROWD, 30.0),
-        level_above(options.nest_fraction),
-        level_above(options.follicle_fraction),
-        level_above(options.hole_fraction),
+        _level_above(options.nest_fraction),
+        _level_above(options.follicle_fraction),
+        _level_above(options.hole_fraction),
         options.crowding,
         options.overlap,
         options.myeloid_fraction,
@@ -119,9 +127,7 @@ def nest_at(tissue: Tissue, y: float, x: float) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def flow_at(tissue: Tissue, y: float, x: float) -> float:
-    """Return the direction of fibres (radians, from x towards y): along the borders of nests, else
-    wandering.
-    """
+    """Direction of fibres (radians, from x towards y): along nests' borders, else wandering."""
     step = 3.0
     gy = field_at(tissue.nest, y + step, x) - field_at(tissue.nest, y - step, x)
     gx = field_at(tissue.nest, y, x + step) - field_at(tissue.nest, y, x - step)
@@ -143,27 +149,20 @@ def segment_distance(y: float, x: float, cell: NDArray[np.float64]) -> float:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _line_gap(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
-    """Distance (um) between the middle lines of two nuclei (their crossing counts as the nearest
-    end, which is small then).
+    """Distance (um) between the middle lines of two nuclei, from their ends and centers.
+
+    Lines that cross get the distance of the nearest end, which is small then.
     """
-    half, other = one[MAJOR] - one[MINOR], two[MAJOR] - two[MINOR]
     best = 1e9
     for side in range(-1, 2):
-        best = min(
-            best,
-            segment_distance(one[Y] + side * half * one[SIN], one[X] + side * half * one[COS], two),
-        )
-        best = min(
-            best,
-            segment_distance(
-                two[Y] + side * other * two[SIN], two[X] + side * other * two[COS], one
-            ),
-        )
+        a, b = side * (one[MAJOR] - one[MINOR]), side * (two[MAJOR] - two[MINOR])
+        best = min(best, segment_distance(one[Y] + a * one[SIN], one[X] + a * one[COS], two))
+        best = min(best, segment_distance(two[Y] + b * two[SIN], two[X] + b * two[COS], one))
     return best
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
+def draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
     """Draw the class of a cell thrown at a point, or -1 where nothing grows."""
     if field_at(tissue.hole, y, x) > tissue.hole_level:
         return -1
@@ -189,7 +188,7 @@ def _draw_kind(tissue: Tissue, y: float, x: float, key: np.uint64) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.float64]) -> None:
+def draw_shape(tissue: Tissue, kind: int, key: np.uint64, cell: NDArray[np.float64]) -> None:
     """Size, direction and spacing of a nucleus whose place is known."""
     angle = np.pi * uniform(key, 4)
     bend = 0.0
@@ -238,6 +237,7 @@ def _fits(
     row: int,
     column: int,
 ) -> bool:
+    """Whether a cell keeps its gap to the cells of its block and of the blocks around it."""
     for i in range(max(row - 1, 0), min(row + 2, counts.shape[0])):
         for j in range(max(column - 1, 0), min(column + 2, counts.shape[1])):
             for k in range(counts[i, j]):
@@ -249,17 +249,18 @@ def _fits(
                 far = cell[MAJOR] + other[MAJOR] + gap
                 dy, dx = cell[Y] - other[Y], cell[X] - other[X]
                 square = dy * dy + dx * dx
-                if square < far * far and (
-                    square < 0.3 * need * need or _line_gap(cell, other) < need
-                ):
+                if square >= far * far:
+                    continue
+                if square < 0.3 * need * need or _line_gap(cell, other) < need:
                     return False
     return True
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _fill(
-    seed: np.uint64, tissue: Tissue, first_y: int, first_x: int, height: int, width: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint64]]:
+def _fill(seed: np.uint64, tissue: Tissue, blocks: Blocks) -> Population:
+    """Throw cells into the blocks, color by color."""
+    first_y, first_x, last_y, last_x = blocks
+    height, width = last_y - first_y, last_x - first_x
     cells = np.zeros((height, width, CAPACITY, N_COLUMNS))
     counts = np.zeros((height, width), np.int64)
     keys = np.zeros((height, width, CAPACITY), np.uint64)
@@ -274,34 +275,26 @@ def _fill(
                     key = key_of(seed, _PLACE, block_y, block_x, attempt)
                     cell[Y] = (block_y + uniform(key, 0)) * BLOCK_UM
                     cell[X] = (block_x + uniform(key, 1)) * BLOCK_UM
-                    kind = _draw_kind(tissue, cell[Y], cell[X], key)
+                    kind = draw_kind(tissue, cell[Y], cell[X], key)
                     if kind < 0:
                         continue
-                    _draw_shape(tissue, kind, key, cell)
+                    draw_shape(tissue, kind, key, cell)
                     if attempt >= OVERLAP_TRIES and cell[GAP] < 0.0:
                         continue
                     if _fits(cell, cells, counts, row, column):
                         k = counts[row, column]
-                        for part in range(N_COLUMNS):
-                            cells[row, column, k, part] = cell[part]
+                        cells[row, column, k] = cell
                         keys[row, column, k] = key
                         counts[row, column] = k + 1
                         if k + 1 == CAPACITY:
                             break
-    return cells, counts, keys
+    return Population(cells, counts, keys, first_y, first_x)
 
 
-def populate(
-    options: SimulationOptions, tissue: Tissue, blocks: tuple[int, int, int, int]
-) -> Population:
-    """Make the cells of the blocks [y0, y1) x [x0, x1); `tissue` must cover them grown by
-    COLOR_REACH blocks.
-    """
+def populate(options: SimulationOptions, tissue: Tissue, blocks: Blocks) -> Population:
+    """Place the cells of blocks; `tissue` must cover them grown by COLOR_REACH blocks."""
     r = COLOR_REACH
     y0, x0, y1, x1 = blocks
-    cells, counts, keys = _fill(
-        np.uint64(options.seed), tissue, y0 - r, x0 - r, y1 - y0 + 2 * r, x1 - x0 + 2 * r
-    )
-    return Population(
-        cells[r:-r, r:-r].copy(), counts[r:-r, r:-r].copy(), keys[r:-r, r:-r].copy(), y0, x0
-    )
+    wide = _fill(np.uint64(options.seed), tissue, (y0 - r, x0 - r, y1 + r, x1 + r))
+    cells, counts, keys = (array[r:-r, r:-r].copy() for array in wide[:3])
+    return Population(cells, counts, keys, y0, x0)
