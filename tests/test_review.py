@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import shapely
 from numpy.typing import NDArray
-from reviewing import START, Clock, copied, recipe, run_slide, session_on, subject_of
+from reviewing import START, Clock, copied, log_of, recipe, run_slide, session_on, subject_of
 from typer.testing import CliRunner
 
 import ifquant
@@ -36,7 +36,6 @@ from ifquant.recipe.recipe_file import canonical, from_canonical
 from ifquant.review.agreement import EXCLUDED, OUTLINE, judgements
 from ifquant.review.corrected_results import Corrected, Measure, apply_review, measured_columns
 from ifquant.review.decisions import Decision
-from ifquant.review.log_lines import log_of
 from ifquant.review.outlines import polygon_of
 from ifquant.review.review_queue import QueueOptions, make_queue
 from ifquant.review.review_session import LEFT_OUT, ReviewSession
