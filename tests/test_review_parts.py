@@ -159,7 +159,7 @@ def test_sorting_filtering_and_progress() -> None:
     queue = make_queue(subject, limited)
     assert list(queue.ids) == [1, 4, 5]
     assert limited.among == "PanCK_cytoplasm_mean >= 3"
-    assert queue.shown(2).among == limited.among
+    assert queue.record(2).among == limited.among
     assert queue.progress({1, 2}) == (1, 3)
     assert [queue.next_open({4}, after) for after in (0, 1, 3)] == [1, 3, 1]
     assert queue.next_open({1, 4, 5}) is None
@@ -180,7 +180,7 @@ def test_blinding_hides_all_of_a_marker_and_nothing_else() -> None:
     assert QueueOptions(hidden=("IL1B",), hide_sample=True)
     assert make_queue(
         subject, QueueOptions(order="table", hidden=("IL1B",), hide_sample=True)
-    ).shown(1).hidden == ("IL1B", "sample")
+    ).record(1).hidden == ("IL1B", "sample")
     names = blind_names([f"case-{i}" for i in range(12)], 3)
     assert sorted(names.values()) == [f"slide {i:02d}" for i in range(1, 13)]
     assert names == blind_names(sorted(names, reverse=True), 3)

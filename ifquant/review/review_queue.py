@@ -122,7 +122,7 @@ class Queue:
         """Return the number of cells."""
         return len(self.ids)
 
-    def shown(self, place: int) -> QueuePlace:
+    def record(self, place: int) -> QueuePlace:
         """Record of the cell at `place` (from 1), for the decisions on it."""
         options = self.options
         return QueuePlace(

@@ -80,7 +80,7 @@ class ReviewSession:
     ) -> None:
         self.subject, self.reviewer = subject, reviewer
         self._save, self._clock = save, clock
-        self._shown: QueuePlace | None = None
+        self._place: QueuePlace | None = None
         log = tuple(decisions)
         stands = standing(subject, {reviewer: log})
         self._state = self._state_of(log, stands, self._by_rules(stands, {}))
@@ -97,7 +97,7 @@ class ReviewSession:
 
     def show(self, queue: Queue | None, place: int = 1) -> int | None:
         """Show the cell at a place of the queue (from 1): decisions record it; None: no queue."""
-        self._shown = None if queue is None else queue.shown(place)
+        self._place = None if queue is None else queue.record(place)
         return None if queue is None else int(queue.ids[place - 1])
 
     def decided(self, queue: Queue | None = None) -> frozenset[int]:
@@ -220,10 +220,6 @@ class ReviewSession:
         last = self._state.history.redoable
         return None if last is None else self._decide("redo", "", of=last.number)
 
-    def new_cells(self, decision: Decision) -> tuple[int, ...]:
-        """Ids of the cells an edit of this session made."""
-        return self._logged_ids().get(decision.number, ())
-
     def stands(self, cell_id: int) -> int:
         """Id of what stands where a cell was: what an edit put there, or what it replaced."""
         outlines = self.standing.outlines
@@ -251,7 +247,7 @@ class ReviewSession:
                 "reviewer": self.reviewer,
                 "time_utc": self._clock(),
                 "reason": reason,
-                "queue": self._shown if about_cells else None,
+                "queue": self._place if about_cells else None,
                 **content,
             }
         )

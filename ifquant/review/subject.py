@@ -29,27 +29,21 @@ class CellGeometry(Protocol):
 
     def of(self, row: int) -> tuple[CellRuns, CellRuns]:
         """Nucleus and cell of one row."""
-        ...
 
     def anchor(self, row: int) -> tuple[int, int]:
         """First nucleus pixel (y, x) in raster order."""
-        ...
 
     def centroid_px(self, row: int) -> tuple[float, float]:
         """Centroid (y, x) of the cell; the first pixel's center is at 0.5."""
-        ...
 
     def painted(self, window: Window) -> tuple[Labels, Labels]:
         """Nuclei and cells of a window, each painted with its id."""
-        ...
 
     def area(self, rows: NDArray[np.bool_]) -> CellRuns:
         """Area that the cells of `rows` (n,) cover together, in whatever pieces."""
-        ...
 
     def all(self) -> tuple[CellRuns, CellRuns]:
         """Nuclei and cells of all rows."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from ifquant.review.decisions import Polygon, checked_ring
 from ifquant.review.outlines import polygon_of
 from ifquant.review.review_session import ReviewSession
 from napari_ifquant.layers import spatial
-from napari_ifquant.pair_text import numbered
+from napari_ifquant.pair_text import numbered_text
 
 TURN_DEGREES = 15.0
 MARGIN_PX = 60
@@ -116,7 +116,7 @@ class Cut(Drawing):
         """Split the cell along the line drawn last."""
         if not len(self.layer.data):
             raise RequestError("no line is drawn; draw one across the cell")
-        return numbered(session.cut(cell_id, _points_xy(self.layer.data[-1])))
+        return numbered_text(session.cut(cell_id, _points_xy(self.layer.data[-1])))
 
 
 class Outline(Drawing):
@@ -176,7 +176,7 @@ class Outline(Drawing):
             )
         drawn = np.any(data == 2) and not np.array_equal(data == 2, self._before == 2)
         nucleus = self._polygon(data == 2) if drawn else None
-        return numbered(session.redraw(cell_id, self._polygon(data > 0), nucleus))
+        return numbered_text(session.redraw(cell_id, self._polygon(data > 0), nucleus))
 
     def _polygon(self, mask: Any) -> Polygon:
         return polygon_of(runs_of(mask.astype(np.int64), [1], (self.window.y0, self.window.x0)))

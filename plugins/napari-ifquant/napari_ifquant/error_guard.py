@@ -20,7 +20,6 @@ class Guard(Protocol):
 
     def do(self, act: Callable[[], None]) -> bool:
         """Do it, and return whether that went well."""
-        ...
 
 
 _P = ParamSpec("_P")

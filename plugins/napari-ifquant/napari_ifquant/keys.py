@@ -69,7 +69,7 @@ def takes_keys(review: SlideReview) -> bool:
     """Whether keys and clicks are the review's: one of its own layers is active, or none is."""
     layer = review.viewer.layers.selection.active
     own = layer is None or layer in review.layers.in_viewer or _draws_on(review, layer)
-    return own and not review.ended
+    return own and not review.is_ended
 
 
 def _draws_on(review: SlideReview, layer: Any) -> bool:

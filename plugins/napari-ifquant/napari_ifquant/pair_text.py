@@ -65,7 +65,7 @@ def _value(state: ReviewState, column: str, cell_id: int) -> str:
     return "-" if math.isnan(value) else f"{value:.0f}"
 
 
-def numbered(decision: Decision) -> str:
+def numbered_text(decision: Decision) -> str:
     """Text of a decision with its number."""
     return f"{decision.number}: {decision_text(decision)}"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,6 @@ from napari_ifquant.result import SlideView, open_result
 from napari_ifquant.review_layers import channel_limits
 from napari_ifquant.slide_choice import SlideChoice
 from napari_ifquant.slide_review import SlideReview
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Pause the garbage collector while a slide opens.
-
-    Opening makes many objects, all to stay, and each full look through those of napari takes 0.4 s.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class ReviewWidget(QWidget):
@@ -95,9 +80,18 @@ class ReviewWidget(QWidget):
         return self._view
 
     def start(self) -> None:
-        """Begin, or begin anew with what is chosen now. Contrast is kept from the slide before."""
-        with collector_paused():
+        """Begin, or begin anew with what is chosen now. Contrast is kept from the slide before.
+
+        Without garbage collection: opening makes many objects, all to stay, and each full look
+        through those of napari takes 0.4 s.
+        """
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
             self._guarded(self._start)
+        finally:
+            if was_on:
+                gc.enable()
 
     def _start(self) -> None:
         folder = self.choice.folder
@@ -117,7 +111,7 @@ class ReviewWidget(QWidget):
             review = SlideReview(self.viewer, view, reviewer, options, limits=limits)
             links.callback(review.close, remove=False)
             self._link(review, links)
-            self.panel.set_review(review, self.choice.describe(view))
+            self.panel.set_review(review, self.choice.title(view))
             links.callback(self.panel.set_review, None)
             self.review, self._links = review, links.pop_all()
         review.end = self.close_review
@@ -189,7 +183,7 @@ class ReviewWidget(QWidget):
         self.worker.start()
 
     def _applied(self, result: ReviewResult) -> None:
-        names = self.choice.shown_names() if self.choice.blinded else None
+        names = self.choice.display_names() if self.choice.is_blinded else None
         self._show_applied("\n".join(result.summary_lines(names)))
 
     def _show_applied(self, text: str) -> None:

@@ -87,7 +87,7 @@ class SlideChoice(QWidget):
         return self.folders[place]
 
     @property
-    def blinded(self) -> bool:
+    def is_blinded(self) -> bool:
         """Whether slide, patient and group are hidden."""
         return bool(self.form.hide_sample.isChecked())
 
@@ -103,20 +103,20 @@ class SlideChoice(QWidget):
         """Name the slides as they may be named now."""
         at = max(self.slides.currentIndex(), 0)
         self.slides.clear()
-        self.slides.addItems([self.shown_names()[folder.name] for folder in self.folders])
+        self.slides.addItems([self.display_names()[folder.name] for folder in self.folders])
         self.slides.setCurrentIndex(at)
 
-    def shown_names(self) -> dict[str, str]:
+    def display_names(self) -> dict[str, str]:
         """Every slide's own name > the one to show."""
         names = [folder.name for folder in self.folders]
-        if self.blinded:
+        if self.is_blinded:
             return blind_names(names, self.form.seed.value())
         return dict(zip(names, names, strict=True))
 
-    def describe(self, view: SlideView) -> str:
+    def title(self, view: SlideView) -> str:
         """Name of a slide with patient, group and more of the sample sheet, unless blinded."""
-        name = self.shown_names()[view.folder.name]
-        if self.blinded:
+        name = self.display_names()[view.folder.name]
+        if self.is_blinded:
             return name
         values = {
             key: v for key, v in view.sample.items() if key != "slide" and v not in (None, "")

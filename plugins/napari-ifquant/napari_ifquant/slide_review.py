@@ -17,7 +17,7 @@ from ifquant.review.review_session import ReviewSession
 from napari_ifquant.drawing import Cut, Drawing, Outline, Region
 from napari_ifquant.error_guard import action, error_text
 from napari_ifquant.open_reviews import add_review, remove_review
-from napari_ifquant.pair_text import decision_text, numbered
+from napari_ifquant.pair_text import decision_text, numbered_text
 from napari_ifquant.pair_view import Neighbor, PairView
 from napari_ifquant.result import SlideView
 from napari_ifquant.review_state import ReviewState
@@ -57,11 +57,11 @@ class SlideReview:
         self.end: Callable[[], None] | None = None
         self.message = ""
         self.drawing: Drawing | None = None
-        self.ended = self._acting = False
+        self.is_ended = self._is_busy = False
         self.state = ReviewState(viewer, view, reviewer, self.options, limits)
         self.layers, self.queue = self.state.layers, self.state.queue
         try:
-            self._shown(self.state.next_undecided())
+            self._follow(self.state.next_undecided())
         except BaseException:
             self.layers.remove()
             self.log.close()
@@ -101,7 +101,7 @@ class SlideReview:
     @action
     def go(self, place: int) -> None:
         """Show the cell at a place of the queue (from 1)."""
-        self._shown(self.state.go(place))
+        self._follow(self.state.go(place))
 
     @action
     def show_chosen(self) -> None:
@@ -109,7 +109,7 @@ class SlideReview:
         ids = self.view.subject.ids
         chosen = [row for row in self.layers.named("cell centers").selected_data if row < len(ids)]
         if len(chosen) == 1 and int(ids[chosen[0]]) != self.cell_id:
-            self._shown(self.state.show_cell(int(ids[chosen[0]])))
+            self._follow(self.state.show_cell(int(ids[chosen[0]])))
 
     @action
     def show_at(self, y_um: float, x_um: float) -> None:
@@ -117,22 +117,22 @@ class SlideReview:
         size = self.view.subject.pixel_size_um
         cell_id = self.view.cells.at(y_um / size + 0.5, x_um / size + 0.5)
         if cell_id and cell_id in self.session.standing.outlines:
-            self._shown(self.state.show_cell(cell_id))
+            self._follow(self.state.show_cell(cell_id))
 
     @action
     def next(self) -> None:
         """Show the next cell of the queue."""
-        self._shown(self.state.go(self.place + 1))
+        self._follow(self.state.go(self.place + 1))
 
     @action
     def previous(self) -> None:
         """Show the cell before."""
-        self._shown(self.state.go(self.place - 1))
+        self._follow(self.state.go(self.place - 1))
 
     @action
     def next_undecided(self) -> None:
         """Show the next cell that is not decided yet."""
-        self._shown(self.state.next_undecided())
+        self._follow(self.state.next_undecided())
 
     @action
     def other_partner(self) -> None:
@@ -148,7 +148,7 @@ class SlideReview:
         if layer is not None:
             layer.visible = not layer.visible
 
-    def _shown(self, message: str) -> None:
+    def _follow(self, message: str) -> None:
         """Follow a cell that has come on view."""
         self._leave_drawing()
         self.layers.focus()
@@ -158,7 +158,7 @@ class SlideReview:
     @action
     def accept(self) -> None:
         """Confirm the phenotype and go on."""
-        self._decided(self.session.accept(self.state.cell()), go_on=True)
+        self._after_decision(self.session.accept(self.state.cell()), go_on=True)
 
     @action
     def change_phenotype(self, number: int) -> None:
@@ -166,30 +166,30 @@ class SlideReview:
         if number > len(self.names):
             raise RequestError(f"there are {len(self.names)} phenotypes")
         name = self.names[number - 1]
-        self._decided(self.session.change_phenotype(self.state.cell(), name), go_on=True)
+        self._after_decision(self.session.change_phenotype(self.state.cell(), name), go_on=True)
 
     @action
     def exclude(self, what: ExclusionReason) -> None:
         """Leave the cell out and go on."""
-        self._decided(self.session.exclude(self.state.cell(), what), go_on=True)
+        self._after_decision(self.session.exclude(self.state.cell(), what), go_on=True)
 
     @action
     def not_touching(self) -> None:
         """Deny that the pair touches."""
-        other = self.state.other()
-        self._decided(self.session.not_touching(self.state.cell(), other.cell_id, other.gap_um))
+        other, cell_id = self.state.other(), self.state.cell()
+        self._after_decision(self.session.not_touching(cell_id, other.cell_id, other.gap_um))
 
     @action
     def merge(self) -> None:
         """Make one cell of the pair."""
-        other = self.state.other()
-        self._decided(self.session.merge(self.state.cell(), other.cell_id))
+        other_id = self.state.other().cell_id
+        self._after_decision(self.session.merge(self.state.cell(), other_id))
 
     @action
     def note(self, text: str) -> None:
         """Write a remark about the cell."""
         if text.strip():
-            self._decided(self.session.note(text, self.state.cell()))
+            self._after_decision(self.session.note(text, self.state.cell()))
 
     @action
     def ask_note(self) -> None:
@@ -200,12 +200,12 @@ class SlideReview:
     @action
     def undo(self) -> None:
         """Take the last decision back and show its cell."""
-        self._revised(self.session.undo(), "nothing to undo")
+        self._after_undo(self.session.undo(), "nothing to undo")
 
     @action
     def redo(self) -> None:
         """Bring the decision undone last back."""
-        self._revised(self.session.redo(), "nothing to redo")
+        self._after_undo(self.session.redo(), "nothing to redo")
 
     @action
     def preview_gate(self, marker: str, value: float) -> None:
@@ -221,18 +221,18 @@ class SlideReview:
     def change_gate(self, marker: str, value: float | None, reason: str = "") -> None:
         """Set a gate for this slide."""
         self.session.change_gate(marker, value, reason)
-        self._changed(f"gate of {marker} saved")
+        self._after_change(f"gate of {marker} saved")
 
-    def _decided(self, decision: Decision, *, go_on: bool = False) -> None:
-        self._changed(numbered(decision), go_on=go_on)
+    def _after_decision(self, decision: Decision, *, go_on: bool = False) -> None:
+        self._after_change(numbered_text(decision), go_on=go_on)
 
-    def _changed(self, message: str, *, go_on: bool = False) -> None:
+    def _after_change(self, message: str, *, go_on: bool = False) -> None:
         """Show what a decision changed, on the next undecided cell or on the same."""
         self.layers.recolor(self.session)
         show = self.state.next_undecided if go_on else self.state.show_again
-        self._shown(show(message))
+        self._follow(show(message))
 
-    def _revised(self, decision: Decision | None, nothing: str) -> None:
+    def _after_undo(self, decision: Decision | None, nothing: str) -> None:
         """Show the cell of the decision that was undone or redone."""
         if not isinstance(decision, Undo | Redo):
             self._notify(nothing)
@@ -240,10 +240,10 @@ class SlideReview:
         about = next(d for d in self.session.decisions if d.number == decision.of)
         message = f"{decision.action}: {decision_text(about)}"
         if not cells_of(about):
-            self._changed(message)
+            self._after_change(message)
             return
         self.layers.recolor(self.session)
-        self._shown(self.state.show_cell(cells_of(about)[0].cell_id, message))
+        self._follow(self.state.show_cell(cells_of(about)[0].cell_id, message))
 
     @action
     def split(self) -> None:
@@ -276,7 +276,7 @@ class SlideReview:
     def _draw(self, kind: type[Drawing]) -> None:
         cell_id = self.state.cell()
         if isinstance(self.drawing, kind) and self.drawing.on_view:
-            self._changed(self.drawing.decide(self.session, cell_id))
+            self._after_change(self.drawing.decide(self.session, cell_id))
             return
         drawing = kind(self.viewer, self.session, cell_id)
         self._leave_drawing()
@@ -291,9 +291,9 @@ class SlideReview:
 
     def do(self, act: Callable[[], None]) -> bool:
         """Run an action; see `action`."""
-        if self._acting or self.ended:
+        if self._is_busy or self.is_ended:
             return False
-        self._acting, before = True, self.state.pair
+        self._is_busy, before = True, self.state.pair
         number = len(self.session.decisions)
         try:
             self.state.open_log()
@@ -302,7 +302,7 @@ class SlideReview:
         except Exception as error:
             return self._recover(error, number, before)
         finally:
-            self._acting = False
+            self._is_busy = False
         return True
 
     def _recover(self, error: Exception, number: int, before: PairView) -> bool:
@@ -318,7 +318,7 @@ class SlideReview:
                 saved = self.session.decisions[number:]
                 self.layers.recolor(self.session)
                 if saved or self.drawing is None or not self.drawing.on_view:
-                    self._shown(self.state.show(before, message))
+                    self._follow(self.state.show(before, message))
             except Exception as second:
                 self.state.show_nothing(before.place)
                 message = f"{message}; {error_text(second)}"
@@ -346,6 +346,6 @@ class SlideReview:
 
     def release(self) -> None:
         """Release the log alone: also when the window is gone."""
-        self.ended = True
+        self.is_ended = True
         remove_review(self.viewer, self)
         self.log.close()

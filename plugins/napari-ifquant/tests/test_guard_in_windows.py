@@ -328,7 +328,7 @@ def test_buttons_clicks_and_rows_are_guarded_as_keys_are(
     assert review.cell_id == shown
     told(gates.back.click, type(review.layers), "recolor")
     told(widget.choice.apply_button.click, widget, "_apply")
-    told(widget.choice.start_button.click, SlideChoice, "describe")
+    told(widget.choice.start_button.click, SlideChoice, "title")
     assert widget.review is None
     assert not review.session.decisions
     widget.choice._chosen(tmp_path)
