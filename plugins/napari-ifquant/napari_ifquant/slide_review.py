@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ifquant.columns.cell_columns import phenotype_names
-from ifquant.commands.review_log import ReviewLog
 from ifquant.errors import IfquantError, RequestError
 from ifquant.review.decisions import Decision, ExclusionReason, Redo, Undo, cells_of
 from ifquant.review.review_queue import QueueOptions
@@ -64,14 +63,9 @@ class SlideReview:
             self._follow(self.state.next_undecided())
         except BaseException:
             self.layers.remove()
-            self.log.close()
+            self.state.log.close()
             raise
         add_review(viewer, self)
-
-    @property
-    def log(self) -> ReviewLog:
-        """Log of the reviewer."""
-        return self.state.log
 
     @property
     def session(self) -> ReviewSession:
@@ -311,7 +305,7 @@ class SlideReview:
         Unless something was only refused: show what stands, or, where even that fails, nothing.
         """
         message, saved = error_text(error), self.session.decisions[number:]
-        if saved or self.log.closed or not isinstance(error, IfquantError):
+        if saved or self.state.log.closed or not isinstance(error, IfquantError):
             try:
                 self.state.open_log()
                 # a line may have arrived although its writer failed
@@ -348,4 +342,4 @@ class SlideReview:
         """Release the log alone: also when the window is gone."""
         self.is_ended = True
         remove_review(self.viewer, self)
-        self.log.close()
+        self.state.log.close()

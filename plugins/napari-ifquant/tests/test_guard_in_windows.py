@@ -235,7 +235,7 @@ def test_a_failed_save_is_no_decision(
         raise ResourceError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(review.log, "append", full)
+        patch.setattr(review.state.log, "append", full)
         for name in ("A", "X", "T", "U"):
             press(name)
             assert widget.message.text() == "the disk is full"
@@ -275,7 +275,7 @@ def test_a_disk_that_takes_half_a_line(results: Path, viewers: list[Any]) -> Non
     assert "writing failed" in widget.message.text()
     assert path.read_bytes().count(b"\n") == 1, "half a line more"
     assert [d.action for d in review.session.decisions] == ["accept"]
-    assert not review.log.closed, "open again"
+    assert not review.state.log.closed, "open again"
     key(viewer, "X")
     key(viewer, "U")
     widget.close_review()
