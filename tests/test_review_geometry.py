@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reviewing import copied, run_slide, subject_of
+from reviewing import GeometryInMemory, copied, run_slide, subject_of
 
 from ifquant.errors import SlideError
 from ifquant.geometry.runs import CellRuns
 from ifquant.geometry.windows import Window
 from ifquant.proximity.tumor_region import tumor_region_of_cells
 from ifquant.results.stored_geometry import StoredGeometry
-from ifquant.review.slide_geometry import HeldGeometry
 
 SIZE = (300, 360)
 
@@ -36,7 +35,7 @@ def test_read_outlines_equal_those_of_the_whole_label_images(template: Path) -> 
     subject = subject_of(template)
     stored = subject.outlines()
     nuclei, cells = stored.all()
-    held = HeldGeometry(subject.ids, nuclei, cells)
+    held = GeometryInMemory(subject.ids, nuclei, cells)
     for row in range(len(subject)):
         assert all(map(same, stored.of(row), held.of(row)))
         assert stored.anchor(row) == held.anchor(row)

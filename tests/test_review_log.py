@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reviewing import START
+from reviewing import START, log_of
 
 from ifquant.commands.review_log import ReviewLog, log_path, read_log, read_logs
 from ifquant.errors import RequestError, ResourceError
 from ifquant.files import storage
 from ifquant.review.decisions import Decision, Redo, Undo, decision_of
 from ifquant.review.history import History
-from ifquant.review.log_lines import log_of, read_lines
+from ifquant.review.log_lines import read_lines
 
 SOURCE = {
     "slide": "a",

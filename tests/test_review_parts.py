@@ -11,6 +11,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reviewing import GeometryInMemory
 from scipy import ndimage
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
@@ -25,7 +26,7 @@ from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.review.agreement import cohen_kappa, rate
 from ifquant.review.decisions import Source
-from ifquant.review.outlines import Outlines, joined, parts_of_cut, polygon_of
+from ifquant.review.outlines import Outlines, parts_of_cut, polygon_of
 from ifquant.review.review_queue import (
     QueueOptions,
     blind_names,
@@ -34,7 +35,6 @@ from ifquant.review.review_queue import (
     hidden_columns,
     make_queue,
 )
-from ifquant.review.slide_geometry import HeldGeometry
 from ifquant.review.subject import Subject
 
 # ---- queue ---------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_sorting_filtering_and_progress() -> None:
     queue = make_queue(subject, limited)
     assert list(queue.ids) == [1, 4, 5]
     assert limited.among == "PanCK_cytoplasm_mean >= 3"
-    assert queue.shown(2).among == limited.among
+    assert queue.record(2).among == limited.among
     assert queue.progress({1, 2}) == (1, 3)
     assert [queue.next_open({4}, after) for after in (0, 1, 3)] == [1, 3, 1]
     assert queue.next_open({1, 4, 5}) is None
@@ -180,7 +180,7 @@ def test_blinding_hides_all_of_a_marker_and_nothing_else() -> None:
     assert QueueOptions(hidden=("IL1B",), hide_sample=True)
     assert make_queue(
         subject, QueueOptions(order="table", hidden=("IL1B",), hide_sample=True)
-    ).shown(1).hidden == ("IL1B", "sample")
+    ).record(1).hidden == ("IL1B", "sample")
     names = blind_names([f"case-{i}" for i in range(12)], 3)
     assert sorted(names.values()) == [f"slide {i:02d}" for i in range(1, 13)]
     assert names == blind_names(sorted(names, reverse=True), 3)
@@ -220,7 +220,7 @@ def test_kappa_is_that_of_statsmodels(data: st.DataObject, k: int) -> None:
 @given(n=st.integers(1, 300), data=st.data())
 def test_intervals_are_wilsons(n: int, data: st.DataObject) -> None:
     wrong = data.draw(st.integers(0, n))
-    found = rate("x", wrong, n)
+    found = rate("x", [True] * wrong + [False] * (n - wrong))
     assert (found.low, found.high) == pytest.approx(
         proportion_confint(wrong, n, method="wilson"), abs=1e-9
     )
@@ -228,7 +228,7 @@ def test_intervals_are_wilsons(n: int, data: st.DataObject) -> None:
 
 
 def test_no_cells_no_rate() -> None:
-    assert (rate("x", 0, 0).rate, rate("x", 0, 0).low) == (None, None)
+    assert (rate("x", []).rate, rate("x", []).low) == (None, None)
     assert cohen_kappa([], []).kappa is None
 
 
@@ -253,16 +253,16 @@ def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def outlines_of(seed: int) -> tuple[Outlines, int]:
     nuclei, cells = blobs(seed)
     ids = np.arange(1, int(nuclei.max()) + 1)
-    return Outlines(ids, HeldGeometry(ids, runs_of(nuclei, ids), runs_of(cells, ids)), SHAPE), len(
-        ids
-    )
+    return Outlines(
+        ids, GeometryInMemory(ids, runs_of(nuclei, ids), runs_of(cells, ids)), SHAPE
+    ), len(ids)
 
 
 def sound(outlines: Outlines) -> None:
     """Every nucleus lies in its own cell, no pixel has two cells, every cell has a nucleus; runs
     and paint agree.
     """
-    ids, nuclei, cells = outlines.finished()
+    ids, nuclei, cells = outlines.objects()
     whole = Window(0, 0, *SHAPE)
     painted = [paint(runs, ids, whole).astype(np.int64) for runs in (nuclei, cells)]
     assert painted[1].astype(bool).sum() == cells.areas_px.sum(), "cells overlap"
@@ -288,11 +288,11 @@ def test_any_edits_keep_cells_sound(data: st.DataObject, seed: int) -> None:
     outlines, n = outlines_of(seed)
     next_id = n + 1
     for _ in range(data.draw(st.integers(1, 6))):
-        here = [int(i) for i in outlines.finished()[0]]
+        here = [int(i) for i in outlines.objects()[0]]
         cell = data.draw(st.sampled_from(here))
         kind = data.draw(st.sampled_from(["merge", "split", "redraw", "nucleus"]))
         y, x = outlines.centroid_px(cell)
-        before = outlines.finished()
+        before = outlines.objects()
         try:
             if kind == "merge":
                 outlines.merge(cell, data.draw(st.sampled_from(here)), next_id)
@@ -321,13 +321,13 @@ def test_any_edits_keep_cells_sound(data: st.DataObject, seed: int) -> None:
                 )
                 outlines.redraw(cell, ring, small, next_id)
         except RequestError:
-            after = outlines.finished()
+            after = outlines.objects()
             np.testing.assert_array_equal(after[0], before[0])
             np.testing.assert_array_equal(after[2].y, before[2].y)
             continue
         assert cell not in outlines
         assert outlines.gone[cell] >= next_id
-        next_id = max(int(outlines.finished()[0].max()) + 1, next_id)
+        next_id = max(int(outlines.objects()[0].max()) + 1, next_id)
         sound(outlines)
 
 
@@ -381,8 +381,8 @@ def test_an_outline_is_its_pixels_and_a_joined_one_their_union() -> None:
     labels[2, 3] = 0  # a hole, filled in the outline
     labels[4, 2:7] = 2
     runs = runs_of(labels, [1, 2])
-    assert shapely.Polygon(polygon_of(runs, 0)).equals(shapely.box(2, 1, 5, 4))
-    both = shapely.Polygon(joined([runs.take([0]), runs.take([1])]))
+    assert shapely.Polygon(polygon_of(runs.take([0]))).equals(shapely.box(2, 1, 5, 4))
+    both = shapely.Polygon(polygon_of(runs))
     assert both.equals(shapely.union(shapely.box(2, 1, 5, 4), shapely.box(2, 4, 7, 5)))
     assert len(CellRuns.empty(1)) == 1
     parts = parts_of_cut(((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0)), [(1.0, 3.9), (1.0, 4.1)])

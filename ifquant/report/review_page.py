@@ -23,7 +23,7 @@ from ifquant.report.run_page import picture_uri
 from ifquant.report.sentences import priming_limits
 from ifquant.results.file_names import REVIEW_REPORT
 from ifquant.results.spreadsheet_text import safe_text
-from ifquant.review.agreement import Agreement, Judged, Rate, agreement, error_rates
+from ifquant.review.agreement import Agreement, Judgements, Rate, agreement, error_rates
 from ifquant.review.log_lines import LineProblem
 from ifquant.review.standing import Outcome
 from ifquant.review.subject import Subject
@@ -60,7 +60,7 @@ class ReviewedSlide:
     after: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
     problems: Mapping[str, Sequence[LineProblem]]
-    judged: tuple[Judged, ...]
+    judged: tuple[Judgements, ...]
     overlays: tuple[Path, Path]
     subject: Subject
     more: tuple[str, ...] = ()

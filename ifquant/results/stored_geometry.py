@@ -18,7 +18,7 @@ from ifquant.errors import SlideError
 from ifquant.geometry.runs import CellRuns, concatenate, runs_of
 from ifquant.geometry.windows import Window
 from ifquant.results.label_images import labels_store, open_label_image, runs_of_labels
-from ifquant.review.slide_geometry import Labels
+from ifquant.review.subject import Labels
 from ifquant.slides.zarr_writer import CHUNK_PX
 
 MARGIN_PX = 4

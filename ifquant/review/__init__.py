@@ -1,3 +1,1 @@
-"""Decisions of reviewers: what they are, how they are kept, and what they change in a slide's
-results. Pure: no files, no clock, no Qt.
-"""
+"""Decisions of reviewers, and what they change in a slide's results. No files, clock or Qt."""

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import binomtest, norm
 
 from ifquant.columns.cell_columns import phenotype_names
-from ifquant.review.decisions import Decision, ExcludeCell, Geometry, NotTouching, cells_of
-from ifquant.review.standing import standing
+from ifquant.review.decisions import Decision, ExcludeCell, NotTouching, OutlineEdit, cells_of
+from ifquant.review.standing import Outcome, standing
 from ifquant.review.subject import Subject
 
 EXCLUDED = "excluded"
@@ -26,7 +26,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgements:
     """One reviewer's judgements on the cells of one slide's original table.
 
     Attributes
@@ -67,9 +67,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two reviewers on `n` cells both judged; kappa is None where both gave one and
-    the same answer throughout.
-    """
+    """Agreement of two reviewers on `n` cells; kappa is None if both gave one same answer only."""
 
     reviewers: tuple[str, str]
     n: int
@@ -80,50 +78,58 @@ class Agreement:
     high: float | None
 
 
-def judgements(subject: Subject, reviewer: str, log: Sequence[Decision]) -> Judged:
-    """Gather what one reviewer said about each cell, whatever others said."""
+def judgements(subject: Subject, reviewer: str, log: Sequence[Decision]) -> Judgements:
+    """Judgements of one reviewer on each cell, whatever others decided."""
     alone = standing(subject, {reviewer: log})
     n = int(subject.ids.max(initial=0))
-    said = {
+    judgement = {
         cell: EXCLUDED if isinstance(verdict, ExcludeCell) else verdict.new
         for cell, verdict in alone.verdicts.items()
         if cell <= n
     }
-    said |= {cell: OUTLINE for cell in alone.outlines.gone if cell <= n}
-    sampled: dict[int, str] = {}
-    for outcome in alone.outcomes:
-        shown = outcome.decision.queue
-        if (
-            shown is not None
-            and shown.order == "random"
-            and outcome.status in ("applied", "superseded")
-        ):
-            edit = isinstance(outcome.decision, Geometry)
-            cells = (
-                [ref.cell_id for ref in cells_of(outcome.decision)] if edit else outcome.cell_ids
-            )
-            sampled |= dict.fromkeys(cells, shown.among)
-    denied = {
-        i
-        for o in alone.outcomes
-        if isinstance(o.decision, NotTouching) and o.status == "applied"
-        for i in o.cell_ids
-    }
-    source, target = subject.pair
-    contacts: dict[int, bool] = {}
-    if source is not None and target is not None:
-        touching = subject.table[f"n_touching_{target}"].to_numpy(np.float64, na_value=0.0) > 0
-        is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
-        rows = {int(i): bool(t) for i, t in zip(subject.ids, touching & is_from, strict=True)}
-        contacts = {cell: cell in denied for cell in sorted(sampled) if rows.get(cell, False)}
+    judgement |= {cell: OUTLINE for cell in alone.outlines.gone if cell <= n}
     names = subject.table["phenotype"].astype(str).to_numpy()
-    predicted = {cell: str(names[subject.row(cell)]) for cell in said}
-    return Judged(reviewer, said, predicted, sampled, contacts)
+    predicted = {cell: str(names[subject.row(cell)]) for cell in judgement}
+    sampled = _sampled(alone.outcomes)
+    contacts = _contacts(subject, sampled, alone.outcomes)
+    return Judgements(reviewer, judgement, predicted, sampled, contacts)
 
 
-def error_rates(judged: Sequence[Judged], subject: Subject) -> list[Rate]:
-    """Rates of wrong phenotypes (all and by predicted phenotype), of excluded cells, wrong outlines
-    and wrong contacts.
+def _sampled(outcomes: Sequence[Outcome]) -> dict[int, str]:
+    """Cells of decisions made in a random queue > what that queue was limited to."""
+    sampled: dict[int, str] = {}
+    for outcome in outcomes:
+        shown = outcome.decision.queue
+        if shown is None or shown.order != "random":
+            continue
+        if outcome.status in ("applied", "superseded"):
+            edit = isinstance(outcome.decision, OutlineEdit)
+            old = [ref.cell_id for ref in cells_of(outcome.decision)]
+            sampled |= dict.fromkeys(old if edit else outcome.cell_ids, shown.among)
+    return sampled
+
+
+def _contacts(
+    subject: Subject, sampled: Mapping[int, str], outcomes: Sequence[Outcome]
+) -> dict[int, bool]:
+    """Cells of the sample with contacts by the table > whether the reviewer denied one."""
+    source, target = subject.pair
+    if source is None or target is None:
+        return {}
+    denied = {
+        cell
+        for outcome in outcomes
+        if isinstance(outcome.decision, NotTouching) and outcome.status == "applied"
+        for cell in outcome.cell_ids
+    }
+    touching = subject.table[f"n_touching_{target}"].to_numpy(np.float64, na_value=0.0) > 0
+    is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
+    in_contact = set(subject.ids[touching & is_from].tolist())
+    return {cell: cell in denied for cell in sorted(sampled) if cell in in_contact}
+
+
+def error_rates(judged: Sequence[Judgements], subject: Subject) -> list[Rate]:
+    """Rates of wrong phenotypes, of excluded cells, of wrong outlines and of wrong contacts.
 
     Parameters
     ----------
@@ -135,40 +141,36 @@ def error_rates(judged: Sequence[Judged], subject: Subject) -> list[Rate]:
 
     Returns
     -------
-    One rate per kind. Wrong phenotypes are among cells that were kept with their outline; missed
-    ones only among queues of all cells.
+    One rate per kind, of phenotypes also by the predicted one. Wrong phenotypes are among cells
+    that were kept with their outline; missed ones only among queues of all cells.
     """
     known = [(j, cell) for j in judged for cell in sorted(j.sampled) if cell in j.judgement]
     pairs = [(j.predicted[cell], j.judgement[cell]) for j, cell in known]
     of_all = [(j.predicted[cell], j.judgement[cell]) for j, cell in known if not j.sampled[cell]]
     classes = [(old, new) for old, new in pairs if new not in (EXCLUDED, OUTLINE)]
-    rates = [rate("wrong phenotype", sum(old != new for old, new in classes), len(classes))]
-    for name in phenotype_names(subject.recipe):
-        of_name = [new for old, new in classes if old == name]
-        rates.append(
-            rate(
-                f"wrong phenotype, called {name}", sum(new != name for new in of_name), len(of_name)
-            )
-        )
-    for name in phenotype_names(subject.recipe):
-        truly = [old for old, new in of_all if new == name]
-        rates.append(rate(f"missed, truly {name}", sum(old != name for old in truly), len(truly)))
-    rates.append(rate("to be excluded", sum(new == EXCLUDED for _, new in pairs), len(pairs)))
-    rates.append(rate(OUTLINE, sum(new == OUTLINE for _, new in pairs), len(pairs)))
-    contacts = [denied for j in judged for denied in j.contacts.values()]
-    rates.append(rate("contact wrong", sum(contacts), len(contacts)))
+    rates = [rate("wrong phenotype", [old != new for old, new in classes])]
+    names = phenotype_names(subject.recipe)
+    for name in names:
+        wrong = [new != name for old, new in classes if old == name]
+        rates.append(rate(f"wrong phenotype, called {name}", wrong))
+    for name in names:
+        missed = [old != name for old, new in of_all if new == name]
+        rates.append(rate(f"missed, truly {name}", missed))
+    rates.append(rate("to be excluded", [new == EXCLUDED for _, new in pairs]))
+    rates.append(rate(OUTLINE, [new == OUTLINE for _, new in pairs]))
+    rates.append(rate("contact wrong", [denied for j in judged for denied in j.contacts.values()]))
     return rates
 
 
-def rate(what: str, wrong: int, n: int) -> Rate:
-    """Give a fraction with Wilson's interval."""
-    if n == 0:
+def rate(what: str, wrong: Sequence[bool]) -> Rate:
+    """Fraction of cells that are wrong, with Wilson's interval."""
+    if not wrong:
         return Rate(what, 0, 0, None, None)
-    interval = binomtest(wrong, n).proportion_ci(LEVEL, method="wilson")
-    return Rate(what, wrong, n, float(interval.low), float(interval.high))
+    interval = binomtest(sum(wrong), len(wrong)).proportion_ci(LEVEL, method="wilson")
+    return Rate(what, sum(wrong), len(wrong), float(interval.low), float(interval.high))
 
 
-def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> Agreement:
+def agreement(first: Sequence[Judgements], second: Sequence[Judgements]) -> Agreement:
     """Agreement of two reviewers on the cells both judged; slides in the same order in both."""
     pairs = [
         (a.judgement[cell], b.judgement[cell])
@@ -199,10 +201,8 @@ def cohen_kappa(
     weights = (columns[:, None] + rows[None, :]) ** 2
     np.fill_diagonal(weights, 0.0)
     disagreed = (1 - kappa) ** 2 * float((table * weights).sum())
-    variance = (agreed + disagreed - (kappa - expected * (1 - kappa)) ** 2) / (
-        n * (1 - expected) ** 2
-    )
+    excess = agreed + disagreed - (kappa - expected * (1 - kappa)) ** 2
+    variance = excess / (n * (1 - expected) ** 2)
     half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(float(variance), 0.0)))
-    return Agreement(
-        reviewers, n, observed, expected, kappa, max(-1.0, kappa - half), min(1.0, kappa + half)
-    )
+    low, high = max(-1.0, kappa - half), min(1.0, kappa + half)
+    return Agreement(reviewers, n, observed, expected, kappa, low, high)

@@ -1,16 +1,18 @@
-"""Finding the cells of a decision again: by id and place on the results it was made on, by place
-alone on others of the same image.
+"""Finding the cells of a decision again.
+
+By id and place on the results it was made on, by place alone on others of the same image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ifquant.errors import RequestError
-from ifquant.review.decisions import CellRef, Decision, Geometry, Made
+from ifquant.review.decisions import CellRef, Decision, DecisionBase, OutlineEdit
 from ifquant.review.outlines import Outlines
 from ifquant.review.subject import Subject
 
@@ -36,7 +38,6 @@ class Matcher:
         self, subject: Subject, outlines: Outlines, new_ids: Mapping[tuple[str, int], int]
     ) -> None:
         self._subject, self._outlines, self._new_ids = subject, outlines, new_ids
-        self._tree: cKDTree | None = None
 
     def refuse_other_image(self, decision: Decision) -> None:
         """Raise RequestError if the decision was made on another image."""
@@ -46,25 +47,25 @@ class Matcher:
                 f"made on another image (slide {there.slide!r}, sha256 {there.image_sha256[:12]});"
                 f" this one is {here.image_sha256[:12]}"
             )
-        if isinstance(decision, Geometry) and not self.same_cells(decision):
+        if isinstance(decision, OutlineEdit) and not self.same_cells(decision):
             raise RequestError(
                 "an edit of outlines belongs to the segmentation it was drawn on; this one is"
                 " another. Draw it again"
             )
 
-    def same_cells(self, decision: Made) -> bool:
+    def same_cells(self, decision: DecisionBase) -> bool:
         """Whether the decision was made on these very cells."""
         return decision.source.cells_digest == self._subject.source.cells_digest
 
-    def shift(self, decision: Made) -> tuple[int, int]:
-        """Give what to add to the decision's (y, x) for this crop of the image."""
+    def shift(self, decision: DecisionBase) -> tuple[int, int]:
+        """Offset (y, x) from the decision's crop to this crop of the image."""
         (y, x), (y0, x0) = (
             (crop[0], crop[1]) if crop else (0, 0)
             for crop in (decision.source.crop, self._subject.source.crop)
         )
         return y - y0, x - x0
 
-    def find(self, decision: Made, ref: CellRef) -> int:
+    def find(self, decision: DecisionBase, ref: CellRef) -> int:
         """Id of a decision's cell here.
 
         Raises
@@ -73,12 +74,11 @@ class Matcher:
             If it is not here, replaced by an edit, or not told from another one.
         """
         if not self.same_cells(decision):
-            return self._by_place(ref, self.shift(decision))
+            cell_id = self._by_place(ref, self.shift(decision))
+            self._refuse_replaced(cell_id, cell_id)
+            return cell_id
         cell_id = self._new_ids.get((decision.reviewer, ref.cell_id), ref.cell_id)
-        if cell_id in self._outlines.gone:
-            raise RequestError(
-                f"cell {ref.cell_id} was replaced by cell {self._outlines.gone[cell_id]} before"
-            )
+        self._refuse_replaced(cell_id, ref.cell_id)
         if cell_id not in self._outlines:
             raise RequestError(f"there is no cell {ref.cell_id} in these results")
         anchor = self._outlines.anchor(cell_id)
@@ -89,23 +89,22 @@ class Matcher:
             )
         return cell_id
 
-    def _by_place(self, ref: CellRef, shift: tuple[int, int]) -> int:
-        subject = self._subject
-        table = subject.table
-        if self._tree is None:
-            self._tree = cKDTree(
-                table[["anchor_y_px", "anchor_x_px"]].to_numpy(np.float64).reshape(-1, 2)
+    def _refuse_replaced(self, cell_id: int, name: int) -> None:
+        if cell_id in self._outlines.gone:
+            raise RequestError(
+                f"cell {name} was replaced by cell {self._outlines.gone[cell_id]} before"
             )
-        reach_px = MATCH_UM / subject.pixel_size_um
-        rows = np.array(
-            sorted(
-                self._tree.query_ball_point(
-                    (ref.anchor_y_px + shift[0], ref.anchor_x_px + shift[1]), reach_px
-                )
-            ),
-            np.int64,
-        )
-        place = table[["y_px", "x_px"]].to_numpy(np.float64)[rows]
+
+    @cached_property
+    def _anchors(self) -> cKDTree:
+        anchors = self._subject.table[["anchor_y_px", "anchor_x_px"]]
+        return cKDTree(anchors.to_numpy(np.float64).reshape(-1, 2))
+
+    def _by_place(self, ref: CellRef, shift: tuple[int, int]) -> int:
+        subject, reach_px = self._subject, MATCH_UM / self._subject.pixel_size_um
+        anchor = ref.anchor_y_px + shift[0], ref.anchor_x_px + shift[1]
+        rows = np.array(sorted(self._anchors.query_ball_point(anchor, reach_px)), np.int64)
+        place = subject.table[["y_px", "x_px"]].to_numpy(np.float64)[rows]
         rows = rows[np.hypot(*(place - (ref.y_px + shift[0], ref.x_px + shift[1])).T) <= reach_px]
         if len(rows) != 1:
             what = "no cell" if not len(rows) else f"{len(rows)} cells"
@@ -113,9 +112,4 @@ class Matcher:
                 f"made on another segmentation, and {what} here has its anchor and centroid within"
                 f" {MATCH_UM:g} um of those of cell {ref.cell_id} there"
             )
-        cell_id = int(subject.ids[rows[0]])
-        if cell_id in self._outlines.gone:
-            raise RequestError(
-                f"cell {cell_id} was replaced by cell {self._outlines.gone[cell_id]} before"
-            )
-        return cell_id
+        return int(subject.ids[rows[0]])

@@ -1,6 +1,4 @@
-"""The corrected results: what holds of the decisions (`standing`) put into table, gates, outlines
-and tissue.
-"""
+"""The corrected results: decisions that hold (`standing`) put into table, gates and outlines."""
 
 from __future__ import annotations
 
@@ -87,37 +85,34 @@ def apply_review(
         If the outlines were not loaded, or `reviewer` has no log.
     """
     holds = standing(subject, logs, reviewer=reviewer, geometry=measure is not None)
-    ids, nuclei, cells = holds.outlines.finished()
+    ids, nuclei, cells = holds.outlines.objects()
     columns = _measured(subject, holds.outlines, ids, measure)
-    inside = in_regions(holds, columns["x_px"], columns["y_px"])
-    excluded = np.array(
-        [i for i, verdict in holds.verdicts.items() if isinstance(verdict, ExcludeCell)], np.int64
-    )
-    kept = np.flatnonzero(~inside & ~np.isin(ids, excluded))
+    left_out = in_regions(holds, columns["x_px"], columns["y_px"])
+    left_out |= np.isin(ids, [i for i, v in holds.verdicts.items() if isinstance(v, ExcludeCell)])
+    kept = np.flatnonzero(~left_out)
     ids, nuclei, cells = ids[kept], nuclei.take(kept), cells.take(kept)
     columns = {name: column[kept] for name, column in columns.items()}
     tissue = _tissue(subject.tissue, holds)
     gates = gates_after(subject.gates, holds.gates)
-    classes = classified(subject.recipe, columns, gates, ids, holds, tissue)
-    near, region = _neighbours(subject, columns, classes["phenotype"], nuclei, cells, tissue)
-    _take_apart(near, holds.apart, ids, cells, classes["phenotype"], subject)
+    classes = _classes(subject.recipe, columns, gates, ids, holds, tissue)
+    codes = classes["phenotype"]
+    near, region = _near(subject, columns, codes, cells, tissue)
+    _deny_contacts(near, holds.apart, ids, cells, codes, subject)
     values = {**columns, **classes, **near, "cell_id": ids}
-    wanted = {column.name for column in table.cell_columns(subject.recipe)}
-    final = table.typed(
-        {name: column for name, column in values.items() if name in wanted}, subject.recipe
-    )
+    names = [column.name for column in table.cell_columns(subject.recipe)]
+    final = table.typed({name: values[name] for name in names if name in values}, subject.recipe)
     return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
 
 
 def measured_columns(recipe: ResolvedRecipe) -> tuple[str, ...]:
-    """Columns that no gate, phenotype or neighbour decides."""
+    """Columns that no gate, phenotype or neighbor decides."""
     groups = ("place", "shape", "shape of the nucleus", "intensity")
     more = ("source_label", "growth_class", "flags")
-    columns = table.cell_columns(recipe)
     return tuple(
-        c.name
-        for c in columns
-        if c.name in more or (c.group in groups and c.name != "tumor_region_distance_um")
+        column.name
+        for column in table.cell_columns(recipe)
+        if column.name in more
+        or (column.group in groups and column.name != "tumor_region_distance_um")
     )
 
 
@@ -125,27 +120,27 @@ def gates_after(
     gates: Sequence[FittedGate], changes: Mapping[str, ChangeGate]
 ) -> tuple[FittedGate, ...]:
     """Gates of a slide with the reviewers' put in."""
-    out = []
-    for gate in gates:
-        change = changes.get(gate.marker)
-        if change is not None:
-            when = change.time_utc.strftime("%Y-%m-%d")
-            before = "not callable" if gate.value is None else f"{gate.value:.6g}"
-            gate = replace(
-                gate,
-                value=change.new,
-                callable=change.new is not None,
-                origin=f"set by {change.reviewer} on {when} (before review: {before})",
-                positive_fraction=None,
-                warning=None
-                if change.new is not None
-                else f"{gate.marker}: set not callable by {change.reviewer}",
-            )
-        out.append(gate)
-    return tuple(out)
+    return tuple(
+        _changed_gate(gate, changes[gate.marker]) if gate.marker in changes else gate
+        for gate in gates
+    )
 
 
-def classified(
+def _changed_gate(gate: FittedGate, change: ChangeGate) -> FittedGate:
+    when = change.time_utc.strftime("%Y-%m-%d")
+    before = "not callable" if gate.value is None else f"{gate.value:.6g}"
+    warning = f"{gate.marker}: set not callable by {change.reviewer}"
+    return replace(
+        gate,
+        value=change.new,
+        callable=change.new is not None,
+        origin=f"set by {change.reviewer} on {when} (before review: {before})",
+        positive_fraction=None,
+        warning=warning if change.new is None else None,
+    )
+
+
+def _classes(
     recipe: ResolvedRecipe,
     columns: Mapping[str, NDArray[Any]],
     gates: Sequence[FittedGate],
@@ -157,23 +152,19 @@ def classified(
     classes = classify_cells(columns, recipe, {gate.marker: gate for gate in gates})
     names = table.phenotype_names(recipe)
     codes = np.array(classes["phenotype_code"], np.int16)
-    judged = {i: v.new for i, v in holds.verdicts.items() if not isinstance(v, ExcludeCell)}
-    rows = np.flatnonzero(np.isin(ids, list(judged)))
-    codes[rows] = [names.index(judged[int(i)]) for i in ids[rows]]
-    flags = np.asarray(classes["flags"], np.uint32)
-    settled = np.zeros(len(ids), np.bool_)
-    settled[rows] = True
-    doubt = np.uint32(flag_value("several_phenotypes") | flag_value("phenotype_uncertain"))
-    flags = np.where(settled, flags & ~doubt, flags)
+    verdicts = {i: v.new for i, v in holds.verdicts.items() if not isinstance(v, ExcludeCell)}
+    settled = np.isin(ids, list(verdicts))
+    codes[settled] = [names.index(verdicts[i]) for i in ids[settled].tolist()]
+    flags = np.array(classes["flags"], np.uint32)
+    doubt = flag_value("several_phenotypes") | flag_value("phenotype_uncertain")
+    flags[settled] &= ~np.uint32(doubt)
     uncertain = (flags & np.uint32(flag_value("phenotype_uncertain"))) != 0
-    mismatch = growth_mismatch(
-        np.asarray(columns["growth_class"]), Assignment(names, codes, settled, uncertain), recipe
-    )
+    assignment = Assignment(names, codes, settled, uncertain)
     flags &= ~np.uint32(flag_value("growth_mismatch"))
     flags |= encode_flags(
         len(ids),
         {
-            "growth_mismatch": mismatch,
+            "growth_mismatch": growth_mismatch(columns["growth_class"], assignment, recipe),
             "outside_tissue": ~tissue.contains(columns["y_px"], columns["x_px"]),
             "reviewed": np.isin(ids, list(holds.reviewed)),
         },
@@ -184,9 +175,7 @@ def classified(
 def _measured(
     subject: Subject, outlines: Outlines, ids: NDArray[np.int64], measure: Measure | None
 ) -> dict[str, NDArray[Any]]:
-    """Measured columns of the cells `ids`: from the table, and anew for those that an edit made or
-    lies near.
-    """
+    """Measured columns of the cells `ids`: from the table, and anew near edits."""
     names = measured_columns(subject.recipe)
     parents = np.array([outlines.parents.get(int(i), int(i)) for i in ids], np.int64)
     rows = np.searchsorted(subject.ids, parents)
@@ -197,25 +186,24 @@ def _measured(
         columns[name] = values[rows].copy()
     columns["growth_class"] = columns["growth_class"].astype(np.uint8)
     columns["flags"] = measured_flags(columns["flags"])
-    if outlines.changed:
-        if measure is None:
-            raise RequestError(
-                "outlines were edited but nothing can measure them; this is a bug of the caller."
-            )
-        again = np.intersect1d(outlines.near_changes(_reach_px(subject)), ids)
-        at = np.searchsorted(ids, again)
-        split = np.uint32(flag_value("split_source_label"))
-        kept_flag = columns["flags"][at] & split  # a fact about the mask, not about pixels
-        fresh = measure(again, outlines)
-        for name in set(names) - {"growth_class", "source_label"}:
-            columns[name][at] = fresh[name]
-        columns["flags"][at] |= kept_flag
-    return columns
-
-
-def _reach_px(subject: Subject) -> int:
+    if not outlines.changed:
+        return columns
+    if measure is None:
+        raise RequestError(
+            "outlines were edited but nothing can measure them; this is a bug of the caller."
+        )
     options = subject.recipe.measure
-    return int(np.ceil(max(options.membrane_um, options.soma_clear_um) / subject.pixel_size_um)) + 1
+    reach_um = max(options.membrane_um, options.soma_clear_um)
+    reach_px = int(np.ceil(reach_um / subject.pixel_size_um)) + 1
+    again = np.intersect1d(outlines.near_changes(reach_px), ids)
+    at = np.searchsorted(ids, again)
+    split = np.uint32(flag_value("split_source_label"))
+    split_flag = columns["flags"][at] & split  # a fact about the mask, not about pixels
+    fresh = measure(again, outlines)
+    for name in set(names) - {"growth_class", "source_label"}:
+        columns[name][at] = fresh[name]
+    columns["flags"][at] |= split_flag
+    return columns
 
 
 def in_regions(
@@ -229,9 +217,7 @@ def in_regions(
 
 
 def _tissue(tissue: TissueMask, holds: Standing) -> TissueMask:
-    """Tissue less the areas left out: grid cells whose part inside the image has its center in
-    one.
-    """
+    """Tissue less the grid cells whose part inside the image has its center in a region."""
     if not holds.regions:
         return tissue
     step = tissue.step_px
@@ -245,15 +231,15 @@ def _tissue(tissue: TissueMask, holds: Standing) -> TissueMask:
     return replace(tissue, mask=mask, origin=f"{tissue.origin}, less regions excluded by review")
 
 
-def _neighbours(
+def _near(
     subject: Subject,
     columns: Mapping[str, NDArray[Any]],
     codes: NDArray[np.int64],
-    nuclei: CellRuns,
     cells: CellRuns,
     tissue: TissueMask,
 ) -> tuple[dict[str, NDArray[Any]], TumorRegion | None]:
-    recipe = subject.recipe
+    """Proximity columns by corrected phenotypes, and the tumor region they rest on."""
+    recipe, target = subject.recipe, subject.pair[1]
     names = table.phenotype_names(recipe)
     near: dict[str, NDArray[Any]] = dict(
         proximity(
@@ -269,24 +255,21 @@ def _neighbours(
         )
     )
     region = subject.drawn_region
-    target = subject.pair[1]
     if region is None and target is not None:
-        tumor = cells.take(np.flatnonzero(codes == names.index(target)))
         region = tumor_region_of_cells(
-            tumor,
+            cells.take(codes == names.index(target)),
             image_shape=subject.image_shape,
             pixel_size_um=subject.pixel_size_um,
             options=recipe.proximity,
         )
-    depth = (
-        region.signed_distance_um(columns["x_um"], columns["y_um"])
-        if region is not None
-        else np.full(len(codes), np.nan)
-    )
-    return {**near, "tumor_region_distance_um": depth}, region
+    if region is None:
+        depth_um = np.full(len(codes), np.nan)
+    else:
+        depth_um = region.signed_distance_um(columns["x_um"], columns["y_um"])
+    return {**near, "tumor_region_distance_um": depth_um}, region
 
 
-def _take_apart(
+def _deny_contacts(
     near: dict[str, NDArray[Any]],
     apart: Sequence[tuple[int, int]],
     ids: NDArray[np.int64],
@@ -300,13 +283,13 @@ def _take_apart(
     nobody measured.
     """
     names = table.phenotype_names(subject.recipe)
-    here = {int(i): row for row, i in enumerate(ids)}
-    pairs = [(here[i], here[j]) for i, j in apart if i in here and j in here]
+    row = {cell_id: k for k, cell_id in enumerate(ids.tolist())}
+    pairs = [(row[i], row[j]) for i, j in apart if i in row and j in row]
     if not pairs:
         return
     touching = set(zip(*(part.tolist() for part in touching_pairs(cells)), strict=True))
     for i, j in pairs:
-        if (min(i, j), max(i, j)) not in touching:
+        if (i, j) not in touching:
             continue
         for cell, other in ((i, j), (j, i)):
             name = names[codes[other]]

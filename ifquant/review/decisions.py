@@ -1,5 +1,4 @@
-"""What a reviewer can decide about a slide's results: frozen values, each one line of the review
-log.
+"""What a reviewer can decide about a slide's results: frozen values, each a line of the review log.
 
 A decision names what it was made on (slide, hash of the image, digest of the cells) and where (cell
 id and position), so that it can be found again, or refused, on other results. Coordinates are px of
@@ -9,7 +8,7 @@ joined to the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -33,29 +32,19 @@ ExclusionReason = Literal["artefact", "fold", "out of focus"]
 QueueOrder = Literal["uncertain", "random", "table"]
 
 
-def _ring(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    if not shapely.Polygon(points).is_valid or shapely.Polygon(points).area == 0:
+def checked_ring(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """Return an outline; raise ValueError if it crosses itself or has no area."""
+    shape = shapely.Polygon(points)
+    if not shape.is_valid or shape.area == 0:
         raise ValueError("the outline crosses itself or has no area; draw it again")
     return points
 
 
 Polygon = Annotated[
-    tuple[tuple[float, float], ...], Field(min_length=3, max_length=100_000), AfterValidator(_ring)
+    tuple[tuple[float, float], ...],
+    Field(min_length=3, max_length=100_000),
+    AfterValidator(checked_ring),
 ]
-
-
-def check_outline(points: Sequence[tuple[float, float]]) -> None:
-    """Refuse what can be no outline.
-
-    Raises
-    ------
-    RequestError
-        If it crosses itself or has no area.
-    """
-    try:
-        _ring(tuple(points))
-    except ValueError as error:
-        raise RequestError(str(error)) from error
 
 
 class Value(BaseModel):
@@ -88,7 +77,7 @@ class CellRef(Value):
     x_px: float
 
 
-class Shown(Value):
+class QueuePlace(Value):
     """How the cell came before the reviewer.
 
     Queue order and seed, its place in the queue (1..of), what the queue was limited to ("" = all
@@ -103,7 +92,7 @@ class Shown(Value):
     hidden: tuple[str, ...] = ()
 
 
-class Made(Value):
+class DecisionBase(Value):
     """What every decision carries beside its content."""
 
     number: int = Field(ge=1, description="1, 2, ... within this reviewer's log of this slide")
@@ -111,20 +100,20 @@ class Made(Value):
     reviewer: str = Field(min_length=1)
     time_utc: AwareDatetime
     reason: str = Field("", max_length=4000)
-    queue: Shown | None = None
+    queue: QueuePlace | None = None
 
     @field_serializer("time_utc")
     def _utc(self, value: datetime) -> str:
         return value.isoformat().replace("+00:00", "Z")
 
     @model_validator(mode="after")
-    def _is_utc(self) -> Made:
+    def _is_utc(self) -> DecisionBase:
         if self.time_utc.utcoffset() != timedelta(0):
             raise ValueError("the time must be UTC")
         return self
 
 
-class Accept(Made):
+class Accept(DecisionBase):
     """The cell is what the table says: `new` = `old`, its phenotype."""
 
     action: Literal["accept"] = "accept"
@@ -141,7 +130,7 @@ class Accept(Made):
         return self
 
 
-class ChangePhenotype(Made):
+class ChangePhenotype(DecisionBase):
     """The cell has another phenotype."""
 
     action: Literal["phenotype"] = "phenotype"
@@ -150,7 +139,7 @@ class ChangePhenotype(Made):
     new: str
 
 
-class ExcludeCell(Made):
+class ExcludeCell(DecisionBase):
     """The cell is left out of the analysis; `old` is its phenotype."""
 
     action: Literal["exclude"] = "exclude"
@@ -159,10 +148,8 @@ class ExcludeCell(Made):
     new: ExclusionReason
 
 
-class NotTouching(Made):
-    """Two cells whose outlines touch (or nearly do) are apart in truth; `old` is the gap of their
-    borders in um.
-    """
+class NotTouching(DecisionBase):
+    """Two cells whose outlines touch (or nearly) are apart in truth; `old` is their gap in um."""
 
     action: Literal["not touching"] = "not touching"
     cells: tuple[CellRef, CellRef]
@@ -170,7 +157,7 @@ class NotTouching(Made):
     new: Literal["not touching"] = "not touching"
 
 
-class ChangeGate(Made):
+class ChangeGate(DecisionBase):
     """The slide's gate of a marker, in raw intensities of `column`; None: not callable."""
 
     action: Literal["gate"] = "gate"
@@ -180,7 +167,7 @@ class ChangeGate(Made):
     new: float | None
 
 
-class ExcludeRegion(Made):
+class ExcludeRegion(DecisionBase):
     """An area is left out: its cells, and its tissue from all densities. `new` is its outline."""
 
     action: Literal["exclude region"] = "exclude region"
@@ -189,10 +176,8 @@ class ExcludeRegion(Made):
     new: Polygon
 
 
-class Merge(Made):
-    """Two cells are one. `old`: their outlines; the new cell is their union and gets the next
-    id.
-    """
+class Merge(DecisionBase):
+    """Two cells with the outlines `old` are one: their union, which gets the next id."""
 
     action: Literal["merge"] = "merge"
     cells: tuple[CellRef, CellRef]
@@ -200,9 +185,10 @@ class Merge(Made):
     new: Polygon
 
 
-class Split(Made):
-    """One cell is several. Each pixel goes to the first part of `new` that holds its center, else
-    to the nearest; ids in this order.
+class Split(DecisionBase):
+    """One cell is several, with ids in the order of `new`.
+
+    Each pixel goes to the first part of `new` that holds its center, else to the nearest.
     """
 
     action: Literal["split"] = "split"
@@ -211,9 +197,10 @@ class Split(Made):
     new: tuple[Polygon, ...] = Field(min_length=2)
 
 
-class Redraw(Made):
-    """The cell has another outline (`new`), and perhaps another nucleus. It takes pixels from
-    neighbours, never those of their nuclei.
+class Redraw(DecisionBase):
+    """The cell has another outline (`new`), and perhaps another nucleus.
+
+    It takes pixels from neighbors, never those of their nuclei.
     """
 
     action: Literal["redraw"] = "redraw"
@@ -223,27 +210,27 @@ class Redraw(Made):
     nucleus: Polygon | None = None
 
 
-class Note(Made):
+class Note(DecisionBase):
     """A remark (`reason`) about a cell or the slide; changes nothing."""
 
     action: Literal["note"] = "note"
     cell: CellRef | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Note:
+    def _has_text(self) -> Note:
         if not self.reason.strip():
             raise ValueError("a note needs a text in 'reason'")
         return self
 
 
-class Undo(Made):
+class Undo(DecisionBase):
     """Decision number `of` of this log no longer holds."""
 
     action: Literal["undo"] = "undo"
     of: int = Field(ge=1)
 
 
-class Redo(Made):
+class Redo(DecisionBase):
     """Decision number `of` of this log, which was undone, holds again."""
 
     action: Literal["redo"] = "redo"
@@ -252,20 +239,14 @@ class Redo(Made):
 
 Verdict = Accept | ChangePhenotype | ExcludeCell
 """What a cell is; the last one on a cell holds."""
-Geometry = Merge | Split | Redraw
-Decision = Verdict | Geometry | NotTouching | ChangeGate | ExcludeRegion | Note | Undo | Redo
+OutlineEdit = Merge | Split | Redraw
+Decision = Verdict | OutlineEdit | NotTouching | ChangeGate | ExcludeRegion | Note | Undo | Redo
 
 _ADAPTER: TypeAdapter[Decision] = TypeAdapter(Annotated[Decision, Field(discriminator="action")])
 
 
 def decision_of(values: Mapping[str, Any]) -> Decision:
-    """Make a decision from plain values (of a log line).
-
-    Raises
-    ------
-    RequestError
-        If they are no decision; names the first field that is wrong.
-    """
+    """Make a decision from plain values; the error names the first field that is wrong."""
     try:
         return _ADAPTER.validate_python(dict(values))
     except ValidationError as error:

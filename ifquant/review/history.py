@@ -38,14 +38,14 @@ class History:
         refused: dict[int, str] = {}
         for line in lines:
             if isinstance(line, Undo | Redo):
-                wanted = isinstance(line, Redo)
+                redo = isinstance(line, Redo)
                 if line.of not in made:
                     refused[line.number] = f"there is no decision {line.of} before it"
-                elif (line.of in undone) != wanted:
+                elif (line.of in undone) != redo:
                     refused[line.number] = (
-                        f"decision {line.of} {'is not undone' if wanted else 'is undone already'}"
+                        f"decision {line.of} {'is not undone' if redo else 'is undone already'}"
                     )
-                elif wanted:
+                elif redo:
                     del undone[line.of]
                 else:
                     undone[line.of] = line.number
@@ -60,9 +60,7 @@ class History:
 
     @property
     def redoable(self) -> Decision | None:
-        """The decision a redo would bring back: the one undone last, as long as nothing new was
-        decided since.
-        """
+        """The decision a redo would bring back: the one undone last, if nothing came since."""
         fresh = max((d.number for d in self.decisions if not isinstance(d, Undo | Redo)), default=0)
         later = {number: by for number, by in self.undone.items() if by > fresh}
         if not later:

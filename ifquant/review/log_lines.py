@@ -1,5 +1,4 @@
-"""Decisions as lines of JSON, and back: whatever state a log is in, every whole line is read and
-every other one is named.
+"""Decisions as lines of JSON, and back: every whole line of a log is read, every other one named.
 
 Each line carries a digest of itself (`check`) and that of the line before (`previous`): a line that
 was changed by hand or by a failing disk is refused, a missing one is noticed. A process that dies
@@ -9,7 +8,6 @@ while it writes leaves at most one torn line, which holds no decision.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ifquant.errors import RequestError
@@ -23,9 +21,7 @@ _LENGTH = 32
 
 @dataclass(frozen=True)
 class LineProblem:
-    """Something about a line of a log: its number in the file (from 1), what it is, and whether the
-    line's decision is lost by it.
-    """
+    """What is wrong with a line (numbered from 1), and whether its decision is lost (`refused`)."""
 
     line: int
     reason: str
@@ -46,8 +42,6 @@ class ReadLog:
         Lines that are no decision, or whose predecessor is missing.
     last_check, next_number
         What the next line needs.
-    whole
-        The text ends with a line end (or is empty).
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -55,16 +49,15 @@ class ReadLog:
     problems: tuple[LineProblem, ...] = ()
     last_check: str = FIRST
     next_number: int = 1
-    whole: bool = True
 
 
 def to_line(decision: Decision, previous: str) -> tuple[str, str]:
     """Write a decision as one line without its line end; returns the line and its check."""
     body = decision.model_dump(mode="json") | {"previous": previous}
     check = _check(body)
-    return json.dumps(
-        {**body, "check": check}, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ), check
+    body["check"] = check
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text, check
 
 
 def read_lines(data: bytes) -> ReadLog:
@@ -81,41 +74,21 @@ def read_lines(data: bytes) -> ReadLog:
         try:
             decision, previous, check = _parsed(line)
         except RequestError as error:
-            problems.append(
-                LineProblem(
-                    number, f"torn, its writer was stopped ({error})" if final else str(error)
-                )
-            )
+            reason = f"torn, its writer was stopped ({error})" if final else str(error)
+            problems.append(LineProblem(number, reason))
             continue
         if decisions and decision.number <= decisions[-1].number:
-            problems.append(
-                LineProblem(number, f"repeats number {decision.number}; the line was copied")
-            )
+            reason = f"repeats number {decision.number}; the line was copied"
+            problems.append(LineProblem(number, reason))
             continue
         if previous != last:
-            problems.append(
-                LineProblem(number, "a line before it is missing or was changed", refused=False)
-            )
+            reason = "a line before it is missing or was changed"
+            problems.append(LineProblem(number, reason, refused=False))
         decisions.append(decision)
         lines.append(number)
         last = check
-    return ReadLog(
-        tuple(decisions),
-        tuple(lines),
-        tuple(problems),
-        last,
-        decisions[-1].number + 1 if decisions else 1,
-        data == b"" or data.endswith(b"\n"),
-    )
-
-
-def log_of(decisions: Sequence[Decision]) -> bytes:
-    """Whole log of these decisions."""
-    out, previous = [], FIRST
-    for decision in decisions:
-        line, previous = to_line(decision, previous)
-        out.append(line + "\n")
-    return "".join(out).encode()
+    following = decisions[-1].number + 1 if decisions else 1
+    return ReadLog(tuple(decisions), tuple(lines), tuple(problems), last, following)
 
 
 def _parsed(line: bytes) -> tuple[Decision, str, str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -22,12 +23,12 @@ from scipy.stats import rankdata
 
 from ifquant.columns.cell_columns import gated_markers
 from ifquant.columns.column_info import COMPARTMENTS, STATISTICS
-from ifquant.columns.flags import flag_value, has_flag
+from ifquant.columns.flags import flag_value
 from ifquant.errors import RequestError
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import parsed_phenotypes
 from ifquant.recipe.rules import markers
-from ifquant.review.decisions import QueueOrder, Shown
+from ifquant.review.decisions import QueueOrder, QueuePlace
 from ifquant.review.subject import Subject
 
 GATE_FACTOR = 1.5
@@ -122,17 +123,16 @@ class Queue:
         """Return the number of cells."""
         return len(self.ids)
 
-    def shown(self, place: int) -> Shown:
-        """Give what a decision on the cell at `place` (from 1) records of this queue."""
-        hidden = (*self.options.hidden, *(("sample",) if self.options.hide_sample else ()))
-        seed = self.options.seed if self.options.order == "random" else None
-        return Shown(
-            order=self.options.order,
-            seed=seed,
+    def record(self, place: int) -> QueuePlace:
+        """Record of the cell at `place` (from 1), for the decisions on it."""
+        options = self.options
+        return QueuePlace(
+            order=options.order,
+            seed=options.seed if options.order == "random" else None,
             place=place,
             of=len(self.ids),
-            among=self.options.among,
-            hidden=hidden,
+            among=options.among,
+            hidden=(*options.hidden, *(["sample"] if options.hide_sample else [])),
         )
 
     def progress(self, decided: Collection[int]) -> tuple[int, int]:
@@ -140,14 +140,12 @@ class Queue:
         return int(np.isin(self.ids, list(decided)).sum()), len(self.ids)
 
     def next_open(self, decided: Collection[int], after: int = 0) -> int | None:
-        """Find the place (from 1) of the first undecided cell after place `after`, going round at
-        the end; None when all are decided.
-        """
-        open_places = np.flatnonzero(~np.isin(self.ids, list(decided))) + 1
-        if not len(open_places):
+        """Place (from 1) of the next undecided cell after `after`, going round; None: none left."""
+        places = np.flatnonzero(~np.isin(self.ids, list(decided))) + 1
+        if not len(places):
             return None
-        later = open_places[open_places > after]
-        return int(later[0] if len(later) else open_places[0])
+        later = places[places > after]
+        return int(later[0] if len(later) else places[0])
 
 
 def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
@@ -164,10 +162,8 @@ def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
     rows = np.flatnonzero(_chosen(subject, options))
     scores, parts = np.zeros(len(subject)), {}
     if options.order == "random":
-        keys = np.array(
-            [_key(options.seed, subject, int(i)) for i in subject.ids[rows]], dtype=object
-        )
-        rows = rows[np.argsort(keys, kind="stable")] if len(rows) else rows
+        keys = [_key(options.seed, subject, cell_id) for cell_id in subject.ids[rows].tolist()]
+        rows = rows[np.argsort(np.array(keys, object), kind="stable")]
     elif options.order == "uncertain":
         parts = doubts(subject, leverage=options.leverage, hidden=options.hidden)
         scores = np.sum(list(parts.values()), axis=0)
@@ -184,9 +180,7 @@ def make_queue(subject: Subject, options: QueueOptions | None = None) -> Queue:
 def doubts(
     subject: Subject, *, leverage: str | None = None, hidden: Sequence[str] = ()
 ) -> dict[Reason, Floats]:
-    """Parts of the score of every cell (n,), each 0..1. Hidden markers take no part: their order
-    would give them away.
-    """
+    """Parts of the score of every cell (n,), each 0..1; hidden markers take no part."""
     near = np.zeros(len(subject))
     for marker in class_markers(subject):
         gate = subject.gate(marker)
@@ -195,16 +189,7 @@ def doubts(
     flags = subject.table["flags"].to_numpy()
     flagged = np.where(_any_flag(flags, MEASUREMENT_FLAGS), 0.5, 0.0)
     flagged[_any_flag(flags, CLASS_FLAGS)] = 1.0
-    contact = np.zeros(len(subject))
-    source, target = subject.pair
-    if source is not None and target is not None:
-        gap = _column(subject, f"nearest_{target}_border_um")
-        is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
-        contact = np.where(
-            is_from & (gap <= CONTACT_UM),
-            1 - np.nan_to_num(gap, nan=CONTACT_UM) / (2 * CONTACT_UM),
-            0.0,
-        )
+    contact = _contact_doubt(subject)
     parts: dict[Reason, Floats] = {
         "near a gate": near,
         "flagged": flagged,
@@ -219,10 +204,19 @@ def doubts(
     return parts
 
 
+def _contact_doubt(subject: Subject) -> Floats:
+    """1 for `from` cells that touch a `to` cell, 0.5 at a gap of `CONTACT_UM`, 0 beyond."""
+    source, target = subject.pair
+    if source is None or target is None:
+        return np.zeros(len(subject))
+    gap = _column(subject, f"nearest_{target}_border_um")
+    is_from = (subject.table["phenotype"] == source).to_numpy(np.bool_)
+    doubt = 1 - np.nan_to_num(gap, nan=CONTACT_UM) / (2 * CONTACT_UM)
+    return np.where(is_from & (gap <= CONTACT_UM), doubt, 0.0)
+
+
 def nearness(values: Floats, gate: FittedGate) -> Floats:
-    """1 at the gate, falling with the logarithm of the ratio to 0 at `GATE_FACTOR`; 0 without gate
-    or value.
-    """
+    """1 at the gate, falling with the log of the ratio to 0 at `GATE_FACTOR`; 0 where unknown."""
     out = np.zeros(len(values))
     if gate.value is None or gate.value + gate.offset <= 0:
         return out
@@ -239,50 +233,34 @@ def class_markers(subject: Subject) -> tuple[str, ...]:
 
 
 def blindable_markers(subject: Subject) -> tuple[str, ...]:
-    """Markers a reviewer can do without: measured, but neither shaping cells nor deciding
-    phenotypes (ligand, response).
-    """
-    used = set(class_markers(subject))
-    return tuple(
-        c.name for c in subject.recipe.channels if c.role == "marker" and c.name not in used
-    )
+    """Markers that neither shape cells nor decide phenotypes, such as ligand and response."""
+    used, channels = set(class_markers(subject)), subject.recipe.channels
+    return tuple(c.name for c in channels if c.role == "marker" and c.name not in used)
 
 
 def hidden_columns(subject: Subject, hidden: Sequence[str]) -> frozenset[str]:
     """Columns of cells.parquet that tell of these markers."""
-    places = [
-        f"{place}{corrected}_{s}"
-        for place in COMPARTMENTS
-        for corrected in ("", "_corrected")
-        for s in STATISTICS
-    ]
-    ends = [*places, "saturated_fraction", "positive"]
-    return frozenset(
-        name
-        for marker in hidden
-        for end in ends
-        if (name := f"{marker}_{end}") in subject.table.columns
-    )
+    ends = ["saturated_fraction", "positive"]
+    for place, suffix in product(COMPARTMENTS, ("", "_corrected")):
+        ends += [f"{place}{suffix}_{statistic}" for statistic in STATISTICS]
+    names = {f"{marker}_{end}" for marker in hidden for end in ends}
+    return frozenset(names.intersection(subject.table.columns))
 
 
 def _tells(subject: Subject, column: str, hidden: Sequence[str]) -> bool:
-    """Whether a column tells of a hidden marker: its own columns, and the weight in an effect that
-    is made of it.
-    """
-    asked = subject.recipe.priming
-    made_of = (
-        {asked.response, asked.ligand} if asked is not None and column in subject.columns else set()
-    )
-    return column in hidden_columns(subject, hidden) or bool(made_of & set(hidden))
+    """Whether a column is a hidden marker's own, or the weight in an effect made of it."""
+    priming = subject.recipe.priming
+    if priming is None or column not in subject.columns:
+        return column in hidden_columns(subject, hidden)
+    return priming.response in hidden or priming.ligand in hidden
 
 
 def _refuse_telling(subject: Subject, options: QueueOptions) -> None:
-    named = [
-        options.sort_by if options.order == "table" else None,
-        *(name for name, _, _ in options.ranges),
-    ]
-    for column in named:
-        if column is not None and _tells(subject, column, options.hidden):
+    columns = [name for name, _, _ in options.ranges]
+    if options.order == "table" and options.sort_by is not None:
+        columns.insert(0, options.sort_by)
+    for column in columns:
+        if _tells(subject, column, options.hidden):
             raise RequestError(
                 f"{column!r} tells of {' and '.join(options.hidden)}, which are to be hidden;"
                 " choose another column"
@@ -290,9 +268,7 @@ def _refuse_telling(subject: Subject, options: QueueOptions) -> None:
 
 
 def blind_names(slides: Sequence[str], seed: int) -> dict[str, str]:
-    """Names that tell nothing, slide 1..n in a seeded random order: the slide's own > the one to
-    show.
-    """
+    """Slide's own name > one that tells nothing: slide 1..n in a seeded random order."""
     order = sorted(slides, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
     width = len(str(len(order)))
     return {name: f"slide {number:0{width}d}" for number, name in enumerate(order, 1)}
@@ -309,21 +285,14 @@ def _chosen(subject: Subject, options: QueueOptions) -> NDArray[np.bool_]:
         keep &= _any_flag(subject.table["flags"].to_numpy(), options.flags)
     for column, low, high in options.ranges:
         values = _column(subject, column)
-        with np.errstate(invalid="ignore"):
-            keep &= (values >= (-np.inf if low is None else low)) & (
-                values <= (np.inf if high is None else high)
-            )
+        keep &= values >= (-np.inf if low is None else low)
+        keep &= values <= (np.inf if high is None else high)
     return keep
 
 
 def _any_flag(flags: NDArray[np.uint32], names: Sequence[str]) -> NDArray[np.bool_]:
-    for name in names:
-        flag_value(name)  # refuses unknown names
-    return (
-        np.any([has_flag(flags, name) for name in names], axis=0)
-        if names
-        else np.zeros(len(flags), np.bool_)
-    )
+    mask = sum(map(flag_value, dict.fromkeys(names)))  # refuses unknown names
+    return np.asarray((flags & np.uint32(mask)) != 0)
 
 
 def _column(subject: Subject, name: str) -> Floats:
@@ -338,9 +307,6 @@ def _column(subject: Subject, name: str) -> Floats:
 
 
 def _key(seed: int, subject: Subject, cell_id: int) -> bytes:
-    """Sort key of the random order: from seed, image and cell alone, so that filters and machines
-    change nothing.
-    """
-    return hashlib.blake2b(
-        f"{seed}\0{subject.source.image_sha256}\0{cell_id}".encode(), digest_size=16
-    ).digest()
+    """Sort key of the random order: from seed, image and cell alone, whatever filter is set."""
+    text = f"{seed}\0{subject.source.image_sha256}\0{cell_id}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

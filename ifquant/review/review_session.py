@@ -1,5 +1,4 @@
-"""One reviewer at work on one slide: every key press becomes a decision that is checked, saved and
-then holds.
+"""One reviewer at work on one slide: each decision is checked, saved, and then holds.
 
 The session knows no files and no clock: `save` and `clock` are given. A decision that would be
 refused when the log is applied is refused at once, with the same words, and never saved.
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ifquant.columns.cell_columns import phenotype_names
 from ifquant.errors import RequestError
+from ifquant.geometry.runs import concatenate
 from ifquant.phenotypes.classification import classify_cells
 from ifquant.review.corrected_results import gates_after, in_regions
 from ifquant.review.decisions import (
@@ -26,14 +26,14 @@ from ifquant.review.decisions import (
     ExclusionReason,
     Note,
     Polygon,
-    Shown,
+    QueuePlace,
     cells_of,
     decision_of,
 )
 from ifquant.review.history import History
-from ifquant.review.outlines import joined, parts_of_cut, polygon_of
+from ifquant.review.outlines import parts_of_cut, polygon_of
 from ifquant.review.review_queue import Queue
-from ifquant.review.standing import Standing, edits_of, logged_ids, standing
+from ifquant.review.standing import Standing, logged_ids, standing
 from ifquant.review.subject import Subject
 
 LEFT_OUT = -1
@@ -41,10 +41,8 @@ LEFT_OUT = -1
 
 
 @dataclass(frozen=True)
-class _Now:
-    """Where a log has come to: what holds, phenotypes by the rules under the gates that hold, and
-    codes of all rows.
-    """
+class _State:
+    """What a log comes to; `rules`: phenotypes by the rules alone, `codes`: by verdicts too."""
 
     log: tuple[Decision, ...]
     history: History
@@ -82,26 +80,24 @@ class ReviewSession:
     ) -> None:
         self.subject, self.reviewer = subject, reviewer
         self._save, self._clock = save, clock
-        self._shown: Shown | None = None
+        self._place: QueuePlace | None = None
         log = tuple(decisions)
         stands = standing(subject, {reviewer: log})
-        self._now = self._settled(log, stands, self._by_rules(stands, {}))
+        self._state = self._state_of(log, stands, self._by_rules(stands, {}))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The log, undo and redo among it."""
-        return self._now.log
+        return self._state.log
 
     @property
     def standing(self) -> Standing:
         """What this reviewer's decisions come to."""
-        return self._now.standing
+        return self._state.standing
 
     def show(self, queue: Queue | None, place: int = 1) -> int | None:
-        """Show the cell at a place of the queue (from 1): decisions record it until another is
-        shown. None: no queue.
-        """
-        self._shown = None if queue is None else queue.shown(place)
+        """Show the cell at a place of the queue (from 1): decisions record it; None: no queue."""
+        self._place = None if queue is None else queue.record(place)
         return None if queue is None else int(queue.ids[place - 1])
 
     def decided(self, queue: Queue | None = None) -> frozenset[int]:
@@ -110,32 +106,25 @@ class ReviewSession:
         For a random queue only decisions made in a queue of the same seed count: cells decided
         because they looked doubtful must come up again, or the sample would not be random.
         """
-        random = queue is not None and queue.options.order == "random"
-        out: set[int] = set()
-        for decision in self._now.history.effective:
-            shown = decision.queue
-            same = (
-                shown is not None
-                and shown.order == "random"
-                and queue is not None
-                and shown.seed == queue.options.seed
-            )
-            if not isinstance(decision, Note) and (same or not random):
-                out |= {ref.cell_id for ref in cells_of(decision)}
-        return frozenset(out)
+        seed = queue.options.seed if queue is not None and queue.options.order == "random" else None
+        return frozenset(
+            ref.cell_id
+            for decision in self._state.history.effective
+            if not isinstance(decision, Note)
+            and (seed is None or (decision.queue is not None and decision.queue.seed == seed))
+            for ref in cells_of(decision)
+        )
 
     # ---- what is seen ----------------------------------------------------------------------------
 
     @property
     def codes(self) -> NDArray[np.int16]:
-        """Phenotype of every row of the table now (position in `phenotype_names`), `LEFT_OUT` for
-        excluded and replaced cells; (n,).
-        """
-        return self._now.codes
+        """Phenotype of every row now (position in `phenotype_names`, or `LEFT_OUT`); (n,)."""
+        return self._state.codes
 
     def preview(self, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
         """`codes` as they would be with these gates on top: for a gate that is being dragged."""
-        return self._coded(self.standing, self._by_rules(self.standing, gates))
+        return self._codes_of(self.standing, self._by_rules(self.standing, gates))
 
     def gate(self, marker: str) -> float | None:
         """Gate of a marker now."""
@@ -151,14 +140,12 @@ class ReviewSession:
         return CellRef(cell_id=cell_id, anchor_y_px=anchor_y, anchor_x_px=anchor_x, y_px=y, x_px=x)
 
     def phenotype(self, cell_id: int) -> str:
-        """Phenotype of a cell now; of a new cell, until it is measured, that of the cell it comes
-        from.
-        """
+        """Phenotype of a cell now; an edited cell has, until measured, that of its parent."""
         verdict = self.standing.verdicts.get(cell_id)
         if verdict is not None and not isinstance(verdict, ExcludeCell):
             return verdict.new
         row = self.subject.row(self.standing.outlines.parents.get(cell_id, cell_id))
-        return phenotype_names(self.subject.recipe)[int(self._now.rules[row])]
+        return phenotype_names(self.subject.recipe)[int(self._state.rules[row])]
 
     # ---- what is decided -------------------------------------------------------------------------
 
@@ -169,30 +156,25 @@ class ReviewSession:
 
     def change_phenotype(self, cell_id: int, phenotype: str, reason: str = "") -> Decision:
         """Give the cell another phenotype."""
-        return self._decide(
-            "phenotype", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=phenotype
-        )
+        old = self.phenotype(cell_id)
+        return self._decide("phenotype", reason, cell=self.ref(cell_id), old=old, new=phenotype)
 
     def exclude(self, cell_id: int, what: ExclusionReason, reason: str = "") -> Decision:
         """Leave the cell out."""
-        return self._decide(
-            "exclude", reason, cell=self.ref(cell_id), old=self.phenotype(cell_id), new=what
-        )
+        old = self.phenotype(cell_id)
+        return self._decide("exclude", reason, cell=self.ref(cell_id), old=old, new=what)
 
     def not_touching(
         self, first: int, second: int, gap_um: float | None = None, reason: str = ""
     ) -> Decision:
-        """Say that two cells are apart; `gap_um` is the gap their outlines show."""
-        return self._decide(
-            "not touching", reason, cells=(self.ref(first), self.ref(second)), old=gap_um
-        )
+        """Deny that two cells touch; `gap_um` is the gap their outlines show."""
+        pair = self.ref(first), self.ref(second)
+        return self._decide("not touching", reason, cells=pair, old=gap_um)
 
     def change_gate(self, marker: str, value: float | None, reason: str = "") -> Decision:
         """Set the slide's gate of a marker; None: not callable."""
-        column = self.subject.gate(marker).column
-        return self._decide(
-            "gate", reason, marker=marker, column=column, old=self.gate(marker), new=value
-        )
+        content = {"marker": marker, "column": self.subject.gate(marker).column}
+        return self._decide("gate", reason, **content, old=self.gate(marker), new=value)
 
     def exclude_region(
         self, outline: Sequence[tuple[float, float]], what: ExclusionReason, reason: str = ""
@@ -204,16 +186,14 @@ class ReviewSession:
         """Make one cell of two."""
         outlines = self.standing.outlines
         cells = [outlines.of(i)[1] for i in (first, second)]
-        old = tuple(polygon_of(cell) for cell in cells)
-        return self._decide(
-            "merge", reason, cells=(self.ref(first), self.ref(second)), old=old, new=joined(cells)
-        )
+        old, new = tuple(map(polygon_of, cells)), polygon_of(concatenate(cells))
+        pair = self.ref(first), self.ref(second)
+        return self._decide("merge", reason, cells=pair, old=old, new=new)
 
     def split(self, cell_id: int, parts: Sequence[Polygon], reason: str = "") -> Decision:
         """Make several cells of one, one for each outline."""
-        return self._decide(
-            "split", reason, cell=self.ref(cell_id), old=self._outline(cell_id), new=tuple(parts)
-        )
+        old = self._outline(cell_id)
+        return self._decide("split", reason, cell=self.ref(cell_id), old=old, new=tuple(parts))
 
     def cut(self, cell_id: int, line: Sequence[tuple[float, float]], reason: str = "") -> Decision:
         """Split a cell along a drawn line of (x, y) points."""
@@ -223,14 +203,8 @@ class ReviewSession:
         self, cell_id: int, outline: Polygon, nucleus: Polygon | None = None, reason: str = ""
     ) -> Decision:
         """Give a cell another outline, and perhaps another nucleus."""
-        return self._decide(
-            "redraw",
-            reason,
-            cell=self.ref(cell_id),
-            old=self._outline(cell_id),
-            new=outline,
-            nucleus=nucleus,
-        )
+        content = {"old": self._outline(cell_id), "new": outline, "nucleus": nucleus}
+        return self._decide("redraw", reason, cell=self.ref(cell_id), **content)
 
     def note(self, text: str, cell_id: int | None = None) -> Decision:
         """Write a remark."""
@@ -238,96 +212,85 @@ class ReviewSession:
 
     def undo(self) -> Decision | None:
         """Take the last decision back; None when there is nothing to take back."""
-        last = self._now.history.undoable
+        last = self._state.history.undoable
         return None if last is None else self._decide("undo", "", of=last.number)
 
     def redo(self) -> Decision | None:
-        """Bring the decision undone last back; None when there is none, or something new was
-        decided since.
-        """
-        last = self._now.history.redoable
+        """Bring the decision undone last back; None if there is none, or something came since."""
+        last = self._state.history.redoable
         return None if last is None else self._decide("redo", "", of=last.number)
 
-    def new_cells(self, decision: Decision) -> tuple[int, ...]:
-        """Ids of the cells an edit of this session made."""
-        if not edits_of(decision):
-            return ()
-        return logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))[decision.number]
-
     def stands(self, cell_id: int) -> int:
-        """Give the cell that stands where a cell was: what an edit put there, or, once that is
-        undone, what the edit was made on.
-        """
+        """Id of what stands where a cell was: what an edit put there, or what it replaced."""
         outlines = self.standing.outlines
-        made = logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))
-        made_on = {
-            new: cells_of(d)[0].cell_id for d in self.decisions for new in made.get(d.number, ())
+        new_ids = self._logged_ids()
+        replaced = {
+            new: cells_of(d)[0].cell_id for d in self.decisions for new in new_ids.get(d.number, ())
         }
         while cell_id not in outlines:
-            cell_id = outlines.gone[cell_id] if cell_id in outlines.gone else made_on[cell_id]
+            cell_id = outlines.gone[cell_id] if cell_id in outlines.gone else replaced[cell_id]
         return cell_id
+
+    def _logged_ids(self) -> dict[int, tuple[int, ...]]:
+        return logged_ids(self.decisions, int(self.subject.ids.max(initial=0)))
 
     # ---- how -------------------------------------------------------------------------------------
 
     def _decide(self, action: str, reason: str, **content: Any) -> Decision:
         log = self.decisions
-        made = {
-            "number": log[-1].number + 1 if log else 1,
-            "source": self.subject.source,
-            "reviewer": self.reviewer,
-            "time_utc": self._clock(),
-        }
-        shown = None if action in ("undo", "redo", "gate", "exclude region") else self._shown
+        about_cells = action not in ("undo", "redo", "gate", "exclude region")
         decision = decision_of(
-            {"action": action, **made, "reason": reason, "queue": shown, **content}
+            {
+                "action": action,
+                "number": log[-1].number + 1 if log else 1,
+                "source": self.subject.source,
+                "reviewer": self.reviewer,
+                "time_utc": self._clock(),
+                "reason": reason,
+                "queue": self._place if about_cells else None,
+                **content,
+            }
         )
         after = standing(self.subject, {self.reviewer: [*log, decision]})
         outcome = next(o for o in after.outcomes if o.decision is decision)
         if outcome.status == "refused":
             raise RequestError(outcome.reason)
-        same_gates = dict(after.gates) == dict(self.standing.gates)
-        now = self._settled(
-            (*log, decision), after, self._now.rules if same_gates else self._by_rules(after, {})
-        )
+        same_gates = after.gates == self.standing.gates
+        rules = self._state.rules if same_gates else self._by_rules(after, {})
+        state = self._state_of((*log, decision), after, rules)
         self._save(decision)
-        self._now = now  # all that can fail came before the line was on the disk
+        self._state = state  # all that can fail came before the line was on the disk
         return decision
 
-    def _settled(
+    def _state_of(
         self, log: tuple[Decision, ...], stands: Standing, rules: NDArray[np.int16]
-    ) -> _Now:
-        return _Now(log, History.of(log), stands, rules, self._coded(stands, rules))
+    ) -> _State:
+        return _State(log, History.of(log), stands, rules, self._codes_of(stands, rules))
 
     def _by_rules(self, stands: Standing, gates: Mapping[str, float | None]) -> NDArray[np.int16]:
-        fitted = {gate.marker: gate for gate in gates_after(self.subject.gates, stands.gates)}
-        changed = {
-            m: replace(fitted[m], value=value, callable=value is not None)
-            for m, value in gates.items()
-        }
+        """Phenotypes by the rules under the gates that hold, with `gates` on top."""
         if not len(self.subject):
             return np.zeros(0, np.int16)
-        return np.array(
-            classify_cells(self.subject.table, self.subject.recipe, {**fitted, **changed})[
-                "phenotype_code"
-            ],
-            np.int16,
-        )
+        fitted = {gate.marker: gate for gate in gates_after(self.subject.gates, stands.gates)}
+        for marker, value in gates.items():
+            fitted[marker] = replace(fitted[marker], value=value, callable=value is not None)
+        classes = classify_cells(self.subject.table, self.subject.recipe, fitted)
+        return np.array(classes["phenotype_code"], np.int16)
 
-    def _coded(self, known: Standing, rules: NDArray[np.int16]) -> NDArray[np.int16]:
-        names = phenotype_names(self.subject.recipe)
+    def _codes_of(self, stands: Standing, rules: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Phenotypes by the rules, the verdicts and what is left out."""
+        table, names = self.subject.table, phenotype_names(self.subject.recipe)
+        new = {
+            cell_id: LEFT_OUT if isinstance(verdict, ExcludeCell) else names.index(verdict.new)
+            for cell_id, verdict in stands.verdicts.items()
+        }
+        new |= dict.fromkeys(stands.outlines.gone, LEFT_OUT)
         codes = rules.copy()
-        for cell_id, verdict in known.verdicts.items():
-            if cell_id not in known.outlines.parents:
-                code = LEFT_OUT if isinstance(verdict, ExcludeCell) else names.index(verdict.new)
+        for cell_id, code in new.items():
+            if cell_id not in stands.outlines.parents:
                 codes[self.subject.row(cell_id)] = code
-        for cell_id in known.outlines.gone:
-            if cell_id not in known.outlines.parents:
-                codes[self.subject.row(cell_id)] = LEFT_OUT
-        codes[
-            in_regions(
-                known, *(self.subject.table[name].to_numpy(np.float64) for name in ("x_px", "y_px"))
-            )
-        ] = LEFT_OUT
+        x_px, y_px = (table[name].to_numpy(np.float64) for name in ("x_px", "y_px"))
+        codes[in_regions(stands, x_px, y_px)] = LEFT_OUT
         return codes
 
     def _outline(self, cell_id: int) -> Polygon:

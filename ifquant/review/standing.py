@@ -1,5 +1,4 @@
-"""Apply reviewers' decisions to a slide's results: which of them hold, on which cells, and what
-follows.
+"""Which of the reviewers' decisions on a slide hold, and on which cells.
 
 Order: decisions of all logs by time; edits of outlines as they come; then gates, phenotypes by the
 recipe's rules, verdicts on single cells (which outlast any gate), exclusions, and proximity anew.
@@ -18,15 +17,13 @@ from ifquant.columns.cell_columns import phenotype_names
 from ifquant.errors import RequestError
 from ifquant.review.cell_matching import Matcher
 from ifquant.review.decisions import (
-    Accept,
     ChangeGate,
-    ChangePhenotype,
     Decision,
     ExcludeCell,
     ExcludeRegion,
-    Geometry,
     Merge,
     NotTouching,
+    OutlineEdit,
     Redo,
     Redraw,
     Split,
@@ -117,97 +114,78 @@ def standing(
     chosen = {
         name: History.of(log) for name, log in sorted(logs.items()) if reviewer in (None, name)
     }
-    work = _Work(subject, _NewIds.give(chosen, int(subject.ids.max(initial=0))), geometry)
-    made = [d for history in chosen.values() for d in history.effective]
-    for decision in sorted(made, key=lambda d: (d.time_utc, d.reviewer, d.number)):
-        work.take(decision)
-    work.settle()
+    state = _State(subject, chosen, geometry)
+    effective = [d for history in chosen.values() for d in history.effective]
+    for decision in sorted(effective, key=lambda d: (d.time_utc, d.reviewer, d.number)):
+        state.add(decision)
+    state.settle()
     outcomes = [
-        o for name, log in sorted(logs.items()) for o in _outcomes(log, chosen.get(name), work)
+        o for name, log in sorted(logs.items()) for o in _outcomes(log, chosen.get(name), state)
     ]
-    return Standing(
-        tuple(outcomes),
-        work.verdicts,
-        work.gates,
-        tuple(sorted(work.apart)),
-        tuple(work.regions),
-        work.outlines,
-    )
-
-
-def edits_of(decision: Decision) -> int:
-    """Count the new cells an edit of outlines makes."""
-    return len(decision.new) if isinstance(decision, Split) else int(isinstance(decision, Geometry))
+    apart, regions = tuple(sorted(state.apart)), tuple(state.regions)
+    return Standing(tuple(outcomes), state.verdicts, state.gates, apart, regions, state.outlines)
 
 
 def logged_ids(decisions: Sequence[Decision], n: int) -> dict[int, tuple[int, ...]]:
-    """Ids of the cells each edit of a log makes, by its number: n + 1, n + 2, ... in the order of
-    the log, undone or not.
-    """
+    """Ids of the cells of each outline edit, by its number: n + 1, n + 2, ..., undone or not."""
     ids, next_id = {}, n + 1
     for decision in decisions:
-        if edits := edits_of(decision):
-            ids[decision.number] = tuple(range(next_id, next_id + edits))
-            next_id += edits
+        if isinstance(decision, OutlineEdit):
+            end = next_id + (len(decision.new) if isinstance(decision, Split) else 1)
+            ids[decision.number] = tuple(range(next_id, end))
+            next_id = end
     return ids
 
 
-@dataclass(frozen=True)
-class _NewIds:
-    """Ids of new cells here: one reviewer's as logged, those of the next reviewer after them."""
+class _State:
+    """What decisions come to, one after the other.
 
-    of_decision: Mapping[tuple[str, int], tuple[int, ...]]
-    of_logged: Mapping[tuple[str, int], int]
+    Ids of new cells: the first reviewer's as logged, those of the next reviewer after them.
+    """
 
-    @classmethod
-    def give(cls, chosen: Mapping[str, History], n: int) -> _NewIds:
-        of_decision: dict[tuple[str, int], tuple[int, ...]] = {}
-        of_logged: dict[tuple[str, int], int] = {}
-        offset = 0
-        for name, history in chosen.items():
-            made = logged_ids(history.decisions, n)
-            of_decision |= {
-                (name, number): tuple(i + offset for i in ids) for number, ids in made.items()
-            }
-            of_logged |= {(name, i): i + offset for ids in made.values() for i in ids}
-            offset += sum(map(len, made.values()))
-        return cls(of_decision, of_logged)
-
-
-class _Work:
-    """Takes decisions one after the other."""
-
-    def __init__(self, subject: Subject, new_ids: _NewIds, geometry: bool) -> None:
-        self.subject, self.new_ids, self.geometry = subject, new_ids, geometry
+    def __init__(self, subject: Subject, chosen: Mapping[str, History], geometry: bool) -> None:
+        self.subject, self.geometry = subject, geometry
         self.outlines = Outlines(subject.ids, subject.outlines(), subject.image_shape)
-        self.matcher = Matcher(subject, self.outlines, new_ids.of_logged)
+        self.new_ids: dict[tuple[str, int], tuple[int, ...]] = {}
+        by_logged: dict[tuple[str, int], int] = {}
+        n, offset = int(subject.ids.max(initial=0)), 0
+        for name, history in chosen.items():
+            logged = logged_ids(history.decisions, n)
+            by_logged |= {(name, i): i + offset for ids in logged.values() for i in ids}
+            for number, ids in logged.items():
+                self.new_ids[name, number] = tuple(i + offset for i in ids)
+            offset += sum(map(len, logged.values()))
+        self.matcher = Matcher(subject, self.outlines, by_logged)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         self.verdicts: dict[int, Verdict] = {}
         self.gates: dict[str, ChangeGate] = {}
         self.apart: set[tuple[int, int]] = set()
         self.regions: list[tuple[ExcludeRegion, tuple[int, int]]] = []
-        self._said: dict[int | str, dict[str, Verdict | ChangeGate]] = defaultdict(dict)
+        self._claims: dict[int | str, dict[str, Verdict | ChangeGate]] = defaultdict(dict)
         self._pairs: list[tuple[NotTouching, int, int]] = []
 
-    def take(self, decision: Decision) -> None:
+    def add(self, decision: Decision) -> None:
         """Find its cells and do or note what it says."""
         try:
             self.matcher.refuse_other_image(decision)
             ids = tuple(self.matcher.find(decision, ref) for ref in cells_of(decision))
-            made = self._do(decision, ids)
+            new = self._do(decision, ids)
         except RequestError as error:
             self._set(decision, "refused", str(error))
-        else:
-            self._set(decision, "applied", self._elsewhere(decision), made or ids)
+            return
+        reason = "made on another segmentation of this image, matched by place"
+        same_cells = self.matcher.same_cells(decision)
+        self._set(decision, "applied", "" if same_cells else reason, new or ids)
 
     def _do(self, decision: Decision, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Do or note it; returns the ids of new cells."""
         if isinstance(decision, Verdict):
             names = phenotype_names(self.subject.recipe)
             if not isinstance(decision, ExcludeCell) and decision.new not in names:
                 raise RequestError(
                     f"found phenotype {decision.new!r}; this recipe has {', '.join(names)}"
                 )
-            self._hear(ids[0], decision)
+            self._claim(ids[0], decision)
         elif isinstance(decision, ChangeGate):
             gate = self.subject.gate(decision.marker)
             if gate.column != decision.column:
@@ -215,29 +193,29 @@ class _Work:
                     f"the gate was set on {decision.column!r}; here {decision.marker} is judged by"
                     f" {gate.column!r}"
                 )
-            self._hear(decision.marker, decision)
+            self._claim(decision.marker, decision)
         elif isinstance(decision, NotTouching):
             if ids[0] == ids[1]:
                 raise RequestError("both cells of the pair are the same one here")
             self._pairs.append((decision, min(ids), max(ids)))
         elif isinstance(decision, ExcludeRegion):
             self.regions.append((decision, self.matcher.shift(decision)))
-        elif isinstance(decision, Geometry):
+        elif isinstance(decision, OutlineEdit):
             return self._edit(decision, ids)
         return ()
 
-    def _hear(self, about: int | str, decision: Verdict | ChangeGate) -> None:
-        earlier = self._said[about].get(decision.reviewer)
+    def _claim(self, about: int | str, decision: Verdict | ChangeGate) -> None:
+        earlier = self._claims[about].get(decision.reviewer)
         if earlier is not None:
             self._set(earlier, "superseded", f"decision {decision.number} came later")
-        self._said[about][decision.reviewer] = decision
+        self._claims[about][decision.reviewer] = decision
 
-    def _edit(self, decision: Geometry, ids: tuple[int, ...]) -> tuple[int, ...]:
+    def _edit(self, decision: OutlineEdit, ids: tuple[int, ...]) -> tuple[int, ...]:
         if not self.geometry:
             raise RequestError(
                 "outlines can only be edited where the image is at hand, and it is not where it was"
             )
-        new = self.new_ids.of_decision[decision.reviewer, decision.number]
+        new = self.new_ids[decision.reviewer, decision.number]
         if isinstance(decision, Merge):
             if ids[0] == ids[1]:
                 raise RequestError("both cells to merge are the same one here")
@@ -250,66 +228,49 @@ class _Work:
 
     def settle(self) -> None:
         """Keep what reviewers agree on, and what is about cells that are still there."""
-        for about, said in self._said.items():
-            last = list(said.values())
-            if isinstance(about, int) and about in self.outlines.gone:
-                for decision in last:
-                    self._set(
-                        decision,
-                        "superseded",
-                        f"the cell was replaced by cell {self.outlines.gone[about]} later",
-                    )
-            elif len({_meaning(d) for d in last}) > 1:
-                words = "; ".join(f"{d.reviewer} says {_meaning(d)}" for d in last)
-                for decision in last:
-                    self._set(
-                        decision,
-                        "refused",
-                        f"reviewers disagree: {words}. Choose one with --reviewer, or agree",
-                    )
-            elif isinstance(last[-1], ChangeGate):
-                self.gates[last[-1].marker] = last[-1]
-            else:
-                assert isinstance(about, int)
-                self.verdicts[about] = last[-1]
+        for about, by_reviewer in self._claims.items():
+            self._settle_claims(about, list(by_reviewer.values()))
         for pair, i, j in self._pairs:
-            if replaced := [k for k in (i, j) if k in self.outlines.gone]:
-                self._set(
-                    pair,
-                    "superseded",
-                    f"cell {replaced[0]} was replaced by cell {self.outlines.gone[replaced[0]]}"
-                    " later",
-                )
+            gone = [k for k in (i, j) if k in self.outlines.gone]
+            if gone:
+                new = self.outlines.gone[gone[0]]
+                reason = f"cell {gone[0]} was replaced by cell {new} later"
+                self._set(pair, "superseded", reason)
             else:
                 self.apart.add((i, j))
 
-    def _elsewhere(self, decision: Decision) -> str:
-        return (
-            ""
-            if self.matcher.same_cells(decision)
-            else "made on another segmentation of this image, matched by place"
-        )
+    def _settle_claims(self, about: int | str, claims: list[Verdict | ChangeGate]) -> None:
+        """Settle what each reviewer said last about one cell or one marker's gate."""
+        last = claims[-1]
+        if isinstance(about, int) and about in self.outlines.gone:
+            reason = f"the cell was replaced by cell {self.outlines.gone[about]} later"
+            for decision in claims:
+                self._set(decision, "superseded", reason)
+        elif len({_meaning(d) for d in claims}) > 1:
+            words = "; ".join(f"{d.reviewer} says {_meaning(d)}" for d in claims)
+            reason = f"reviewers disagree: {words}. Choose one with --reviewer, or agree"
+            for decision in claims:
+                self._set(decision, "refused", reason)
+        elif isinstance(last, ChangeGate):
+            self.gates[last.marker] = last
+        else:
+            assert isinstance(about, int)
+            self.verdicts[about] = last
 
     def _set(
         self, decision: Decision, status: Status, reason: str = "", ids: tuple[int, ...] = ()
     ) -> None:
         key = decision.reviewer, decision.number
-        self.outcomes[key] = Outcome(
-            decision,
-            status,
-            reason,
-            ids or (self.outcomes[key].cell_ids if key in self.outcomes else ()),
-        )
+        earlier = self.outcomes[key].cell_ids if key in self.outcomes else ()
+        self.outcomes[key] = Outcome(decision, status, reason, ids or earlier)
 
 
 def _meaning(decision: Verdict | ChangeGate) -> str:
-    """Say what reviewers must agree on."""
-    if isinstance(decision, ExcludeCell):
-        return "excluded"
-    return decision.new if isinstance(decision, Accept | ChangePhenotype) else f"{decision.new}"
+    """Text that reviewers must agree on."""
+    return "excluded" if isinstance(decision, ExcludeCell) else f"{decision.new}"
 
 
-def _outcomes(log: Sequence[Decision], history: History | None, work: _Work) -> Iterator[Outcome]:
+def _outcomes(log: Sequence[Decision], history: History | None, state: _State) -> Iterator[Outcome]:
     for decision in log:
         if history is None:
             yield Outcome(decision, "not used", "another reviewer was chosen")
@@ -320,4 +281,4 @@ def _outcomes(log: Sequence[Decision], history: History | None, work: _Work) -> 
         elif isinstance(decision, Undo | Redo):
             yield Outcome(decision, "applied")
         else:
-            yield work.outcomes[decision.reviewer, decision.number]
+            yield state.outcomes[decision.reviewer, decision.number]

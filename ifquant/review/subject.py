@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,36 @@ from numpy.typing import NDArray
 from ifquant.calibration.tissue import TissueMask
 from ifquant.columns.cell_columns import proximity_pair
 from ifquant.errors import RequestError
+from ifquant.geometry.runs import CellRuns
+from ifquant.geometry.windows import Window
 from ifquant.phenotypes.gates import FittedGate
 from ifquant.proximity.tumor_region import TumorRegion
 from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.review.decisions import CellRef, Source
-from ifquant.review.slide_geometry import Geometry
+
+Labels = NDArray[np.int64]
+
+
+class CellGeometry(Protocol):
+    """Outlines of nuclei and cells as the results hold them; object `i` = row `i` of the table."""
+
+    def of(self, row: int) -> tuple[CellRuns, CellRuns]:
+        """Nucleus and cell of one row."""
+
+    def anchor(self, row: int) -> tuple[int, int]:
+        """First nucleus pixel (y, x) in raster order."""
+
+    def centroid_px(self, row: int) -> tuple[float, float]:
+        """Centroid (y, x) of the cell; the first pixel's center is at 0.5."""
+
+    def painted(self, window: Window) -> tuple[Labels, Labels]:
+        """Nuclei and cells of a window, each painted with its id."""
+
+    def area(self, rows: NDArray[np.bool_]) -> CellRuns:
+        """Area that the cells of `rows` (n,) cover together, in whatever pieces."""
+
+    def all(self) -> tuple[CellRuns, CellRuns]:
+        """Nuclei and cells of all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +80,7 @@ class Subject:
     pixel_size_um: float
     image_shape: tuple[int, int]
     tissue: TissueMask
-    geometry: Geometry | None = None
+    geometry: CellGeometry | None = None
     drawn_region: TumorRegion | None = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -74,13 +99,7 @@ class Subject:
         return self.table["cell_id"].to_numpy(np.int64)
 
     def row(self, cell_id: int) -> int:
-        """Row of a cell.
-
-        Raises
-        ------
-        RequestError
-            If there is no such cell.
-        """
+        """Row of a cell; raises RequestError if there is no such cell."""
         row = int(np.searchsorted(self.ids, cell_id))
         if row == len(self.ids) or self.ids[row] != cell_id:
             raise RequestError(f"slide {self.source.slide!r} has no cell {cell_id}.")
@@ -89,16 +108,9 @@ class Subject:
     def ref(self, cell_id: int) -> CellRef:
         """Name a cell by id and place, as decisions do."""
         row = self.row(cell_id)
-        anchor_y, anchor_x, y, x = (
-            self.table[name].iloc[row] for name in ("anchor_y_px", "anchor_x_px", "y_px", "x_px")
-        )
-        return CellRef(
-            cell_id=cell_id,
-            anchor_y_px=int(anchor_y),
-            anchor_x_px=int(anchor_x),
-            y_px=float(y),
-            x_px=float(x),
-        )
+        names = ("anchor_y_px", "anchor_x_px", "y_px", "x_px")
+        place = {name: self.table[name].iloc[row].item() for name in names}
+        return CellRef(cell_id=cell_id, **place)
 
     def gate(self, marker: str) -> FittedGate:
         """Gate of a marker."""
@@ -109,19 +121,8 @@ class Subject:
             f"{marker!r} has no gate; gated are {', '.join(g.marker for g in self.gates)}."
         )
 
-    def outlines(self) -> Geometry:
-        """Outlines of nuclei and cells.
-
-        Raises
-        ------
-        RequestError
-            If they were left out.
-        """
+    def outlines(self) -> CellGeometry:
+        """Outlines of nuclei and cells; raises RequestError if they were left out."""
         if self.geometry is None:
             raise RequestError("the outlines were left out; load the slide with outlines=True.")
         return self.geometry
-
-
-def columns_of(table: pd.DataFrame, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Columns as floats, nan where empty."""
-    return {name: table[name].to_numpy(np.float64, na_value=np.nan) for name in names}

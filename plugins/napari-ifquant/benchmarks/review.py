@@ -114,25 +114,25 @@ def main() -> None:
     )
     print(f"memory before {process.memory_info().rss / 2**20:.0f} MB")
     _, widget = timed("open the slide for review", lambda: open_review(results, viewer=viewer))
-    desk = widget.desk
+    review = widget.review
     print(
-        f"{len(desk.view.subject)} cells, pixels from the {desk.view.source}; memory"
+        f"{len(review.view.subject)} cells, pixels from the {review.view.source}; memory"
         f" {process.memory_info().rss / 2**20:.0f} MB"
     )
     timed("draw it", lambda: viewer.screenshot(flash=False))
-    timed("next pair", lambda: (desk.next(), viewer.screenshot(flash=False)), 15)
-    timed("accept and go on", lambda: (desk.accept(), viewer.screenshot(flash=False)), 10)
+    timed("next pair", lambda: (review.next(), viewer.screenshot(flash=False)), 15)
+    timed("accept and go on", lambda: (review.accept(), viewer.screenshot(flash=False)), 10)
     viewer.reset_view()
     timed("whole slide on view", lambda: viewer.screenshot(flash=False))
     values = iter(np.linspace(300, 420, 30))
     timed(
         "gate moved, whole slide on view",
-        lambda: (desk.preview_gate("PanCK", float(next(values))), viewer.screenshot(flash=False)),
+        lambda: (review.preview_gate("PanCK", float(next(values))), viewer.screenshot(flash=False)),
         10,
     )
     timed(
         "gate moved, without the screenshot",
-        lambda: desk.preview_gate("PanCK", float(next(values))),
+        lambda: review.preview_gate("PanCK", float(next(values))),
         10,
     )
     viewer.scene.camera.zoom = 1.0
@@ -147,7 +147,7 @@ def main() -> None:
         f"memory {process.memory_info().rss / 2**20:.0f} MB, peak of the process"
         f" {_peak_mb():.0f} MB"
     )
-    widget.close_desk()
+    widget.close_review()
     viewer.close()
 
 

@@ -38,12 +38,12 @@ def press(viewer: Any, name: str) -> None:
     QApplication.processEvents()
 
 
-def inside(desk: Any) -> bool:
+def inside(review: Any) -> bool:
     """Whether the cell on view lies away from the border of the slide and touches its partner."""
-    row = desk.view.subject.table.iloc[desk.view.subject.row(desk.cell_id)]
-    height, width = desk.view.subject.image_shape
+    row = review.view.subject.table.iloc[review.view.subject.row(review.cell_id)]
+    height, width = review.view.subject.image_shape
     far = 90 < row["y_px"] < height - 90 and 90 < row["x_px"] < width - 90
-    return bool(far and desk.partner is not None and desk.partner.gap_um == 0)
+    return bool(far and review.partner is not None and review.partner.gap_um == 0)
 
 
 def page(report: Path) -> Any:
@@ -77,7 +77,7 @@ def main() -> None:
     QApplication.processEvents()
     for name in ("A", "A", "X", "A", "1", "A"):
         press(viewer, name)
-    while not inside(widget.desk):
+    while not inside(widget.review):
         press(viewer, "N")
     keep("review.jpg", viewer.screenshot(canvas_only=False, flash=False))
     strip = []
@@ -104,7 +104,7 @@ def main() -> None:
     gates.histogram._move(420.0)
     QApplication.processEvents()
     keep("gates.jpg", viewer.screenshot(canvas_only=False, flash=False))
-    widget.close_desk()
+    widget.close_review()
     viewer.close()
     keep("before_after.jpg", page(apply_reviews(Path(sys.argv[1])).report), 1000)
 

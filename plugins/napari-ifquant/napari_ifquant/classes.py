@@ -1,5 +1,4 @@
-"""Cells and nuclei as small class images: each pixel its cell's phenotype, looked up when a window
-is shown.
+"""Cells and nuclei as class images: each pixel its cell's phenotype, looked up when it is shown.
 
 A label image of 100,000 cells needs a color per cell; napari takes seconds to change one. A class
 image needs a color per phenotype, and changing any number of cells is changing a table of one byte
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from ifquant.geometry.windows import Window
 from ifquant.report.picture import rgb
-from napari_ifquant.lazy import Array, Lazy, tiled
+from napari_ifquant.tiled_array import Array, WindowArray, tiled
 
 OUTLINE_FROM_PX = 6.0
 """Median diameter of cells on a level from which they are drawn as outlines; below that they are
@@ -54,15 +53,12 @@ class Coloring:
     def set_codes(
         self, ids: NDArray[np.int64], codes: NDArray[np.int16], more: dict[int, int] | None = None
     ) -> None:
-        """Give every cell its phenotype (position in `names`, negative: left out); `more` are cells
-        that edits made.
-        """
-        size = int(max(ids.max(initial=0), max(more or {0: 0}))) + 1
-        table = np.zeros(size, np.uint8)
-        table[ids] = np.where(codes < 0, self.left_out, codes + 1)
-        for cell_id, code in (more or {}).items():
-            table[cell_id] = self.left_out if code < 0 else code + 1
-        self.of_label = table
+        """Set phenotypes (position in `names`, negative: left out), `more` of new cells."""
+        new = more or {}
+        all_ids = np.concatenate([ids, np.array(list(new), np.int64)])
+        all_codes = np.concatenate([codes, np.array(list(new.values()), np.int16)])
+        self.of_label = np.zeros(int(all_ids.max(initial=0)) + 1, np.uint8)
+        self.of_label[all_ids] = np.where(all_codes < 0, self.left_out, all_codes + 1)
 
     def classes(self, labels: Array) -> NDArray[np.uint8]:
         """Classes of labels; cells this table does not know are background."""
@@ -70,18 +66,16 @@ class Coloring:
         out = self.of_label[known]
         return np.where(labels < len(self.of_label), out, np.uint8(0))
 
-    def color_dict(self, opacity: float = 1.0) -> dict[int | None, Any]:
+    def color_dict(self) -> dict[int | None, Any]:
         """Colors by class as napari's direct colormap wants them."""
         table: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
         for number, color in enumerate((*self.colors, LEFT_OUT_COLOR), 1):
-            table[number] = np.array([*(value / 255 for value in rgb(color)), opacity])
+            table[number] = np.array([*(value / 255 for value in rgb(color)), 1.0])
         return table
 
 
 class LabelPyramid:
-    """Levels of one label image of labels.ome.zarr, with the edits of a review painted over
-    them.
-    """
+    """Levels of one label image of labels.ome.zarr, with the edits of a review painted over."""
 
     def __init__(self, store: Path, kind: Literal["nuclei", "cells"], coloring: Coloring) -> None:
         import zarr
@@ -91,7 +85,8 @@ class LabelPyramid:
         self.kind, self._coloring = kind, coloring
         self._stored = [_stored(group[dataset["path"]]) for dataset in datasets]
         self.levels = [
-            Lazy(level.shape, np.uint32, self._reader(k)) for k, level in enumerate(self._stored)
+            WindowArray(level.shape, np.uint32, self._reader(k))
+            for k, level in enumerate(self._stored)
         ]
 
     def _reader(self, k: int) -> Any:
@@ -114,16 +109,14 @@ class LabelPyramid:
         height, width = self.levels[0].shape
         return int(self.levels[0][int(y), int(x)]) if 0 <= y < height and 0 <= x < width else 0
 
-    def classes(self, outline_levels: int) -> list[Lazy]:
-        """Class images of all levels; the first `outline_levels` show outlines (each cell its own),
-        the others whole cells.
-        """
+    def classes(self, outline_levels: int) -> list[WindowArray]:
+        """Class images of all levels, the first `outline_levels` with outlines alone."""
         return [
-            Lazy(level.shape, np.uint8, self._painter(level, k < outline_levels))
+            WindowArray(level.shape, np.uint8, self._painter(level, k < outline_levels))
             for k, level in enumerate(self.levels)
         ]
 
-    def _painter(self, level: Lazy, outline: bool) -> Any:
+    def _painter(self, level: WindowArray, outline: bool) -> Any:
         def paint(window: Window) -> Array:
             if not outline:
                 return self._coloring.classes(level[window.y0 : window.y1, window.x0 : window.x1])
@@ -135,7 +128,7 @@ class LabelPyramid:
         return paint
 
 
-def _stored(array: Any) -> Lazy:
+def _stored(array: Any) -> WindowArray:
     shape = int(array.shape[0]), int(array.shape[1])
     return tiled(shape, np.uint32, lambda w: np.asarray(array[w.y0 : w.y1, w.x0 : w.x1]))
 
@@ -143,15 +136,10 @@ def _stored(array: Any) -> Lazy:
 def borders(labels: Array) -> NDArray[np.bool_]:
     """Pixels of a label whose left, right, upper or lower neighbor has another value."""
     out = np.zeros(labels.shape, np.bool_)
-    for axis in (0, 1):
-        a, b = (labels[:-1], labels[1:]) if axis == 0 else (labels[:, :-1], labels[:, 1:])
-        differs = a != b
-        if axis == 0:
-            out[:-1] |= differs
-            out[1:] |= differs
-        else:
-            out[:, :-1] |= differs
-            out[:, 1:] |= differs
+    for image, edge in ((labels, out), (labels.T, out.T)):
+        differs = image[:-1] != image[1:]
+        edge[:-1] |= differs
+        edge[1:] |= differs
     return out & (labels > 0)
 
 

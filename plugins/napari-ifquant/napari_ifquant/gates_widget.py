@@ -1,6 +1,4 @@
-"""Gates of the slide under review: the histogram of a marker, its gate to be dragged while the
-cells change color, saved to the log.
-"""
+"""Gates of the slide under review: dragged in a histogram while cells change color, then saved."""
 
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ifquant.desk import Desk, desk_of
 from napari_ifquant.histogram import Histogram
-from napari_ifquant.walk import watch_reviews
+from napari_ifquant.open_reviews import on_change, review_in
+from napari_ifquant.slide_review import SlideReview
 
 NO_REVIEW = (
     "start a review first (Plugins > ifquant > Review cells): gates are saved to the reviewer's log"
@@ -33,24 +31,14 @@ class GatesWidget(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.marker, self.histogram, self.text, self.reason = (
-            QComboBox(),
-            Histogram(),
-            QLabel(),
-            QLineEdit(),
-        )
+        self.marker, self.histogram = QComboBox(), Histogram()
+        self.text, self.reason = QLabel(), QLineEdit()
         self.reason.setPlaceholderText("why (kept in the log)")
-        self.save, self.back, self.none = (
-            QPushButton("Save gate"),
-            QPushButton("Take back"),
-            QPushButton("Not callable"),
-        )
+        self.save, self.back = QPushButton("Save gate"), QPushButton("Take back")
+        self.none = QPushButton("Not callable")
+        actions = self.save_gate, self.show_marker, self.set_not_callable
         buttons = QHBoxLayout()
-        for button, act in (
-            (self.save, self.save_gate),
-            (self.back, self.show_marker),
-            (self.none, self.set_not_callable),
-        ):
+        for button, act in zip((self.save, self.back, self.none), actions, strict=True):
             buttons.addWidget(button)
             button.clicked.connect(act)
         layout = QVBoxLayout(self)
@@ -62,60 +50,54 @@ class GatesWidget(QWidget):
         self.histogram.moved.connect(self._on_moved)
         self.marker.currentIndexChanged.connect(lambda _: self.show_marker())
         self.fill()
-        watch_reviews(self.fill)
+        on_change(self.fill)
 
     @property
-    def desk(self) -> Desk | None:
+    def review(self) -> SlideReview | None:
         """The review in this viewer."""
-        return desk_of(self.viewer)
+        review: SlideReview | None = review_in(self.viewer)
+        return review
 
     def fill(self) -> None:
         """Offer the gated markers, but those the review hides."""
-        desk = self.desk
+        review = self.review
         self.marker.blockSignals(True)
         self.marker.clear()
-        if desk is not None:
-            self.marker.addItems(
-                [
-                    gate.marker
-                    for gate in desk.view.subject.gates
-                    if gate.marker not in desk.options.hidden
-                ]
-            )
+        if review is not None:
+            markers = [gate.marker for gate in review.view.subject.gates]
+            self.marker.addItems([name for name in markers if name not in review.options.hidden])
         self.marker.blockSignals(False)
         self.show_marker()
 
     def show_marker(self, *_: Any) -> None:
         """Draw the chosen marker with its gate as it is now."""
-        desk = self.desk
+        review = self.review
         for button in (self.save, self.back, self.none):
-            button.setEnabled(desk is not None)
-        if desk is None:
+            button.setEnabled(review is not None)
+        if review is None:
             self.histogram.show_values(np.zeros(0), None, 0.0)
             self.text.setText(NO_REVIEW)
             return
         if not self.marker.count():
             self.fill()
             return
-        gate = desk.view.subject.gate(self.marker.currentText())
-        values = desk.view.subject.table[gate.column].to_numpy(np.float64, na_value=np.nan)
-        self.histogram.show_values(values, desk.session.gate(gate.marker), gate.offset)
-        desk.end_preview()
-        self._say()
+        gate = review.view.subject.gate(self.marker.currentText())
+        values = review.view.subject.table[gate.column].to_numpy(np.float64, na_value=np.nan)
+        self.histogram.show_values(values, review.session.gate(gate.marker), gate.offset)
+        review.end_preview()
+        self._show_text()
 
     def _on_moved(self, value: float) -> None:
-        if self.desk is not None and self.marker.count():
-            self.desk.preview_gate(self.marker.currentText(), value)
-        self._say()
+        if self.review is not None and self.marker.count():
+            self.review.preview_gate(self.marker.currentText(), value)
+        self._show_text()
 
-    def _say(self) -> None:
-        desk = self.desk
-        if desk is None:
+    def _show_text(self) -> None:
+        review = self.review
+        if review is None:
             return
-        gate, above = (
-            desk.view.subject.gate(self.marker.currentText()),
-            self.histogram.fraction_above,
-        )
+        gate = review.view.subject.gate(self.marker.currentText())
+        above = self.histogram.fraction_above
         now = "not callable" if self.histogram.gate is None else f"{self.histogram.gate:.0f}"
         part = "" if math.isnan(above) else f", {100 * above:.1f} % of cells positive"
         self.text.setText(f"{gate.column}: gate {now}{part}\n{gate.origin}")
@@ -126,12 +108,11 @@ class GatesWidget(QWidget):
             self._change_gate(self.histogram.gate)
 
     def set_not_callable(self) -> None:
-        """Say in the log that this slide has no gate for the marker."""
+        """Write to the log that this slide has no gate for the marker."""
         self._change_gate(None)
 
     def _change_gate(self, value: float | None) -> None:
-        if self.desk is not None and self.desk.change_gate(
-            self.marker.currentText(), value, self.reason.text()
-        ):
+        review, marker = self.review, self.marker.currentText()
+        if review is not None and review.change_gate(marker, value, self.reason.text()):
             self.reason.clear()
             self.show_marker()

@@ -23,12 +23,9 @@ class Histogram(QWidget):
     -------
     moved
         The gate, while it moves.
-    settled
-        The gate, when the mouse lets go of it or Enter is pressed.
     """
 
     moved = Signal(float)
-    settled = Signal(float)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -42,9 +39,7 @@ class Histogram(QWidget):
         self._saved: float | None = None
 
     def show_values(self, values: NDArray[np.float64], gate: float | None, offset: float) -> None:
-        """Draw the cells' intensities; `offset` is what the gate's scale adds before the
-        logarithm.
-        """
+        """Draw the cells' intensities; `offset` is what the gate's scale adds before the log."""
         fine = values[np.isfinite(values) & (values + offset > 0)]
         self._offset = offset
         self._logs = np.log(fine + offset)
@@ -90,19 +85,12 @@ class Histogram(QWidget):
         """Drag the gate."""
         self._move(self._value(event.position().x()))
 
-    def mouseReleaseEvent(self, event: Any) -> None:
-        """Let go of the gate."""
-        if self.gate is not None:
-            self.settled.emit(self.gate)
-
     def keyPressEvent(self, event: Any) -> None:
-        """Left and right move the gate by a bin, Enter settles it, Escape takes it back."""
+        """Move the gate by a bin (left, right), or take it back (Escape)."""
         key = event.key()
         if key in (Qt.Key.Key_Left, Qt.Key.Key_Right) and self.gate is not None:
             step = self.width() / BINS * (1 if key == Qt.Key.Key_Right else -1)
             self._move(self._value(self.to_x(self.gate) + step))
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.gate is not None:
-            self.settled.emit(self.gate)
         elif key == Qt.Key.Key_Escape and self._saved is not None:
             self._move(self._saved)
         else:
@@ -120,13 +108,11 @@ class Histogram(QWidget):
         width = self.width() / BINS
         gate = None if self.gate is None else np.log(max(self.gate + self._offset, 1e-12))
         for i, count in enumerate(self._counts):
-            tall = np.sqrt(count / top) * (
-                bottom - 6
-            )  # square root: a rare positive population must be seen beside the negative one
+            # square root: a rare positive population must be seen beside the negative one
+            tall = np.sqrt(count / top) * (bottom - 6)
             above = gate is not None and self._edges[i] >= gate
-            painter.fillRect(
-                QRectF(i * width, bottom - tall, width, tall), QColor(_ABOVE if above else _BARS)
-            )
+            bar = QRectF(i * width, bottom - tall, width, tall)
+            painter.fillRect(bar, QColor(_ABOVE if above else _BARS))
         for value, color, style in (
             (self._saved, _SAVED, Qt.PenStyle.DashLine),
             (self.gate, _GATE, Qt.PenStyle.SolidLine),
@@ -136,10 +122,10 @@ class Histogram(QWidget):
                 pen.setWidth(2)
                 pen.setStyle(style)
                 painter.setPen(pen)
-                painter.drawLine(round(self.to_x(value)), 0, round(self.to_x(value)), bottom)
+                x = round(self.to_x(value))
+                painter.drawLine(x, 0, x, bottom)
         painter.setPen(QColor(_TEXT))
         for part in (0.02, 0.5, 0.9):
-            painter.drawText(
-                round(part * self.width()), height - 4, f"{self._value(part * self.width()):.0f}"
-            )
+            x_px = part * self.width()
+            painter.drawText(round(x_px), height - 4, f"{self._value(x_px):.0f}")
         painter.end()

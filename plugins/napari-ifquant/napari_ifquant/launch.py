@@ -18,17 +18,11 @@ from napari_ifquant.review_widget import ReviewWidget
 
 
 def open_review(results: Path, slide: str | None = None, *, viewer: Any = None) -> tuple[Any, Any]:
-    """Open a viewer with a slide's results and the review dock; returns both.
-
-    Raises
-    ------
-    RequestError
-        If there is no finished slide, or none of that name.
-    """
+    """Open a viewer with a slide's results and the review dock; returns both."""
     folder = Path(results)
     if is_slide_folder(folder):
         folder, slide = folder.parent, slide or folder.name
-    names = [found.name for found in finished_slides(folder).folders]
+    names = [path.name for path in finished_slides(folder).folders]
     if slide is not None and slide not in names:
         raise RequestError(f"{folder}: no finished slide {slide!r}; there are {', '.join(names)}")
     viewer = viewer or napari.Viewer(title="ifquant review")
@@ -53,9 +47,7 @@ def own_viewer() -> Any:
 
 
 def _load_libraries() -> None:
-    """Load what every slide needs and what loads itself at its first use: zarr, units, compiled
-    functions.
-    """
+    """Load what would load itself at its first use: zarr, units, compiled functions."""
     import pint
     import zarr  # noqa: F401
 

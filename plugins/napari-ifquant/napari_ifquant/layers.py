@@ -10,7 +10,6 @@ Layer = tuple[Any, dict[str, Any], str]
 TAG, NAME = "ifquant_folder", "ifquant_name"
 """Keys in the metadata of every layer of a result: the slide's folder, and the layer's name (napari
 changes names that are taken)."""
-
 SPARE_COLOR = "#b4b4b4"
 """Of channels that reports leave out, such as the stain of the myeloid cells: there, but not on
 view until they are switched on."""
@@ -32,9 +31,7 @@ def channel_layer(
     *,
     gamma: float = 1.0,
 ) -> Layer:
-    """Image layer of one channel in its color, black to white over `limits`, added to what is
-    below.
-    """
+    """Image layer of one channel, black to its color over `limits`, added to what is below."""
     low, high = limits
     if np.dtype(levels[0].dtype).kind in "ui":
         low, high = float(low), float(max(high, low + 1))

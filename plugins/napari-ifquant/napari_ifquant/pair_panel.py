@@ -1,19 +1,20 @@
-"""The tab of the review: how far it is, the pair on view in words, the note, the queue as a table,
-and the keys.
-"""
+"""The tab of the review: progress, the pair on view in words, a note, the queue, and the keys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QLineEdit, QProgressBar, QTableView, QVBoxLayout, QWidget
 
-from napari_ifquant import describe
-from napari_ifquant.desk import Desk
 from napari_ifquant.keys import help_text
-from napari_ifquant.queue_table import QueueModel
+from napari_ifquant.pair_text import intensities, pair_line, reason_line
+from napari_ifquant.slide_review import SlideReview
+
+HEADER = ("", "cell", "phenotype", "doubt", "why")
+DONE_COLOR = "#3fb950"
 
 
 class PairPanel(QWidget):
@@ -27,17 +28,12 @@ class PairPanel(QWidget):
 
     def __init__(self, refocus: Callable[[], None], parent: Any = None) -> None:
         super().__init__(parent)
-        self._desk: Desk | None = None
+        self._review: SlideReview | None = None
         self._refocus = refocus
         self.progress = QProgressBar()
         self.progress.setFormat("%v/%m decided")
-        self.slide, self.pair, self.why, self.values, self.keys = (
-            QLabel(),
-            QLabel(),
-            QLabel(),
-            QLabel(),
-            QLabel(),
-        )
+        self.slide, self.pair, self.why = QLabel(), QLabel(), QLabel()
+        self.values, self.keys = QLabel(), QLabel()
         self.values.setTextFormat(Qt.TextFormat.RichText)
         self.keys.setTextFormat(Qt.TextFormat.RichText)
         self.note = QLineEdit()
@@ -58,71 +54,124 @@ class PairPanel(QWidget):
         for label in (self.slide, self.pair, self.why):
             label.setWordWrap(True)
 
-    def set_desk(self, desk: Desk | None, slide: str = "") -> None:
+    def set_review(self, review: SlideReview | None, slide: str = "") -> None:
         """Show another review, of the slide called `slide` on screen."""
-        self._desk = desk
-        self.model.set_desk(desk)
-        if desk is not None:
-            desk.ask_note_of = self.note.setFocus
+        self._review = review
+        self.model.set_review(review)
+        if review is not None:
+            review.focus_note = self.note.setFocus
             self.slide.setText(slide)
             self.table.resizeColumnsToContents()
             self.refresh()
 
     def refresh(self) -> None:
-        """Show what the desk says now."""
-        desk = self._desk
-        if desk is None:
+        """Show what is on view now."""
+        review = self._review
+        if review is None:
             return
-        done, total = desk.progress
-        self.progress.setUpdatesEnabled(
-            False
-        )  # Qt would draw the whole window at once, and once more at the end
+        state, (done, total) = review.state, review.progress
+        # else Qt would draw the whole window at once, and once more at the end
+        self.progress.setUpdatesEnabled(False)
         self.progress.setRange(0, max(total, 1))
         self.progress.setValue(done)
         self.progress.setUpdatesEnabled(True)
-        self._show_keys(desk)
-        self.pair.setText(describe.pair_line(desk))
-        why = describe.why(desk)
-        self.why.setText(f"{desk.place} of {total}" + (f": {why}" if why else ""))
-        rows = [("", "white", "magenta", "gate"), *describe.intensities(desk)]
-        lines = ("".join(f"<td>{text}&nbsp;&nbsp;</td>" for text in row) for row in rows)
-        self.values.setText(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
-        self.model.refresh()
-        if desk.place:
-            self.table.selectRow(desk.place - 1)
-
-    def _show_keys(self, desk: Desk) -> None:
-        """Say what keys do now: while a layer is drawn on, most of them are napari's."""
-        drawing = desk.drawing
-        rows = (
-            help_text(desk.names)
-            if drawing is None
-            else [*help_text(desk.names, drawing.methods), *drawing.keys]
+        self._show_keys(review)
+        self.pair.setText(pair_line(state) or review.message)
+        why = reason_line(state)
+        self.why.setText(f"{review.place} of {total}" + (f": {why}" if why else ""))
+        rows = [("", "white", "magenta", "gate"), *intensities(state)]
+        self.values.setText(
+            _table("".join(f"<td>{text}&nbsp;&nbsp;</td>" for text in row) for row in rows)
         )
-        text = _key_table(rows)
+        self.model.refresh()
+        if review.place:
+            self.table.selectRow(review.place - 1)
+
+    def _show_keys(self, review: SlideReview) -> None:
+        """Show what keys do now: while a layer is drawn on, most of them are napari's."""
+        drawing = review.drawing
+        rows = help_text(review.names, None if drawing is None else drawing.methods)
+        text = _key_table([*rows, *(() if drawing is None else drawing.keys)])
         if text != self.keys.text():
             self.keys.setText(text)
 
     def _go(self, place: int) -> None:
-        if self._desk is not None:
-            self._desk.go(place)
+        if self._review is not None:
+            self._review.go(place)
             self._refocus()
 
     def _save_note(self) -> None:
-        if self._desk is None or self._desk.note(self.note.text()):
+        if self._review is None or self._review.note(self.note.text()):
             self.note.clear()
             self._refocus()
+
+
+class QueueModel(QAbstractTableModel):
+    """Rows of the queue, looked up when they are drawn: a queue of 100,000 cells costs nothing."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._review: SlideReview | None = None
+        self._decided: frozenset[int] = frozenset()
+
+    def set_review(self, review: SlideReview | None) -> None:
+        """Show another queue."""
+        self.beginResetModel()
+        self._review = review
+        self._decided = frozenset() if review is None else review.session.decided(review.queue)
+        self.endResetModel()
+
+    def refresh(self) -> None:
+        """Take over what was decided."""
+        if self._review is not None:
+            self._decided = self._review.session.decided(self._review.queue)
+            rows = self.rowCount()
+            if rows:
+                self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, len(HEADER) - 1))
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of cells."""
+        return 0 if self._review is None else len(self._review.queue)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of columns."""
+        return len(HEADER)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Return names of columns and places of rows."""
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        return HEADER[section] if orientation == Qt.Orientation.Horizontal else str(section + 1)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what a field shows."""
+        review, row = self._review, index.row()
+        if review is None or row >= len(review.queue):
+            return None
+        cell_id = int(review.queue.ids[row])
+        if role == Qt.ItemDataRole.ForegroundRole and cell_id in self._decided:
+            return QColor(DONE_COLOR)
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        code = int(review.session.codes[review.view.subject.row(cell_id)])
+        uncertain = review.options.order == "uncertain"
+        return (
+            "✓" if cell_id in self._decided else "",
+            str(cell_id),
+            "left out" if code < 0 else review.names[code],
+            f"{review.queue.scores[row]:.2f}" if uncertain else "",
+            ", ".join(review.queue.reasons[row]),
+        )[index.column()]
 
 
 def _key_table(rows: list[tuple[str, str]], columns: int = 3) -> str:
     """Keys and their meanings in columns."""
     high = -(-len(rows) // columns)
-    lines = (
-        "".join(
-            f"<td><b>{key}</b>&nbsp;</td><td>{text}&nbsp;&nbsp;</td>" for key, text in rows[i::high]
-        )
-        for i in range(high)
-    )
-    return (
-        f'<table style="font-size: small">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
-    )
+    cells = [f"<td><b>{key}</b>&nbsp;</td><td>{text}&nbsp;&nbsp;</td>" for key, text in rows]
+    return _table(("".join(cells[i::high]) for i in range(high)), ' style="font-size: small"')
+
+
+def _table(rows: Iterable[str], style: str = "") -> str:
+    return f"<table{style}>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"

@@ -1,12 +1,11 @@
-"""Channels of a slide as pyramids for display: from the slide's own file, or from the picture a run
-keeps.
-"""
+"""Channels of a slide as pyramids: from its own file, or from the picture a run keeps."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from ifquant.errors import IfquantError
 from ifquant.geometry.windows import Window
 from ifquant.slides.overview import block_means, displayed
 from ifquant.slides.slide import Slide
-from napari_ifquant.lazy import Array, Lazy, pyramid, tiled
+from napari_ifquant.tiled_array import Array, WindowArray, pyramid, tiled
 
 
 class OpenSlide:
-    """A slide whose windows are read from any thread, one after the other. Its files are closed
-    when nothing shows it any more.
-    """
+    """A slide read from any thread, one after the other; closed when nothing shows it any more."""
 
     def __init__(self, slide: Slide) -> None:
         self.slide, self._lock = slide, threading.Lock()
@@ -34,45 +31,32 @@ class OpenSlide:
             plane: Array = self.slide.read([channel], window, level)[0]
             return plane
 
-    def plane(self, channel: int) -> Lazy:
-        """One channel in full."""
-        info = self.slide.info
-        return Lazy(
-            (info.shape[1], info.shape[2]), info.dtype, lambda window: self.read(channel, window)
-        )
-
     def channels(
         self, indices: Sequence[int], smaller: Mapping[int, Sequence[Any]] | None = None
     ) -> list[list[Any]]:
-        """Pyramid of each channel: the slide, then levels (Y, X) of its file, or else those
-        given.
-        """
-        shapes = self._levels()
-        out = []
-        for index in indices:
-            more = [self._level(k, shape, index) for k, shape in shapes] or list(
-                (smaller or {}).get(index, ())
-            )
-            out.append(pyramid([self.plane(index), *more]))
-        return out
+        """Pyramid of each channel: the slide, then levels of its file, or else those given.
 
-    def _levels(self) -> list[tuple[int, tuple[int, int]]]:
-        """Give number and shape of the smaller levels; none where one is damaged: smaller pictures
-        are then made of the slide.
+        Where a level of the file is damaged, none is used: smaller pictures are made of the slide.
         """
+        info = self.slide.info
+        whole = info.shape[1], info.shape[2]
         try:
-            return list(enumerate(self.slide.levels))[1:]
+            shapes = list(enumerate(self.slide.levels))[1:]
         except IfquantError:
-            return []
-
-    def _level(self, k: int, shape: tuple[int, int], channel: int) -> Lazy:
-        return tiled(shape, self.slide.info.dtype, lambda window: self.read(channel, window, k))
+            shapes = []
+        out = []
+        for channel in indices:
+            full = WindowArray(whole, info.dtype, partial(self.read, channel))
+            levels: list[Any] = [
+                tiled(shape, info.dtype, partial(self.read, channel, level=k))
+                for k, shape in shapes
+            ]
+            out.append(pyramid([full, *(levels or (smaller or {}).get(channel, ()))]))
+        return out
 
 
 class Picture:
-    """The display pyramid that a run keeps: 8-bit, black to white of each channel's calibrated
-    range, here turned back into raw values.
-    """
+    """The 8-bit pyramid that a run keeps, turned back into raw values of the calibrated ranges."""
 
     def __init__(
         self,
@@ -93,11 +77,7 @@ class Picture:
         """Levels of one channel in raw values, within its display range."""
         low, high = self._ranges[self._names[channel]]
         table = low + np.arange(256) / 255 * (high - low)
-        values = (
-            table.astype(self._dtype)
-            if self._dtype.startswith("f")
-            else np.rint(table).astype(self._dtype)
-        )
+        values = (table if self._dtype.startswith("f") else np.rint(table)).astype(self._dtype)
         return [_raw_plane(level, channel, values) for level in self.levels]
 
     def shows(self, slide: Slide, indices: tuple[int, ...]) -> bool:
@@ -109,9 +89,8 @@ class Picture:
             return False
         for fy, fx in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
             y, x = int(level.shape[1] * fy), int(level.shape[2] * fx)
-            window = Window(
-                y * self.step_px, x * self.step_px, (y + 8) * self.step_px, (x + 8) * self.step_px
-            )
+            step = self.step_px
+            window = Window(y * step, x * step, (y + 8) * step, (x + 8) * step)
             window = window.intersection(Window(0, 0, height, width))
             try:
                 shown = displayed(block_means(slide.read(indices, window), self.step_px), ranges)
@@ -122,11 +101,9 @@ class Picture:
         return True
 
 
-def _raw_plane(level: Any, channel: int, values: Array) -> Lazy:
+def _raw_plane(level: Any, channel: int, values: Array) -> WindowArray:
     def make(window: Window) -> Array:
-        plane: Array = values[
-            np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])
-        ]
-        return plane
+        shown = np.asarray(level[channel, window.y0 : window.y1, window.x0 : window.x1])
+        return np.asarray(values[shown])
 
     return tiled((int(level.shape[1]), int(level.shape[2])), values.dtype, make)

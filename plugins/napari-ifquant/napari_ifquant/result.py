@@ -1,12 +1,9 @@
-"""One slide's results opened for looking: its record, table, channels, class images, and the layers
-made of them.
-"""
+"""One slide's results opened for viewing: table, channels, class images, and layers of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,35 +86,27 @@ def is_slide_result(folder: Path) -> bool:
 
 
 def open_result(folder: Path) -> SlideView:
-    """Open a slide's results.
-
-    Raises
-    ------
-    SlideError
-        If they are damaged or of another version of ifquant.
-    """
+    """Open a slide's results; raises SlideError if they are damaged or of another version."""
     folder = Path(folder).resolve()
     recipe = run_recipe(folder.parent)
     subject = load_subject(folder, recipe)
     store = labels_store(folder)
-    with _beside() as pool:
-        subject = with_leverage(
-            subject,
-            pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None,
-        )
+    pool = ThreadPoolExecutor(2)  # its threads go on while napari makes its layers
+    try:
+        leverage = pool.submit(_leverage, folder, recipe, subject.table) if recipe.priming else None
+        subject = with_leverage(subject, leverage)
         outline = pool.submit(_region_outline, subject)
+    finally:
+        pool.shutdown(wait=False)
     record = SlideRecord.read(folder)
     names = subject.table["phenotype"].cat.categories.tolist()
     chosen = phenotype_colors(names, subject.pair)
     coloring = Coloring(tuple(names), tuple(chosen[name] for name in names), np.zeros(1, np.uint8))
-    coloring.set_codes(
-        subject.ids, subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16)
-    )
+    codes = subject.table["phenotype"].cat.codes.to_numpy().astype(np.int16)
+    coloring.set_codes(subject.ids, codes)
     try:
-        cells, nuclei = (
-            LabelPyramid(store, "cells", coloring),
-            LabelPyramid(store, "nuclei", coloring),
-        )
+        cells = LabelPyramid(store, "cells", coloring)
+        nuclei = LabelPyramid(store, "nuclei", coloring)
         channels, source, step = _channels(record, subject, store)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise SlideError(
@@ -147,42 +136,21 @@ def _channels(
     panel = find_panel(subject.recipe, record.channels)
     step = step_for(subject.image_shape, subject.recipe.picture.max_size_px)
     picture = pixels.Picture(store, step, record.display_ranges, panel.names, record.dtype)
+    kept = [picture.pyramid(i) for i in range(len(panel.names))]
+    pictures = dict(zip(panel.names, kept, strict=True))
     try:
         slide = record.ref.open()
     except IfquantError:
-        return (
-            {name: picture.pyramid(i) for i, name in enumerate(panel.names)},
-            f"picture in {store.name} (the slide is not there)",
-            step,
-        )
+        return pictures, f"picture in {store.name} (the slide is not there)", step
     if slide.info.shape[1:] != subject.image_shape or not picture.shows(slide, panel.indices):
         slide.close()
-        return (
-            {name: picture.pyramid(i) for i, name in enumerate(panel.names)},
-            f"picture in {store.name} (another slide is there)",
-            step,
-        )
+        return pictures, f"picture in {store.name} (another slide is there)", step
     smaller = {
-        index: [level for level in picture.pyramid(i) if level.shape != subject.image_shape]
-        for i, index in enumerate(panel.indices)
+        index: [level for level in levels if level.shape != subject.image_shape]
+        for index, levels in zip(panel.indices, kept, strict=True)
     }
-    return (
-        dict(
-            zip(panel.names, pixels.OpenSlide(slide).channels(panel.indices, smaller), strict=True)
-        ),
-        "slide",
-        1,
-    )
-
-
-@contextmanager
-def _beside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads that go on beside what comes next: napari makes its layers meanwhile."""
-    pool = ThreadPoolExecutor(2)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False)
+    channels = pixels.OpenSlide(slide).channels(panel.indices, smaller)
+    return dict(zip(panel.names, channels, strict=True)), "slide", 1
 
 
 def _leverage(folder: Path, recipe: ResolvedRecipe, table: pd.DataFrame) -> NDArray[np.float64]:
@@ -193,20 +161,16 @@ def _leverage(folder: Path, recipe: ResolvedRecipe, table: pd.DataFrame) -> NDAr
 
 def _region_outline(subject: Subject) -> NDArray[np.float64]:
     region = _region(subject)
-    rings = (
-        []
-        if region is None
-        else [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in region.rings_um]
-    )
+    rings_um = [] if region is None else region.rings_um
+    rings = [ring[:, ::-1] / subject.pixel_size_um - 0.5 for ring in rings_um]
     dashes = [dash for ring in rings for dash in dash_outline(ring, DASH_PX)]
     if not dashes:
         return np.zeros((0, 2, 2))
     points = np.concatenate(dashes)
     steps = np.diff(points, axis=0, append=points[-1:])
     inner = np.ones(len(points), np.bool_)
-    inner[np.cumsum([len(dash) for dash in dashes]) - 1] = (
-        False  # no line from the end of a dash to the next
-    )
+    ends = np.cumsum([len(dash) for dash in dashes]) - 1
+    inner[ends] = False  # no line from the end of a dash to the next
     return np.stack([points, steps], axis=1)[inner]
 
 
@@ -225,8 +189,7 @@ def _region(subject: Subject) -> TumorRegion | None:
 def layers_of(
     view: SlideView, limits: Mapping[str, tuple[float, float]] | None = None
 ) -> Iterator[Layer]:
-    """Layers of a slide, bottom to top, one after the other; the outline of the tumor region, which
-    takes longest, comes last.
+    """Layers of a slide, bottom to top; the outline of the tumor region, the slowest, comes last.
 
     Parameters
     ----------
@@ -234,63 +197,59 @@ def layers_of(
         Contrast by channel to keep from another slide; others get this slide's calibrated display
         range.
     """
-    for data, attributes, kind in _layers(view, limits):
-        attributes["metadata"] = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
-        yield data, attributes, kind
+    for layers in (
+        _channel_layers(view, {**view.ranges, **(limits or {})}),
+        _class_layers(view),
+        _table_layers(view),
+        _region_layers(view),
+    ):
+        for data, attributes, kind in layers:
+            metadata = {"ifquant": view, TAG: str(view.folder), NAME: attributes["name"]}
+            yield data, {**attributes, "metadata": metadata}, kind
 
 
-def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -> Iterator[Layer]:
-    from napari.utils.colormaps import DirectLabelColormap
-
-    subject, size = view.subject, view.subject.pixel_size_um
+def _channel_layers(view: SlideView, limits: Mapping[str, tuple[float, float]]) -> Iterator[Layer]:
+    size, step = view.subject.pixel_size_um, view.picture_step_px
     roles = {channel.name: channel.role for channel in view.recipe.channels}
-    kept = {**view.ranges, **(limits or {})}
     for name, levels in view.channels.items():
         color = view.colors.get(name, SPARE_COLOR)
-        layer = channel_layer(
-            name, levels, color, kept[name], size * view.picture_step_px, gamma=GAMMA
-        )
+        layer = channel_layer(name, levels, color, limits[name], size * step, gamma=GAMMA)
         layer[1]["opacity"] = CONTEXT.get(roles[name], 1.0)
         layer[1]["visible"] = name in view.colors
-        if view.picture_step_px > 1:
-            layer[1]["translate"] = ((view.picture_step_px - 1) / 2 * size,) * 2
+        if step > 1:
+            layer[1]["translate"] = ((step - 1) / 2 * size,) * 2
         yield layer
-    outlined = outline_levels(subject.table["area_um2"].to_numpy(), size)
-    common = {**spatial(size), "blending": "translucent"}
-    colormap = DirectLabelColormap(color_dict=view.coloring.color_dict())
-    features = pd.DataFrame(
-        {
-            "index": range(len(view.coloring.names) + 2),
-            "phenotype": ["", *view.coloring.names, "left out"],
-        }
-    )
-    for name, labels, opacity, visible, outlines in (
-        ("nuclei", view.nuclei, 0.35, False, 0),
-        ("cells", view.cells, 0.9, True, outlined),
-    ):
-        shown = {
-            **common,
-            "name": name,
-            "opacity": opacity,
-            "visible": visible,
-            "features": features,
-            "colormap": colormap,
-        }
-        yield labels.classes(outlines), shown, "labels"
-    pairs = nearest_pairs(subject.table, *subject.pair)
+
+
+def _class_layers(view: SlideView) -> Iterator[Layer]:
+    from napari.utils.colormaps import DirectLabelColormap
+
+    size = view.subject.pixel_size_um
+    outlined = outline_levels(view.subject.table["area_um2"].to_numpy(), size)
+    names = ["", *view.coloring.names, "left out"]
+    common = {
+        **_common(view),
+        "features": pd.DataFrame({"index": range(len(names)), "phenotype": names}),
+        "colormap": DirectLabelColormap(color_dict=view.coloring.color_dict()),
+    }
+    nuclei = {**common, "name": "nuclei", "opacity": 0.35, "visible": False}
+    yield view.nuclei.classes(0), nuclei, "labels"
+    cells = {**common, "name": "cells", "opacity": 0.9, "visible": True}
+    yield view.cells.classes(outlined), cells, "labels"
+
+
+def _table_layers(view: SlideView) -> Iterator[Layer]:
+    """Lines of the pairs, and centers of cells."""
+    subject, table = view.subject, view.subject.table
+    pairs = nearest_pairs(table, *subject.pair)
     if pairs:
         ends = np.stack(pairs) - 0.5
+        style = {**_common(view), **LINE, "edge_width": LINE_PX, "opacity": 0.7}
         lines = np.stack([ends[:, 0], ends[:, 1] - ends[:, 0]], axis=1)
-        name = f"{subject.pair[0]} to nearest {subject.pair[1]}"
-        yield (
-            lines,
-            {**common, **LINE, "name": name, "edge_width": LINE_PX, "opacity": 0.7},
-            "vectors",
-        )
-    table = subject.table
+        yield lines, {**style, "name": pair_lines_name(subject)}, "vectors"
     points = np.stack([table["y_px"].to_numpy() - 0.5, table["x_px"].to_numpy() - 0.5], axis=1)
     shown = {
-        **common,
+        **_common(view),
         "name": "cell centers",
         "size": POINT_PX,
         "visible": False,
@@ -299,29 +258,32 @@ def _layers(view: SlideView, limits: Mapping[str, tuple[float, float]] | None) -
         "features": features_of(table),
     }
     yield points, shown, "points"
+
+
+def _region_layers(view: SlideView) -> Iterator[Layer]:
     outline = view.outline.result()
     if len(outline):
-        yield (
-            outline,
-            {**common, **LINE, "name": "tumor region", "edge_width": 2 * LINE_PX, "opacity": 0.8},
-            "vectors",
-        )
+        style = {**_common(view), **LINE, "edge_width": 2 * LINE_PX, "opacity": 0.8}
+        yield outline, {**style, "name": "tumor region"}, "vectors"
+
+
+def _common(view: SlideView) -> dict[str, Any]:
+    return {**spatial(view.subject.pixel_size_um), "blending": "translucent"}
+
+
+def pair_lines_name(subject: Subject) -> str:
+    """Name of the layer of lines between the cells of pairs."""
+    return f"{subject.pair[0]} to nearest {subject.pair[1]}"
 
 
 def point_colors(view: SlideView, codes: NDArray[np.integer]) -> NDArray[np.float32]:
     """Color (n, 4) of every cell by its phenotype's position (negative: left out)."""
     by_class = view.coloring.color_dict()
-    table = np.array(
-        [by_class[k + 1] for k in range(len(view.coloring.names))]
-        + [by_class[view.coloring.left_out]],
-        np.float32,
-    )
+    table = np.array([by_class[k] for k in range(1, view.coloring.left_out + 1)], np.float32)
     return table[np.where(codes < 0, len(table) - 1, codes)]
 
 
 def features_of(table: pd.DataFrame, hidden: frozenset[str] = frozenset()) -> pd.DataFrame:
-    """All columns of cells.parquet, with the cell's id as ``index``, by which napari's table and
-    status bar name it.
-    """
-    shown = table.drop(columns=[name for name in table.columns if name in hidden])
+    """Columns of cells.parquet, the cell's id as ``index``, by which napari's table names it."""
+    shown = table.drop(columns=list(hidden & set(table.columns)))
     return shown.rename(columns={"cell_id": "index"}).reset_index(drop=True)

@@ -1,9 +1,8 @@
-"""The dock of the review: its two tabs, the desk they work at, and what links dock, canvas and
-napari's own features table.
-"""
+"""The dock of the review: its two tabs, and what links it to canvas and napari's features table."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,15 +13,16 @@ from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
 from ifquant.commands.review_apply import ReviewResult, apply_reviews
 from ifquant.results.slide_record import is_slide_folder
-from napari_ifquant import describe
-from napari_ifquant.binding import Binding
-from napari_ifquant.collector import collector_paused
-from napari_ifquant.desk import Desk, desk_of
-from napari_ifquant.guard import told
-from napari_ifquant.layers import NAME, TAG
+from napari_ifquant.error_guard import error_text
+from napari_ifquant.keys import KeyBinding, takes_keys
+from napari_ifquant.layers import TAG
+from napari_ifquant.open_reviews import review_in
 from napari_ifquant.pair_panel import PairPanel
+from napari_ifquant.pair_text import gap_line
 from napari_ifquant.result import SlideView, open_result
+from napari_ifquant.review_layers import channel_limits
 from napari_ifquant.slide_choice import SlideChoice
+from napari_ifquant.slide_review import SlideReview
 
 
 class ReviewWidget(QWidget):
@@ -43,8 +43,8 @@ class ReviewWidget(QWidget):
     ) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.desk: Desk | None = None
-        self._review = ExitStack()
+        self.review: SlideReview | None = None
+        self._links = ExitStack()
         self._view: SlideView | None = None
         self.choice = SlideChoice(
             lambda folder: self._guarded(lambda: self.open_results(folder)), self.start, self.apply
@@ -58,30 +58,17 @@ class ReviewWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addWidget(self.message)
-        found = next(
-            (
-                layer.metadata["ifquant"]
-                for layer in napari_viewer.layers
-                if "ifquant" in layer.metadata
-            ),
-            None,
-        )
+        views = [layer.metadata.get("ifquant") for layer in napari_viewer.layers]
         if results is not None:
             self.open_results(results, slide)
-        elif found is not None:
-            self._view = found
-            self.open_results(found.folder.parent, found.folder.name)
+        elif any(views):
+            self._view = view = next(filter(None, views))
+            self.open_results(view.folder.parent, view.folder.name)
 
     # ---- reviewing -------------------------------------------------------------------------------
 
     def open_results(self, results: Path, slide: str | None = None) -> None:
-        """Offer the slides of a run.
-
-        Raises
-        ------
-        RequestError
-            If there is no finished slide.
-        """
+        """Offer the slides of a run; raises RequestError if there is no finished one."""
         results = Path(results).resolve()
         if is_slide_folder(results):
             results, slide = results.parent, slide or results.name
@@ -94,15 +81,24 @@ class ReviewWidget(QWidget):
         return self._view
 
     def start(self) -> None:
-        """Begin, or begin anew with what is chosen now. Contrast is kept from the slide before."""
-        with collector_paused():
+        """Begin, or begin anew with what is chosen now. Contrast is kept from the slide before.
+
+        Without garbage collection: opening makes many objects, all to stay, and each full look
+        through those of napari takes 0.4 s.
+        """
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
             self._guarded(self._start)
+        finally:
+            if was_on:
+                gc.enable()
 
     def _start(self) -> None:
         folder = self.choice.folder
-        limits = self.desk.screen.limits() if self.desk is not None else self._limits_on_view()
-        self.close_desk()
-        other = desk_of(self.viewer)
+        limits = self._limits()
+        self.close_review()
+        other = review_in(self.viewer)
         if other is not None:  # of another dock: a viewer has one review
             (other.end or other.close)()
         view = self._open(folder)
@@ -111,51 +107,41 @@ class ReviewWidget(QWidget):
         form.fill(view.subject)
         self.choice.name_slides()
         options = form.options(view.subject)
-        with (
-            ExitStack() as review
-        ):  # all that a review puts up is taken down at its end, whatever fails
-            desk = Desk(
-                self.viewer, view, self.choice.reviewer.text().strip(), options, limits=limits
-            )
-            review.callback(desk.close, remove=False)
-            self._link(desk, review)
-            self.panel.set_desk(desk, self.choice.describe(view))
-            review.callback(self.panel.set_desk, None)
-            self.desk, self._review = desk, review.pop_all()
-        desk.end = self.close_desk
-        desk.listeners += [self.panel.refresh, self._show_overlay, self._show_message]
+        reviewer = self.choice.reviewer.text().strip()
+        with ExitStack() as links:  # all that a review puts up is taken down, whatever fails
+            review = SlideReview(self.viewer, view, reviewer, options, limits=limits)
+            links.callback(review.close, remove=False)
+            self._link(review, links)
+            self.panel.set_review(review, self.choice.title(view))
+            links.callback(self.panel.set_review, None)
+            self.review, self._links = review, links.pop_all()
+        review.end = self.close_review
+        review.listeners += [self.panel.refresh, self._show_overlay, self._show_message]
         self.choice.start_button.setText("Start with these choices")
         self.tabs.setCurrentIndex(1)
         self._show_overlay()
         self._show_message()
         self._focus_window()
 
-    def _link(self, desk: Desk, review: ExitStack) -> None:
-        """Link viewer and desk until the review ends, and leave the viewer as it was."""
-        review.callback(Binding(self.viewer, desk).release)
+    def _link(self, review: SlideReview, links: ExitStack) -> None:
+        """Link viewer and review until it ends, and leave the viewer as it was."""
+        links.callback(KeyBinding(self.viewer, review).release)
         self.viewer.mouse_drag_callbacks.append(self._on_click)
-        review.callback(self.viewer.mouse_drag_callbacks.remove, self._on_click)
-        rows = desk.screen.named("cell centers").selected_data.events.items_changed
+        links.callback(self.viewer.mouse_drag_callbacks.remove, self._on_click)
+        rows = review.layers.named("cell centers").selected_data.events.items_changed
         rows.connect(self._on_points)
-        review.callback(rows.disconnect, self._on_points)
+        links.callback(rows.disconnect, self._on_points)
         overlay, title = self.viewer.canvas.overlays.text, self.viewer.title
-        review.callback(
-            overlay.update,
-            {name: getattr(overlay, name) for name in ("visible", "position", "text")},
-        )
-        review.callback(setattr, self.viewer, "title", title)
+        before = {name: getattr(overlay, name) for name in ("visible", "position", "text")}
+        links.callback(overlay.update, before)
+        links.callback(setattr, self.viewer, "title", title)
         self.viewer.title = f"ifquant review: {self.choice.slides.currentText()}"
 
-    def _limits_on_view(self) -> dict[str, tuple[float, float]]:
-        if self._view is None:
-            return {}
-        layers = [
-            layer for layer in self.viewer.layers if layer.metadata.get(NAME) in self._view.channels
-        ]
-        return {
-            layer.metadata[NAME]: (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
-            for layer in layers
-        }
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        """Contrast as it is on view, of the review's layers or a reader's."""
+        if self.review is not None:
+            return self.review.layers.limits()
+        return {} if self._view is None else channel_limits(self.viewer.layers, self._view)
 
     def _remove_layers(self) -> None:
         """Take away what a reader or an earlier review put there for a slide."""
@@ -163,27 +149,25 @@ class ReviewWidget(QWidget):
             if TAG in layer.metadata:
                 self.viewer.layers.remove(layer)
 
-    def close_desk(self) -> None:
+    def close_review(self) -> None:
         """End the review: the log is released, the layers stay until the next one begins."""
-        if self.desk is None:
+        if self.review is None:
             return
-        self.desk = None
+        self.review = None
         try:
-            self._review.close()
+            self._links.close()
         finally:
             self.choice.start_button.setText("Start review")
             self.tabs.setCurrentIndex(0)
 
     def release(self) -> None:
         """Release the log alone: also when the window and all its parts are gone."""
-        if self.desk is not None:
-            self.desk.release()
-            self.desk = None
+        if self.review is not None:
+            self.review.release()
+            self.review = None
 
     def apply(self) -> None:
-        """Apply all logs of these results, as ``ifquant review --apply`` does, and say where the
-        report is.
-        """
+        """Apply all logs of these results, as ``ifquant review --apply`` does."""
         self._guarded(self._apply)
 
     def _apply(self) -> None:
@@ -196,17 +180,14 @@ class ReviewWidget(QWidget):
         self.message.setText("applying the reviews...")
         self.worker = create_worker(apply_reviews, self.choice.folders[0].parent)
         self.worker.returned.connect(self._applied)
-        self.worker.errored.connect(lambda error: self._say_applied(str(error)))
+        self.worker.errored.connect(lambda error: self._show_applied(str(error)))
         self.worker.start()
 
     def _applied(self, result: ReviewResult) -> None:
-        self._say_applied(
-            "\n".join(
-                result.summary_lines(self.choice.shown_names() if self.choice.blinded else None)
-            )
-        )
+        names = self.choice.display_names() if self.choice.is_blinded else None
+        self._show_applied("\n".join(result.summary_lines(names)))
 
-    def _say_applied(self, text: str) -> None:
+    def _show_applied(self, text: str) -> None:
         self.choice.apply_button.setEnabled(True)
         self.message.setText(text)
 
@@ -214,8 +195,8 @@ class ReviewWidget(QWidget):
 
     def _on_points(self, event: Any = None) -> None:
         """Show the cell that was chosen in napari's features table."""
-        if self.desk is not None:
-            self.desk.show_chosen()
+        if self.review is not None:
+            self.review.show_chosen()
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Show the cell that was clicked on; dragging moves the picture as ever."""
@@ -224,44 +205,39 @@ class ReviewWidget(QWidget):
         while event.type == "mouse_move":
             dragged = True
             yield
-        desk = self.desk
-        if (
-            desk is not None
-            and desk.listens
-            and desk.drawing is None
-            and not dragged
-            and getattr(event, "button", 1) == 1
-        ):
-            desk.show_at(*(float(v) for v in event.position[-2:]))
+        review = self.review
+        if review is None or dragged or getattr(event, "button", 1) != 1:
+            return
+        if takes_keys(review) and review.drawing is None:
+            review.show_at(*(float(v) for v in event.position[-2:]))
 
     def _show_overlay(self) -> None:
-        if self.desk is not None:
-            done, total = self.desk.progress
+        if self.review is not None:
+            done, total = self.review.progress
             overlay = self.viewer.canvas.overlays.text
             overlay.visible, overlay.position = True, "top_left"
-            overlay.text = f"{done}/{total}  {describe.gap_line(self.desk)}"
+            overlay.text = f"{done}/{total}  {gap_line(self.review.state)}"
 
     def _show_message(self) -> None:
-        if self.desk is not None:
-            self.message.setText(self.desk.message)
+        if self.review is not None:
+            self.message.setText(self.review.message)
 
     def _focus_window(self) -> None:
-        """Give the keyboard to the window the dock is in, or to the dock where it floats: both pass
-        keys on to the canvas.
-        """
+        """Give the keyboard to the dock's window, which passes keys on to the canvas."""
         self.window().setFocus()
 
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:
-            self.message.setText(told(error))
+            self.message.setText(error_text(error))
 
     # ---- the dock's end --------------------------------------------------------------------------
 
     def hideEvent(self, event: Any) -> None:
-        """End the review when the dock is closed or hidden: no decision without it. Minimized with
-        its window, it is still there.
+        """End the review when the dock is closed or hidden: no decision without it.
+
+        Minimized with its window, it is still there.
         """
         super().hideEvent(event)
         if event.spontaneous():
@@ -270,18 +246,17 @@ class ReviewWidget(QWidget):
         while top.parentWidget() is not None:
             top = top.parentWidget()
         if top.isVisible():
-            QTimer.singleShot(
-                0, self._end_if_hidden
-            )  # a dock that is torn off or put back is hidden only for a moment
+            # a dock that is torn off or put back is hidden only for a moment
+            QTimer.singleShot(0, self._end_if_hidden)
         else:
-            self._guarded(self.close_desk)
+            self._guarded(self.close_review)
 
     def _end_if_hidden(self) -> None:
         if not self.isVisible():
-            self._guarded(self.close_desk)
+            self._guarded(self.close_review)
 
     def changeEvent(self, event: Any) -> None:
         """End the review when the dock was removed."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
-            self._guarded(self.close_desk)
+            self._guarded(self.close_review)

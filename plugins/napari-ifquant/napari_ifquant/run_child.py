@@ -1,6 +1,4 @@
-"""``python -m napari_ifquant.run_child ARGUMENTS``: the command line of ifquant, telling its
-progress often enough for a progress bar.
-"""
+"""``python -m napari_ifquant.run_child ARGUMENTS``: ifquant with progress for a progress bar."""
 
 from __future__ import annotations
 

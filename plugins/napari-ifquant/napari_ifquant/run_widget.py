@@ -1,5 +1,6 @@
-"""Run a recipe on the open slide, or try it on what the view shows. The run is a process of its
-own: cancelling it leaves napari alone.
+"""Run a recipe on the open slide, or try it on what the view shows.
+
+The run is a process of its own: cancelling it leaves napari alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QProcess, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -24,12 +26,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ifquant.errors import IfquantError
+from ifquant.errors import IfquantError, RequestError
+from ifquant.geometry.windows import Window
 from ifquant.results.run_record import finished_slides
 from ifquant.slides.slide import SlideRef
-from napari_ifquant.preview import PREVIEW, gates_in_words, preview_layer, view_window
-from napari_ifquant.result import layers_of, open_result
+from napari_ifquant.layers import spatial
+from napari_ifquant.result import SlideView, layers_of, open_result
 
+PREVIEW = "preview: cells"
+MAX_PX = 2048
+"""Longest side of a preview: larger views are cut to their middle, so that it takes seconds."""
+MIN_PX = 128
 _SLIDE = re.compile(r"\[(\d+)/(\d+)\] (.*)")
 _PART = re.compile(r"\s+(\S.*?) (\d+)/(\d+)$")
 
@@ -43,11 +50,8 @@ class RunWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.recipe, self.out = QLineEdit("recipe.toml"), QLineEdit("results")
-        self.preview_button, self.run_button, self.cancel_button = (
-            QPushButton("Preview this view"),
-            QPushButton("Run"),
-            QPushButton("Cancel"),
-        )
+        self.preview_button, self.run_button = QPushButton("Preview this view"), QPushButton("Run")
+        self.cancel_button = QPushButton("Cancel")
         self.bar, self.text = QProgressBar(), QLabel()
         self.text.setWordWrap(True)
         self.bar.setRange(0, 1000)
@@ -95,17 +99,11 @@ class RunWidget(QWidget):
             self.out.setText(path)
 
     def slide(self) -> SlideRef | None:
-        """Give the slide in the viewer that was opened with ifquant, the active layer's first."""
+        """Slide in the viewer that was opened with ifquant, the active layer's first."""
         active = self.viewer.layers.selection.active
         layers = [layer for layer in (active, *self.viewer.layers) if layer is not None]
-        return next(
-            (
-                layer.metadata["ifquant_slide"]
-                for layer in layers
-                if "ifquant_slide" in layer.metadata
-            ),
-            None,
-        )
+        slides = (layer.metadata.get("ifquant_slide") for layer in layers)
+        return next((slide for slide in slides if slide is not None), None)
 
     # ---- running ---------------------------------------------------------------------------------
 
@@ -142,17 +140,8 @@ class RunWidget(QWidget):
             )
             return
         self._folder, self._errors, self._cancelled = out, "", False
-        arguments = [
-            "-m",
-            "napari_ifquant.run_child",
-            "run",
-            "-r",
-            self.recipe.text(),
-            "-o",
-            str(out),
-            *slide.paths,
-            *more,
-        ]
+        arguments = ["-m", "napari_ifquant.run_child", "run", "-r", self.recipe.text()]
+        arguments += ["-o", str(out), *slide.paths, *more]
         if slide.pixel_size_um is not None:
             arguments += ["--pixel-size", str(slide.pixel_size_um)]
         self.process = QProcess(self)
@@ -189,11 +178,8 @@ class RunWidget(QWidget):
             if self._cancelled:
                 self.text.setText("stopped; what is finished is kept, Run goes on from there")
             elif code != 0:
-                self.text.setText(
-                    self._errors.strip().splitlines()[-1]
-                    if self._errors.strip()
-                    else f"ended with exit code {code}"
-                )
+                lines = self._errors.strip().splitlines()
+                self.text.setText(lines[-1] if lines else f"ended with exit code {code}")
             else:
                 self.bar.setValue(1000)
                 self._show_result()
@@ -206,7 +192,7 @@ class RunWidget(QWidget):
     def _show_result(self) -> None:
         assert self._folder is not None
         view = open_result(finished_slides(self._folder).folders[0])
-        words = gates_in_words(view)
+        words = gate_list(view)
         if self._crop is None:
             from napari.layers import Layer
 
@@ -233,3 +219,47 @@ class RunWidget(QWidget):
         self.run_button.setEnabled(idle)
         self.preview_button.setEnabled(idle)
         self.cancel_button.setEnabled(not idle)
+
+
+def view_window(viewer: Any, slide: SlideRef) -> Window:
+    """Window of the slide that the canvas shows, at most `MAX_PX` a side."""
+    with slide.open() as opened:
+        info = opened.info
+    size = info.pixel_size_um or 1.0
+    height, width = info.shape[1:]
+    camera, spans = viewer.scene.camera, []
+    axes = zip(camera.center[-2:], viewer.canvas.size, (height, width), strict=True)
+    for center, pixels, length in axes:
+        half = min(max(float(pixels) / camera.zoom / size, MIN_PX), MAX_PX) / 2
+        middle = min(max(float(center) / size, 0.0), float(length))
+        spans.append((max(int(middle - half), 0), min(int(middle + half), length)))
+    (y0, y1), (x0, x1) = spans
+    if y1 - y0 < MIN_PX // 2 or x1 - x0 < MIN_PX // 2:
+        raise RequestError("the slide is not on view; move to it first")
+    return Window(y0, x0, y1, x1)
+
+
+def preview_layer(view: SlideView, corner: tuple[int, int]) -> Any:
+    """Cells of a preview at their place on the slide, in memory, so that its folder can go."""
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    size = view.subject.pixel_size_um
+    classes = np.asarray(view.cells.classes(1)[0])
+    return Labels(
+        classes,
+        name=PREVIEW,
+        colormap=DirectLabelColormap(color_dict=view.coloring.color_dict()),
+        translate=(corner[0] * size, corner[1] * size),
+        **spatial(size),
+    )
+
+
+def gate_list(view: SlideView) -> str:
+    """Gates and the share of cells above them."""
+    words = []
+    for gate in view.subject.gates:
+        share = "" if gate.positive_fraction is None else f" ({100 * gate.positive_fraction:.0f} %)"
+        value = "not callable" if gate.value is None else f"{gate.value:.0f}"
+        words.append(f"{gate.marker} {value}{share}")
+    return ", ".join(words)

@@ -22,10 +22,10 @@ from ifquant.commands.review_log import read_log
 from ifquant.commands.review_subject import load_subject
 from ifquant.results.run_record import run_recipe
 from ifquant.review.review_session import ReviewSession
-from napari_ifquant import describe
-from napari_ifquant.binding import Binding
-from napari_ifquant.desk import Desk
+from napari_ifquant.keys import KeyBinding
+from napari_ifquant.pair_text import pair_line
 from napari_ifquant.result import open_result
+from napari_ifquant.slide_review import SlideReview
 
 CUTS = {"S": "cut", "R": "redraw", "E": "region"}
 FINISHED = {"cut": "split", "redraw": "redraw", "region": "exclude region"}
@@ -144,7 +144,7 @@ class Reviewer:
         story = f"{event} after {self.done}, which says {self.message()!r}"
         assert self.logged() == self.walk.log.lines, story
         assert self.seen().cell == self.walk.cell, story
-        drawing = self.widget.desk.drawing
+        drawing = self.widget.review.drawing
         assert (None if drawing is None else KINDS[type(drawing).__name__]) == self.walk.drawing, (
             story
         )
@@ -160,19 +160,19 @@ class Reviewer:
         assert self.widget.panel.progress.value() == done, story
 
     def check_labels(self) -> None:
-        labels = np.unique(np.asarray(self.widget.desk.view.cells.levels[0]))
+        labels = np.unique(np.asarray(self.widget.review.view.cells.levels[0]))
         assert set(labels.tolist()) - {0} == self.walk.log.cells().standing, self.done
 
     # ---- doing -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         self.widget.start()
-        desk = self.widget.desk
-        assert desk is not None, self.message()
+        review = self.widget.review
+        assert review is not None, self.message()
         log = self.logs.setdefault(
-            self.widget.choice.folder.name, LogModel(desk.view.subject.ids.tolist())
+            self.widget.choice.folder.name, LogModel(review.view.subject.ids.tolist())
         )
-        self.walk = WalkModel(log, desk.queue.ids.tolist())
+        self.walk = WalkModel(log, review.queue.ids.tolist())
 
     def target(self) -> Any:
         """Where keys go."""
@@ -259,7 +259,7 @@ class Reviewer:
             self._walk_on(name)
 
     def _drawn(self) -> Any:
-        drawing = self.widget.desk.drawing
+        drawing = self.widget.review.drawing
         return None if drawing is None else np.array(drawing.layer.data[-1])
 
     def acts(self, name: str) -> bool:
@@ -347,7 +347,7 @@ class Reviewer:
         return f"table {row}"
 
     def _row(self) -> str:
-        centers = self.widget.desk.screen.named("cell centers")
+        centers = self.widget.review.layers.named("cell centers")
         row = self.random.randrange(len(self.walk.log.ids))
         before = set(centers.selected_data)
         centers.selected_data = {row}
@@ -421,7 +421,7 @@ class Reviewer:
         dock, focus = dock_of(self.widget), self.focus
         dock.close()
         QApplication.processEvents()
-        assert self.widget.desk is None
+        assert self.widget.review is None
         self.focus = "canvas"
         pressed = self.random.sample([key for key in KEYS if key != "C"], 4)
         for name in pressed:
@@ -442,7 +442,7 @@ class Reviewer:
     def finish(self) -> None:
         """End the review and compare once more with what is read again."""
         self.check_labels()
-        self.widget.close_desk()
+        self.widget.close_review()
         for slide, log in self.logs.items():
             folder = self.path.parents[2] / slide
             read = read_log(folder, self.name)
@@ -474,16 +474,16 @@ class Windowless(Reviewer):
 
     def check_counts(self, story: str) -> None:
         decided = self.walk.log.decided()
-        assert self.widget.desk.progress == (
+        assert self.widget.review.progress == (
             sum(cell in decided for cell in self.walk.queue),
             len(self.walk.queue),
         ), story
 
     def pair(self) -> str:
-        return describe.pair_line(self.widget.desk)
+        return pair_line(self.widget.review.state)
 
     def message(self) -> str:
-        return str(self.widget.desk.message)
+        return str(self.widget.review.message)
 
     def press(self, name: str, *, held: bool = False) -> None:
         from app_model.types import KeyCode
@@ -505,7 +505,7 @@ class Windowless(Reviewer):
         self.widget.asked = False
         text = "".join(self.random.choices("naxmsru 123-=", k=self.random.randint(0, 5)))
         if acts:
-            self.widget.desk.note(text)
+            self.widget.review.note(text)
             if text.strip():
                 self.walk.take(Line("note", (self.walk.cell,), text=text))
         return f"note {text!r}"
@@ -518,25 +518,25 @@ class Headless:
     """What stands for the dock where there is none."""
 
     def __init__(self, viewer: Any, folder: Path, reviewer: str) -> None:
-        self.viewer, self.asked, self.desk, self.binding = viewer, False, None, None
+        self.viewer, self.asked, self.review, self.binding = viewer, False, None, None
         self.choice = SimpleNamespace(
             folder=folder, reviewer=SimpleNamespace(setText=lambda _: None)
         )
         self.reviewer = reviewer
 
     def start(self) -> None:
-        self.close_desk()
-        self.desk = Desk(self.viewer, open_result(self.choice.folder), self.reviewer)
-        self.desk.ask_note_of = lambda: setattr(self, "asked", True)
-        self.binding = Binding(self.viewer, self.desk)
-        rows = self.desk.screen.named("cell centers").selected_data.events.items_changed
-        rows.connect(lambda _: self.desk.show_chosen())
+        self.close_review()
+        self.review = SlideReview(self.viewer, open_result(self.choice.folder), self.reviewer)
+        self.review.focus_note = lambda: setattr(self, "asked", True)
+        self.binding = KeyBinding(self.viewer, self.review)
+        rows = self.review.layers.named("cell centers").selected_data.events.items_changed
+        rows.connect(lambda _: self.review.show_chosen())
 
-    def close_desk(self) -> None:
-        if self.desk is not None:
+    def close_review(self) -> None:
+        if self.review is not None:
             self.binding.release()
-            self.desk.close()
-            self.desk = None
+            self.review.close()
+            self.review = None
 
 
 def _no_more(_: Any) -> None:

@@ -68,15 +68,15 @@ def test_slide_patient_and_group_are_nowhere_when_hidden(
     wait(lambda: widget.choice.apply_button.isEnabled())
     assert widget.message.text().startswith("slide 1: "), widget.message.text()
     assert told(viewer) == set()
-    widget.desk.screen.named("cell centers").visible = True
+    widget.review.layers.named("cell centers").visible = True
     assert np.asarray(viewer.screenshot(canvas_only=False, flash=False)).any()
     assert told(viewer) == set()
-    assert widget.desk.session.decisions[0].queue.hidden == ("sample",)
+    assert widget.review.session.decisions[0].queue.hidden == ("sample",)
 
     widget.choice.form.hide_sample.setChecked(False)
     widget.start()
     assert told(viewer) == set(SECRETS)
-    widget.close_desk()
+    widget.close_review()
 
 
 def told(viewer: Any) -> set[str]:
@@ -100,7 +100,7 @@ def test_the_gates_dock_follows_what_a_new_review_hides(
     widget.start()
     assert [gates.marker.itemText(i) for i in range(gates.marker.count())] == ["PanCK", "CD11c"]
     assert "IL1B" not in gates.text.text()
-    widget.close_desk()
+    widget.close_review()
     assert gates.marker.count() == 0
     assert gates.text.text() == NO_REVIEW
     assert gates.histogram.gate is None

@@ -21,26 +21,26 @@ def test_the_command_opens_a_review_and_ends_with_its_window(
 
     from ifquant.cli import app
     from ifquant.commands.review_log import ReviewLog, read_log
-    from napari_ifquant.desk import desk_of
+    from napari_ifquant.open_reviews import review_in
 
     seen: list[Any] = []
 
-    def review() -> None:
+    def use() -> None:
         viewer = napari.current_viewer()
-        if viewer is None or desk_of(viewer) is None:
+        if viewer is None or review_in(viewer) is None:
             return
         timer.stop()
         seen.append(colorful(shot(viewer)))
         key(viewer, "A")
-        desk = desk_of(viewer)
-        assert desk is not None
-        seen.append(desk.session.reviewer)
+        review = review_in(viewer)
+        assert review is not None
+        seen.append(review.session.reviewer)
         key(viewer, "S")  # closed in the middle of drawing
         viewer.close()
 
     app_of_qt = get_qapp()  # timers need it
     timer = QTimer(app_of_qt)
-    timer.timeout.connect(review)
+    timer.timeout.connect(use)
     timer.start(100)
     try:
         done = CliRunner().invoke(app, ["review", str(results), "a"])

@@ -110,10 +110,10 @@ def test_the_review_ends_with_its_dock(
     assert bound(viewer) == before, "no key is bound before a review"
     reviewer = widget.choice.reviewer.text()
     widget.start()
-    desk = widget.desk
+    review = widget.review
     key(viewer, "A")
     key(viewer, "S")
-    assert desk.drawing is not None
+    assert review.drawing is not None
     assert bound(viewer) != before
     assert overlay.visible
     assert len(linked(viewer)) == 3
@@ -124,13 +124,13 @@ def test_the_review_ends_with_its_dock(
     if close not in AT_ONCE:
         QApplication.processEvents()
     ReviewLog(results / "a", reviewer).close()
-    assert widget.desk is None
-    assert desk.drawing is None
+    assert widget.review is None
+    assert review.drawing is None
     assert bound(viewer)[0] == before[0]
     assert not any(layer.keymap for layer in viewer.layers)
     assert not linked(viewer)
     assert (overlay.visible, overlay.position, overlay.text, viewer.title) == (*shown, title)
-    assert not desk.accept(), "what still has the desk decides nothing with it"
+    assert not review.accept(), "what still has the review decides nothing with it"
     if close in WINDOW_GOES:
         if close is viewer_closed:
             viewers.remove(viewer)
@@ -143,10 +143,10 @@ def test_the_review_ends_with_its_dock(
     again = viewer.window.dock_widgets[TITLE]
     assert again.isVisible()
     again.start()
-    assert again.desk is not None, again.message.text()
-    assert [d.action for d in again.desk.session.decisions] == ["accept"]
+    assert again.review is not None, again.message.text()
+    assert [d.action for d in again.review.session.decisions] == ["accept"]
     key(viewer, "X")
-    again.close_desk()
+    again.close_review()
     assert [d.action for d in read_log(results / "a", reviewer).decisions] == ["accept", "exclude"]
 
 
@@ -157,24 +157,24 @@ def test_what_only_looks_like_the_end_is_none(results: Path, viewers: list[Any])
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    desk, dock = widget.desk, dock_of(widget)
+    review, dock = widget.review, dock_of(widget)
     for floating in (True, False, True, False):  # torn off and put back: Qt hides and shows it
         dock.setFloating(floating)
         QApplication.processEvents()
-        assert widget.desk is desk
+        assert widget.review is review
     other = viewer.window.add_dock_widget(QLabel("other"), area="right", tabify=True)
     QApplication.processEvents()
     other.raise_()
     QApplication.processEvents()
-    assert widget.desk is desk, "behind another tab"
+    assert widget.review is review, "behind another tab"
     viewer.window._qt_window.showMinimized()
     QApplication.processEvents()
     viewer.window._qt_window.showNormal()
     QApplication.processEvents()
-    assert widget.desk is desk
+    assert widget.review is review
     key(viewer, "A")
-    assert [d.action for d in desk.session.decisions] == ["accept"]
-    widget.close_desk()
+    assert [d.action for d in review.session.decisions] == ["accept"]
+    widget.close_review()
 
 
 def test_another_process_may_go_on(results: Path, viewers: list[Any]) -> None:
@@ -206,7 +206,7 @@ def test_a_review_that_cannot_begin_leaves_nothing(
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    widget.close_desk()
+    widget.close_review()
     before = bound(viewer)
     reviewer = widget.choice.reviewer.text()
     other = ReviewLog(results / "a", reviewer)
@@ -218,16 +218,16 @@ def test_a_review_that_cannot_begin_leaves_nothing(
         raise ZeroDivisionError("in the panel")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PairPanel, "set_desk", broken)
+        patch.setattr(PairPanel, "set_review", broken)
         widget.start()
-    assert widget.desk is None
+    assert widget.review is None
     assert "unexpected ZeroDivisionError: in the panel" in widget.message.text()
     assert bound(viewer)[0] == before[0]
     assert not linked(viewer)
     ReviewLog(results / "a", reviewer).close()
     widget.start()
-    assert widget.desk is not None
-    widget.close_desk()
+    assert widget.review is not None
+    widget.close_review()
 
 
 def test_a_viewer_has_one_review(results: Path, viewers: list[Any]) -> None:
@@ -239,10 +239,10 @@ def test_a_viewer_has_one_review(results: Path, viewers: list[Any]) -> None:
     second = viewer.window.dock_widgets[TITLE]
     assert second is not first
     second.start()
-    assert second.desk is not None, second.message.text()
-    assert first.desk is None
+    assert second.review is not None, second.message.text()
+    assert first.review is None
     key(viewer, "A")
-    assert [d.action for d in second.desk.session.decisions] == ["accept"]
-    second.close_desk()
+    assert [d.action for d in second.review.session.decisions] == ["accept"]
+    second.close_review()
     assert not linked(viewer)
     assert not any(map(len, bound(viewer)))

@@ -17,13 +17,13 @@ from screens import dock_of, key, press_on
 
 from ifquant.commands.review_log import read_log
 from ifquant.errors import ResourceError
-from napari_ifquant.pairs import neighbours
+from napari_ifquant.pair_view import neighbors
 
 FOCI = ("canvas", "dock", "floating")
 
 
 @pytest.fixture(params=FOCI)
-def review(
+def keyboard(
     request: pytest.FixtureRequest, results: Path, viewers: list[Any]
 ) -> Iterator[tuple[Any, Callable[..., None]]]:
     """A review, and how to press keys where the focus is."""
@@ -42,7 +42,7 @@ def review(
         dock_of(widget).setFloating(True)
         QApplication.processEvents()
     yield widget, lambda name, *held: press_on(places[request.param], name, *held)
-    widget.close_desk()
+    widget.close_review()
 
 
 def logged(widget: Any) -> list[str]:
@@ -52,52 +52,49 @@ def logged(widget: Any) -> list[str]:
 
 
 def to_touching(widget: Any) -> None:
-    desk = widget.desk
-    places = range(1, len(desk.queue) + 1)
-    desk.go(
-        next(
-            k for k in places if neighbours(desk.session, int(desk.queue.ids[k - 1]))[0].gap_um == 0
-        )
-    )
+    review = widget.review
+    places = range(1, len(review.queue) + 1)
+    near = (neighbors(review.session, int(review.queue.ids[k - 1])) for k in places)
+    review.go(next(k for k, others in enumerate(near, 1) if others[0].gap_um == 0))
 
 
 def test_outlines_are_undone_and_redone_in_any_depth(
-    review: tuple[Any, Callable[..., None]],
+    keyboard: tuple[Any, Callable[..., None]],
 ) -> None:
-    widget, press = review
+    widget, press = keyboard
     press("A")
     to_touching(widget)
-    desk = widget.desk
-    n, cell, other = len(desk.view.subject), desk.cell_id, desk.partner.cell_id
-    labels = np.asarray(desk.view.cells.levels[0])
+    review = widget.review
+    n, cell, other = len(review.view.subject), review.cell_id, review.partner.cell_id
+    labels = np.asarray(review.view.cells.levels[0])
     press("M")
-    assert desk.cell_id == n + 1
+    assert review.cell_id == n + 1
     press("R")
     press("Equal")
     press("R")  # the merged cell, redrawn
-    assert desk.cell_id == n + 2
+    assert review.cell_id == n + 2
     press("S")
     for _ in range(12):
         press("S")
-        if desk.drawing is None:
+        if review.drawing is None:
             break
         press("Equal")
-    assert logged(widget) == ["accept", "merge", "redraw", "split"], desk.message
-    assert desk.cell_id == n + 3
+    assert logged(widget) == ["accept", "merge", "redraw", "split"], review.message
+    assert review.cell_id == n + 3
     for left, shown in ((2, n + 2), (1, n + 1), (0, cell)):
         press("Z", "Control")
-        assert desk.cell_id == shown
+        assert review.cell_id == shown
         assert str(shown) in widget.panel.pair.text()
-        assert len(desk.session.standing.outlines.changed) == left
-    assert np.array_equal(np.asarray(desk.view.cells.levels[0]), labels)
+        assert len(review.session.standing.outlines.changed) == left
+    assert np.array_equal(np.asarray(review.view.cells.levels[0]), labels)
     assert {cell, other} <= set(np.unique(labels))
     for shown in (n + 1, n + 2, n + 3):
         press("Z", "Control", "Shift")
-        assert desk.cell_id == shown
+        assert review.cell_id == shown
     for _ in range(3):
         press("U")
     press("E")
-    assert desk.drawing is not None
+    assert review.drawing is not None
     press("Escape")
     assert logged(widget) == [
         "accept",
@@ -111,10 +108,10 @@ def test_outlines_are_undone_and_redone_in_any_depth(
 
 
 def test_what_fails_before_the_log_is_written_changes_nothing(
-    review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+    keyboard: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widget, press = review
-    desk = widget.desk
+    widget, press = keyboard
+    review = widget.review
     press("A")
     calls = []
 
@@ -122,20 +119,20 @@ def test_what_fails_before_the_log_is_written_changes_nothing(
         calls.append(1)
         raise ZeroDivisionError("nobody expected this")
 
-    before = (desk.cell_id, desk.place, desk.partner, widget.panel.pair.text())
+    before = (review.cell_id, review.place, review.partner, widget.panel.pair.text())
     for name, owner, method in (
-        ("A", desk.session, "accept"),
-        ("2", desk.session, "change_phenotype"),
-        ("X", desk.session, "exclude"),
-        ("U", desk.session, "undo"),
-        ("N", desk.screen, "show_pair"),
-        ("H", desk.screen, "named"),
-        ("S", desk.viewer, "add_layer"),
-        ("C", desk, "ask_note_of"),
+        ("A", review.session, "accept"),
+        ("2", review.session, "change_phenotype"),
+        ("X", review.session, "exclude"),
+        ("U", review.session, "undo"),
+        ("N", review.layers, "show_pair"),
+        ("H", review.layers, "named"),
+        ("S", review.viewer, "add_layer"),
+        ("C", review, "focus_note"),
     ):
         calls.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(owner, method, broken) if owner is not desk.viewer else patch.setattr(
+            patch.setattr(owner, method, broken) if owner is not review.viewer else patch.setattr(
                 type(owner), method, broken
             )
             press(name)
@@ -148,13 +145,15 @@ def test_what_fails_before_the_log_is_written_changes_nothing(
             # not even the cell from before could be shown: then none is on view, and nothing can be
             # decided
         ):
-            assert desk.cell_id is None
+            assert review.cell_id is None
             press("X")
             assert logged(widget) == ["accept"]
             assert widget.message.text() == "no cell is on view"
-            desk.go(before[1])
-        assert (desk.cell_id, desk.place, desk.partner, widget.panel.pair.text()) == before, name
-        assert desk.drawing is None
+            review.go(before[1])
+        assert (review.cell_id, review.place, review.partner, widget.panel.pair.text()) == before, (
+            name
+        )
+        assert review.drawing is None
     press("X")
     assert logged(widget) == ["accept", "exclude"]
 
@@ -180,7 +179,7 @@ def test_a_key_that_failed_is_not_offered_again_in_the_running_loop(
         raise ZeroDivisionError("nobody expected this")
 
     with monkeypatch.context() as patch:
-        patch.setattr(widget.desk.session, "exclude", broken)
+        patch.setattr(widget.review.session, "exclude", broken)
         for pressed in (Qt.Key.Key_A, Qt.Key.Key_X, Qt.Key.Key_U):
             for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
                 QApplication.postEvent(
@@ -190,53 +189,53 @@ def test_a_key_that_failed_is_not_offered_again_in_the_running_loop(
         loop.exec()
     assert calls == [1]
     assert logged(widget) == ["accept", "undo"]
-    widget.close_desk()
+    widget.close_review()
 
 
 def test_what_fails_after_the_log_is_written_is_said_and_stands(
-    review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+    keyboard: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widget, press = review
-    desk = widget.desk
+    widget, press = keyboard
+    review = widget.review
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("nobody expected this")
 
-    with monkeypatch.context() as patch:  # a listener of the desk: all others still show what is
+    with monkeypatch.context() as patch:  # a listener of the review: all others still show what is
         patch.setattr(widget.panel.model, "refresh", broken)
         press("A")
     assert logged(widget) == ["accept"]
     assert "accept of cell" in widget.message.text()
     assert "the dock shows only a part: unexpected ZeroDivisionError" in widget.message.text()
-    assert desk.place == 2
-    assert desk.viewer.canvas.overlays.text.text.startswith("1/")
+    assert review.place == 2
+    assert review.viewer.canvas.overlays.text.text.startswith("1/")
 
-    shown = desk.cell_id
+    shown = review.cell_id
     with monkeypatch.context() as patch:
-        patch.setattr(desk.screen, "recolor", broken)
+        patch.setattr(review.layers, "recolor", broken)
         press("X")
     assert logged(widget) == ["accept", "exclude"]
     assert "2: exclude is in the log, but: unexpected" in widget.message.text()
-    assert desk.cell_id in (None, shown)
+    assert review.cell_id in (None, shown)
     press("U")
     assert logged(widget) == ["accept", "exclude", "undo"]
-    assert desk.cell_id == shown
-    assert desk.session.decided() == {int(desk.queue.ids[0])}
+    assert review.cell_id == shown
+    assert review.session.decided() == {int(review.queue.ids[0])}
 
 
 def test_a_failed_save_is_no_decision(
-    review: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+    keyboard: tuple[Any, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widget, press = review
-    desk = widget.desk
+    widget, press = keyboard
+    review = widget.review
     press("A")
-    shown = desk.cell_id
+    shown = review.cell_id
 
     def full(_: Any) -> None:
         raise ResourceError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.log, "append", full)
+        patch.setattr(review.state.log, "append", full)
         for name in ("A", "X", "T", "U"):
             press(name)
             assert widget.message.text() == "the disk is full"
@@ -244,8 +243,8 @@ def test_a_failed_save_is_no_decision(
         press_on(widget.panel.note, "Return")
         assert widget.panel.note.text() == "kept", "the words are not lost"
     assert logged(widget) == ["accept"]
-    assert [d.action for d in desk.session.decisions] == ["accept"]
-    assert desk.cell_id == shown
+    assert [d.action for d in review.session.decisions] == ["accept"]
+    assert review.cell_id == shown
     press_on(widget.panel.note, "Return")
     press("X")
     assert logged(widget) == ["accept", "note", "exclude"]
@@ -260,7 +259,7 @@ def test_a_disk_that_takes_half_a_line(results: Path, viewers: list[Any]) -> Non
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    desk = widget.desk
+    review = widget.review
     key(viewer, "A")
     path = results / "a" / "review" / f"{widget.choice.reviewer.text()}.jsonl"
     limits, ignored = (
@@ -275,11 +274,11 @@ def test_a_disk_that_takes_half_a_line(results: Path, viewers: list[Any]) -> Non
         signal.signal(signal.SIGXFSZ, ignored)
     assert "writing failed" in widget.message.text()
     assert path.read_bytes().count(b"\n") == 1, "half a line more"
-    assert [d.action for d in desk.session.decisions] == ["accept"]
-    assert not desk.log.closed, "open again"
+    assert [d.action for d in review.session.decisions] == ["accept"]
+    assert not review.state.log.closed, "open again"
     key(viewer, "X")
     key(viewer, "U")
-    widget.close_desk()
+    widget.close_review()
     assert logged(widget) == ["accept", "exclude", "undo"]
 
 
@@ -299,8 +298,8 @@ def test_buttons_clicks_and_rows_are_guarded_as_keys_are(
     viewers.append(viewer)
     gates = GatesWidget(viewer)
     viewer.window.add_dock_widget(gates, name="Gates", area="right", tabify=True)
-    desk, canvas = widget.desk, viewer.window._qt_viewer.canvas.native
-    shown = desk.cell_id
+    review, canvas = widget.review, viewer.window._qt_viewer.canvas.native
+    shown = review.cell_id
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("nobody expected this")
@@ -318,25 +317,26 @@ def test_buttons_clicks_and_rows_are_guarded_as_keys_are(
             canvas, Qt.MouseButton.LeftButton, pos=QPoint(canvas.width() // 2, canvas.height() // 2)
         )
 
-    centers = desk.screen.named("cell centers")
+    centers = review.layers.named("cell centers")
     told(click, LabelPyramid, "at")
-    told(lambda: setattr(centers, "selected_data", {7}), type(desk), "_show_cell")
-    told(lambda: widget.panel.table.clicked.emit(widget.panel.model.index(3, 0)), type(desk), "_go")
-    told(gates.save.click, type(desk.session), "change_gate")
-    told(gates.none.click, type(desk.session), "change_gate")
-    told(lambda: gates.histogram.moved.emit(300.0), type(desk.session), "preview")
-    assert desk.cell_id == shown
-    told(gates.back.click, type(desk.screen), "recolor")
+    told(lambda: setattr(centers, "selected_data", {7}), type(review.state), "show_cell")
+    fourth = widget.panel.model.index(3, 0)
+    told(lambda: widget.panel.table.clicked.emit(fourth), type(review.state), "go")
+    told(gates.save.click, type(review.session), "change_gate")
+    told(gates.none.click, type(review.session), "change_gate")
+    told(lambda: gates.histogram.moved.emit(300.0), type(review.session), "preview")
+    assert review.cell_id == shown
+    told(gates.back.click, type(review.layers), "recolor")
     told(widget.choice.apply_button.click, widget, "_apply")
-    told(widget.choice.start_button.click, SlideChoice, "describe")
-    assert widget.desk is None
-    assert not desk.session.decisions
+    told(widget.choice.start_button.click, SlideChoice, "title")
+    assert widget.review is None
+    assert not review.session.decisions
     widget.choice._chosen(tmp_path)
     assert "no finished slide" in widget.message.text()
     widget.start()
-    assert widget.desk is not None
-    centers = widget.desk.screen.named("cell centers")
+    assert widget.review is not None
+    centers = widget.review.layers.named("cell centers")
     centers.add([[5.0, 5.0]])  # a point of one's own is no cell
-    centers.selected_data = {len(widget.desk.view.subject)}
-    assert widget.desk.cell_id is not None
-    widget.close_desk()
+    centers.selected_data = {len(widget.review.view.subject)}
+    assert widget.review.cell_id is not None
+    widget.close_review()

@@ -22,46 +22,46 @@ def test_keys_work_while_the_dock_floats(results: Path, viewers: list[Any]) -> N
     QApplication.processEvents()
     assert dock.isWindow(), "a window of its own, outside of napari's"
     assert widget.window() is dock
-    desk = widget.desk
+    review = widget.review
 
     def press(*names: str) -> None:
         for name in names:
             press_on(dock.focusWidget() or dock, name)
 
-    first = desk.cell_id
+    first = review.cell_id
     press("N")
-    assert desk.cell_id == int(desk.queue.ids[1])
+    assert review.cell_id == int(review.queue.ids[1])
     press("Right", "P", "Left")
-    assert desk.cell_id == first
+    assert review.cell_id == first
     press("A", "C")
     assert dock.focusWidget() is widget.panel.note
     QTest.keyClicks(widget.panel.note, "seen and nax")  # letters are text here, not actions
     press("Return", "X", "U", "1")
-    made = [(d.action, d.reason) for d in desk.session.decisions]
+    made = [(d.action, d.reason) for d in review.session.decisions]
     assert made == [
         ("accept", ""),
         ("note", "seen and nax"),
         ("exclude", ""),
         ("undo", ""),
         ("phenotype", ""),
-    ], desk.message
+    ], review.message
 
     widget.panel.table.clicked.emit(widget.panel.model.index(0, 0))
-    assert desk.cell_id == first
+    assert review.cell_id == first
     press("R")
-    assert desk.drawing is not None
+    assert review.drawing is not None
     press_on(dock, "Equal")
     press("R")
-    assert desk.session.decisions[-1].action == "redraw", desk.message
+    assert review.session.decisions[-1].action == "redraw", review.message
     key(viewer, "N")  # and napari's own window takes them as ever
-    assert widget.panel.progress.value() == desk.progress[0]
+    assert widget.panel.progress.value() == review.progress[0]
 
     dock.setFloating(False)
     QApplication.processEvents()
-    shown = desk.cell_id
+    shown = review.cell_id
     press_on(widget.panel.progress, "P")
-    assert desk.cell_id != shown
-    widget.close_desk()
+    assert review.cell_id != shown
+    widget.close_review()
 
 
 def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> None:
@@ -110,35 +110,35 @@ def test_ones_own_layers_keep_their_keys(results: Path, viewers: list[Any]) -> N
 
     own_keys_work()  # before a review
     widget.start()
-    desk = widget.desk
+    review = widget.review
     viewer.layers.selection.active = labels
     labels.selected_label = 1
     key(viewer, "X")
     assert labels.selected_label == 0, "napari swaps with the background"
     own_keys_work()
-    shown, canvas = desk.cell_id, viewer.window._qt_viewer.canvas.native
+    shown, canvas = review.cell_id, viewer.window._qt_viewer.canvas.native
     for x in range(20, canvas.width(), 60):  # nor does a click on one's own layer choose a cell
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(x, canvas.height() // 2))
         QApplication.processEvents()
-    assert desk.cell_id == shown
+    assert review.cell_id == shown
     assert viewer.layers.selection.active is shapes
-    assert not desk.session.decisions
+    assert not review.session.decisions
     copy = napari.layers.Layer.create(
-        *desk.screen.named("cells").as_layer_data_tuple()
+        *review.layers.named("cells").as_layer_data_tuple()
     )  # one's own too
     viewer.add_layer(copy)
     for name in ("A", "X", "N"):
         key(viewer, name)
-    assert not desk.session.decisions
-    assert desk.cell_id == shown
+    assert not review.session.decisions
+    assert review.cell_id == shown
 
     viewer.layers.selection.clear()  # no layer: the review's again
     for name in ("A", "G"):
         key(viewer, name)
-    assert [d.action for d in desk.session.decisions] == ["accept"]
+    assert [d.action for d in review.session.decisions] == ["accept"]
     assert not pressed[2:], "G is the review's here"
     key(viewer, "U")
-    widget.close_desk()
+    widget.close_review()
     own_keys_work()
 
 
@@ -149,11 +149,11 @@ def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(
 
     viewer, widget = open_review(results, "a")
     viewers.append(viewer)
-    desk = widget.desk
+    review = widget.review
     key(viewer, "A")
     assert "<b>A</b>" in widget.panel.keys.text()
     key(viewer, "R")
-    layer = desk.drawing.layer
+    layer = review.drawing.layer
     assert viewer.layers.selection.active is layer
     help_text = widget.panel.keys.text()
     assert "<b>A</b>" not in help_text
@@ -182,7 +182,7 @@ def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(
     assert np.array_equal(layer.data, before), "a stroke is taken back, no decision"
     for name in ("A", "X", "U", "S", "N", "T"):
         key(viewer, name)
-    assert desk.drawing is not None
+    assert review.drawing is not None
     key(viewer, "Equal")
     assert (np.asarray(layer.data) > 0).sum() > (before > 0).sum()
     key(viewer, "Minus")
@@ -192,36 +192,36 @@ def test_a_layer_that_is_drawn_on_keeps_the_keys_of_its_brushes(
     assert "<b>A</b>" in widget.panel.keys.text()
 
     key(viewer, "S")
-    line = np.array(desk.drawing.layer.data[0])
+    line = np.array(review.drawing.layer.data[0])
     key(viewer, "Equal")
-    turned = np.array(desk.drawing.layer.data[0])
+    turned = np.array(review.drawing.layer.data[0])
     assert not np.allclose(line, turned)
     key(viewer, "Minus")
-    assert np.allclose(desk.drawing.layer.data[0], line)
+    assert np.allclose(review.drawing.layer.data[0], line)
     viewer.layers.remove(
-        desk.drawing.layer
+        review.drawing.layer
     )  # deleted in the layer list: the next S proposes a cut anew
-    viewer.layers.selection.active = desk.screen.pair_layer
+    viewer.layers.selection.active = review.layers.named("pair")
     key(viewer, "S")
-    assert desk.drawing.on_view
+    assert review.drawing.on_view
     key(viewer, "Escape")
 
     key(viewer, "E")
-    desk.drawing.layer.add(
+    review.drawing.layer.add(
         [[[0, 0], [9, 9], [0, 9], [9, 0]]], shape_type="polygon"
     )  # crosses itself
     key(viewer, "E")
     assert "crosses itself" in widget.message.text()
-    desk.drawing.layer.data = [
-        desk.drawing.layer.data[0],
+    review.drawing.layer.data = [
+        review.drawing.layer.data[0],
         [[0, 0], [0, 9], [9, 9]],
         [[30, 30], [30, 39], [39, 39]],
     ]
     key(viewer, "E")
-    assert desk.drawing is None, widget.message.text()
-    assert [d.action for d in desk.session.decisions] == [
+    assert review.drawing is None, widget.message.text()
+    assert [d.action for d in review.session.decisions] == [
         "accept",
         "exclude region",
         "exclude region",
     ]
-    widget.close_desk()
+    widget.close_review()

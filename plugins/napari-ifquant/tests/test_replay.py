@@ -57,28 +57,28 @@ def test_excluding_those_who_carry_the_effect_changes_the_tested_number(
     form.sort_by.setCurrentText(LEVERAGE)
     form.descending.setChecked(True)
     widget.start()
-    desk = widget.desk
+    review = widget.review
     weight = leverage_column(results / "a", run_recipe(results))
     assert weight is not None
     heaviest = [
-        int(i) for i in desk.view.subject.ids[np.argsort(np.nan_to_num(-weight))][:LEFT_OUT]
+        int(i) for i in review.view.subject.ids[np.argsort(np.nan_to_num(-weight))][:LEFT_OUT]
     ]
-    assert [int(i) for i in desk.queue.ids[:LEFT_OUT]] == heaviest, (
+    assert [int(i) for i in review.queue.ids[:LEFT_OUT]] == heaviest, (
         "first those who add most to the effect"
     )
     assert colorful(shot(viewer)) > 0.05
     for cell_id in heaviest:
-        assert desk.cell_id == cell_id
+        assert review.cell_id == cell_id
         key(viewer, "X")
-    reviewer = desk.session.reviewer
-    widget.close_desk()
+    reviewer = review.session.reviewer
+    widget.close_review()
     viewer.close()
     viewers.remove(viewer)
 
     viewer, widget = open_review(results)  # a day later
     viewers.append(viewer)
-    assert [d.action for d in widget.desk.session.decisions] == ["exclude"] * LEFT_OUT
-    widget.close_desk()
+    assert [d.action for d in widget.review.session.decisions] == ["exclude"] * LEFT_OUT
+    widget.close_review()
     assert [d.cell.cell_id for d in read_log(results / "a", reviewer).decisions] == heaviest  # type: ignore[union-attr]
     widget.apply()
     wait(lambda: widget.choice.apply_button.isEnabled())

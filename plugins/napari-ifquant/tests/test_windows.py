@@ -48,59 +48,59 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
     widget.choice.form.order.setCurrentIndex(2)
     widget.choice.form.phenotype.setCurrentText("myeloid")
     widget.start()
-    desk = widget.desk
-    first, second, third = (int(i) for i in desk.queue.ids[:3])
+    review = widget.review
+    first, second, third = (int(i) for i in review.queue.ids[:3])
     start = shot(viewer)
     assert colorful(start) > 0.05
     magenta = (start[..., 0] > 200) & (start[..., 1] < 120) & (start[..., 2] > 200)
     assert magenta.sum() > 20  # the partner's outline
 
     key(viewer, "N")
-    assert desk.cell_id == second
+    assert review.cell_id == second
     moved = shot(viewer)
     assert np.mean(np.abs(moved - start) > 20) > 0.02  # the picture went with it
     key(viewer, "P")
     key(viewer, "A")
-    assert desk.cell_id == second
+    assert review.cell_id == second
     key(viewer, "1")
     key(viewer, "X")
     key(viewer, "Z", "Control")
-    assert desk.cell_id == third
+    assert review.cell_id == third
     key(viewer, "Z", "Control", "Shift")
     key(viewer, "U")
     key(viewer, "T")
     key(viewer, "S")
-    assert desk.drawing is not None
+    assert review.drawing is not None
     key(viewer, "Escape")
-    assert desk.drawing is None
+    assert review.drawing is None
     key(viewer, "R")
     key(viewer, "Equal")
     key(viewer, "R")
-    assert desk.drawing is None, desk.message
-    assert desk.cell_id == len(desk.view.subject) + 1
-    assert widget.panel.progress.value() == desk.progress[0]
+    assert review.drawing is None, review.message
+    assert review.cell_id == len(review.view.subject) + 1
+    assert widget.panel.progress.value() == review.progress[0]
 
-    viewer.layers.selection.active = desk.screen.named(
+    viewer.layers.selection.active = review.layers.named(
         "cells"
     )  # another layer, whose own keys are digits and letters
     viewer.layers.selection.active.visible = False
     key(viewer, "H")
-    assert desk.screen.named("cells").visible
+    assert review.layers.named("cells").visible
     key(viewer, "G")
-    viewer.layers.selection.active = desk.screen.named("cell centers")
-    before = len(desk.session.decisions)
+    viewer.layers.selection.active = review.layers.named("cell centers")
+    before = len(review.session.decisions)
     key(viewer, "A")
-    assert len(desk.session.decisions) == before + 1
+    assert len(review.session.decisions) == before + 1
 
-    desk.screen.named("cell centers").selected_data = {4}  # a row of napari's features table
-    assert desk.cell_id == int(desk.view.subject.ids[4])
+    review.layers.named("cell centers").selected_data = {4}  # a row of napari's features table
+    assert review.cell_id == int(review.view.subject.ids[4])
     widget.panel.table.clicked.emit(widget.panel.model.index(0, 0))
-    assert desk.cell_id == first
+    assert review.cell_id == first
     widget.panel.note.setText("a clear one")
     widget.panel.note.returnPressed.emit()
     window = shot(viewer, canvas_only=False)
     assert colorful(window) > 0.02
-    decisions = [d.action for d in desk.session.decisions]
+    decisions = [d.action for d in review.session.decisions]
     assert decisions[:8] == [
         "accept",
         "phenotype",
@@ -112,7 +112,7 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
         "redraw",
     ]
     assert decisions[8:] == ["accept", "note"]
-    widget.close_desk()
+    widget.close_review()
     viewer.close()
     viewers.remove(viewer)
     log = (results / "a" / "review").iterdir()
@@ -120,11 +120,11 @@ def test_a_review_in_a_window(results: Path, viewers: list[Any], tmp_path: Path)
 
     viewer, widget = open_review(results / "a")
     viewers.append(viewer)
-    assert [d.action for d in widget.desk.session.decisions] == decisions
-    assert widget.desk.session.phenotype(second) == "tumor"
+    assert [d.action for d in widget.review.session.decisions] == decisions
+    assert widget.review.session.phenotype(second) == "tumor"
     assert {path.name: path.read_bytes() for path in (results / "a" / "review").iterdir()} == kept
-    reviewer = widget.desk.session.reviewer
-    widget.close_desk()
+    reviewer = widget.review.session.reviewer
+    widget.close_review()
     assert [d.action for d in read_log(results / "a", reviewer).decisions] == decisions
 
     widget.apply()
@@ -198,28 +198,28 @@ def test_a_folder_of_results_is_dropped_and_reviewed_by_keyboard_alone(
         press("Tab")
     assert window.focusWidget() is widget.choice.start_button
     press("Space")
-    desk = widget.desk
-    assert desk is not None, widget.message.text()
-    cell = desk.cell_id
+    review = widget.review
+    assert review is not None, widget.message.text()
+    cell = review.cell_id
 
     for name in ("A", "C"):
         press(name)
     QTest.keyClicks(widget.panel.note, "seen")
     for name in ("Return", "E", "E", "U", "P", "X"):
         press(name)
-    made = [(d.action, d.reason) for d in desk.session.decisions]
+    made = [(d.action, d.reason) for d in review.session.decisions]
     assert made == [
         ("accept", ""),
         ("note", "seen"),
         ("exclude region", ""),
         ("undo", ""),
         ("exclude", ""),
-    ], desk.message
-    assert desk.session.decisions[0].cell.cell_id == cell
-    done, total = desk.progress
+    ], review.message
+    assert review.session.decisions[0].cell.cell_id == cell
+    done, total = review.progress
     assert viewer.canvas.overlays.text.text.startswith(f"{done}/{total}")
     assert widget.panel.progress.text() == f"{done}/{total} decided"
-    widget.close_desk()
+    widget.close_review()
 
 
 def _choose_ifquant() -> None:
@@ -243,7 +243,7 @@ def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
     form.blind.setChecked(True)
     form.hide_sample.setChecked(True)
     widget.start()
-    assert widget.desk.options.hidden == ("TGFB1", "IL1B")
+    assert widget.review.options.hidden == ("TGFB1", "IL1B")
     assert [widget.choice.slides.itemText(i) for i in range(widget.choice.slides.count())] == [
         "slide 1"
     ]
@@ -256,21 +256,21 @@ def test_blinded_queues_and_filters(results: Path, viewers: list[Any]) -> None:
     form.blind.setChecked(False)
     widget.start()
     table = widget._view.subject.table.set_index("cell_id")
-    values = table.loc[widget.desk.queue.ids, "IL1B_cytoplasm_mean"]
+    values = table.loc[widget.review.queue.ids, "IL1B_cytoplasm_mean"]
     assert values.is_monotonic_increasing
     form.within.setCurrentText("area_um2")
     form.low.setText("80")
     form.high.setText("120")
     form.flag.setCurrentText("touches_border")
     widget.start()
-    chosen = table.loc[widget.desk.queue.ids]
+    chosen = table.loc[widget.review.queue.ids]
     border = table["flags"] % 2 == 1
     assert set(chosen.index) == set(table.index[border & table["area_um2"].between(80, 120)])
     assert len(chosen)
     form.low.setText("many")
     widget.start()
     assert "found 'many' as a bound" in widget.message.text()
-    widget.close_desk()
+    widget.close_review()
 
 
 def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> None:
@@ -281,15 +281,13 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     viewer = napari.Viewer()
     viewers.append(viewer)
     viewer.open(str(results / "a"), plugin="napari-ifquant")
-    _, review = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-ifquant", "Review cells")
     _, gates = viewer.window.add_plugin_dock_widget("napari-ifquant", "Gates")
     assert "start a review" in gates.text.text()
-    review.start()
-    shown_first = review.desk.cell_id
-    QTest.keyClick(
-        review.panel.progress, Qt.Key.Key_N
-    )  # keys reach the review wherever the focus is
-    assert review.desk.cell_id != shown_first
+    dock.start()
+    shown_first = dock.review.cell_id
+    QTest.keyClick(dock.panel.progress, Qt.Key.Key_N)  # keys reach the review wherever the focus is
+    assert dock.review.cell_id != shown_first
     gates.fill()
     gates.marker.setCurrentText("PanCK")
     viewer.reset_view()
@@ -304,7 +302,7 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     dragged = shot(viewer)
     assert outlined(shown) > 0.01
     assert outlined(dragged) < outlined(shown) / 4  # tumor cells lost their color
-    assert not review.desk.session.decisions
+    assert not dock.review.session.decisions
     press_on(histogram, "Escape")
     back = shot(viewer)
     assert outlined(back) == pytest.approx(outlined(shown), rel=0.15)
@@ -312,13 +310,13 @@ def test_gates_and_readers_in_a_window(results: Path, viewers: list[Any]) -> Non
     assert histogram.gate > 340.0
     gates.reason.setText("foot of the negative peak")
     gates.save_gate()
-    decision = review.desk.session.decisions[0]
+    decision = dock.review.session.decisions[0]
     assert (decision.action, decision.marker, decision.reason) == (
         "gate",
         "PanCK",
         "foot of the negative peak",
     )
-    review.close_desk()
+    dock.close_review()
 
 
 def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Path) -> None:
@@ -327,7 +325,7 @@ def test_preview_run_and_cancel(results: Path, viewers: list[Any], tmp_path: Pat
     import napari
     from reviewing import GATES
 
-    from napari_ifquant.preview import PREVIEW
+    from napari_ifquant.run_widget import PREVIEW
 
     slide = json.loads((results / "a" / "slide.json").read_text())["input"]["path"]
     (tmp_path / "recipe.toml").write_text(

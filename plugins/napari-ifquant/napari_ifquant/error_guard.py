@@ -15,36 +15,34 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from ifquant.errors import IfquantError
 
 
-class Doer(Protocol):
-    """Who does actions, one at a time, and lets nothing out that they raise."""
+class Guard(Protocol):
+    """Does actions one at a time, and lets nothing out that they raise."""
 
     def do(self, act: Callable[[], None]) -> bool:
-        """Do it, and say whether that went well."""
-        ...
+        """Do it, and return whether that went well."""
 
 
 _P = ParamSpec("_P")
-_D = TypeVar("_D", bound=Doer)
+_G = TypeVar("_G", bound=Guard)
 
 
-def action(method: Callable[Concatenate[_D, _P], None]) -> Callable[Concatenate[_D, _P], bool]:
-    """Make a method something a key, a button or a click may ask for; it returns whether that was
-    done.
+def action(method: Callable[Concatenate[_G, _P], None]) -> Callable[Concatenate[_G, _P], bool]:
+    """Make a method fit for keys, buttons and clicks; it returns whether it was done.
 
-    Whatever is raised is said and goes no further, and what is on view is again what stands. Asked
-    for in the midst of another action (a selection that the other one changed), or after the review
-    has ended, it does nothing.
+    What is raised is shown and goes no further, and what is on view is again what stands. Called in
+    the midst of another action (a selection that the other one changed), or after the review has
+    ended, it does nothing.
     """
 
     @wraps(method)
-    def guarded(self: _D, /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+    def guarded(self: _G, /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
         return self.do(lambda: method(self, *args, **kwargs))
 
     return guarded
 
 
-def told(error: Exception) -> str:
-    """Say what went wrong; what nobody expected is shown as napari shows errors, too."""
+def error_text(error: Exception) -> str:
+    """Text of an error for the dock; an unexpected one is also shown as napari shows errors."""
     if isinstance(error, IfquantError):
         return str(error)
     from napari.utils.notifications import notification_manager

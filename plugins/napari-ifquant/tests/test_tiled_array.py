@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from ifquant.geometry.windows import Window
 from napari_ifquant.classes import Coloring, borders, outline_levels
-from napari_ifquant.lazy import TILE_PX, Lazy, TileCache, halved, pyramid, tiled
+from napari_ifquant.tiled_array import TILE_PX, TileCache, WindowArray, halved, pyramid, tiled
 
 WHOLE = np.arange(1300 * 900, dtype=np.uint32).reshape(1300, 900)
 
 
-def lazy() -> Lazy:
-    return Lazy(WHOLE.shape, WHOLE.dtype, lambda w: WHOLE[w.y0 : w.y1, w.x0 : w.x1])
+def lazy() -> WindowArray:
+    return WindowArray(WHOLE.shape, WHOLE.dtype, lambda w: WHOLE[w.y0 : w.y1, w.x0 : w.x1])
 
 
 @given(st.data())
@@ -70,8 +70,8 @@ def test_halved_levels_are_means_of_four() -> None:
 
 
 def test_a_pyramid_ends_small_and_has_no_gaps() -> None:
-    big = Lazy((40_000, 30_000), np.uint16, lambda w: np.zeros(w.shape, np.uint16))
-    far = Lazy((5_000, 3_750), np.uint16, lambda w: np.zeros(w.shape, np.uint16))
+    big = WindowArray((40_000, 30_000), np.uint16, lambda w: np.zeros(w.shape, np.uint16))
+    far = WindowArray((5_000, 3_750), np.uint16, lambda w: np.zeros(w.shape, np.uint16))
     sizes = [max(level.shape) for level in pyramid([big, far])]
     assert sizes[0] == 40_000
     assert 5_000 in sizes

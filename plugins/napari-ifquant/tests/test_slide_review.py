@@ -1,4 +1,4 @@
-"""The reviewer's desk on a viewer model, without Qt or OpenGL."""
+"""The review of a slide on a viewer model, without Qt or OpenGL."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from ifquant.commands.review_log import read_log
 from ifquant.errors import RequestError, SlideError
 from ifquant.files import storage
 from ifquant.review.review_queue import QueueOptions
-from napari_ifquant import describe
-from napari_ifquant.desk import Desk, desk_of
-from napari_ifquant.pairs import neighbours
+from napari_ifquant.open_reviews import review_in
+from napari_ifquant.pair_text import intensities
+from napari_ifquant.pair_view import neighbors
 from napari_ifquant.result import layers_of, open_result
-from napari_ifquant.screen import PAIR
+from napari_ifquant.review_layers import PAIR
+from napari_ifquant.slide_review import SlideReview
 
 MYELOID_FIRST = QueueOptions(order="table", phenotypes=("myeloid",))
 
 
-def desk_on(results: Path, options: QueueOptions | None = None, reviewer: str = "anna") -> Desk:
-    return Desk(ViewerModel(), open_result(results / "a"), reviewer, options)
+def review_on(
+    results: Path, options: QueueOptions | None = None, reviewer: str = "anna"
+) -> SlideReview:
+    return SlideReview(ViewerModel(), open_result(results / "a"), reviewer, options)
 
 
 def test_layers_of_a_result(results: Path) -> None:
@@ -115,11 +118,11 @@ def test_another_image_in_the_place_of_the_slide_is_not_shown(
 
 
 def test_the_partner_is_the_one_the_table_means(results: Path) -> None:
-    desk = desk_on(results, MYELOID_FIRST)
-    table = desk.view.subject.table.set_index("cell_id")
+    review = review_on(results, MYELOID_FIRST)
+    table = review.view.subject.table.set_index("cell_id")
     checked = 0
-    for cell_id in desk.queue.ids:
-        found = neighbours(desk.session, int(cell_id))
+    for cell_id in review.queue.ids:
+        found = neighbors(review.session, int(cell_id))
         expected = float(table.loc[cell_id, "nearest_tumor_border_um"])
         if not found or found[0].phenotype != "tumor" or expected > 20:
             continue
@@ -128,34 +131,34 @@ def test_the_partner_is_the_one_the_table_means(results: Path) -> None:
         assert touching == table.loc[cell_id, "n_touching_tumor"]
         checked += 1
     assert checked >= 5
-    desk.close()
+    review.close()
 
 
 def test_a_review_by_keys_is_kept_and_changes_the_answer(results: Path) -> None:
-    desk = desk_on(results, MYELOID_FIRST)
-    before = desk.view.subject.table
-    first, second, third = (int(i) for i in desk.queue.ids[:3])
-    assert desk.cell_id == first
-    assert desk_of(desk.viewer) is desk
-    desk.accept()
-    assert desk.cell_id == second
-    desk.change_phenotype(1)
-    assert desk.session.phenotype(second) == "tumor"
-    desk.exclude("fold")
-    assert desk.progress == (3, len(desk.queue))
-    desk.undo()
-    assert desk.cell_id == third
-    assert desk.progress == (2, len(desk.queue))
-    desk.redo()
-    desk.undo()
-    labels = np.asarray(desk.view.cells.levels[0])
-    classes = np.asarray(desk.view.cells.classes(0)[0])
+    review = review_on(results, MYELOID_FIRST)
+    before = review.view.subject.table
+    first, second, third = (int(i) for i in review.queue.ids[:3])
+    assert review.cell_id == first
+    assert review_in(review.viewer) is review
+    review.accept()
+    assert review.cell_id == second
+    review.change_phenotype(1)
+    assert review.session.phenotype(second) == "tumor"
+    review.exclude("fold")
+    assert review.progress == (3, len(review.queue))
+    review.undo()
+    assert review.cell_id == third
+    assert review.progress == (2, len(review.queue))
+    review.redo()
+    review.undo()
+    labels = np.asarray(review.view.cells.levels[0])
+    classes = np.asarray(review.view.cells.classes(0)[0])
     assert set(classes[labels == second]) == {1}  # shown in its new color
-    actions = [d.action for d in desk.session.decisions]
-    desk.close()
-    assert desk_of(desk.viewer) is None
+    actions = [d.action for d in review.session.decisions]
+    review.close()
+    assert review_in(review.viewer) is None
 
-    again = desk_on(results, MYELOID_FIRST)
+    again = review_on(results, MYELOID_FIRST)
     assert [d.action for d in again.session.decisions] == actions
     assert again.session.phenotype(second) == "tumor"
     assert again.cell_id == third  # goes on where it stopped
@@ -175,101 +178,101 @@ def test_a_review_by_keys_is_kept_and_changes_the_answer(results: Path) -> None:
 
 
 def test_merge_split_redraw_and_regions(results: Path) -> None:
-    desk = desk_on(results, MYELOID_FIRST)
-    n = len(desk.view.subject)
+    review = review_on(results, MYELOID_FIRST)
+    n = len(review.view.subject)
     place = next(
         i
-        for i, cell in enumerate(desk.queue.ids, 1)
-        if neighbours(desk.session, int(cell))[0].gap_um == 0
+        for i, cell in enumerate(review.queue.ids, 1)
+        if neighbors(review.session, int(cell))[0].gap_um == 0
     )
-    desk.go(place)
-    cell, partner = desk.cell_id, desk.partner
+    review.go(place)
+    cell, partner = review.cell_id, review.partner
     assert cell is not None
     assert partner is not None
-    labels = np.asarray(desk.view.cells.levels[0])
+    labels = np.asarray(review.view.cells.levels[0])
     pair = np.isin(labels, (cell, partner.cell_id))
-    desk.merge()
-    assert desk.cell_id == n + 1
-    assert np.array_equal(np.asarray(desk.view.cells.levels[0]) == n + 1, pair)
-    desk.undo()
-    assert np.array_equal(np.asarray(desk.view.cells.levels[0]), labels)
+    review.merge()
+    assert review.cell_id == n + 1
+    assert np.array_equal(np.asarray(review.view.cells.levels[0]) == n + 1, pair)
+    review.undo()
+    assert np.array_equal(np.asarray(review.view.cells.levels[0]), labels)
 
-    desk.go(place)
-    desk.split()
-    assert "cut" in [layer.name for layer in desk.viewer.layers]
+    review.go(place)
+    review.split()
+    assert "cut" in [layer.name for layer in review.viewer.layers]
     for _ in range(
         12
     ):  # some cuts leave a part without nucleus: turned until one does not, as a reviewer would
-        desk.split()
-        if desk.drawing is None:
+        review.split()
+        if review.drawing is None:
             break
-        desk.adjust(1)
-    assert desk.drawing is None, desk.message
-    assert "cut" not in [layer.name for layer in desk.viewer.layers]
-    parts = np.asarray(desk.view.cells.levels[0])[labels == cell]
+        review.adjust(1)
+    assert review.drawing is None, review.message
+    assert "cut" not in [layer.name for layer in review.viewer.layers]
+    parts = np.asarray(review.view.cells.levels[0])[labels == cell]
     assert len(set(parts)) == 2
-    assert desk.session.codes[desk.view.subject.row(cell)] == -1
-    desk.undo()
+    assert review.session.codes[review.view.subject.row(cell)] == -1
+    review.undo()
 
-    desk.go(place)
-    desk.redraw()
-    desk.adjust(1)
-    desk.redraw()
-    grown = np.asarray(desk.view.cells.levels[0]) == desk.cell_id
+    review.go(place)
+    review.redraw()
+    review.adjust(1)
+    review.redraw()
+    grown = np.asarray(review.view.cells.levels[0]) == review.cell_id
     assert grown.sum() > (labels == cell).sum()
     assert not np.any(
         grown
-        & (np.asarray(desk.view.nuclei.levels[0]) != 0)
-        & (np.asarray(desk.view.nuclei.levels[0]) != desk.cell_id)
+        & (np.asarray(review.view.nuclei.levels[0]) != 0)
+        & (np.asarray(review.view.nuclei.levels[0]) != review.cell_id)
     )
-    desk.undo()
+    review.undo()
 
-    desk.go(place)
-    desk.exclude_region()
-    frame = desk.drawing._frame  # type: ignore[union-attr]
-    desk.exclude_region()
-    y, x = (desk.view.subject.table[f"{axis}_px"].to_numpy() - 0.5 for axis in "yx")
+    review.go(place)
+    review.exclude_region()
+    frame = review.drawing._frame  # type: ignore[union-attr]
+    review.exclude_region()
+    y, x = (review.view.subject.table[f"{axis}_px"].to_numpy() - 0.5 for axis in "yx")
     inside = (y > frame[0, 0]) & (y < frame[2, 0]) & (x > frame[0, 1]) & (x < frame[1, 1])
     assert inside.any()
-    assert np.array_equal(desk.session.codes == -1, inside)
-    desk.split()
-    desk.cancel()
-    assert desk.drawing is None
-    desk.close()
+    assert np.array_equal(review.session.codes == -1, inside)
+    review.split()
+    review.cancel()
+    assert review.drawing is None
+    review.close()
 
 
 def test_what_is_hidden_is_nowhere(results: Path) -> None:
-    desk = desk_on(
+    review = review_on(
         results, QueueOptions(order="random", seed=3, hidden=("TGFB1", "IL1B"), hide_sample=True)
     )
-    names = [layer.name for layer in desk.viewer.layers]
+    names = [layer.name for layer in review.viewer.layers]
     assert "PanCK" in names
     assert not {"TGFB1", "IL1B"} & set(names)
-    features = desk.screen.named("cell centers").features
+    features = review.layers.named("cell centers").features
     assert not [name for name in features.columns if "IL1B" in name or "TGFB1" in name]
-    assert {row[0] for row in describe.intensities(desk)} == {"PanCK", "CD11c"}
-    desk.accept()
+    assert {row[0] for row in intensities(review.state)} == {"PanCK", "CD11c"}
+    review.accept()
     assert read_log(results / "a", "anna").decisions[0].queue.hidden == ("TGFB1", "IL1B", "sample")  # type: ignore[union-attr]
-    desk.close()
+    review.close()
 
 
 def test_contrast_stays_on_the_next_slide(results: Path) -> None:
-    desk = desk_on(results)
-    desk.screen.named("PanCK").contrast_limits = (111, 999)
-    limits = desk.screen.limits()
-    desk.close()
+    review = review_on(results)
+    review.layers.named("PanCK").contrast_limits = (111, 999)
+    limits = review.layers.limits()
+    review.close()
     shutil.copytree(results / "a", results / "b")
-    other = Desk(ViewerModel(), open_result(results / "b"), "anna", limits=limits)
-    assert tuple(other.screen.named("PanCK").contrast_limits) == (111, 999)
+    other = SlideReview(ViewerModel(), open_result(results / "b"), "anna", limits=limits)
+    assert tuple(other.layers.named("PanCK").contrast_limits) == (111, 999)
     other.close()
 
 
 def test_lines_stay_visible_from_afar(results: Path) -> None:
-    desk = desk_on(results)
+    review = review_on(results)
     camera, region, pairs = (
-        desk.viewer.scene.camera,
-        desk.screen.named("tumor region"),
-        desk.screen.named("myeloid to nearest tumor"),
+        review.viewer.scene.camera,
+        review.layers.named("tumor region"),
+        review.layers.named("myeloid to nearest tumor"),
     )
     for zoom, factor in (
         (8.0, 1),
@@ -281,24 +284,24 @@ def test_lines_stay_visible_from_afar(results: Path) -> None:
         assert region.edge_width == pytest.approx(1.2 * factor)
         assert pairs.edge_width == pytest.approx(0.6 * factor)
         assert region.edge_width * zoom * 0.5 >= 1, "at least a pixel of the screen"
-    desk.close()
+    review.close()
 
 
 def test_gates_recolor_before_they_are_saved(results: Path) -> None:
-    desk = desk_on(results)
-    before = np.asarray(desk.view.cells.classes(0)[0])
-    desk.preview_gate("PanCK", 1e6)
-    shown = np.asarray(desk.view.cells.classes(0)[0])
+    review = review_on(results)
+    before = np.asarray(review.view.cells.classes(0)[0])
+    review.preview_gate("PanCK", 1e6)
+    shown = np.asarray(review.view.cells.classes(0)[0])
     assert (before == 1).any()
     assert not (shown == 1).any()  # nothing is PanCK+ any more
-    assert not desk.session.decisions
-    desk.change_gate("PanCK", 500.0, "cut at the foot")
-    decision = desk.session.decisions[0]
+    assert not review.session.decisions
+    review.change_gate("PanCK", 500.0, "cut at the foot")
+    decision = review.session.decisions[0]
     assert (decision.action, decision.new, decision.reason) == ("gate", 500.0, "cut at the foot")  # type: ignore[union-attr]
-    expected = desk.view.subject.table[desk.view.subject.gate("PanCK").column] > 500
-    codes = desk.session.codes
+    expected = review.view.subject.table[review.view.subject.gate("PanCK").column] > 500
+    codes = review.session.codes
     assert np.array_equal(codes == 0, expected.to_numpy())
-    desk.close()
+    review.close()
 
 
 def test_damaged_outlines_are_told_where_they_are_met(results: Path) -> None:
@@ -306,17 +309,17 @@ def test_damaged_outlines_are_told_where_they_are_met(results: Path) -> None:
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 0xFF
     chunk.write_bytes(bytes(content))
-    desk = desk_on(results)
-    assert "labels.ome.zarr" in desk.message
-    assert desk.cell_id == int(desk.queue.ids[0])
-    desk.next()
-    assert "labels.ome.zarr" in desk.message
-    desk.merge()
-    assert desk.message == "there is no other cell nearby"
-    assert not desk.session.decisions
-    desk.exclude("artefact")  # what needs no outline goes on
-    assert [d.action for d in desk.session.decisions] == ["exclude"]
-    desk.close()
+    review = review_on(results)
+    assert "labels.ome.zarr" in review.message
+    assert review.cell_id == int(review.queue.ids[0])
+    review.next()
+    assert "labels.ome.zarr" in review.message
+    review.merge()
+    assert review.message == "there is no other cell nearby"
+    assert not review.session.decisions
+    review.exclude("artefact")  # what needs no outline goes on
+    assert [d.action for d in review.session.decisions] == ["exclude"]
+    review.close()
 
     chunk.unlink()
     with pytest.raises(SlideError, match="labels"):
@@ -324,48 +327,48 @@ def test_damaged_outlines_are_told_where_they_are_met(results: Path) -> None:
 
 
 def test_two_windows_cannot_write_one_log(results: Path) -> None:
-    desk = desk_on(results)
+    review = review_on(results)
     with pytest.raises(RequestError, match="open in another"):
-        desk_on(results)
-    other = desk_on(results, reviewer="bo")
+        review_on(results)
+    other = review_on(results, reviewer="bo")
     other.close()
-    desk.close()
+    review.close()
 
 
 def test_a_line_that_arrived_although_its_writer_failed_stands(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = desk_on(results)
-    first = desk.cell_id
+    review = review_on(results)
+    first = review.cell_id
 
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "flush_to_device", no_space)
-        assert desk.accept()
-    assert desk.message.startswith("1: accept is in the log, but: "), desk.message
+        assert review.accept()
+    assert review.message.startswith("1: accept is in the log, but: "), review.message
     assert [d.action for d in read_log(results / "a", "anna").decisions] == ["accept"]
-    assert desk.session.decided() == {first}
-    desk.next()
-    assert desk.exclude("fold")
-    desk.close()
-    assert not desk.exclude("fold")
+    assert review.session.decided() == {first}
+    review.next()
+    assert review.exclude("fold")
+    review.close()
+    assert not review.exclude("fold")
     shown = [d.queue and d.queue.place for d in read_log(results / "a", "anna").decisions]
     assert shown == [1, 2]
 
 
 def test_notes_and_what_cannot_be_done(results: Path) -> None:
-    desk = desk_on(results)
-    desk.note("pretty")
-    assert desk.session.decisions[0].reason == "pretty"
-    desk.change_phenotype(9)
-    assert "3 phenotypes" in desk.message
-    desk.undo()
-    desk.undo()
-    assert desk.message == "nothing to undo"
-    first = desk.partner
-    desk.other_partner()
-    assert desk.partner != first
-    assert PAIR in [layer.name for layer in desk.viewer.layers]
-    desk.close()
+    review = review_on(results)
+    review.note("pretty")
+    assert review.session.decisions[0].reason == "pretty"
+    review.change_phenotype(9)
+    assert "3 phenotypes" in review.message
+    review.undo()
+    review.undo()
+    assert review.message == "nothing to undo"
+    first = review.partner
+    review.other_partner()
+    assert review.partner != first
+    assert PAIR in [layer.name for layer in review.viewer.layers]
+    review.close()

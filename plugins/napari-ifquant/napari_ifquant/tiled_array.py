@@ -1,4 +1,9 @@
-"""Arrays that napari slices like any other and that read or paint only the window it looks at."""
+"""Two-dimensional arrays that read or paint only the window napari looks at.
+
+Not dask's, although napari has dask: five channels of 65,536 x 65,536 px as dask arrays take 5.9 s
+and 124 MB to make and 58 ms per view, with napari's own cache for them (here 0 s, 0 MB, 0.5 ms);
+and blocks that are kept by name would not change their colors when the classes of cells do.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +54,7 @@ _OWNERS = itertools.count()
 """Names of arrays in the cache: never used twice, unlike ids of objects."""
 
 
-class Lazy:
+class WindowArray:
     """A two-dimensional array whose windows are made when asked for.
 
     Parameters
@@ -84,38 +89,34 @@ class Lazy:
 
     def __getitem__(self, key: Any) -> Any:
         """Pixels of slices or single positions."""
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = list(key) if isinstance(key, tuple) else [key]
         if Ellipsis not in parts:
-            parts = (*parts, Ellipsis)
+            parts.append(Ellipsis)
         at = parts.index(Ellipsis)
-        parts = (*parts[:at], *(slice(None),) * (3 - len(parts)), *parts[at + 1 :])
-        spans: list[tuple[int, int]] = []
-        rest: list[Any] = []
-        for part, length in zip(parts, self.shape, strict=True):
-            if isinstance(part, slice):
-                start, stop, step = part.indices(length)
-                if step < 1:
-                    raise IndexError("only ascending slices are read")
-                spans.append((start, max(stop, start)))
-                rest.append(slice(None, None, step))
-            else:
-                place = int(part) + (length if int(part) < 0 else 0)
-                if not 0 <= place < length:
-                    raise IndexError(f"index {part} is outside {length} px")
-                spans.append((place, place + 1))
-                rest.append(0)
-        (y0, y1), (x0, x1) = spans
+        parts[at : at + 1] = [slice(None)] * (3 - len(parts))
+        (y0, y1, rows), (x0, x1, columns) = map(_span, parts, self.shape)
         if y0 == y1 or x0 == x1:
-            return np.zeros((y1 - y0, x1 - x0), self.dtype)[tuple(rest)]
-        return self._read(Window(y0, x0, y1, x1))[tuple(rest)]
+            return np.zeros((y1 - y0, x1 - x0), self.dtype)[rows, columns]
+        return self._read(Window(y0, x0, y1, x1))[rows, columns]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:, :], dtype)
 
 
+def _span(part: Any, length: int) -> tuple[int, int, int | slice]:
+    """First and one past the last pixel along an axis, and the index into what is read of them."""
+    if not isinstance(part, slice):
+        place = range(length)[int(part)]
+        return place, place + 1, 0
+    start, stop, step = part.indices(length)
+    if step < 1:
+        raise IndexError("only ascending slices are read")
+    return start, max(stop, start), slice(None, None, step)
+
+
 def tiled(
     shape: tuple[int, int], dtype: Any, make: Callable[[Window], Array], cache: TileCache = CACHE
-) -> Lazy:
+) -> WindowArray:
     """Make an array whose tiles are kept once made."""
     owner = next(_OWNERS)
     whole = Window(0, 0, *shape)
@@ -131,34 +132,27 @@ def tiled(
                 out[part.slices_in(window)] = pixels[part.slices_in(tile)]
         return out
 
-    return Lazy(shape, dtype, read)
+    return WindowArray(shape, dtype, read)
 
 
-def halved(array: Any) -> Lazy:
+def halved(array: Any) -> WindowArray:
     """Level of half the size: means of 2 x 2 px, made tile by tile when looked at."""
     height, width = array.shape
-    shape = -(-height // 2), -(-width // 2)
 
     def make(window: Window) -> Array:
-        block = np.asarray(
-            array[
-                2 * window.y0 : min(2 * window.y1, height),
-                2 * window.x0 : min(2 * window.x1, width),
-            ]
-        )
-        padded = np.pad(
-            block, [(0, block.shape[0] % 2), (0, block.shape[1] % 2)], mode="edge"
-        ).astype(np.float32)
-        mean = (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4
-        return mean.astype(array.dtype)
+        rows = slice(2 * window.y0, min(2 * window.y1, height))
+        columns = slice(2 * window.x0, min(2 * window.x1, width))
+        block = np.asarray(array[rows, columns])
+        odd = [(0, length % 2) for length in block.shape]
+        block = np.pad(block, odd, mode="edge").astype(np.float32)
+        mean = (block[::2, ::2] + block[1::2, ::2] + block[::2, 1::2] + block[1::2, 1::2]) / 4
+        return np.asarray(mean.astype(array.dtype))
 
-    return tiled(shape, array.dtype, make)
+    return tiled((-(-height // 2), -(-width // 2)), array.dtype, make)
 
 
 def pyramid(levels: Sequence[Any], top_px: int = 1024) -> list[Any]:
-    """Add levels of half the size until the longest side is at most `top_px`, and between levels
-    more than 4 times apart.
-    """
+    """Fill gaps of more than 3 times with halved levels, down to a longest side of `top_px`."""
     out = [levels[0]]
     for level in levels[1:]:
         while max(out[-1].shape) > 3 * max(level.shape):
