@@ -15,7 +15,8 @@ from ifquant.names import name_or_none
 from ifquant.recipe.defaults import parsed_phenotypes
 from ifquant.recipe.model import Recipe
 from ifquant.recipe.rules import markers, nearest
-from ifquant.slides.sample_sheet import Sample, rows_of
+from ifquant.slides.sample_sheet import Sample
+from ifquant.slides.sheet_rows import rows_of
 from ifquant.statistics.cohort.group_comparison import why_not_comparable
 from ifquant.statistics.cohort.members import Member, Plan
 from ifquant.statistics.cohort.slide_measures import positive_share

@@ -40,7 +40,7 @@ from ifquant.results import slide_outputs
 from ifquant.results.reuse import REVIEW_FILES, finished, keep_for_resume
 from ifquant.results.slide_folder import REVIEWED, WORK, remove_reviewed, restore, set_aside
 from ifquant.results.slide_summary import sample_columns
-from ifquant.slides.sample_sheet import sheet_warnings
+from ifquant.slides.sheet_rows import sheet_warnings
 from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key, slide_name
 from ifquant.version import __version__
 
