@@ -23,13 +23,8 @@ from ifquant.errors import IfquantError, RequestError, SlideError
 from ifquant.files.text_table import TableProblem, open_text_table
 from ifquant.names import alike, alike_warnings, loose_key, name_or_none
 from ifquant.recipe.table_mapping import TableMapping
-from ifquant.slides.sample_sheet import (
-    Sample,
-    match_warnings,
-    read_samples,
-    rows_of,
-    sheet_warnings,
-)
+from ifquant.slides.sample_sheet import Sample, read_samples
+from ifquant.slides.sheet_rows import match_warnings, rows_of, sheet_warnings
 from ifquant.slides.slide_names import loose_slide_key, slide_key
 
 XY = {"format": "columns", "x": "x", "y": "y", "unit": "um"}

@@ -15,7 +15,8 @@ from ifquant.phenotypes.gates import FittedGate
 from ifquant.recipe.defaults import ResolvedRecipe, parsed_phenotypes
 from ifquant.recipe.rules import markers, nearest
 from ifquant.results.slide_record import SlideRecord
-from ifquant.slides.sample_sheet import Sample, rows_of
+from ifquant.slides.sample_sheet import Sample
+from ifquant.slides.sheet_rows import rows_of
 from ifquant.statistics.cohort.group_comparison import why_not_comparable
 from ifquant.statistics.cohort.members import Member, Plan
 from ifquant.statistics.cohort.slide_measures import positive_share

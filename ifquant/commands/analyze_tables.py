@@ -18,7 +18,8 @@ from ifquant.names import alike_warnings
 from ifquant.recipe.rules import nearest
 from ifquant.recipe.table_mapping import TableMapping
 from ifquant.results import result_tables
-from ifquant.slides.sample_sheet import Sample, rows_of
+from ifquant.slides.sample_sheet import Sample
+from ifquant.slides.sheet_rows import rows_of
 from ifquant.slides.slide_names import loose_slide_key, natural_order, slide_key
 from ifquant.tables import table_formats
 from ifquant.tables.cell_table import CellTable

@@ -13,7 +13,8 @@ import pandas as pd
 from ifquant.names import alike_warnings, few
 from ifquant.results.run_record import finished_slides, is_run_folder
 from ifquant.results.slide_record import SlideRecord
-from ifquant.slides.sample_sheet import Sample, match_warnings, rows_of, sheet_warnings
+from ifquant.slides.sample_sheet import Sample
+from ifquant.slides.sheet_rows import match_warnings, rows_of, sheet_warnings
 from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key
 from ifquant.statistics.cohort.members import Member
 from ifquant.tables.cell_table import CellTable

@@ -36,7 +36,7 @@ from ifquant.results.file_names import CRASH, REPORT
 from ifquant.results.run_record import RunRecord
 from ifquant.results.slide_summary import sample_columns
 from ifquant.results.slides_table import SlideStatus, write_slides_table
-from ifquant.slides.sample_sheet import sheet_warnings
+from ifquant.slides.sheet_rows import sheet_warnings
 from ifquant.slides.slide_input import SlideJob
 from ifquant.slides.slide_names import identical_warnings, loose_slide_key, slide_key, slide_name
 

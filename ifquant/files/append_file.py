@@ -1,6 +1,4 @@
-"""A file that only ever grows: one line at a time, each flushed to the device, by one process at a
-time.
-"""
+"""A file that only grows: a line at a time, flushed to the device, by one process at a time."""
 
 from __future__ import annotations
 

@@ -81,8 +81,7 @@ def refuse_inputs(target: storage.PathLike, inputs: Iterable[storage.PathLike]) 
 
 
 def refuse_foreign(target: storage.PathLike, *, labels: bool = False) -> None:
-    """Refuse to replace a file that ifquant did not make (`labels`: that is no label image of
-    ours); a missing one is fine.
+    """Refuse to replace a file that ifquant did not make (`labels`: no label image of ours).
 
     Raises
     ------
@@ -127,16 +126,12 @@ def made_here(path: Path, *, labels: bool = False) -> bool:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file browser left this file in a folder that somebody looked at; nobody misses
-    it.
-    """
+    """Whether a file browser left this file in a folder; nobody misses it."""
     return name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
 
 
 def _is_our_table(head: bytes) -> bool:
-    """Whether a text begins like a table of ours, as it was written or as a spreadsheet saved it
-    anew.
-    """
+    """Whether a text begins like a table of ours, as written or as a spreadsheet saved it."""
     text = head.decode(
         "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace"
     ).replace('"', "")

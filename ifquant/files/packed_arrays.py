@@ -1,6 +1,4 @@
-"""Arrays inside JSON, exactly: slide.json carries the calibration and the tissue mask it was made
-with.
-"""
+"""Arrays inside JSON, exactly: the calibration and the tissue mask of a slide in slide.json."""
 
 from __future__ import annotations
 

@@ -102,9 +102,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def lock_descriptor(descriptor: int) -> None:
-    """Hold an open file until it is closed or the process dies; OSError if another process (or
-    descriptor) holds it.
-    """
+    """Lock an open file until it is closed or the process dies; OSError if another has it."""
     if sys.platform == "win32":
         import msvcrt
 

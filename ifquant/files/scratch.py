@@ -1,5 +1,4 @@
-"""Arrays in a file that has no name: the table and outlines of a large slide, without memory of
-their own.
+"""Arrays in a file without a name: table and outlines of a large slide, not in memory.
 
 They are arrays like any other, but what they hold is in the file, so that the system may take their
 memory back when something else needs it, and `Scratch.let_go` gives it back at once. The file is
@@ -29,9 +28,7 @@ class Scratch:
     file: mmap.mmap | None = None
 
     def let_go(self) -> None:
-        """Give the memory of the arrays back to the system, now; what they hold is read from the
-        file when it is wanted again.
-        """
+        """Return the arrays' memory to the system; what they hold is read again when needed."""
         if self.file is not None and hasattr(
             mmap, "MADV_DONTNEED"
         ):  # Windows has no such call, and takes the memory when it needs it

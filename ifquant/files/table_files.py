@@ -1,6 +1,4 @@
-"""Tables on disk: Parquet with the unit and meaning of each column, and CSV for spreadsheets.
-Written through `storage`.
-"""
+"""Tables on disk: Parquet with unit and meaning of each column, and CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -25,6 +23,9 @@ others are printed by Python."""
 
 def csv_text(table: pd.DataFrame) -> Iterator[str]:
     """Header and rows (without the index) as blocks of text with Unix line ends.
+
+    pandas' `to_csv` makes the same bytes in four times the CPU time (60,000 rows of 23 columns: 1.15
+    against 0.27 s); pyarrow's `write_csv` quotes all text.
 
     Raises
     ------
@@ -167,9 +168,7 @@ def column_metadata(path: PathLike) -> dict[str, dict[str, str]]:
 def write_csv(
     table: pd.DataFrame, final: PathLike, *, after_block: Callable[[], object] | None = None
 ) -> None:
-    """Write a table as CSV atomically: UTF-8, Unix line ends, full precision, empty for missing.
-    `after_block` as in `write_parquet`.
-    """
+    """Write UTF-8 CSV atomically: Unix line ends, full precision, empty for missing."""
 
     def blocks() -> Iterator[bytes]:
         for text in csv_text(table):

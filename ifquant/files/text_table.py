@@ -1,5 +1,4 @@
-"""Tables as text (CSV, TSV), as spreadsheet programs write them: encoding, separator, header, and
-rows with their lines.
+"""Text tables (CSV, TSV) of spreadsheet programs: encoding, separator, header, rows with lines.
 
 Understood: byte-order marks, UTF-16, UTF-8 and Windows-1252; commas, semicolons, tabs; Excel's
 first line ``sep=;``; blank lines; short rows. Refused with the line, because columns would shift or
@@ -27,9 +26,7 @@ class TableProblem(ValueError):
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text table on disk: how it is written, and its header as it stands in `header_line` (1 is
-    the first line).
-    """
+    """A text table on disk; its header stands in `header_line` (1 is the first line)."""
 
     path: Path
     encoding: str
@@ -68,8 +65,7 @@ class TextTable:
         return values[: len(self.header)]
 
     def checked(self) -> tuple[list[int], int]:
-        """Check every line of a table that a program wrote; returns the numbers of lines that hold
-        nothing, and the most values of a row.
+        """Check every line; returns the numbers of blank lines, and the most values of a row.
 
         Raises
         ------
@@ -148,9 +144,7 @@ def is_blank(line: str) -> bool:
 
 
 def is_remark(line: str, separator: str) -> bool:
-    """Whether a line is a remark: it begins with # (below the header: # and a blank, for ``#12``
-    may name something).
-    """
+    """Whether a line begins with # (below the header: # and a blank; ``#12`` may be a name)."""
     return re.match(r"#" if not separator else r"#(\s|$)", line.lstrip(" \ufeff")) is not None
 
 

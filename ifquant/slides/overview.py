@@ -1,5 +1,4 @@
-"""Channels of a whole slide for display: 8 bits in their calibrated ranges, reduced by block means,
-from blocks seen in any order.
+"""Channels of a whole slide for display: 8 bits in their ranges, reduced by block means.
 
 The blocks are reduced before the ranges are known, so that the pass that calibrates a slide also
 gives its overview and glass is read once. Sums of integers are kept exactly: the picture does not
@@ -41,8 +40,7 @@ class Stack:
 
 
 class StackBuilder:
-    """Collects the blocks of a whole image, reduced by `reduced`, until the display ranges are
-    known.
+    """Collects the blocks of an image, reduced by `reduced`, until the display ranges are known.
 
     Parameters
     ----------
@@ -78,9 +76,7 @@ class StackBuilder:
 
 
 def step_for(shape: tuple[int, int], max_size_px: int) -> int:
-    """Reduction that leaves the longest side between `max_size_px` and twice that, if the window is
-    that large.
-    """
+    """Reduction that leaves the longest side between `max_size_px` and twice that."""
     return max(max(shape) // max_size_px, 1)
 
 
@@ -112,8 +108,7 @@ def read_stack(
 
 
 def reduced(pixels: NDArray[Any], step: int) -> NDArray[Any]:
-    """Reduce a block (C, Y, X) to what a picture needs of it: sums over `step` x `step` pixels,
-    exact for integers; the pixels at step 1.
+    """Reduce a block (C, Y, X) to exact sums over `step` x `step` pixels; the pixels at step 1.
 
     Floats become means in single precision, enough for a picture of 256 levels; those that are not
     finite count as 0.
@@ -136,9 +131,7 @@ def reduced(pixels: NDArray[Any], step: int) -> NDArray[Any]:
 
 
 def block_means(pixels: NDArray[Any], step: int) -> NDArray[np.float64]:
-    """Means of `step` x `step` pixels of (C, Y, X), of what there is at the far borders; not-finite
-    pixels count as 0.
-    """
+    """Means of `step` x `step` pixels of (C, Y, X), fewer at far borders; NaN counts as 0."""
     return _means(reduced(pixels, step), (pixels.shape[1], pixels.shape[2]), step)
 
 

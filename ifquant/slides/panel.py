@@ -38,9 +38,7 @@ class Panel:
         return tuple(i for i, channel in enumerate(self.channels) if channel.role in roles)
 
     def nucleus(self, wanted: str | None = None) -> int | None:
-        """Position of the channel nuclei are found in; None when the panel has none (masks made
-        elsewhere).
-        """
+        """Position of the channel nuclei are found in; None without one (masks made elsewhere)."""
         if wanted is not None:
             return self.position(wanted)
         found = self.positions("nucleus")

@@ -33,8 +33,7 @@ _MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Regions:
-    """Polygons by kind, each kind as one geometry (None: not drawn); control regions by name.
-    `notes` says what was left out.
+    """Polygons by kind, each one geometry (None: not drawn); `notes` says what was left out.
 
     Coordinates are pixels with the origin at the image's top-left corner, so pixel centers are at
     +0.5. A point on an outline is outside.

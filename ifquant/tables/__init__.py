@@ -1,3 +1,1 @@
-"""Cell tables from files: our results, QuPath, MCMICRO, inForm, HALO or any table with a declared
-mapping.
-"""
+"""Cell tables from files: our results, QuPath, MCMICRO, inForm, HALO or any with a mapping."""

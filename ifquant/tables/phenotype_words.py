@@ -38,8 +38,7 @@ def positivity(column: pd.Series, where: str) -> pd.Series:
 def phenotypes_of(
     cells: pd.DataFrame, values: pd.Series | None, mapping: TableMapping, path: str
 ) -> pd.Categorical[Any] | None:
-    """Give the column ``phenotype`` (n,): from the table's values, else by rules over positivity,
-    else None.
+    """Make the column ``phenotype`` (n,) of the table's values, else of rules over positivity.
 
     Categories: those of the mapping in its order, then the table's own by name, ``other`` last;
     cells without a value are ``other``.
@@ -63,9 +62,7 @@ def phenotypes_of(
 
 
 def _by_rules(cells: pd.DataFrame, mapping: TableMapping, path: str) -> pd.Categorical[Any]:
-    """Take the first rule that holds; positivity here has one place, so + and - are judged in the
-    same column.
-    """
+    """Take the first rule that holds; + and - are judged in the same column."""
     ending = "_positive"
     known = {
         str(name)[: -len(ending)]: cells[name].array for name in cells if str(name).endswith(ending)

@@ -15,9 +15,7 @@ JOINT = "_"
 
 
 def slides_of(raw: pd.DataFrame, file: ColumnsFile, layout: Layout) -> pd.Series:
-    """Name the slide of every row, missing where the table does not: by the table's columns, else
-    by the file.
-    """
+    """Name the slide of every row by the table's columns, else by the file; or missing."""
     if not layout.slide:
         return pd.Series(table_name(file.path), index=raw.index, dtype="string")
     return _joined(raw[list(layout.slide)])
