@@ -24,8 +24,8 @@ others are printed by Python."""
 def csv_text(table: pd.DataFrame) -> Iterator[str]:
     """Header and rows (without the index) as blocks of text with Unix line ends.
 
-    pandas' `to_csv` makes the same bytes in four times the CPU time (60,000 rows of 23 columns: 1.15
-    against 0.27 s); pyarrow's `write_csv` quotes all text.
+    pandas' `to_csv` makes the same bytes in four times the CPU time (60,000 rows of 23 columns:
+    1.15 against 0.27 s); pyarrow's `write_csv` quotes all text.
 
     Raises
     ------
