@@ -16,8 +16,18 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from tissue import PANELS  # noqa: E402
+from tissue import recipe_for as recipe_of_panel  # noqa: E402
+
+from ifquant.recipe.model import Recipe  # noqa: E402
+
 IFQUANT = [sys.executable, "-c", "from ifquant.cli import main; main()"]
 """The command line program, run from the source beside this folder."""
+
+
+def recipe_for(method: str) -> Recipe:
+    """Recipe of a simulated slide, at its defaults, with a method of segmentation."""
+    return recipe_of_panel(PANELS["tgfb_il1b"], segmentation={"method": method})
 
 
 class Log:

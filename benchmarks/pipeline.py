@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import psutil
 import quantification
+from common import memory_mb, recipe_for
 
 import ifquant
 from ifquant.execution.executors import Execution
 from ifquant.execution.threads import one_thread_per_library
 from ifquant.geometry.windows import Window
-from ifquant.recipe.model import Recipe
 from ifquant.simulation.simulated_slides import simulate_slides
 from ifquant.slides.slide import SlideRef, read_labels
 
@@ -102,11 +102,7 @@ def peak_memory() -> Iterator[dict[str, float]]:
 
     def watch() -> None:
         while not done.wait(0.02):
-            total = own.memory_info().rss
-            for child in own.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    total += child.memory_info().rss
-            found["mb"] = max(found["mb"], total / 1e6)
+            found["mb"] = max(found["mb"], memory_mb(own))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -186,17 +182,6 @@ def beside_scikit_image(slide: Path, folder: Path) -> None:
         )
         np.testing.assert_array_equal(ours[f"{name}_cell_median"], theirs[f"median-{c}"])
     print("  their means (to 1e-6) and medians of all cells agree")
-
-
-def recipe_for(method: str) -> Recipe:
-    channels = [
-        {"name": "DAPI", "role": "nucleus"},
-        {"name": "PanCK", "role": "tumor"},
-        {"name": "CD11c", "role": "myeloid"},
-        {"name": "TGFB1", "compartment": "membrane"},
-        {"name": "IL1B", "compartment": "cytoplasm"},
-    ]
-    return Recipe.model_validate({"channels": channels, "segmentation": {"method": method}})
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pipeline import recipe_for
+from common import recipe_for
 from scipy.ndimage import distance_transform_edt, label
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr

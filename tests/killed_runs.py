@@ -1,5 +1,5 @@
 """Real `ifquant run` processes, killed at chosen or random moments and started again. Shared with
-benchmarks/kill_resume.py.
+benchmarks/same_bytes.py.
 """
 
 from __future__ import annotations

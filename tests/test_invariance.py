@@ -1,5 +1,5 @@
-"""Small version of benchmarks/invariance.py (serial, processes, Dask), and: a crop with the slide's
-calibration has the slide's cells.
+"""Small version of `benchmarks/same_bytes.py tilings` (serial, processes, Dask); and a crop with
+the slide's calibration has the slide's cells.
 """
 
 from __future__ import annotations
