@@ -158,12 +158,7 @@ def classify_slide(
     digests: Mapping[str, str],
 ) -> SlideResult:
     """Classify the cells of one slide, place them among each other, and gather everything the
-    outputs need.
-
-    Raises
-    ------
-    SlideError
-        If a gate needs a control region the slide does not have.
+    outputs need; raises `SlideError` if a gate needs a control region the slide does not have.
     """
     slide, recipe = prepared.slide, prepared.slide.recipe
     tissue = measured.calibration.tissue

@@ -55,9 +55,7 @@ class SlideRecord:
 
     @classmethod
     def find(cls, folder: Path) -> SlideRecord | None:
-        """Read the record of a slide; None where there is none, or the file is damaged or not
-        ours.
-        """
+        """Read the record of a slide; None where there is none, or the file is damaged."""
         content = storage.read_json(folder / SLIDE_RECORD)
         return cls(folder, content) if isinstance(content, dict) else None
 
@@ -83,9 +81,7 @@ class SlideRecord:
 
     @classmethod
     def interrupted(cls, folder: Path) -> SlideRecord | None:
-        """Read what `keep_for_resume` kept, if outputs of finished cells were being rewritten when
-        a run ended.
-        """
+        """Read what `keep_for_resume` kept of a slide whose outputs were being rewritten."""
         content = storage.read_json(folder / WORK / RESUMED_RECORD)
         found = isinstance(content, dict) and "digests" in content
         return cls(folder, content) if found else None
@@ -127,14 +123,12 @@ class SlideRecord:
     @property
     def digests(self) -> Mapping[str, str]:
         """Digests by what they cover: ``input``, ``cells``, ``table``, ``pictures``, ``cohort``."""
-        found: Mapping[str, str] = self._get("digests")
-        return found
+        return dict(self._get("digests"))
 
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the programs that made the results."""
-        found: Mapping[str, str] = self._get("versions")
-        return found
+        return dict(self._get("versions"))
 
     @property
     def sample(self) -> Mapping[str, Any]:
@@ -144,8 +138,7 @@ class SlideRecord:
     @property
     def summary(self) -> Mapping[str, Any]:
         """The slide's row of slides.csv."""
-        found: Mapping[str, Any] = self._get("summary")
-        return found
+        return dict(self._get("summary"))
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -229,8 +222,7 @@ class SlideRecord:
     @property
     def channel_levels(self) -> list[dict[str, Any]]:
         """Levels of every channel as they are printed: background, display range, threshold."""
-        channels: list[dict[str, Any]] = self._get("calibration", "channels")
-        return channels
+        return list(self._get("calibration", "channels"))
 
     @property
     def orphan_px(self) -> int:
@@ -245,14 +237,12 @@ class SlideRecord:
     @property
     def margin(self) -> list[dict[str, Any]]:
         """Densities in bands along the border of the tumor region."""
-        bands: list[dict[str, Any]] = self._get("margin")
-        return bands
+        return list(self._get("margin"))
 
     @property
     def double_positives(self) -> list[dict[str, Any]]:
         """Counts of cells positive for what excludes each other."""
-        counts: list[dict[str, Any]] = self._get("double_positives")
-        return counts
+        return list(self._get("double_positives"))
 
     @property
     def tumor_region_origin(self) -> str | None:
@@ -269,8 +259,7 @@ class SlideRecord:
     @property
     def flags(self) -> Mapping[str, int]:
         """Number of cells with each flag."""
-        found: Mapping[str, int] = self._get("flags")
-        return found
+        return dict(self._get("flags"))
 
     @property
     def warnings(self) -> tuple[str, ...]:
