@@ -23,8 +23,9 @@ from ifquant.simulation.point_tissue import (
     point_tissue,
 )
 from ifquant.statistics.priming.adjusted_association import occupied_um2
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background, Question, question_of
+from ifquant.statistics.priming.slide_cells import SlideData
 from ifquant.statistics.priming.slide_effect import SlideEffect
 
 ROLES = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
@@ -51,16 +52,8 @@ def analysed(
     question, options = asked(**priming)
     region = Region(tissue.tissue, (tissue.step_um, tissue.step_um))
     pairs = tissue.pairs if with_pairs else None
-    return analyse_slide(
-        tissue.cells,
-        slide=slide,
-        question=question,
-        options=options,
-        seed=seed,
-        tissue=region,
-        pairs=pairs,
-        backgrounds=BACKGROUNDS,
-    )
+    data = SlideData(tissue.cells, pairs, region, BACKGROUNDS)
+    return priming_effect(data, question, options, slide=slide, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +107,8 @@ def test_ranks_make_units_irrelevant(primed: PointTissue, effect: SlideEffect) -
         name: Background(16 * b.level, 16 * b.sd, b.origin) for name, b in BACKGROUNDS.items()
     }
     region = Region(primed.tissue, (primed.step_um, primed.step_um))
-    again = analyse_slide(
-        scaled,
-        slide="a",
-        question=question,
-        options=options,
-        tissue=region,
-        pairs=pairs,
-        backgrounds=levels,
-    )
+    data = SlideData(scaled, pairs, region, levels)
+    again = priming_effect(data, question, options, slide="a")
     assert again.z == pytest.approx(effect.z, abs=1e-9)
     assert again.p == effect.p
 
@@ -159,9 +145,8 @@ def test_without_a_calibrated_image_the_background_is_a_stated_substitute(
     primed: PointTissue,
 ) -> None:
     question, options = asked()
-    found = analyse_slide(
-        primed.cells, slide="a", question=question, options=options, pairs=primed.pairs
-    )
+    data = SlideData(primed.cells, primed.pairs)
+    found = priming_effect(data, question, options, slide="a")
     assert found.verdict == "consistent with priming"
     assert "substitute" in found.backgrounds["IL1B"].origin
 
@@ -201,15 +186,8 @@ def test_any_other_pair_of_markers_works_alike(primed: PointTissue, effect: Slid
     question, options = question_of(other)
     levels = {names.get(name, name): level for name, level in BACKGROUNDS.items()}
     region = Region(primed.tissue, (primed.step_um, primed.step_um))
-    again = analyse_slide(
-        cells,
-        slide="a",
-        question=question,
-        options=options,
-        tissue=region,
-        pairs=primed.pairs,
-        backgrounds=levels,
-    )
+    data = SlideData(cells, primed.pairs, region, levels)
+    again = priming_effect(data, question, options, slide="a")
     assert (again.z, again.p, again.verdict) == (effect.z, effect.p, effect.verdict)
 
 
@@ -231,9 +209,8 @@ def test_a_responder_defined_by_its_response_is_refused() -> None:
         }
     )
     question, options = question_of(four)
-    found = analyse_slide(
-        pd.DataFrame({"cell_id": [1]}), slide="a", question=question, options=options
-    )
+    data = SlideData(pd.DataFrame({"cell_id": [1]}))
+    found = priming_effect(data, question, options, slide="a")
     assert found.verdict == "not testable"
     assert not found.testable
     for said in ("defined by the response IL1B", "proximity", "needs a marker"):
