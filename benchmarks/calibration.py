@@ -35,10 +35,10 @@ from scipy import stats
 from ifquant.geometry.region import Region
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
-from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.primary_association import exposure_of, primary_association
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background, Question, question_of
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 
 SMALL = "small tissue (0.18 mm2), range 50 um"
 NULLS = {
@@ -96,21 +96,11 @@ def analysed(
     seed = (zlib.crc32(name.encode()), number)
     tissue = point_tissue(options, seed)
     asked, priming = question(options.background_channel)
-    cells, known = (
-        tissue.cells,
-        {"tissue": region_of(tissue), "pairs": tissue.pairs, "backgrounds": BACKGROUNDS},
-    )
+    data = SlideData(tissue.cells, tissue.pairs, region_of(tissue), BACKGROUNDS)
     if foreign:
-        cells, known = cells.drop(columns="tumor_region_distance_um"), {}
+        data = SlideData(tissue.cells.drop(columns="tumor_region_distance_um"))
     started = time.process_time()
-    effect = analyse_slide(
-        cells,
-        slide=f"{name} {number}",
-        question=asked,
-        options=priming,
-        with_guards=guards,
-        **known,
-    )
+    effect = priming_effect(data, asked, priming, slide=f"{name} {number}", with_guards=guards)
     row: dict[str, object] = {
         "scenario": name,
         "number": number,
@@ -147,10 +137,9 @@ def true_z(clean: PointOptions, seed: tuple[int, int]) -> float:
     """
     tissue = point_tissue(clean, seed)
     asked, priming = question(clean.background_channel)
-    data = SlideCells.of(tissue.cells, asked, BACKGROUNDS)
-    ligand, own = measured(data, tissue.pairs)
-    near = contacts(data, ligand, own, tissue.pairs, priming)
-    return build_primary(data, near, ligand, own, priming, region_of(tissue)).found.z
+    data = SlideData(tissue.cells, tissue.pairs, region_of(tissue), BACKGROUNDS)
+    cells = SlideCells.of(data, asked, priming)
+    return primary_association(cells, exposure_of(cells)).association.z
 
 
 def true_slope(cells, pairs, beta: float) -> float:  # type: ignore[no-untyped-def]

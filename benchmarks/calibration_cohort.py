@@ -34,8 +34,9 @@ from ifquant.statistics.cohort.patients import PatientValue, SlideValue, combine
 from ifquant.statistics.cohort.second_opinions import CellPairs, hartung_knapp, random_slope_model
 from ifquant.statistics.cohort.sign_flip import sign_flip
 from ifquant.statistics.patterns.enrichment import enrichment, neighbors_within
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background
+from ifquant.statistics.priming.slide_cells import SlideData
 from ifquant.statistics.priming.slide_effect import SHARED
 
 Rows = np.ndarray
@@ -139,14 +140,12 @@ def binned_slides() -> list[tuple[np.ndarray, np.ndarray]]:
     out = []
     for number in range(POOL):
         tissue = point_tissue(NULLS["range 50 um"], (7, number))
-        effect = analyse_slide(
-            tissue.cells,
+        region = Region(tissue.tissue, (tissue.step_um, tissue.step_um))
+        effect = priming_effect(
+            SlideData(tissue.cells, tissue.pairs, region, backgrounds),
+            asked,
+            priming.model_copy(update={"permutations": 100}),
             slide=str(number),
-            question=asked,
-            options=priming.model_copy(update={"permutations": 100}),
-            pairs=tissue.pairs,
-            tissue=Region(tissue.tissue, (tissue.step_um, tissue.step_um)),
-            backgrounds=backgrounds,
             with_guards=False,
         )
         bins = effect.dose_response

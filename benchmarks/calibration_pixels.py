@@ -26,9 +26,9 @@ from fixed_tissue import FixedTissue
 from rates import Mean, Number, Table, of_clusters
 from scipy import stats
 
-from ifquant.statistics.priming.primary_association import contacts, measured
-from ifquant.statistics.priming.priming_test import analyse_slide
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.primary_association import exposure_of
+from ifquant.statistics.priming.priming_test import priming_effect
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 from ifquant.statistics.priming.structure import normal_scores
 
 SCENARIOS = {
@@ -47,15 +47,9 @@ def analysed(tissue: FixedTissue, name: str, number: int) -> dict[str, object]:
     started = time.process_time()
     cells, pairs, true_slope = tissue.redrawn(*SCENARIOS[name], number)
     drawn = time.process_time()
-    effect = analyse_slide(
-        cells,
-        slide=f"{tissue.options.seed} {name} {number}",
-        question=tissue.question,
-        options=tissue.asked,
-        tissue=tissue.region,
-        pairs=pairs,
-        backgrounds=tissue.backgrounds,
-    )
+    data = SlideData(cells, pairs, tissue.region, tissue.backgrounds)
+    slide = f"{tissue.options.seed} {name} {number}"
+    effect = priming_effect(data, tissue.question, tissue.asked, slide=slide)
     spent = time.process_time() - drawn
     row: dict[str, object] = {"scenario": name, "tissue": tissue.options.seed, "number": number}
     row |= {
@@ -81,9 +75,10 @@ def analysed(tissue: FixedTissue, name: str, number: int) -> dict[str, object]:
 
 def naive_p(tissue: FixedTissue, cells, pairs) -> float:  # type: ignore[no-untyped-def]
     """Correlate rank scores over the same cells, nothing held constant, and give the p-value."""
-    data = SlideCells.of(cells, tissue.question, tissue.backgrounds)
-    ligand, own = measured(data, pairs)
-    near = contacts(data, ligand, own, pairs, tissue.asked)
+    slide = SlideData(cells, pairs, backgrounds=tissue.backgrounds)
+    data = SlideCells.of(slide, tissue.question, tissue.asked)
+    exposure = exposure_of(data)
+    near, ligand = exposure.near, exposure.ligand
     response = normal_scores(data.log_values(tissue.question.response_column)[near.responders])
     return float(stats.pearsonr(response, near.mean(ligand[near.sources])).pvalue)
 

@@ -23,10 +23,10 @@ from ifquant.recipe.model import Recipe
 from ifquant.report.review_page import review_html
 from ifquant.report.run_sentences import limits
 from ifquant.report.sentences import priming_limits
-from ifquant.statistics.priming.primary_association import contacts, measured
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.primary_association import exposure_of
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 
 QUICK = ("cohort.proximity_shifts=99", "cohort.multiverse=false", "gates.default.shared=true")
 
@@ -97,28 +97,15 @@ def test_values_at_the_floor_are_counted(tissue: PointTissue) -> None:
     question, options = asked(min_exposed=30)
     high = Background(100.0, 200.0, "given")
     given = {**BACKGROUNDS, "IL1B": high, "TGFB1": high}
-    found = analyse_slide(
-        tissue.cells,
-        slide="a",
-        question=question,
-        options=options,
-        backgrounds=given,
-        with_guards=False,
-    )
-    data = SlideCells.of(tissue.cells, question, given)
-    near = contacts(data, *measured(data, None), None, options)
+    data = SlideData(tissue.cells, backgrounds=given)
+    found = priming_effect(data, question, options, slide="a", with_guards=False)
+    near = exposure_of(SlideCells.of(data, question, options)).near
     exposed = tissue.cells[question.response_column].to_numpy()[near.responders]
     sources = tissue.cells.loc[tissue.cells["phenotype"] == "tumor", question.ligand_column]
     assert found.floored["response"].n_floored == np.count_nonzero(exposed <= 300) > 0
     assert found.floored["ligand"].n_floored == np.count_nonzero(sources <= 300) > 0
     assert (found.floored["response"].n, found.floored["ligand"].n) == (len(near), len(sources))
-    few = analyse_slide(
-        tissue.cells,
-        slide="a",
-        question=question,
-        options=asked(min_exposed=5000)[1],
-        backgrounds=given,
-    )
+    few = priming_effect(data, question, asked(min_exposed=5000)[1], slide="a")
     assert (few.verdict, few.floored, few.backgrounds["IL1B"]) == (
         "not testable",
         found.floored,
@@ -129,9 +116,8 @@ def test_values_at_the_floor_are_counted(tissue: PointTissue) -> None:
 def test_a_refused_question_has_its_backgrounds(tissue: PointTissue) -> None:
     question, options = asked()
     refused = dataclasses.replace(question, refusal="defined by the response")
-    found = analyse_slide(
-        tissue.cells, slide="a", question=refused, options=options, backgrounds=BACKGROUNDS
-    )
+    data = SlideData(tissue.cells, backgrounds=BACKGROUNDS)
+    found = priming_effect(data, refused, options, slide="a")
     assert set(found.backgrounds) == {"TGFB1", "IL1B"}
 
 
@@ -216,14 +202,8 @@ def test_held_constant_follows_the_columns(tissue: PointTissue) -> None:
         phenotype=tissue.cells["phenotype"].astype(object).replace({"other": "tumor"})
     )
     question, options = asked(min_exposed=30)
-    without = analyse_slide(
-        crowded,
-        slide="a",
-        question=question,
-        options=options,
-        backgrounds=BACKGROUNDS,
-        with_guards=False,
-    ).held
+    data = SlideData(crowded, backgrounds=BACKGROUNDS)
+    without = priming_effect(data, question, options, slide="a", with_guards=False).held
     assert not any("bystander" in name for name in without)
 
 

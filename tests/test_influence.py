@@ -15,8 +15,8 @@ from test_priming import BACKGROUNDS, asked
 from ifquant.geometry.region import Region
 from ifquant.statistics.priming.adjusted_association import Association
 from ifquant.statistics.priming.influence import leave_one_out, leverage
-from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.primary_association import exposure_of, primary_association
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 from ifquant.statistics.priming.structure import orthonormal, residual
 
 
@@ -28,14 +28,7 @@ def tissue() -> PointTissue:
 def weights(tissue: PointTissue, **priming: object) -> np.ndarray:
     question, options = asked(**priming)
     region = Region(tissue.tissue, (tissue.step_um, tissue.step_um))
-    return leverage(
-        tissue.cells,
-        question=question,
-        options=options,
-        tissue=region,
-        pairs=tissue.pairs,
-        backgrounds=BACKGROUNDS,
-    )
+    return leverage(SlideData(tissue.cells, tissue.pairs, region, BACKGROUNDS), question, options)
 
 
 def partial_z(y: np.ndarray, e: np.ndarray, design: np.ndarray) -> float:
@@ -94,11 +87,8 @@ def test_it_foretells_what_the_whole_analysis_says_without_the_cell(tissue: Poin
         if without is not None:
             cells = cells[cells["cell_id"] != without].reset_index(drop=True)
             pairs = pairs[pairs["responder_id"] != without].reset_index(drop=True)
-        data = SlideCells.of(cells, question, BACKGROUNDS)
-        ligand, own = measured(data, pairs)
-        return build_primary(
-            data, contacts(data, ligand, own, pairs, options), ligand, own, options, region
-        ).found.z
+        data = SlideCells.of(SlideData(cells, pairs, region, BACKGROUNDS), question, options)
+        return primary_association(data, exposure_of(data)).association.z
 
     weight = weights(tissue)
     exposed = np.flatnonzero(np.isfinite(weight))

@@ -10,19 +10,19 @@ from scipy.spatial import cKDTree
 
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Recipe
+from ifquant.statistics.buckets import sort_into_buckets
 from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
-from ifquant.statistics.priming.exposure import neighbours, touching, within, without
+from ifquant.statistics.priming.exposure import Contacts, contacts_within, outline_contacts
+from ifquant.statistics.priming.field_shifts import Places, shifted_exposure
 from ifquant.statistics.priming.primary_association import (
     Primary,
-    build_primary,
-    contacts,
-    freed_of,
-    measured,
+    exposure_of,
+    less_exposure,
+    primary_association,
     regression,
 )
 from ifquant.statistics.priming.question import question_of
-from ifquant.statistics.priming.random_shifts import bucket_sources, shifted_exposure
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 from ifquant.statistics.priming.structure import (
     LocalLevels,
     normal_scores,
@@ -54,11 +54,8 @@ def drawn() -> Primary:
             )
         )
     )
-    data = SlideCells.of(tissue.cells, asked, None)
-    ligand, own = measured(data, tissue.pairs)
-    return build_primary(
-        data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
-    )
+    data = SlideCells.of(SlideData(tissue.cells, tissue.pairs), asked, options)
+    return primary_association(data, exposure_of(data))
 
 
 def test_scores_are_van_der_waerden() -> None:
@@ -106,27 +103,14 @@ def test_shifted_exposure_is_the_nearest_source_within_reach() -> None:
     x, y = places(500)
     value = np.random.default_rng(3).standard_normal(500)
     responders, sources = np.repeat(np.arange(20), 3), np.arange(100, 160)
-    near = touching(x, y, responders, sources)
+    near = outline_contacts(x, y, responders, sources)
     member = np.searchsorted(near.touched, near.sources)
     moves = np.array([[0.0, 0.0], [35.0, -80.0], [5000.0, 0.0]])
-    order, first, *frame = bucket_sources(x, y, 15.0)
+    buckets = sort_into_buckets(np.column_stack([x, y]), 15.0, (600.0, 600.0))
     inside = np.ones((3, len(near.touched)), bool)
     mx, my = x[near.touched], y[near.touched]
-    found = shifted_exposure(
-        moves,
-        near.offsets,
-        member,
-        near.weight,
-        mx,
-        my,
-        inside,
-        x[order],
-        y[order],
-        value[order],
-        first,
-        *frame,
-        15.0,
-    )
+    touched = Places(near.offsets, member, near.weight, mx, my)
+    found = shifted_exposure(moves, touched, inside, buckets, value[buckets.order], 15.0)
     tree = cKDTree(np.column_stack([x, y]))
     for s, move in enumerate(moves):
         distance, nearest = tree.query(np.column_stack([mx, my]) + move)
@@ -137,34 +121,21 @@ def test_shifted_exposure_is_the_nearest_source_within_reach() -> None:
         )
         np.testing.assert_allclose(found[s], expected)
     np.testing.assert_allclose(found[0], near.mean(value[near.sources]))
-    outside = shifted_exposure(
-        moves,
-        near.offsets,
-        member,
-        near.weight,
-        mx,
-        my,
-        ~inside,
-        x[order],
-        y[order],
-        value[order],
-        first,
-        *frame,
-        15.0,
-    )
+    outside = shifted_exposure(moves, touched, ~inside, buckets, value[buckets.order], 15.0)
     assert np.isnan(outside).all()
 
 
 def test_neighbours_and_their_means() -> None:
     x, y = np.array([0.0, 5.0, 9.0, 30.0]), np.zeros(4)
     responder, source = np.array([True, False, False, False]), np.array([False, True, True, True])
-    near = within(x, y, responder, source, 10.0)
+    points = np.column_stack([x, y])
+    near = contacts_within(points, responder, source, 10.0)
     assert near.sources.tolist() == [1, 2]
     np.testing.assert_allclose(near.weight, [0.75, 0.19])
     assert near.mean(np.array([1.0, 2.0])) == pytest.approx([(0.75 + 0.38) / 0.94])
-    apart = without(near, neighbours(np.array([0]), np.array([1]), np.ones(1), np.zeros(1)))
+    apart = near.without(Contacts.of(np.array([0]), np.array([1]), np.ones(1), np.zeros(1)))
     assert apart.sources.tolist() == [2]
-    assert len(within(x, y, responder, ~source & ~responder, 10.0)) == 0
+    assert len(contacts_within(points, responder, ~source & ~responder, 10.0)) == 0
 
 
 @pytest.mark.parametrize("terms", [3, 16])
@@ -233,7 +204,7 @@ def test_own_ligand_is_freed_of_the_light_of_touched_cells() -> None:
     for _ in range(sets):
         exposure, response = rng.standard_normal((2, n))
         own = normal_scores(0.6 * exposure + 0.5 * response + rng.standard_normal(n))
-        for name, held in (("as measured", own), ("freed", freed_of(exposure, own, basis, x))):
+        for name, held in (("as measured", own), ("freed", less_exposure(own, exposure, basis, x))):
             whole = orthonormal([x, held], n)
             left = residual(response, whole), residual(exposure, whole)
             found[name].append(float(np.corrcoef(*left)[0, 1]))

@@ -24,8 +24,9 @@ from ifquant.geometry.region import Region
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
 from ifquant.statistics.priming.adjusted_association import occupied_um2
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background, Question, question_of
+from ifquant.statistics.priming.slide_cells import SlideData
 from ifquant.statistics.priming.slide_effect import SlideEffect
 
 ROLES = {"DAPI": "nucleus", "PanCK": "tumor", "CD11c": "myeloid"}
@@ -52,16 +53,8 @@ def analysed(
     question, options = asked(**priming)
     region = Region(tissue.tissue, (tissue.step_um, tissue.step_um))
     pairs = tissue.pairs if with_pairs else None
-    return analyse_slide(
-        tissue.cells,
-        slide=slide,
-        question=question,
-        options=options,
-        seed=seed,
-        tissue=region,
-        pairs=pairs,
-        backgrounds=BACKGROUNDS,
-    )
+    data = SlideData(tissue.cells, pairs, region, BACKGROUNDS)
+    return priming_effect(data, question, options, slide=slide, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +108,8 @@ def test_ranks_make_units_irrelevant(primed: PointTissue, effect: SlideEffect) -
         name: Background(16 * b.level, 16 * b.sd, b.origin) for name, b in BACKGROUNDS.items()
     }
     region = Region(primed.tissue, (primed.step_um, primed.step_um))
-    again = analyse_slide(
-        scaled,
-        slide="a",
-        question=question,
-        options=options,
-        tissue=region,
-        pairs=pairs,
-        backgrounds=levels,
-    )
+    data = SlideData(scaled, pairs, region, levels)
+    again = priming_effect(data, question, options, slide="a")
     assert again.z == pytest.approx(effect.z, abs=1e-9)
     assert again.p == effect.p
 
@@ -160,9 +146,8 @@ def test_without_a_calibrated_image_the_background_is_a_stated_substitute(
     primed: PointTissue,
 ) -> None:
     question, options = asked()
-    found = analyse_slide(
-        primed.cells, slide="a", question=question, options=options, pairs=primed.pairs
-    )
+    data = SlideData(primed.cells, primed.pairs)
+    found = priming_effect(data, question, options, slide="a")
     assert found.verdict == "consistent with priming"
     assert "substitute" in found.backgrounds["IL1B"].origin
 
@@ -202,15 +187,8 @@ def test_any_other_pair_of_markers_works_alike(primed: PointTissue, effect: Slid
     question, options = question_of(resolved(other))
     levels = {names.get(name, name): level for name, level in BACKGROUNDS.items()}
     region = Region(primed.tissue, (primed.step_um, primed.step_um))
-    again = analyse_slide(
-        cells,
-        slide="a",
-        question=question,
-        options=options,
-        tissue=region,
-        pairs=primed.pairs,
-        backgrounds=levels,
-    )
+    data = SlideData(cells, primed.pairs, region, levels)
+    again = priming_effect(data, question, options, slide="a")
     assert (again.z, again.p, again.verdict) == (effect.z, effect.p, effect.verdict)
 
 
@@ -232,9 +210,8 @@ def test_a_responder_defined_by_its_response_is_refused() -> None:
         }
     )
     question, options = question_of(resolved(four))
-    found = analyse_slide(
-        pd.DataFrame({"cell_id": [1]}), slide="a", question=question, options=options
-    )
+    data = SlideData(pd.DataFrame({"cell_id": [1]}))
+    found = priming_effect(data, question, options, slide="a")
     assert found.verdict == "not testable"
     assert not found.testable
     for said in ("defined by the response IL1B", "proximity", "needs a marker"):

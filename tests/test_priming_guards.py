@@ -10,18 +10,17 @@ from point_tissue import AMPLITUDE, PointOptions, point_tissue
 from test_priming import analysed, asked, recipe
 
 from ifquant.recipe.defaults import resolved
-from ifquant.statistics.priming.adjusted_association import Adjusted, source_field
+from ifquant.statistics.priming.adjusted_association import AdjustedModel, source_field
 from ifquant.statistics.priming.guards import guard_rows
 from ifquant.statistics.priming.primary_association import (
-    build_primary,
-    contacts,
-    measured,
+    exposure_of,
+    primary_association,
     regression,
 )
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import question_of
 from ifquant.statistics.priming.secondary_measures import bleed_through
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 from ifquant.statistics.priming.slide_effect import GuardRow, SlideEffect, TestResult, verdict_of
 from ifquant.statistics.priming.structure import normal_scores
 
@@ -152,12 +151,8 @@ def test_rules_that_choose_cells_by_a_tested_channel_are_named() -> None:
         "the rule of tumor cells (PanCK+ & IL1B-) names the response IL1B",
     ]
     tissue = point_tissue(PointOptions(size_um=(600, 600)), 3)
-    assert (
-        analyse_slide(
-            tissue.cells, slide="a", question=question, options=options, pairs=tissue.pairs
-        ).warnings
-        == question.cautions
-    )
+    data = SlideData(tissue.cells, tissue.pairs)
+    assert priming_effect(data, question, options, slide="a").warnings == question.cautions
 
 
 def test_light_of_the_responder_on_the_shared_border_is_spill_over() -> None:
@@ -193,11 +188,8 @@ def test_swapped_roles_show_nothing_where_light_only_crosses_and_bleeds() -> Non
     question, options = asked()
     for seed in range(12):
         tissue = point_tissue(PointOptions(size_um=(600, 600), bleed=0.05, spill=0.2), (5, seed))
-        data = SlideCells.of(tissue.cells, question, None)
-        ligand, own = measured(data, tissue.pairs)
-        primary = build_primary(
-            data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
-        )
+        data = SlideCells.of(SlideData(tissue.cells, tissue.pairs), question, options)
+        primary = primary_association(data, exposure_of(data))
         near, response = primary.near, data.log_values(question.response_column)
         exposure = near.mean(
             source_field(primary.structure, response, primary.sources, primary.source_basis)[
@@ -205,13 +197,9 @@ def test_swapped_roles_show_nothing_where_light_only_crosses_and_bleeds() -> Non
             ]
         )
         model = primary.model.with_basis(regression(primary.structure, near, response, exposure))
-        without.append(model.association(normal_scores(own[near.responders]), exposure).z)
+        without.append(model.association(normal_scores(primary.own[near.responders]), exposure).z)
         swapped.append(
-            next(
-                row.z or 0.0
-                for row in guard_rows(primary, tissue.pairs)
-                if row.name == "roles swapped"
-            )
+            next(row.z or 0.0 for row in guard_rows(primary) if row.name == "roles swapped")
         )
     error = np.std(swapped, ddof=1) / np.sqrt(12)
     assert abs(np.mean(swapped)) < 3 * error
@@ -226,11 +214,8 @@ def test_the_error_of_a_control_is_that_of_its_own_regression() -> None:
     ratios = []
     for seed in range(6):
         tissue = point_tissue(PointOptions(size_um=(600, 600)), (6, seed))
-        data = SlideCells.of(tissue.cells, question, None)
-        ligand, own = measured(data, tissue.pairs)
-        primary = build_primary(
-            data, contacts(data, ligand, own, tissue.pairs, options), ligand, own, options, None
-        )
+        data = SlideCells.of(SlideData(tissue.cells, tissue.pairs), question, options)
+        primary = primary_association(data, exposure_of(data))
         near, structure = primary.near, primary.structure
         stain = source_field(
             structure,
@@ -239,12 +224,14 @@ def test_the_error_of_a_control_is_that_of_its_own_regression() -> None:
             structure.source_basis(primary.sources, "PanCK"),
         )
         exposure = near.mean(stain[near.sources])
-        basis = regression(structure, near, own, exposure, "PanCK")
-        found = Adjusted.of(structure, near, basis).association(primary.response, exposure)
-        row = next(row for row in guard_rows(primary, tissue.pairs) if "PanCK" in row.name)
+        basis = regression(structure, near, primary.own, exposure, "PanCK")
+        found = AdjustedModel.of(structure, near, basis).association(primary.response, exposure)
+        row = next(row for row in guard_rows(primary) if "PanCK" in row.name)
         assert (row.z, row.se, row.p) == (found.z, found.se, found.p)
         ratios.append(
-            Adjusted(near, basis, primary.model.kernels).association(primary.response, exposure).se
+            AdjustedModel(near, basis, primary.model.kernels)
+            .association(primary.response, exposure)
+            .se
             / found.se
         )
     assert np.mean(ratios) < 0.98, (
@@ -295,12 +282,11 @@ def response_into_ligand(options: PointOptions, n: int = 24) -> tuple[float, flo
     channel.
     """
     found = []
-    question, asked_for = asked()
+    question, options_asked = asked()
     for seed in range(n):
         tissue = point_tissue(options, (43, seed))
-        data = SlideCells.of(tissue.cells, question, None)
-        near = contacts(data, *measured(data, tissue.pairs), tissue.pairs, asked_for)
-        found.append(bleed_through(data, near).response_into_ligand)
+        data = SlideCells.of(SlideData(tissue.cells, tissue.pairs), question, options_asked)
+        found.append(bleed_through(data, exposure_of(data).near).response_into_ligand)
     return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(n))
 
 

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +34,9 @@ from ifquant.statistics.patterns.slide_proximity import (
 )
 from ifquant.statistics.priming import choices
 from ifquant.statistics.priming.choices import Choice, Estimate
-from ifquant.statistics.priming.priming_test import analyse_slide
+from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background
+from ifquant.statistics.priming.slide_cells import SlideData
 from ifquant.statistics.priming.slide_effect import SlideEffect
 from ifquant.tables.cell_table import CellTable
 
@@ -83,22 +83,17 @@ def analyze_slide(task: SlideTask) -> SlideFinding:
     cells, kept = cells_in_tissue(table)
     pairs = None if question.refusal else contacts_of(table, cells)
     backgrounds = backgrounds_of(record)
-    common: dict[str, Any] = {
-        "question": question,
-        "options": options,
-        "tissue": table.region,
-        "backgrounds": backgrounds,
-    }
+    data = SlideData(cells, pairs, table.region, backgrounds)
     gates = (*_own_gates(cells, record, recipe, table.slide), *task.shared)
     estimates: tuple[Estimate | None, ...] = ()
     if task.choices and not question.refusal:
-        estimates = _estimates(task.choices, cells, pairs, record, recipe, table, gates, common)
+        estimates = _estimates(task.choices, data, record, recipe, table, gates)
     blank = SlideFinding(
         table.slide, task.segmentation, None, None, {}, None, (), pd.DataFrame(), gates, estimates
     )
     if task.segmentation:
         return blank
-    effect = analyse_slide(cells, slide=table.slide, seed=recipe.seed, pairs=pairs, **common)
+    effect = priming_effect(data, question, options, slide=table.slide, seed=recipe.seed)
     responder, source = question.responder, question.source
     near, enrichment, curves = _proximity(cells, table, recipe, source=responder, target=source)
     phenotype = cells["phenotype"].astype(str)
@@ -216,15 +211,15 @@ def seed_of(seed: int, slide: str, purpose: str) -> int:
 
 def _estimates(
     wanted: Sequence[Choice],
-    cells: pd.DataFrame,
-    pairs: pd.DataFrame | None,
+    data: SlideData,
     record: SlideRecord | None,
     recipe: ResolvedRecipe,
     table: CellTable,
     gates: Sequence[GateInterval],
-    common: Mapping[str, Any],
 ) -> tuple[Estimate | None, ...]:
     """Estimate every choice, in order; cells are classified once per setting of the gates."""
+    cells = data.cells
+    question, options = analysis_question(recipe)
     touching = (
         touching_rows(table, cells)
         if table.folder is not None and any(c.contact_um is None and not c.away for c in wanted)
@@ -239,9 +234,7 @@ def _estimates(
             missing = any(column not in cells for column in (choice.ligand, choice.response))
             out[i] = None
             if phenotype is not None and not missing:
-                out[i] = choices.estimate(
-                    cells, phenotype, choice, measured_pairs=pairs, touching=touching, **common
-                )
+                out[i] = choices.estimate(data, phenotype, choice, question, options, touching)
     return tuple(out[i] for i in range(len(wanted)))
 
 

@@ -19,8 +19,9 @@ from ifquant.recipe.defaults import ResolvedRecipe
 from ifquant.results.result_tables import read_result, record_of
 from ifquant.review.subject import Subject
 from ifquant.statistics.priming.influence import leverage
-from ifquant.statistics.priming.priming_test import analyse_slide
-from ifquant.statistics.priming.question import question_of
+from ifquant.statistics.priming.priming_test import priming_effect
+from ifquant.statistics.priming.question import Question, question_of
+from ifquant.statistics.priming.slide_cells import SlideData
 from ifquant.statistics.priming.slide_effect import SlideEffect
 from ifquant.tables.cell_table import CellTable
 
@@ -40,8 +41,9 @@ def slide_effect(folder: Path, recipe: ResolvedRecipe) -> SlideEffect | None:
     if recipe.priming is None:
         return None
     table = read_result(folder)
-    cells, asked = _asked(table, recipe)
-    return analyse_slide(cells, slide=table.slide, seed=recipe.seed, **asked)
+    question, options = question_of(recipe)
+    data = _slide_data(table, question)
+    return priming_effect(data, question, options, slide=table.slide, seed=recipe.seed)
 
 
 def priming_answer(folder: Path, recipe: ResolvedRecipe) -> Mapping[str, Any]:
@@ -85,9 +87,11 @@ def leverage_column(
     if recipe.priming is None:
         return None
     table = read_result(folder, cells)
-    kept, asked = _asked(table, recipe)
+    question, options = question_of(recipe)
+    data = _slide_data(table, question)
     out = np.full(len(table.cells), np.nan)
-    out[np.isin(table.cells["cell_id"], kept["cell_id"])] = leverage(kept, **asked)
+    known = np.isin(table.cells["cell_id"], data.cells["cell_id"])
+    out[known] = leverage(data, question, options)
     return out
 
 
@@ -126,19 +130,11 @@ class _Columns(Mapping[str, NDArray[Any]]):
         return len(self._columns)
 
 
-def _asked(table: CellTable, recipe: ResolvedRecipe) -> tuple[Any, dict[str, Any]]:
-    """Give the cells and what else the analysis takes."""
-    question, options = question_of(recipe)
+def _slide_data(table: CellTable, question: Question) -> SlideData:
+    """Give what the analysis takes from a slide."""
     cells, _ = cells_in_tissue(table)
     pairs = None if question.refusal else contacts_of(table, cells)
-    backgrounds = backgrounds_of(record_of(table))
-    return cells, {
-        "question": question,
-        "options": options,
-        "tissue": table.region,
-        "pairs": pairs,
-        "backgrounds": backgrounds,
-    }
+    return SlideData(cells, pairs, table.region, backgrounds_of(record_of(table)))
 
 
 def _known(value: float) -> float | None:

@@ -12,8 +12,8 @@ from ifquant.report.analysis import Analysis
 from ifquant.report.sentences import and_list, software
 from ifquant.statistics.cohort.multiplicity import METHOD_TEXT
 from ifquant.statistics.priming.adjusted_association import BYSTANDER_UM
+from ifquant.statistics.priming.field_shifts import MIN_USABLE
 from ifquant.statistics.priming.priming_test import SURROGATES
-from ifquant.statistics.priming.random_shifts import MIN_USABLE
 from ifquant.statistics.priming.slide_effect import Floored, SlideEffect
 
 

@@ -1,6 +1,4 @@
-"""Everything held constant on one slide, and the association of a response with an exposure once it
-is.
-"""
+"""Everything held constant on one slide, and the association of response and exposure then."""
 
 from __future__ import annotations
 
@@ -12,10 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ifquant.geometry.region import Region
-from ifquant.recipe.model import Priming
 from ifquant.statistics.priming.covariance import Kernels, ProjectedKernels
-from ifquant.statistics.priming.exposure import Neighbours
+from ifquant.statistics.priming.exposure import Contacts
 from ifquant.statistics.priming.slide_cells import SlideCells
 from ifquant.statistics.priming.structure import (
     LocalLevels,
@@ -70,11 +66,21 @@ class Association:
 
 @dataclass(eq=False)
 class Structure:
-    """What is known of every cell's surroundings; made once per slide."""
+    """What is known of every cell's surroundings; made once per slide.
+
+    Attributes
+    ----------
+    columns : name > (n_cells,)
+        Densities, and the distance to the tumor border.
+    fields : marker > [(n_cells,), ...]
+        Local staining levels, wide and near.
+    frame
+        Smallest and largest x and y of the cells: x0, y0, x1, y1.
+    n_terms
+        Of the spatial trend.
+    """
 
     cells: SlideCells
-    options: Priming
-    region: Region | None
     n_exposed: int
     columns: dict[str, Floats] = field(default_factory=dict)
     fields: dict[str, list[Floats]] = field(default_factory=dict)
@@ -84,10 +90,8 @@ class Structure:
     def __post_init__(self) -> None:
         """Compute densities, distances and local staining levels."""
         cells, q = self.cells, self.cells.question
-        wide, near = (
-            LocalLevels.around(cells.x, cells.y, width)
-            for width in (self.options.reference_um, self.options.reference_um / 2)
-        )
+        width = cells.options.reference_um
+        wide, near = (LocalLevels.around(cells.x, cells.y, sd) for sd in (width, width / 2))
         everyone = np.ones(len(cells), np.bool_)
         self.columns["density of cells"] = wide.density(everyone)
         self.columns[f"density of {q.source} cells"] = wide.density(cells.source)
@@ -104,19 +108,15 @@ class Structure:
             if cells.has(column):
                 own = cells.source if column in q.source_covariates else everyone
                 self.fields[marker] = [self._level(levels, column, own) for levels in (wide, near)]
-        self.frame = (
-            float(cells.x.min()),
-            float(cells.y.min()),
-            float(cells.x.max()),
-            float(cells.y.max()),
-        )
-        area = self.region.area_um2 if self.region is not None else occupied_um2(cells.x, cells.y)
-        wanted = math.pi / 4 * area / TREND_UM**2
-        self.n_terms = int(
-            np.clip(min(wanted, self.n_exposed / RESPONDERS_PER_TERM), MIN_TERMS, MAX_TERMS)
-        )
+        x, y = cells.x, cells.y
+        self.frame = float(x.min()), float(y.min()), float(x.max()), float(y.max())
+        tissue = cells.slide.tissue
+        area = occupied_um2(x, y) if tissue is None else tissue.area_um2
+        waves = min(math.pi / 4 * area / TREND_UM**2, self.n_exposed / RESPONDERS_PER_TERM)
+        self.n_terms = int(np.clip(waves, MIN_TERMS, MAX_TERMS))
 
     def _level(self, levels: LocalLevels, column: str, members: Bools) -> Floats:
+        """Local mean of a column over those of the members that have a value."""
         values = self.cells.log_values(column)
         finite = np.isfinite(values)
         return levels.mean(np.where(finite, values, 0.0), members & finite)
@@ -128,15 +128,14 @@ class Structure:
         intensities, and a straight line does not take it out. A factor of the light is a straight
         line in them.
         """
-        found = [normal_scores(column[rows]) for column in self.columns.values()]
+        out = [normal_scores(column[rows]) for column in self.columns.values()]
         for marker, columns in self.fields.items():
             if fields and marker != skip:
                 scores = [normal_scores(column[rows]) for column in columns]
-                found += [
-                    *scores,
-                    *(score**2 for score in scores if marker == self.cells.question.response),
-                ]
-        return found
+                out += scores
+                if marker == self.cells.question.response:
+                    out += [score**2 for score in scores]
+        return out
 
     def trend(self, rows: Ids) -> Floats:
         """Smooth spatial trend at cells `rows`."""
@@ -144,96 +143,76 @@ class Structure:
 
     def source_covariates(self, skip: str) -> list[Floats]:
         """Columns of the source cells that are held constant (n_cells,)."""
-        wanted = [
-            column
-            for column in self.cells.question.source_covariates
-            if self.cells.marker_of(column) != skip
-        ]
+        cells = self.cells
         return [
-            _filled(self.cells.log_values(column), self.cells.source)
-            for column in wanted
-            if self.cells.has(column)
+            _filled(cells.log_values(column), cells.source)
+            for column in cells.question.source_covariates
+            if cells.marker_of(column) != skip and cells.has(column)
         ]
 
     def source_basis(self, rows: Ids, skip: str = "", *, fields: bool = True) -> Floats:
         """Orthonormal regression of the sources `rows`."""
-        held = [normal_scores(values[rows]) for values in self.source_covariates(skip)]
-        return orthonormal(
-            [*held, *self.around(rows, skip, fields=fields), self.trend(rows)], len(rows)
-        )
+        covariates = [normal_scores(values[rows]) for values in self.source_covariates(skip)]
+        around = self.around(rows, skip, fields=fields)
+        return orthonormal([*covariates, *around, self.trend(rows)], len(rows))
 
     def responder_basis(
-        self, near: Neighbours, own: list[Floats], skip: str = "", *, fields: bool = True
+        self, near: Contacts, own: list[Floats], skip: str = "", *, fields: bool = True
     ) -> Floats:
-        """Orthonormal regression of exposed responders: their neighbours, their `own` scores (as
-        given), surroundings, trend.
-        """
+        """Orthonormal regression of exposed responders on contacts, `own` scores, surroundings."""
         columns = [near.counts, near.mean(near.distance_um)]
         columns += [near.mean(values[near.sources]) for values in self.source_covariates(skip)]
-        held = [normal_scores(values) for values in columns]
-        return orthonormal(
-            [
-                *held,
-                *own,
-                *self.around(near.responders, skip, fields=fields),
-                self.trend(near.responders),
-            ],
-            len(near),
-        )
+        contacts = [normal_scores(values) for values in columns]
+        around = self.around(near.responders, skip, fields=fields)
+        trend = self.trend(near.responders)
+        return orthonormal([*contacts, *own, *around, trend], len(near))
 
 
 @dataclass(frozen=True, eq=False)
-class Adjusted:
+class AdjustedModel:
     """The regression of one set of responders, ready for any response and exposure."""
 
-    near: Neighbours
+    near: Contacts
     basis: Floats
     kernels: ProjectedKernels
 
     @classmethod
-    def of(cls, structure: Structure, near: Neighbours, basis: Floats) -> Adjusted:
+    def of(cls, structure: Structure, near: Contacts, basis: Floats) -> AdjustedModel:
         """Prepare the pair sums of these responders."""
         rows = near.responders
-        return cls(
-            near,
-            basis,
-            ProjectedKernels.of(
-                Kernels.at(structure.cells.x[rows], structure.cells.y[rows]), basis
-            ),
-        )
+        kernels = Kernels.at(structure.cells.x[rows], structure.cells.y[rows])
+        return cls(near, basis, ProjectedKernels.of(kernels, basis))
 
-    def with_basis(self, basis: Floats) -> Adjusted:
+    def with_basis(self, basis: Floats) -> AdjustedModel:
         """Hold other things constant for the same responders."""
-        return Adjusted(self.near, basis, ProjectedKernels.of(self.kernels.points, basis))
+        return AdjustedModel(self.near, basis, ProjectedKernels.of(self.kernels.points, basis))
 
     def association(self, response: Floats, exposure: Floats) -> Association:
         """Correlate what is left of a response and an exposure (n,) after regression."""
         y, e = residual(response, self.basis), residual(exposure, self.basis)
         n, k = self.basis.shape
-        spread_y, spread_e = float(y.std()), float(e.std())
-        if spread_y <= 1e-9 * max(float(np.abs(response).max()), 1e-300) or spread_e <= 1e-9 * max(
-            float(np.abs(exposure).max()), 1e-300
-        ):
+        if _is_constant(y, response) or _is_constant(e, exposure):
             none = np.zeros(n)
-            return Association(
-                math.nan, math.nan, math.nan, math.nan, n, math.nan, none, none, none, none
-            )
-        y, e = y / spread_y, e / spread_e
+            nan = math.nan
+            return Association(nan, nan, nan, nan, n, nan, none, none, none, none)
+        y, e = y / float(y.std()), e / float(e.std())
         r = float(np.clip(y @ e / n, -0.9999, 0.9999))
         a, b = self.kernels.weights(y), self.kernels.weights(e)
         variance = max(self.kernels.correlation_variance(a, b), 1 / (n - k))
         size = 1 + 1 / variance
         df = max(size - 2, 1.0)
         p = float(2 * stats.t.sf(abs(r) * math.sqrt(df / (1 - r * r)), df))
-        return Association(
-            r, math.atanh(r), 1 / math.sqrt(max(size - 3, 1.0)), p, n, size, y, e, a, b
-        )
+        se = 1 / math.sqrt(max(size - 3, 1.0))
+        return Association(r, math.atanh(r), se, p, n, size, y, e, a, b)
+
+
+def _is_constant(left: Floats, values: Floats) -> bool:
+    """Whether regression left nothing of the values but rounding."""
+    return float(left.std()) <= 1e-9 * max(float(np.abs(values).max()), 1e-300)
 
 
 def source_field(structure: Structure, values: Floats, rows: Ids, basis: Floats) -> Floats:
-    """Rank scores of a value among the sources `rows`, less structure; (n_cells,), NaN
-    elsewhere.
-    """
+    """Rank scores of a value among the sources `rows` less structure: (n_cells,), NaN elsewhere."""
     left = residual(normal_scores(values[rows]), basis)
     out = np.full(len(structure.cells), np.nan)
     spread = left.std()
@@ -250,25 +229,18 @@ def _bystanders(cells: SlideCells) -> Bools:
     """
     chosen = ~cells.responder & ~cells.source
     if cells.responder.any() and chosen.any():
-        tree = cKDTree(np.column_stack([cells.x, cells.y])[cells.responder])
-        rows = np.flatnonzero(chosen)
-        distance, _ = tree.query(
-            np.column_stack([cells.x[rows], cells.y[rows]]), distance_upper_bound=BYSTANDER_UM
-        )
-        chosen[rows] = np.isinf(distance)
+        tree = cKDTree(cells.points[cells.responder])
+        distance, _ = tree.query(cells.points[chosen], distance_upper_bound=BYSTANDER_UM)
+        chosen[chosen] = np.isinf(distance)
     return chosen
 
 
 def occupied_um2(x: Floats, y: Floats, step: float = 50.0) -> float:
-    """Area of the squares of `step` um, counted from the first cells in x and y, that hold a cell:
-    the same wherever the origin is.
-    """
+    """Area of the squares of `step` um that hold a cell, the same wherever the origin is."""
     if len(x) == 0:
         return 0.0
-    return float(
-        len(np.unique(np.stack([(x - x.min()) // step, (y - y.min()) // step], axis=1), axis=0))
-        * step**2
-    )
+    squares = np.stack([(x - x.min()) // step, (y - y.min()) // step], axis=1)
+    return float(len(np.unique(squares, axis=0)) * step**2)
 
 
 def _filled(values: Floats, members: Bools) -> Floats:

@@ -1,5 +1,4 @@
-"""How two autocorrelated fields of residuals vary together by chance: fitted covariances and the
-variance of their correlation.
+"""How two autocorrelated fields of residuals vary together by chance, from fitted covariances.
 
 The variance of a correlation between two independent fields is ``tr(M A M B) / (tr(M A) tr(M B))``
 with their covariances A and B and the projection M that the regression on structure is (Clifford,
@@ -38,7 +37,7 @@ class Kernels:
     ----------
     n
         Points.
-    used : int (m,)
+    subset : int (m,)
         Points the pair sums are made from.
     ranges_um
         Standard deviations of the Gaussian components.
@@ -51,7 +50,7 @@ class Kernels:
     """
 
     n: int
-    used: NDArray[np.int64]
+    subset: NDArray[np.int64]
     ranges_um: Floats
     gaussians: Floats
     bins: NDArray[np.int64]
@@ -61,27 +60,18 @@ class Kernels:
     def at(cls, x_um: Floats, y_um: Floats, max_points: int = MAX_POINTS) -> Kernels:
         """Make the components at points (n,)."""
         n = len(x_um)
-        used = np.arange(0, n, -(-n // max_points))
-        x, y, m = x_um[used], y_um[used], len(used)
+        subset = np.arange(0, n, -(-n // max_points))
+        x, y, m = x_um[subset], y_um[subset], len(subset)
         extent = math.sqrt(max(float(np.ptp(x_um)) * float(np.ptp(y_um)), (10 * SHORTEST_UM) ** 2))
         ranges = np.geomspace(SHORTEST_UM, LONGEST_SHARE * extent, N_RANGES)
         squared = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-        edges = np.unique(
-            np.concatenate(
-                [np.arange(1, 7) * SHORTEST_UM, np.geomspace(7 * SHORTEST_UM, extent / 2, 16)]
-            )
-        )
+        near, far = np.arange(1, 7) * SHORTEST_UM, np.geomspace(7 * SHORTEST_UM, extent / 2, 16)
+        edges = np.unique(np.concatenate([near, far]))
         bins = np.searchsorted(edges**2, squared.ravel()).reshape(m, m) + 1
         np.fill_diagonal(bins, 0)
         gaussians = np.stack([np.exp(squared / (-2 * reach**2)) for reach in ranges])
-        return cls(
-            n,
-            used,
-            ranges,
-            gaussians,
-            bins,
-            np.bincount(bins.ravel(), minlength=len(edges) + 2).astype(np.float64),
-        )
+        pairs = np.bincount(bins.ravel(), minlength=len(edges) + 2).astype(np.float64)
+        return cls(n, subset, ranges, gaussians, bins, pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +82,6 @@ class ProjectedKernels:
     ----------
     points
         The components before it.
-    rank
-        Columns of the regression.
     basis : (m, k)
         The regression at the points used, orthonormal among them.
     projected : (components, m, m)
@@ -105,7 +93,6 @@ class ProjectedKernels:
     """
 
     points: Kernels
-    rank: int
     basis: Floats
     projected: Floats
     by_bin: Floats
@@ -114,15 +101,14 @@ class ProjectedKernels:
 
     @classmethod
     def of(cls, kernels: Kernels, basis: Floats) -> ProjectedKernels:
-        """Project the components with the orthonormal regression `basis` (n, k) whose residuals are
-        looked at, and no other.
+        """Project the components with the orthonormal regression `basis` (n, k) of the residuals.
 
         The projection of another regression is not good enough: the guard with tumor stain as
         ligand used the primary's, in which tumor stain is held constant, and rejected 7.4 % of true
         nulls instead of 4.7 %.
         """
-        rank, m = basis.shape[1], len(kernels.used)
-        q = basis if m == kernels.n else np.linalg.qr(basis[kernels.used])[0]
+        rank, m = basis.shape[1], len(kernels.subset)
+        q = basis if m == kernels.n else np.linalg.qr(basis[kernels.subset])[0]
         projected = np.empty((N_RANGES + 1, m, m))
         projected[0] = np.eye(m) - q @ q.T
         for number, kernel in enumerate(kernels.gaussians, 1):
@@ -136,36 +122,29 @@ class ProjectedKernels:
         products, traces = rows @ rows.T, np.trace(projected, axis1=1, axis2=2)
         if m < kernels.n:
             products, traces = _scaled_up(products, traces, projected, kernels.n, rank)
-        return cls(kernels, rank, q, projected, by_bin, products, traces)
+        return cls(kernels, q, projected, by_bin, products, traces)
 
     def weights(self, values: Floats) -> Floats:
-        """Weights (components,) >= 0 of the covariance whose residuals would show the correlogram
-        that `values` (n,) show.
-        """
-        own = values[self.points.used]
+        """Weights >= 0 of the components whose residuals would show the correlogram of `values`."""
+        own = values[self.points.subset]
         own = own - self.basis @ (self.basis.T @ own)
         pairs = self.points.pairs
-        observed = np.bincount(
-            self.points.bins.ravel(), np.outer(own, own).ravel(), len(pairs)
-        ) / np.maximum(pairs, 1)
+        sums = np.bincount(self.points.bins.ravel(), np.outer(own, own).ravel(), len(pairs))
+        observed = sums / np.maximum(pairs, 1)
         precision = np.sqrt(pairs / pairs[0])
-        precision[0], precision[-1] = (
-            10.0,
-            0.0,
-        )  # the variance itself is met; beyond half the extent there is little to learn
+        precision[0] = 10.0  # the variance itself is met
+        precision[-1] = 0.0  # beyond half the extent there is little to learn
         return np.asarray(optimize.nnls(self.by_bin * precision[:, None], observed * precision)[0])
 
     def correlation_variance(self, a: Floats, b: Floats) -> float:
-        """Variance of the correlation of the residuals of two independent fields with weights `a`
-        and `b`.
-        """
-        return float(a @ self.products @ b) / max(
-            float(a @ self.traces) * float(b @ self.traces), 1e-300
-        )
+        """Variance of the correlation of residuals of independent fields with weights `a`, `b`."""
+        variances = float(a @ self.traces) * float(b @ self.traces)
+        return float(a @ self.products @ b) / max(variances, 1e-300)
 
     def product_matrix(self, a: Floats, b: Floats) -> Floats:
-        """Multiply the expected residual products of a fixed field and of a moved field, (m, m);
-        diagonal 1 on average.
+        """Multiply the expected residual products of a fixed and a moved field: (m, m).
+
+        Its diagonal is 1 on average.
         """
         fixed = np.tensordot(a, self.projected, 1)
         fixed /= np.trace(fixed) / len(fixed)
@@ -174,17 +153,16 @@ class ProjectedKernels:
 
     def correlogram(self, weights: Floats, distance_um: Floats) -> Floats:
         """Fitted autocorrelation (1 at distance 0, less the nugget's share beyond)."""
-        gaussians = (
-            np.exp(-(distance_um[:, None] ** 2) / (2 * self.points.ranges_um**2)) @ weights[1:]
-        )
-        return np.asarray(gaussians / max(weights.sum(), 1e-300))
+        gaussians = np.exp(-(distance_um[:, None] ** 2) / (2 * self.points.ranges_um**2))
+        return np.asarray(gaussians @ weights[1:] / max(weights.sum(), 1e-300))
 
 
 def _scaled_up(
     products: Floats, traces: Floats, projected: Floats, n: int, rank: int
 ) -> tuple[Floats, Floats]:
-    """Scale sums of a subset up to n points: diagonals grow with n, the rest with n squared; what
-    concerns the nugget is exact.
+    """Scale sums of a subset up to n points: diagonals with n, the rest with n squared.
+
+    What concerns the nugget is exact.
     """
     m = projected.shape[1]
     diagonal = np.diagonal(projected, axis1=1, axis2=2)

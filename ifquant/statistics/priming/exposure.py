@@ -14,8 +14,8 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
-    """Sources of each exposed responder, all as rows of the cell table.
+class Contacts:
+    """Sources touched by, or near, each exposed responder, all as rows of the cell table.
 
     Attributes
     ----------
@@ -33,6 +33,15 @@ class Neighbours:
     weight: Floats
     distance_um: Floats
 
+    @classmethod
+    def of(cls, rows: Ids, sources: Ids, weight: Floats, distance_um: Floats) -> Contacts:
+        """Group (responder, source) entries by responder; entries without weight are dropped."""
+        order = np.lexsort((sources, rows))
+        order = order[weight[order] > 0]
+        exposed, first = np.unique(rows[order], return_index=True)
+        offsets = np.concatenate([first, [len(order)]]).astype(np.int64)
+        return cls(exposed, offsets, sources[order], weight[order], distance_um[order])
+
     def __len__(self) -> int:
         """Return the number of exposed responders."""
         return len(self.responders)
@@ -47,6 +56,26 @@ class Neighbours:
         """All sources that occur, ascending."""
         return np.unique(self.sources)
 
+    @property
+    def rows(self) -> Ids:
+        """Responder of each entry."""
+        return np.repeat(self.responders, np.diff(self.offsets))
+
+    def where(self, entries: Bools) -> Contacts:
+        """Contacts of some of the entries; responders without any left are dropped."""
+        return Contacts.of(
+            self.rows[entries],
+            self.sources[entries],
+            self.weight[entries],
+            self.distance_um[entries],
+        )
+
+    def without(self, other: Contacts) -> Contacts:
+        """Contacts less the (responder, source) entries of another set."""
+        size = int(max(self.sources.max(initial=0), other.sources.max(initial=0))) + 1
+        shared = np.isin(self.rows * size + self.sources, other.rows * size + other.sources)
+        return self.where(~shared)
+
     def mean(self, per_entry: Floats) -> Floats:
         """Weighted mean of a value over the sources of each responder."""
         if len(self) == 0:
@@ -55,54 +84,26 @@ class Neighbours:
         return np.asarray(total / np.add.reduceat(self.weight, self.offsets[:-1]))
 
 
-def neighbours(responders: Ids, sources: Ids, weight: Floats, distance_um: Floats) -> Neighbours:
-    """Group (responder, source) entries by responder; entries without weight are dropped."""
-    order = np.lexsort((sources, responders))
-    order = order[weight[order] > 0]
-    exposed, first = np.unique(responders[order], return_index=True)
-    offsets = np.concatenate([first, [len(order)]]).astype(np.int64)
-    return Neighbours(exposed, offsets, sources[order], weight[order], distance_um[order])
+def outline_contacts(x_um: Floats, y_um: Floats, rows: Ids, sources: Ids) -> Contacts:
+    """Group contacts (responder rows, source rows) known from outlines."""
+    distance = np.hypot(x_um[rows] - x_um[sources], y_um[rows] - y_um[sources])
+    return Contacts.of(rows, sources, np.ones(len(distance)), distance)
 
 
-def touching(x_um: Floats, y_um: Floats, responder_rows: Ids, source_rows: Ids) -> Neighbours:
-    """Group contacts known from outlines."""
-    distance = np.hypot(
-        x_um[responder_rows] - x_um[source_rows], y_um[responder_rows] - y_um[source_rows]
-    )
-    return neighbours(responder_rows, source_rows, np.ones(len(distance)), distance)
+def contacts_within(
+    points: Floats, responder: Bools, source: Bools, radius_um: float, *, weighted: bool = True
+) -> Contacts:
+    """Find sources within `radius_um` of responders, weighted by ``1 - (d / r)^2`` or alike.
 
-
-def within(
-    x_um: Floats,
-    y_um: Floats,
-    responder: Bools,
-    source: Bools,
-    radius_um: float,
-    *,
-    weighted: bool = True,
-) -> Neighbours:
-    """Find sources within `radius_um` of responders (centroids), weighted by ``1 - (d / r)^2`` or
-    alike.
+    `points` (n, 2) are the centroids of all cells in um.
     """
-    rows, found = np.flatnonzero(responder), np.flatnonzero(source)
-    if len(rows) == 0 or len(found) == 0:
-        return neighbours(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-    points = np.column_stack([x_um, y_um])
-    lists = cKDTree(points[found]).query_ball_point(points[rows], radius_um, return_sorted=True)
+    rows, others = np.flatnonzero(responder), np.flatnonzero(source)
+    if len(rows) == 0 or len(others) == 0:
+        none = np.zeros(0, np.int64)
+        return Contacts.of(none, none, np.zeros(0), np.zeros(0))
+    lists = cKDTree(points[others]).query_ball_point(points[rows], radius_um, return_sorted=True)
     i = np.repeat(rows, [len(near) for near in lists])
-    j = found[np.concatenate([np.asarray(near, np.int64) for near in lists])]
-    distance = np.hypot(x_um[i] - x_um[j], y_um[i] - y_um[j])
-    return neighbours(
-        i, j, 1 - (distance / radius_um) ** 2 if weighted else np.ones(len(i)), distance
-    )
-
-
-def without(given: Neighbours, left_out: Neighbours) -> Neighbours:
-    """Drop the (responder, source) entries that another set holds; responders without any left are
-    dropped.
-    """
-    rows = np.repeat(given.responders, np.diff(given.offsets))
-    size = int(max(given.sources.max(initial=0), left_out.sources.max(initial=0))) + 1
-    other = np.repeat(left_out.responders, np.diff(left_out.offsets)) * size + left_out.sources
-    keep = ~np.isin(rows * size + given.sources, other)
-    return neighbours(rows[keep], given.sources[keep], given.weight[keep], given.distance_um[keep])
+    j = others[np.concatenate([np.asarray(near, np.int64) for near in lists])]
+    distance = np.hypot(points[i, 0] - points[j, 0], points[i, 1] - points[j, 1])
+    weight = 1 - (distance / radius_um) ** 2 if weighted else np.ones(len(i))
+    return Contacts.of(i, j, weight, distance)

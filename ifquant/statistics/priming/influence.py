@@ -10,80 +10,54 @@ field of the sources are those of all cells.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.geometry.region import Region
 from ifquant.recipe.model import Priming
 from ifquant.statistics.priming.adjusted_association import Association
-from ifquant.statistics.priming.primary_association import build_primary, contacts, measured
+from ifquant.statistics.priming.primary_association import exposure_of, primary_association
 from ifquant.statistics.priming.priming_test import too_little
-from ifquant.statistics.priming.question import Background, Question
-from ifquant.statistics.priming.slide_cells import SlideCells
+from ifquant.statistics.priming.question import Question
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData
 
 Floats = NDArray[np.float64]
 
 
 def leave_one_out(found: Association, basis: Floats) -> Floats:
-    """Give what each responder adds to Fisher's z: z less the z without it.
+    """Change of Fisher's z by each responder, (n,): z less the z without it.
 
-    Parameters
-    ----------
-    found
-        The association.
-    basis : (n, k)
-        The orthonormal regression it was made with.
-
-    Returns
-    -------
-    (n,); NaN where the regression fits a responder exactly, because nothing is left of it then.
+    `basis` (n, k) is the orthonormal regression of the association. NaN where it fits a responder
+    exactly, because nothing is left of it then.
     """
     y, e = found.response, found.exposure
     left = 1 - np.einsum("ij,ij->i", basis, basis)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(left > 1e-9, 1 / left, np.nan)
-        products, yy, ee = (
-            found.r * found.n - y * e * share,
-            found.n - y * y * share,
-            found.n - e * e * share,
-        )
-        r = products / np.sqrt(yy * ee)
+        products = found.r * found.n - y * e * share
+        r = products / np.sqrt((found.n - y * y * share) * (found.n - e * e * share))
     return np.asarray(found.z - np.arctanh(np.clip(r, -0.9999, 0.9999)))
 
 
-def leverage(
-    cells: pd.DataFrame,
-    *,
-    question: Question,
-    options: Priming,
-    tissue: Region | None = None,
-    pairs: pd.DataFrame | None = None,
-    backgrounds: Mapping[str, Background] | None = None,
-) -> Floats:
-    """Give every cell's part in the slide's effect, as `analyse_slide` finds it.
+def leverage(data: SlideData, question: Question, options: Priming) -> Floats:
+    """Share of each cell in Fisher's z of the slide's `priming_effect`, (n_cells,).
 
-    Returns
-    -------
-    (n_cells,) what the cell adds to Fisher's z; NaN for cells that are not in the effect, and for
-    all where the slide cannot be tested.
+    NaN for cells that are not in the effect, and for all where the slide cannot be tested.
 
     Raises
     ------
     RequestError
-        As `analyse_slide`.
+        As `priming_effect`.
     """
-    out = np.full(len(cells), np.nan)
+    out = np.full(len(data.cells), np.nan)
     if question.refusal:
         return out
-    data = SlideCells.of(cells, question, backgrounds)
-    ligand, own = measured(data, pairs)
-    near = contacts(data, ligand, own, pairs, options)
-    if too_little(data, near, options, tissue):
+    cells = SlideCells.of(data, question, options)
+    exposure = exposure_of(cells)
+    if too_little(cells, exposure.near):
         return out
-    primary = build_primary(data, near, ligand, own, options, tissue)
-    if math.isfinite(primary.found.z):
-        out[near.responders] = leave_one_out(primary.found, primary.model.basis)
+    primary = primary_association(cells, exposure)
+    if math.isfinite(primary.association.z):
+        changes = leave_one_out(primary.association, primary.model.basis)
+        out[exposure.near.responders] = changes
     return out

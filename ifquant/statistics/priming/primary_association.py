@@ -1,6 +1,4 @@
-"""The primary association of one slide: contacts, the ligand field of the sources, the responders'
-regression.
-"""
+"""The primary association of one slide: contacts, ligand field of the sources, regression."""
 
 from __future__ import annotations
 
@@ -10,15 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ifquant.geometry.region import Region
-from ifquant.recipe.model import Priming
 from ifquant.statistics.priming.adjusted_association import (
-    Adjusted,
+    AdjustedModel,
     Association,
     Structure,
     source_field,
 )
-from ifquant.statistics.priming.exposure import Neighbours, neighbours, touching, within
+from ifquant.statistics.priming.exposure import Contacts, contacts_within, outline_contacts
 from ifquant.statistics.priming.slide_cells import SlideCells, clear_ligand, per_responder
 from ifquant.statistics.priming.structure import NEGLIGIBLE, normal_scores, residual
 
@@ -30,96 +26,120 @@ CURVE = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, eq=False)
+class Exposure:
+    """Who touches whom on a slide, and the ligand of both (n_cells,)."""
+
+    near: Contacts
+    ligand: Floats
+    own: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Primary:
-    """The primary association with all that its null models and guards need."""
+    """The primary association with all that its null models and guards need.
+
+    Attributes
+    ----------
+    ligand, own : (n_cells,)
+        Ligand of the sources, and of the responders themselves.
+    sources
+        Rows of the sources with a known ligand.
+    source_basis
+        Their regression.
+    field : (n_cells,)
+        Ligand of the sources less structure.
+    response : (responders,)
+        Rank scores.
+    """
 
     structure: Structure
-    near: Neighbours
-    model: Adjusted
+    near: Contacts
+    model: AdjustedModel
     ligand: Floats
     own: Floats
     sources: Ids
     source_basis: Floats
     field: Floats
     response: Floats
-    found: Association
+    association: Association
 
 
-def measured(data: SlideCells, pairs: pd.DataFrame | None) -> tuple[Floats, Floats]:
-    """Return the ligand of every source and the responders' own ligand (n_cells,), both away from
-    contacts where pixels were measured.
-
-    The responders' own ligand is held constant, so light of the touched sources must not be in it:
-    it would tie own ligand and exposure together, and through own ligand the response.
-    """
-    q = data.question
-    own = (
-        data.log_values(q.own_ligand_column)
-        if data.has(q.own_ligand_column)
-        else np.zeros(len(data))
-    )
-    if pairs is None:
-        return data.log_values(q.ligand_column), own
-    inside = per_responder(data, pairs, "own_ligand_eroded", q.ligand, q.own_ligand_column)
-    return clear_ligand(data, pairs), np.where(np.isfinite(inside), inside, own)
+def exposure_of(cells: SlideCells) -> Exposure:
+    """Contacts and ligand of a slide as its pairs tell them, or its cells where it has none."""
+    pairs = cells.slide.pairs
+    return exposure_from(cells, *ligand_of(cells, pairs), pairs)
 
 
-def contacts(
-    data: SlideCells, ligand: Floats, own: Floats, pairs: pd.DataFrame | None, options: Priming
-) -> Neighbours:
+def exposure_from(
+    cells: SlideCells, ligand: Floats, own: Floats, pairs: pd.DataFrame | None
+) -> Exposure:
     """Find the touched sources of every responder whose values are known."""
     if pairs is None:
-        near = within(
-            data.x, data.y, data.responder, data.source, options.contact_um, weighted=False
+        near = contacts_within(
+            cells.points,
+            cells.responder,
+            cells.source,
+            cells.options.contact_um,
+            weighted=False,
         )
     else:
         i, j = (
-            data.rows_of(pairs[name].to_numpy(np.int64)) for name in ("responder_id", "source_id")
+            cells.rows_of(pairs[name].to_numpy(np.int64)) for name in ("responder_id", "source_id")
         )
-        right = data.responder[i] & data.source[j]
-        near = touching(data.x, data.y, i[right], j[right])
-    rows = np.repeat(near.responders, np.diff(near.offsets))
-    response = data.log_values(data.question.response_column)
+        right = cells.responder[i] & cells.source[j]
+        near = outline_contacts(cells.x, cells.y, i[right], j[right])
+    response = cells.log_values(cells.question.response_column)
+    rows = near.rows
     known = np.isfinite(ligand[near.sources]) & np.isfinite(response[rows]) & np.isfinite(own[rows])
-    return neighbours(rows[known], near.sources[known], near.weight[known], near.distance_um[known])
+    return Exposure(near.where(known), ligand, own)
 
 
-def build_primary(
-    data: SlideCells,
-    near: Neighbours,
-    ligand: Floats,
-    own: Floats,
-    options: Priming,
-    tissue: Region | None,
-) -> Primary:
-    """Associate the response of the exposed responders with the ligand of the sources they
-    touch.
+def ligand_of(cells: SlideCells, pairs: pd.DataFrame | None) -> tuple[Floats, Floats]:
+    """Ligand of every source, and the responders' own (n_cells,), both away from contacts.
+
+    Without pairs: as the cell table has them. The responders' own ligand is held constant, so light
+    of the touched sources must not be in it: it would tie own ligand and exposure together, and
+    through own ligand the response.
     """
-    structure = Structure(data, options, tissue, len(near))
-    sources = np.flatnonzero(data.source & np.isfinite(ligand))
+    q = cells.question
+    own = np.zeros(len(cells))
+    if cells.has(q.own_ligand_column):
+        own = cells.log_values(q.own_ligand_column)
+    if pairs is None:
+        return cells.log_values(q.ligand_column), own
+    inside = per_responder(cells, pairs, "own_ligand_eroded", q.ligand, q.own_ligand_column)
+    return clear_ligand(cells, pairs), np.where(np.isfinite(inside), inside, own)
+
+
+def primary_association(cells: SlideCells, exposure: Exposure) -> Primary:
+    """Associate the response of exposed responders with the ligand of the sources they touch."""
+    near, ligand, own = exposure.near, exposure.ligand, exposure.own
+    structure = Structure(cells, len(near))
+    sources = np.flatnonzero(cells.source & np.isfinite(ligand))
     source_basis = structure.source_basis(sources)
     field = source_field(structure, ligand, sources, source_basis)
-    exposure = near.mean(field[near.sources])
-    model = Adjusted.of(structure, near, regression(structure, near, own, exposure))
-    response = normal_scores(data.log_values(data.question.response_column)[near.responders])
-    found = model.association(response, exposure)
+    mean = near.mean(field[near.sources])
+    model = AdjustedModel.of(structure, near, regression(structure, near, own, mean))
+    response = normal_scores(cells.log_values(cells.question.response_column)[near.responders])
+    association = model.association(response, mean)
     return Primary(
-        structure, near, model, ligand, own, sources, source_basis, field, response, found
+        structure, near, model, ligand, own, sources, source_basis, field, response, association
     )
 
 
 def regression(
     structure: Structure,
-    near: Neighbours,
+    near: Contacts,
     own: Floats,
     exposure: Floats,
     skip: str = "",
     *,
     fields: bool = True,
-    freed: bool = True,
+    as_measured: bool = False,
 ) -> Floats:
-    """Orthonormal basis of all that is held constant for the responders of `near`: structure, their
-    own stains, their own ligand.
+    """Orthonormal basis of all that is held constant for the responders of `near`.
+
+    That is structure, the responders' own stains and their own ligand.
 
     Parameters
     ----------
@@ -131,26 +151,23 @@ def regression(
         Channel that is not held constant.
     fields
         Whether local staining levels are.
-    freed
-        Whether the own ligand is freed of what comes with the exposure (`freed_of`).
+    as_measured
+        Whether the own ligand keeps what goes along with the exposure (`less_exposure`).
     """
-    basis = structure.responder_basis(
-        near, _stains(structure.cells, near, skip), skip, fields=fields
-    )
+    stains = _stains(structure.cells, near, skip)
+    basis = structure.responder_basis(near, stains, skip, fields=fields)
     scores = normal_scores(np.nan_to_num(own[near.responders]))
-    left = (
-        freed_of(exposure, scores, basis, structure.cells.x[near.responders]) if freed else scores
-    )
-    left = residual(residual(left, basis), basis)
+    if not as_measured:
+        scores = less_exposure(scores, exposure, basis, structure.cells.x[near.responders])
+    left = residual(residual(scores, basis), basis)
     norm = float(np.linalg.norm(left))
-    return (
-        basis if norm <= NEGLIGIBLE * np.sqrt(len(left)) else np.column_stack([basis, left / norm])
-    )
+    if norm <= NEGLIGIBLE * np.sqrt(len(left)):
+        return basis
+    return np.column_stack([basis, left / norm])
 
 
-def freed_of(exposure: Floats, scores: Floats, basis: Floats, x_um: Floats) -> Floats:
-    """Take out of the own ligand's `scores` what goes along with the exposure once the `basis` is
-    held constant.
+def less_exposure(scores: Floats, exposure: Floats, basis: Floats, x_um: Floats) -> Floats:
+    """Take from the own ligand's `scores` what goes along with the exposure at constant `basis`.
 
     Out-of-focus light of the touched sources lies on the responder, and light of its response
     bleeds into the ligand's channel: the own ligand as measured holds some of both, and holding it
@@ -162,29 +179,23 @@ def freed_of(exposure: Floats, scores: Floats, basis: Floats, x_um: Floats) -> F
     first = x_um <= np.median(x_um)
     out = own.copy()
     for here, there in ((first, ~first), (~first, first)):
-        out[here] -= (
-            field[here]
-            * (own[there] @ field[there])
-            / max(float(field[there] @ field[there]), 1e-300)
-        )
+        variance = max(float(field[there] @ field[there]), 1e-300)
+        out[here] -= field[here] * (own[there] @ field[there]) / variance
     return out
 
 
-def stain_columns(data: SlideCells) -> dict[str, str]:
-    """Column > marker of what a responder does not have itself, as far as the table holds it: the
-    sources' stain, empty channels.
-    """
-    question = data.question
-    columns = {column: data.marker_of(column) for column in question.source_covariates}
+def stain_columns(cells: SlideCells) -> dict[str, str]:
+    """Column > marker of what a responder has none of: the sources' stain, empty channels."""
+    question = cells.question
+    columns = {column: cells.marker_of(column) for column in question.source_covariates}
     columns |= {
         column: marker for marker, column in question.fields.items() if marker in question.empty
     }
-    return {column: marker for column, marker in columns.items() if data.has(column)}
+    return {column: marker for column, marker in columns.items() if cells.has(column)}
 
 
-def _stains(data: SlideCells, near: Neighbours, skip: str) -> list[Floats]:
-    """Scores of the sources' stain and of empty channels in the responders themselves, as curves;
-    without the channel `skip`.
+def _stains(cells: SlideCells, near: Contacts, skip: str) -> list[Floats]:
+    """Scores of `stain_columns` in the responders, as curves; without the channel `skip`.
 
     A responder has no cytokeratin: what it shows of it is light of the sources it touches and the
     tissue's own light, at its very place. The latter adds to the response, which bends its
@@ -192,8 +203,8 @@ def _stains(data: SlideCells, near: Neighbours, skip: str) -> list[Floats]:
     with the curve by +0.003 +- 0.002 (320 pairs of data sets).
     """
     shown = [
-        data.log_values(column)[near.responders]
-        for column, marker in stain_columns(data).items()
+        cells.log_values(column)[near.responders]
+        for column, marker in stain_columns(cells).items()
         if marker != skip
     ]
     return [normal_scores(np.nan_to_num(values)) ** power for values in shown for power in CURVE]

@@ -1,41 +1,33 @@
-"""The question on one slide: does the response of a cell depend on the ligand of the cells it
-touches? See docs/statistics.md.
+"""The question on one slide: how a cell's response depends on the ligand of cells it touches.
+
+See docs/statistics.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from ifquant.geometry.region import Region
 from ifquant.recipe.model import Priming
 from ifquant.statistics.priming import secondary_measures
 from ifquant.statistics.priming.adjusted_association import BORDER, MIN_BYSTANDERS, Structure
-from ifquant.statistics.priming.exposure import Neighbours
+from ifquant.statistics.priming.exposure import Contacts
+from ifquant.statistics.priming.field_shifts import field_shift_test
 from ifquant.statistics.priming.guards import guard_rows
 from ifquant.statistics.priming.primary_association import (
+    Exposure,
     Primary,
-    build_primary,
-    contacts,
-    measured,
+    exposure_of,
+    primary_association,
 )
-from ifquant.statistics.priming.question import Background, Question
-from ifquant.statistics.priming.random_shifts import shift_test
-from ifquant.statistics.priming.secondary_measures import floored, held_constant
-from ifquant.statistics.priming.slide_cells import SlideCells, studied_backgrounds
-from ifquant.statistics.priming.slide_effect import NullModel, SlideEffect, TestResult, verdict_of
-from ifquant.statistics.priming.structure import normal_scores
+from ifquant.statistics.priming.question import Question
+from ifquant.statistics.priming.slide_cells import SlideCells, SlideData, studied_backgrounds
+from ifquant.statistics.priming.slide_effect import SlideEffect, TestResult, verdict_of
 from ifquant.statistics.priming.surrogates import surrogate_test
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 MIN_EFFECTIVE = 20.0
 """Fewer independent responders than this: the tests are no longer calibrated
@@ -45,174 +37,168 @@ MIN_TISSUE_UM2 = 40_000.0
 SURROGATES = 199
 
 
-def analyse_slide(
-    cells: pd.DataFrame,
-    *,
-    slide: str,
+def priming_effect(
+    data: SlideData,
     question: Question,
     options: Priming,
+    *,
+    slide: str,
     seed: int = 0,
-    tissue: Region | None = None,
-    pairs: pd.DataFrame | None = None,
-    backgrounds: Mapping[str, Background] | None = None,
     with_guards: bool = True,
 ) -> SlideEffect:
-    """Analyse one slide.
+    """Estimate and test the priming effect of one slide.
 
     Parameters
     ----------
-    cells
-        One row per cell: ``cell_id``, ``x_um``, ``y_um``, ``phenotype``, the columns the question
-        names, and where there are ``tumor_region_distance_um`` and ``<response>_positive``.
-    slide
-        Name of the slide; random numbers derive from it, the recipe's seed and their purpose.
     question, options
         From `question_of`.
-    seed
-        The recipe's seed.
-    tissue
-        Where there is tissue; None: known only from the cells.
-    pairs
-        Contacts and what was measured at them (pairs.parquet); None: tables without outlines, where
-        cells closer than ``options.contact_um`` count as touching and the ligand is that of the
-        whole border.
-    backgrounds
-        Marker > background level; None: a substitute from the cells.
+    slide
+        Name of the slide; random numbers derive from it, the recipe's seed and their purpose.
     with_guards
         False leaves out guards and descriptions (calibration runs).
 
     Raises
     ------
     RequestError
-        If the table lacks a column that the question needs, or pairs and cells do not belong
-        together.
+        If the table lacks a column of the question, or pairs and cells do not belong together.
     """
     if question.refusal:
-        levels = studied_backgrounds(cells, question, backgrounds)
-        return SlideEffect(
-            slide,
-            question,
-            "not testable",
-            question.refusal,
-            n_cells=len(cells),
-            backgrounds=levels,
-        )
-    data = SlideCells.of(cells, question, backgrounds)
-    ligand, own = measured(data, pairs)
-    near = contacts(data, ligand, own, pairs, options)
-    blank = SlideEffect(
+        levels = studied_backgrounds(data, question)
+        refused = SlideEffect(slide, question, "not testable", question.refusal)
+        return replace(refused, n_cells=len(data.cells), backgrounds=levels)
+    cells = SlideCells.of(data, question, options)
+    exposure = exposure_of(cells)
+    effect = _untested(cells, exposure, slide, seed)
+    if why := too_little(cells, exposure.near):
+        return replace(effect, reason=why)
+    primary = primary_association(cells, exposure)
+    effect = replace(
+        effect,
+        backgrounds=dict(cells.backgrounds),
+        held=secondary_measures.held_constant(primary),
+        settings={**effect.settings, "trend_terms": primary.structure.n_terms},
+    )
+    effect = _tested(effect, primary, seed)
+    if effect.p is None:
+        return effect
+    if with_guards:
+        effect = _guarded(effect, primary, seed)
+    backgrounds = dict(cells.backgrounds)  # controls are measured among the guards
+    effect = replace(effect, backgrounds=backgrounds, warnings=_warnings(primary.structure))
+    verdict, reason = verdict_of(effect)
+    return replace(effect, verdict=verdict, reason=reason)
+
+
+def _untested(cells: SlideCells, exposure: Exposure, slide: str, seed: int) -> SlideEffect:
+    """Record the counts and settings of a slide before anything is estimated."""
+    options = cells.options
+    contact = f"centroids within {options.contact_um:g} um (no outlines)"
+    return SlideEffect(
         slide,
-        question,
+        cells.question,
         "not testable",
         "",
-        n_cells=len(data),
-        n_responders=int(data.responder.sum()),
-        n_exposed=len(near),
-        n_sources=int(data.source.sum()),
-        n_touched_sources=len(near.touched),
-        backgrounds=dict(data.used),
-        floored=floored(data, near, ligand),
-        settings=_settings(options, seed, pairs),
+        n_cells=len(cells),
+        n_responders=int(cells.responder.sum()),
+        n_exposed=len(exposure.near),
+        n_sources=int(cells.source.sum()),
+        n_touched_sources=len(exposure.near.touched),
+        backgrounds=dict(cells.backgrounds),
+        floored=secondary_measures.floored(cells, exposure),
+        settings={
+            **options.model_dump(mode="json"),
+            "seed": seed,
+            "contact": contact if cells.slide.pairs is None else "outlines",
+            "surrogates": SURROGATES,
+        },
     )
-    why = too_little(data, near, options, tissue)
-    if why:
-        return replace(blank, reason=why)
-    primary = build_primary(data, near, ligand, own, options, tissue)
-    found = primary.found
-    blank = replace(
-        blank,
-        backgrounds=dict(data.used),
-        held=held_constant(primary),
-        settings={**blank.settings, "trend_terms": primary.structure.n_terms},
-    )
+
+
+def _tested(effect: SlideEffect, primary: Primary, seed: int) -> SlideEffect:
+    """Complete an effect by the estimate and its tests, or by why there are none."""
+    found = primary.association
     if not math.isfinite(found.z):
         return replace(
-            blank,
+            effect,
             reason=(
                 "not testable: response or ligand has no variation left once structure is held"
                 " constant"
             ),
         )
+    effect = replace(effect, n_effective=found.n_effective)
     if found.n_effective < MIN_EFFECTIVE:
         why = (
             f"not testable: {found.n} exposed cells are worth {found.n_effective:.0f} independent"
             f" ones (at least {MIN_EFFECTIVE:.0f})"
         )
-        return replace(blank, reason=why, n_effective=found.n_effective)
-    tests = _tests(primary, options, tissue, seed, slide)
-    if (
-        tests["shift"].p is None
-        # what the primary test cannot judge enters no cohort: calibration knows nothing of such
-        # slides
-    ):
-        return replace(
-            blank,
-            reason=tests["shift"].reason,
-            n_effective=found.n_effective,
-            tests={"shift": tests["shift"]},
-        )
+        return replace(effect, reason=why)
+    shift = field_shift_test(primary, _rng(seed, effect.slide, "shift"))
+    if shift.p is None:
+        # what the primary test cannot judge enters no cohort: no calibration covers such slides
+        return replace(effect, reason=shift.reason, tests={"shift": shift})
+    surrogate = surrogate_test(primary, SURROGATES, _rng(seed, effect.slide, "surrogate"))
     half = float(stats.t.ppf(0.975, max(found.n_effective - 2, 1))) * found.se
     slope, slope_se = secondary_measures.slope(primary)
-    effect = replace(
-        blank,
+    return replace(
+        effect,
         z=found.z,
         se_z=found.se,
         correlation=found.r,
         interval=(math.tanh(found.z - half), math.tanh(found.z + half)),
-        n_effective=found.n_effective,
-        tests=tests,
+        tests={
+            "shift": shift,
+            "clifford_dutilleul": TestResult(found.p),
+            "surrogate": surrogate,
+        },
         slope=slope,
         slope_se=slope_se,
         dose_response=secondary_measures.dose_response(found),
     )
-    if with_guards:
-        rng = _rng(seed, slide, "naive")
-        effect = replace(
-            effect,
-            guards=guard_rows(primary, pairs),
-            naive=secondary_measures.naive_tests(primary, rng),
-            fraction=secondary_measures.naive_fraction(primary),
-            bleed_through=secondary_measures.bleed_through(data, near),
-        )
-    effect = replace(effect, backgrounds=dict(data.used))  # controls are measured among the guards
-    effect = replace(effect, warnings=_warnings(primary.structure))
-    verdict, reason = verdict_of(effect)
-    return replace(effect, verdict=verdict, reason=reason)
+
+
+def _guarded(effect: SlideEffect, primary: Primary, seed: int) -> SlideEffect:
+    """Complete an effect by its guards and by what is shown beside it."""
+    return replace(
+        effect,
+        guards=guard_rows(primary),
+        naive=secondary_measures.naive_tests(primary, _rng(seed, effect.slide, "naive")),
+        fraction=secondary_measures.naive_fraction(primary),
+        bleed_through=secondary_measures.bleed_through(primary.structure.cells, primary.near),
+    )
 
 
 def _warnings(structure: Structure) -> tuple[str, ...]:
-    """Say what could not be held constant although it matters, and which rules choose cells by what
-    is tested.
-    """
+    """Sentences on what was not held constant, and on rules that choose cells by what is tested."""
     question = structure.cells.question
-    said = list(question.cautions)
+    out = list(question.cautions)
     if question.response not in structure.fields and not question.empty:
-        said.append(
+        out.append(
             f"local autofluorescence was not held constant: fewer than {MIN_BYSTANDERS} cells are"
             f" neither {question.responder} nor {question.source} and far from any"
             f" {question.responder}, and the panel has no empty channel (role background). Such"
             f" light adds to both {question.ligand} and {question.response}."
         )
     if BORDER not in structure.columns:
-        said.append(
+        out.append(
             "distance to the tumor border was not held constant: the table does not hold it for"
             " every cell (a run measures it)."
         )
-    return tuple(said)
+    return tuple(out)
 
 
-def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Region | None) -> str:
-    """Say why a slide holds too little to be tested; "" when it does not."""
-    question = data.question
+def too_little(cells: SlideCells, near: Contacts) -> str:
+    """Reason why a slide holds too little to be tested; "" when it does not."""
+    question, options, tissue = cells.question, cells.options, cells.slide.tissue
     if len(near) < options.min_exposed:
         return (
             f"not testable: {len(near)} {question.responder} cells touch {question.source} cells"
             f" with a known {question.ligand}; at least {options.min_exposed} are needed ([priming]"
             " min_exposed)"
         )
-    if len(near.touched) < MIN_SOURCES // 2 or int(data.source.sum()) < MIN_SOURCES:
+    n_sources = int(cells.source.sum())
+    if len(near.touched) < MIN_SOURCES // 2 or n_sources < MIN_SOURCES:
         return (
-            f"not testable: {int(data.source.sum())} {question.source} cells, {len(near.touched)}"
+            f"not testable: {n_sources} {question.source} cells, {len(near.touched)}"
             " of them touched; too few to compare"
         )
     if tissue is not None and tissue.area_um2 < MIN_TISSUE_UM2:
@@ -223,52 +209,7 @@ def too_little(data: SlideCells, near: Neighbours, options: Priming, tissue: Reg
     return ""
 
 
-def _tests(
-    primary: Primary, options: Priming, tissue: Region | None, seed: int, slide: str
-) -> dict[NullModel, TestResult]:
-    data, found = primary.structure.cells, primary.found
-    x0, y0, x1, y1 = primary.structure.frame
-    shift = shift_test(
-        data,
-        primary.model,
-        found,
-        primary.field,
-        primary.sources,
-        n_shifts=options.permutations,
-        snap_um=options.snap_um,
-        region=tissue,
-        extent_um=(x1 - x0, y1 - y0),
-        rng=_rng(seed, slide, "shift"),
-    )
-    scores = normal_scores(primary.ligand[primary.sources])
-    surrogate = surrogate_test(
-        data,
-        primary.model,
-        found,
-        scores,
-        primary.sources,
-        primary.source_basis,
-        n=SURROGATES,
-        rng=_rng(seed, slide, "surrogate"),
-    )
-    return {"shift": shift, "clifford_dutilleul": TestResult(found.p), "surrogate": surrogate}
-
-
 def _rng(seed: int, slide: str, purpose: str) -> np.random.Generator:
     """Random numbers of one purpose on one slide, whatever else runs and where."""
     key = hashlib.sha256(f"{seed}\0{slide}\0{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(key[:16], "little"))
-
-
-def _settings(options: Priming, seed: int, pairs: pd.DataFrame | None) -> dict[str, object]:
-    contact = (
-        "outlines"
-        if pairs is not None
-        else f"centroids within {options.contact_um:g} um (no outlines)"
-    )
-    return {
-        **options.model_dump(mode="json"),
-        "seed": seed,
-        "contact": contact,
-        "surrogates": SURROGATES,
-    }

@@ -1,5 +1,4 @@
-"""Which columns answer the question: responder, response, source and ligand of a recipe, their
-covariates and controls.
+"""Which columns answer the question of a recipe: roles, markers, covariates and controls.
 
 Nothing here knows TGFb or IL1b: any pair of channels and phenotypes that ``[priming]`` names works
 alike.
@@ -12,16 +11,14 @@ from dataclasses import dataclass
 
 from ifquant.errors import RequestError
 from ifquant.recipe.defaults import ResolvedRecipe, parsed_phenotypes
-from ifquant.recipe.model import Priming
+from ifquant.recipe.model import Priming, Role
 from ifquant.recipe.rules import Rule, markers, parse
 from ifquant.recipe.table_mapping import TableMapping
 
 
 @dataclass(frozen=True)
 class Background:
-    """Level of a channel without stain, and its spread, in the units of the table; `origin` says
-    how it was found.
-    """
+    """Level of a channel without stain, its spread, and their source; in units of the table."""
 
     level: float
     sd: float
@@ -30,9 +27,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Control:
-    """A negative control: a channel taken as ligand although it is none, in `column` of the source
-    cells.
-    """
+    """A negative control: a channel (`column` of the sources) taken as ligand, which it is not."""
 
     marker: str
     column: str
@@ -108,7 +103,10 @@ def question_of(recipe: ResolvedRecipe) -> tuple[Question, Priming]:
     def column(name: str, compartment: str | None = None) -> str:
         return f"{name}_{compartment or recipe.channel(name).compartment}_mean"
 
-    controls = tuple(Control(name, column(name)) for name in options.controls or ())
+    def others(*roles: Role) -> list[str]:
+        names = [channel.name for channel in recipe.with_role(*roles)]
+        return [name for name in names if name not in (options.response, options.ligand)]
+
     question = Question(
         responder=options.responder,
         response=options.response,
@@ -117,22 +115,10 @@ def question_of(recipe: ResolvedRecipe) -> tuple[Question, Priming]:
         response_column=column(options.response, place),
         ligand_column=column(options.ligand, options.ligand_compartment),
         own_ligand_column=column(options.ligand, place),
-        source_covariates=tuple(
-            column(channel.name)
-            for channel in recipe.with_role("tumor")
-            if channel.name not in (options.response, options.ligand)
-        ),
-        fields={
-            channel.name: column(channel.name)
-            for channel in recipe.with_role("nucleus", "tumor", "background")
-            if channel.name not in (options.response, options.ligand)
-        },
-        controls=controls,
-        empty=tuple(
-            channel.name
-            for channel in recipe.with_role("background")
-            if channel.name not in (options.response, options.ligand)
-        ),
+        source_covariates=tuple(column(name) for name in others("tumor")),
+        fields={name: column(name) for name in others("nucleus", "tumor", "background")},
+        controls=tuple(Control(name, column(name)) for name in options.controls or ()),
+        empty=tuple(others("background")),
         refusal=circularity(recipe, options),
         cautions=_cautions(recipe, options),
     )
@@ -140,41 +126,39 @@ def question_of(recipe: ResolvedRecipe) -> tuple[Question, Priming]:
 
 
 def circularity(recipe: ResolvedRecipe, options: Priming) -> str:
-    """Say why the question is circular: the rule that makes a cell a responder (or source) names
-    what is measured in it; else "".
+    """Reason why the question is circular, else "".
+
+    The rule that makes a cell a responder (or source) then names what is measured in it.
     """
     texts, rules = _rules(recipe)
-    named = _called_by(recipe.table, options) if recipe.table is not None else ""
-    if named:
-        return named
-    for phenotype, marker, what in (
-        (options.responder, options.response, "response"),
-        (options.source, options.ligand, "ligand"),
-    ):
-        if phenotype not in rules or not any(
-            found.name == marker for found in markers(rules[phenotype])
-        ):
-            continue
-        if what == "response":
-            return (
-                f"the responders ({phenotype} = {texts[phenotype]}) are defined by the response"
-                f" {marker} itself: cells without it are not seen, so its dependence on"
-                f" {options.ligand} cannot be tested. Such slides support proximity,"
-                f" {options.ligand} on {options.source} cells and a description of {marker}; the"
-                f" test needs a marker of {phenotype} cells that is neither."
-            )
+    if recipe.table is not None and (why := _circular_names(recipe.table, options)):
+        return why
+    if _is_named(options.response, options.responder, rules):
+        responder, response = options.responder, options.response
         return (
-            f"the sources ({phenotype} = {texts[phenotype]}) are defined by the ligand {marker}"
+            f"the responders ({responder} = {texts[str(responder)]}) are defined by the response"
+            f" {response} itself: cells without it are not seen, so its dependence on"
+            f" {options.ligand} cannot be tested. Such slides support proximity,"
+            f" {options.ligand} on {options.source} cells and a description of {response}; the"
+            f" test needs a marker of {responder} cells that is neither."
+        )
+    if _is_named(options.ligand, options.source, rules):
+        source, ligand = options.source, options.ligand
+        return (
+            f"the sources ({source} = {texts[str(source)]}) are defined by the ligand {ligand}"
             " itself: sources without it are not seen, so there is nothing to compare. Define"
-            f" {phenotype} by another marker."
+            f" {source} by another marker."
         )
     return ""
 
 
+def _is_named(marker: str, phenotype: str | None, rules: Mapping[str, Rule]) -> bool:
+    """Whether the rule of a phenotype names a marker."""
+    return phenotype in rules and any(one.name == marker for one in markers(rules[str(phenotype)]))
+
+
 def _rules(recipe: ResolvedRecipe) -> tuple[dict[str, str], dict[str, Rule]]:
-    """Rules of phenotypes as text and parsed; those of another program's table replace the
-    panel's.
-    """
+    """Rules of phenotypes as text and parsed; those of a foreign table replace the panel's."""
     texts, rules = dict(recipe.phenotypes), dict(parsed_phenotypes(recipe))
     if recipe.table is not None:
         known = [*(channel.name for channel in recipe.channels), *recipe.table.markers]
@@ -184,8 +168,9 @@ def _rules(recipe: ResolvedRecipe) -> tuple[dict[str, str], dict[str, Rule]]:
 
 
 def _cautions(recipe: ResolvedRecipe, options: Priming) -> tuple[str, ...]:
-    """Say which rules choose cells by the other tested channel: no circle, but what bleeds or
-    spills into it then chooses them, too.
+    """Sentences on rules that choose cells by the other tested channel.
+
+    That is no circle, but what bleeds or spills into it then chooses them, too.
     """
     texts, rules = _rules(recipe)
     pairs = (
@@ -193,17 +178,18 @@ def _cautions(recipe: ResolvedRecipe, options: Priming) -> tuple[str, ...]:
         (options.source, options.response, "response"),
     )
     return tuple(
-        f"the rule of {phenotype} cells ({texts[phenotype]}) names the {what} {marker}: which cells"
-        " are compared depends on a tested channel and on light that bleeds or spills into it."
-        f" Better define {phenotype} without {marker}."
+        f"the rule of {phenotype} cells ({texts[str(phenotype)]}) names the {what} {marker}:"
+        " which cells are compared depends on a tested channel and on light that bleeds or spills"
+        f" into it. Better define {phenotype} without {marker}."
         for phenotype, marker, what in pairs
-        if phenotype in rules and any(found.name == marker for found in markers(rules[phenotype]))
+        if _is_named(marker, phenotype, rules)
     )
 
 
-def _called_by(mapping: TableMapping, options: Priming) -> str:
-    """Say why phenotypes that come as a column are circular: their values there name what is
-    measured in them; else "".
+def _circular_names(mapping: TableMapping, options: Priming) -> str:
+    """Reason why phenotypes that come as a column are circular, else "".
+
+    Their values there then name what is measured in them.
     """
     for phenotype, marker in (
         (options.responder, options.response),

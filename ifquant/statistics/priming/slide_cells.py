@@ -1,6 +1,4 @@
-"""One slide's cells as arrays: places, roles, and background-corrected intensities on a log
-scale.
-"""
+"""One slide's cells as arrays: places, roles, and intensities above background on a log scale."""
 
 from __future__ import annotations
 
@@ -12,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ifquant.errors import RequestError
+from ifquant.geometry.region import Region
+from ifquant.recipe.model import Priming
 from ifquant.statistics.priming.question import Background, Question
 
 Floats = NDArray[np.float64]
@@ -23,24 +23,50 @@ MIN_CLEAR_PX = 8
 responder, else it has none."""
 
 
+@dataclass(frozen=True, eq=False)
+class SlideData:
+    """What a slide brings to the priming test.
+
+    Attributes
+    ----------
+    cells
+        One row per cell: ``cell_id``, ``x_um``, ``y_um``, ``phenotype``, the columns the question
+        names, and where there are ``tumor_region_distance_um`` and ``<response>_positive``.
+    pairs
+        Contacts and what was measured at them (pairs.parquet); None: tables without outlines, where
+        cells closer than ``options.contact_um`` count as touching and the ligand is that of the
+        whole border.
+    tissue
+        Where there is tissue; None: known only from the cells.
+    backgrounds
+        Marker > background level; None: a substitute from the cells.
+    """
+
+    cells: pd.DataFrame
+    pairs: pd.DataFrame | None = None
+    tissue: Region | None = None
+    backgrounds: Mapping[str, Background] | None = None
+
+
 @dataclass(eq=False)
 class SlideCells:
-    """Cells of one slide for one question; columns are corrected when first asked for."""
+    """Cells of one slide for one question; columns are corrected on first use.
 
-    table: pd.DataFrame
+    `backgrounds` are those of the markers used so far.
+    """
+
+    slide: SlideData
     question: Question
-    given: Mapping[str, Background]
+    options: Priming
     x: Floats
     y: Floats
     responder: Bools
     source: Bools
-    used: dict[str, Background] = field(default_factory=dict)
+    backgrounds: dict[str, Background] = field(default_factory=dict)
     _values: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, table: pd.DataFrame, question: Question, backgrounds: Mapping[str, Background] | None
-    ) -> SlideCells:
+    def of(cls, slide: SlideData, question: Question, options: Priming) -> SlideCells:
         """Take what the question needs from a cell table.
 
         Raises
@@ -48,6 +74,7 @@ class SlideCells:
         RequestError
             If a column that the question cannot do without is missing.
         """
+        table = slide.cells
         needed = ("x_um", "y_um", "phenotype", question.response_column, question.ligand_column)
         missing = [name for name in needed if name not in table]
         if missing:
@@ -57,19 +84,22 @@ class SlideCells:
             )
         phenotype = table["phenotype"].astype(object).to_numpy()
         x, y = (table[name].to_numpy(np.float64) for name in ("x_um", "y_um"))
-        return cls(
-            table,
-            question,
-            backgrounds or {},
-            x,
-            y,
-            phenotype == question.responder,
-            phenotype == question.source,
-        )
+        roles = phenotype == question.responder, phenotype == question.source
+        return cls(slide, question, options, x, y, *roles)
 
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self.x)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The cell table."""
+        return self.slide.cells
+
+    @property
+    def points(self) -> Floats:
+        """Centroids (n, 2) in um."""
+        return np.column_stack([self.x, self.y])
 
     def has(self, column: str) -> bool:
         """Whether the table has a column."""
@@ -78,15 +108,11 @@ class SlideCells:
     def marker_of(self, column: str) -> str:
         """Name the marker that a column of the question measures."""
         q = self.question
-        named = {c.column: c.marker for c in q.controls} | {
-            column: name for name, column in q.fields.items()
-        }
-        named |= {
-            q.response_column: q.response,
-            q.ligand_column: q.ligand,
-            q.own_ligand_column: q.ligand,
-        }
-        return named.get(column, column)
+        markers = {c.column: c.marker for c in q.controls}
+        markers |= {column: name for name, column in q.fields.items()}
+        markers |= {q.response_column: q.response}
+        markers |= {q.ligand_column: q.ligand, q.own_ligand_column: q.ligand}
+        return markers.get(column, column)
 
     def background(self, marker: str, column: str) -> Background:
         """Level of a marker: the slide's calibration, or a stated substitute where there is none.
@@ -94,21 +120,19 @@ class SlideCells:
         The substitute for ligand and response is made from the column that the question asks of,
         whichever of the marker's is read first.
         """
-        if marker not in self.used:
-            own = {
-                self.question.ligand: self.question.ligand_column,
-                self.question.response: self.question.response_column,
-            }
+        if marker not in self.backgrounds:
+            q = self.question
+            own = {q.ligand: q.ligand_column, q.response: q.response_column}
             values = self.table[own.get(marker, column)].to_numpy(np.float64)
-            self.used[marker] = self.given.get(marker) or substitute_background(values)
-        return self.used[marker]
+            given = (self.slide.backgrounds or {}).get(marker)
+            self.backgrounds[marker] = given or substitute_background(values)
+        return self.backgrounds[marker]
 
     def log_values(self, column: str) -> Floats:
         """Log of the intensities above background, floored at one background SD; NaN stays NaN."""
         if column not in self._values:
-            self._values[column] = self.corrected(
-                self.table[column].to_numpy(np.float64), self.marker_of(column), column
-            )
+            raw = self.table[column].to_numpy(np.float64)
+            self._values[column] = self.corrected(raw, self.marker_of(column), column)
         return self._values[column]
 
     def corrected(self, raw: Floats, marker: str, column: str) -> Floats:
@@ -144,9 +168,8 @@ def substitute_background(values: Floats) -> Background:
     if len(finite) == 0:
         return Background(0.0, 1.0, "no value")
     low, tenth = (float(v) for v in np.quantile(finite, [0.01, 0.1]))
-    sd = max(
-        (tenth - low) / 1.04, 1e-6 * max(abs(float(finite.max())), 1e-12)
-    )  # 1 % to 10 % of a normal distribution: 1.04 sd
+    smallest = 1e-6 * max(abs(float(finite.max())), 1e-12)
+    sd = max((tenth - low) / 1.04, smallest)  # 1 % to 10 % of a normal distribution: 1.04 sd
     return Background(
         low,
         sd,
@@ -155,65 +178,48 @@ def substitute_background(values: Floats) -> Background:
     )
 
 
-def studied_backgrounds(
-    cells: pd.DataFrame, question: Question, given: Mapping[str, Background] | None
-) -> dict[str, Background]:
-    """Background of ligand and response as far as the table has them, for slides whose question is
-    not asked.
-    """
+def studied_backgrounds(slide: SlideData, question: Question) -> dict[str, Background]:
+    """Background of ligand and response, as far as a table has them, for refused questions."""
     columns = {question.ligand: question.ligand_column, question.response: question.response_column}
+    given = slide.backgrounds or {}
     return {
-        marker: (
-            (given or {}).get(marker) or substitute_background(cells[column].to_numpy(np.float64))
-        )
+        marker: given.get(marker) or substitute_background(slide.cells[column].to_numpy(np.float64))
         for marker, column in columns.items()
-        if column in cells
+        if column in slide.cells
     }
 
 
 def clear_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:
-    """Ligand of every source on its border away from any responder; untouched sources: their whole
-    border; NaN where nothing is left.
+    """Ligand of every source on its border away from any responder; NaN where nothing is left.
 
-    Parameters
-    ----------
-    pairs
-        The table of contacts (`columns/pair_columns.py`).
+    Untouched sources: their whole border. `pairs` is the table of contacts
+    (`columns/pair_columns.py`).
     """
-    q = cells.question
-    values = cells.log_values(q.ligand_column).copy()
+    values = cells.log_values(cells.question.ligand_column).copy()
     source = cells.rows_of(pairs["source_id"].to_numpy(np.int64))
     touched = np.unique(source)
     values[touched] = np.nan
     _fill(values, cells, *_sums(source, pairs, "ligand_away", len(values)), touched)
-    first = pd.Series(source).drop_duplicates().index.to_numpy()
-    clear_sum, clear_px = np.zeros(len(values)), np.zeros(len(values))
-    clear_sum[source[first]] = pairs["ligand_clear_sum"].to_numpy(np.float64)[first]
-    clear_px[source[first]] = pairs["ligand_clear_px"].to_numpy(np.float64)[first]
-    _fill(values, cells, clear_sum, clear_px, touched)
+    once = ~pd.Series(source).duplicated().to_numpy()
+    _fill(values, cells, *_sums(source[once], pairs[once], "ligand_clear", len(values)), touched)
     return values
 
 
 def per_responder(
     cells: SlideCells, pairs: pd.DataFrame, name: str, marker: str, column: str
 ) -> Floats:
-    """Log value of a per-responder sum of the pairs (``<name>_sum`` over ``response_eroded_px``),
-    NaN where it has no pixel.
-    """
+    """Log of a mean per responder (``<name>_sum`` / ``response_eroded_px``); NaN without pixels."""
     responder = cells.rows_of(pairs["responder_id"].to_numpy(np.int64))
     values = np.full(len(cells), np.nan)
-    total, count = (
-        pairs[key].to_numpy(np.float64) for key in (f"{name}_sum", "response_eroded_px")
-    )
+    total = pairs[f"{name}_sum"].to_numpy(np.float64)
+    count = pairs["response_eroded_px"].to_numpy(np.float64)
     enough = count >= MIN_CLEAR_PX
     values[responder[enough]] = cells.corrected(total[enough] / count[enough], marker, column)
     return values
 
 
 def shared_ligand(cells: SlideCells, pairs: pd.DataFrame) -> Floats:
-    """Ligand of every touched source on the pixels near its responders; other sources: their whole
-    border.
-    """
+    """Ligand of touched sources on the pixels near responders; of others on their whole border."""
     values = cells.log_values(cells.question.ligand_column).copy()
     source = cells.rows_of(pairs["source_id"].to_numpy(np.int64))
     _fill(values, cells, *_sums(source, pairs, "ligand_shared", len(values)), np.unique(source))
@@ -229,7 +235,7 @@ def _sums(source: Ids, pairs: pd.DataFrame, name: str, n: int) -> tuple[Floats, 
 
 
 def _fill(values: Floats, cells: SlideCells, total: Floats, count: Floats, rows: Ids) -> None:
+    """Set the log ligand of `rows` where there are enough pixels."""
     enough = rows[count[rows] >= MIN_CLEAR_PX]
-    values[enough] = cells.corrected(
-        total[enough] / count[enough], cells.question.ligand, cells.question.ligand_column
-    )
+    q = cells.question
+    values[enough] = cells.corrected(total[enough] / count[enough], q.ligand, q.ligand_column)

@@ -1,6 +1,4 @@
-"""Values that the analysis of one slide returns. Everything a report prints about a slide's priming
-effect is here.
-"""
+"""Values that the analysis of one slide returns: all that a report prints about its effect."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ NullModel = Literal["shift", "clifford_dutilleul", "surrogate"]
 
 @dataclass(frozen=True)
 class TestResult:
-    """One null model's answer; `p` is None when it could not be asked, and `reason` then says "not
-    testable: ...".
-    """
+    """Result of one null model; where it could not test, `p` is None and `reason` says why."""
 
     __test__ = False  # not a test class
 
@@ -81,9 +77,7 @@ class NaiveRow:
 
 @dataclass(frozen=True)
 class DosePoint:
-    """Mean response (standard deviations, adjusted) of the responders in one bin of exposure, with
-    its 95 % interval.
-    """
+    """Mean response (SDs, adjusted) of the responders in a bin of exposure, with 95 % interval."""
 
     exposure: float
     n: int
@@ -94,8 +88,9 @@ class DosePoint:
 
 @dataclass(frozen=True)
 class NaiveFraction:
-    """The published readout: response-positive among responders that touch ligand-high and
-    ligand-low sources (median split).
+    """The published readout: response-positive responders by ligand of their sources.
+
+    `high` and `low` count responders on both sides of the median of that ligand.
     """
 
     high_positive: int
@@ -106,9 +101,7 @@ class NaiveFraction:
 
 @dataclass(frozen=True)
 class BleedThrough:
-    """Estimated share of one channel's light that arrives in the other; NaN when it could not be
-    estimated.
-    """
+    """Estimated share of one channel's light that arrives in the other; NaN when unknown."""
 
     ligand_into_response: float
     response_into_ligand: float
@@ -117,9 +110,7 @@ class BleedThrough:
 
 @dataclass(frozen=True)
 class Floored:
-    """How many of the `n` cells whose value is ranked lay less than one background SD above
-    background, and were set to that floor.
-    """
+    """How many of `n` ranked values lay below the floor of one background SD above background."""
 
     n_floored: int
     n: int
@@ -200,14 +191,15 @@ class SlideEffect:
 
     @property
     def testable(self) -> bool:
-        """Whether the slide has an effect that may enter a cohort: one that its own primary test
-        could judge.
+        """Whether the slide has an effect that its own primary test could judge.
+
+        Only such effects enter a cohort.
         """
         return math.isfinite(self.z) and math.isfinite(self.se_z) and self.p is not None
 
     @property
     def p(self) -> float | None:
-        """Give the p-value of the primary null model, or None."""
+        """p-value of the primary null model, or None."""
         return self.tests["shift"].p if "shift" in self.tests else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,6 +210,7 @@ class SlideEffect:
 
 
 def _plain(value: Any) -> Any:
+    """Value of JSON for a value of a record."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -243,23 +236,14 @@ def verdict_of(effect: SlideEffect) -> tuple[Verdict, str]:
         f" {effect.interval[1]:+.2f}), p = {main.p:.3g}"
     )
     if main.p > ALPHA:
-        shared = next((row for row in effect.guards if row.name == SHARED), None)
-        if (
-            shared is not None
-            and shared.p is not None
-            and shared.z is not None
-            and shared.p <= ALPHA / 2
-            and effect.z < REMAINS * shared.z
-        ):
+        if _is_only_at_the_border(effect):
             return (
                 "explained by spill-over",
-                (
-                    "only the ligand at the shared border goes with the response; away from it:"
-                    f" {size}"
-                ),
+                "only the ligand at the shared border goes with the response; away from it:"
+                f" {size}",
             )
         return "no evidence", size
-    for row in _going_along(effect.guards):
+    for row in _controls_that_respond(effect.guards):
         if row.z is not None and abs(row.z) >= REMAINS * abs(effect.z):
             return (
                 "not specific (a negative control responds as well)",
@@ -282,7 +266,15 @@ def verdict_of(effect: SlideEffect) -> tuple[Verdict, str]:
     return "consistent with priming", size + note
 
 
-def _going_along(guards: Sequence[GuardRow]) -> list[GuardRow]:
+def _is_only_at_the_border(effect: SlideEffect) -> bool:
+    """Whether the ligand at the shared border goes with the response, and clearly more so."""
+    row = next((row for row in effect.guards if row.name == SHARED), None)
+    if row is None or row.p is None or row.z is None:
+        return False
+    return row.p <= ALPHA / 2 and effect.z < REMAINS * row.z
+
+
+def _controls_that_respond(guards: Sequence[GuardRow]) -> list[GuardRow]:
     """Negative controls whose p passes Holm's correction over the controls, smallest p first.
 
     Of several true controls one falls below 0.05 by chance too often, which would condemn real

@@ -1,6 +1,4 @@
-"""Structure that is held constant: rank scores, local levels and densities, a smooth trend, and
-what is left after regression.
-"""
+"""Structure held constant: rank scores, local levels, a smooth trend, and regression on it."""
 
 from __future__ import annotations
 
@@ -25,8 +23,7 @@ NEGLIGIBLE = 1e-8
 
 
 def normal_scores(values: Floats) -> Floats:
-    """Van der Waerden scores: ranks (ties share theirs) as normal quantiles, mean 0, variance 1;
-    zeros if all are equal.
+    """Van der Waerden scores: ranks as normal quantiles, mean 0, variance 1; zeros if all equal.
 
     Ranks make the effect blind to units and outliers; on this scale a factor common to several
     log-normal channels is a sum, so that regressing on one channel takes it out of another.
@@ -36,9 +33,8 @@ def normal_scores(values: Floats) -> Floats:
     largest = float(np.abs(values).max())
     if largest == 0 or np.ptp(values) <= SAME * largest:
         return np.zeros(len(values))
-    ranks = stats.rankdata(
-        np.round(values / (SAME * largest))
-    )  # differences of rounding are ties, else the order of sums would show
+    # differences of rounding are ties, else the order of sums would show
+    ranks = stats.rankdata(np.round(values / (SAME * largest)))
     scores = special.ndtri(ranks / (len(values) + 1))
     scores -= scores.mean()
     return np.asarray(scores / scores.std())
@@ -46,9 +42,7 @@ def normal_scores(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class LocalLevels:
-    """Gaussian-weighted means and densities around points, on a grid over all cells of the
-    slide.
-    """
+    """Gaussian-weighted means and densities around points, on a grid over all cells of a slide."""
 
     row: NDArray[np.int64]
     column: NDArray[np.int64]
@@ -66,12 +60,10 @@ class LocalLevels:
         return cls(row, column, shape, bandwidth_um / step)
 
     def _smooth(self, weights: Floats) -> Floats:
-        flat = np.bincount(
-            self.row * self.shape[1] + self.column, weights, self.shape[0] * self.shape[1]
-        )
-        smooth = ndimage.gaussian_filter(
-            flat.reshape(self.shape), self.sigma, mode="constant", truncate=3.0
-        )
+        """Smoothed sum of weights at each cell."""
+        place = self.row * self.shape[1] + self.column
+        grid = np.bincount(place, weights, self.shape[0] * self.shape[1]).reshape(self.shape)
+        smooth = ndimage.gaussian_filter(grid, self.sigma, mode="constant", truncate=3.0)
         return np.asarray(smooth[self.row, self.column])
 
     def density(self, members: Bools) -> Floats:
@@ -79,28 +71,22 @@ class LocalLevels:
         return self._smooth(members.astype(np.float64))
 
     def mean(self, values: Floats, members: Bools) -> Floats:
-        """Weighted mean of `values` over the `members` around each cell; where none is near, their
-        mean over the slide.
-        """
+        """Weighted mean of `values` over `members` around each cell; over the slide without any."""
         if not members.any():
             return np.zeros(len(values))
         overall = float(values[members].mean())
         weight = self._smooth(members.astype(np.float64))
         total = self._smooth(np.where(members, values - overall, 0.0))
-        return overall + np.divide(
-            total, weight, out=np.zeros(len(values)), where=weight > 1e-6 * weight.max()
-        )
+        known = weight > 1e-6 * weight.max()
+        return overall + np.divide(total, weight, out=np.zeros(len(values)), where=known)
 
 
 def trend_basis(
     x_um: Floats, y_um: Floats, n_terms: int, frame: tuple[float, float, float, float]
 ) -> Floats:
-    """Smooth spatial trend: the `n_terms` slowest products of cosines over the frame (x0, y0, x1,
-    y1), after the two linear terms.
+    """Smooth spatial trend (n, n_terms): two linear terms, then the slowest products of cosines.
 
-    Returns
-    -------
-    (n, n_terms); the shortest wave of K terms is about twice the frame's side divided by sqrt(K).
+    The frame is (x0, y0, x1, y1); the shortest wave of K terms is about twice its side / sqrt(K).
     """
     x0, y0, x1, y1 = frame
     width, height = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
@@ -120,9 +106,7 @@ def trend_basis(
 
 
 def orthonormal(columns: Sequence[Floats], n: int) -> Floats:
-    """Orthonormal basis (n, k) of a constant and the given columns ((n,) or (n, m)); columns that
-    add nothing are left out.
-    """
+    """Orthonormal basis (n, k) of a constant and columns ((n,) or (n, m)) that add something."""
     design = np.column_stack([np.ones(n), *columns]) if columns else np.ones((n, 1))
     norms = np.linalg.norm(design, axis=0)
     design = design[:, norms > 0] / norms[norms > 0]
