@@ -46,7 +46,7 @@ def segment_file(
 
     Returns
     -------
-    Number of objects, and what the user must know (estimated scale, warnings about the file).
+    Number of objects, and what the user must know.
 
     Raises
     ------

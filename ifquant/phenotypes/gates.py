@@ -144,7 +144,6 @@ def fit_gate(
     shared = isinstance(values, Mapping)
     pooled = _finite(list(values.values()) if isinstance(values, Mapping) else [values])
     histogram = log_histogram(pooled)
-    valley = find_valley(histogram.counts) if histogram is not None else None
     facts: dict[str, Any] = {
         "marker": marker,
         "column": column,
@@ -153,22 +152,27 @@ def fit_gate(
         "n_cells": pooled.size,
         **_shown(histogram),
     }
-    where = (
-        f"{pooled.size:,} cells of"
-        f" {f'{len(values)} slides' if isinstance(values, Mapping) else 'this slide'}"
-    )
+    slides = f"{len(values)} slides" if isinstance(values, Mapping) else "this slide"
+    where = f"{pooled.size:,} cells of {slides}"
     if gate.method == "value":
         if gate.value is None:
             raise RequestError(f'gate of {marker}: method = "value" needs value = ..., found none.')
-        return _called(
-            facts, pooled, gate.value, "given in the recipe", _extreme(pooled, gate.value)
-        )
+        doubt = _extreme(pooled, gate.value)
+        return _called(facts, pooled, gate.value, "given in the recipe", doubt)
     if gate.method == "control":
         return _from_control(facts, pooled, gate, marker, control, min_cells)
     if pooled.size < min_cells:
         return _refused(facts, f"not callable: {where}, {min_cells} are needed")
     if histogram is None or np.count_nonzero(histogram.counts) < 2:
         return _refused(facts, f"not callable: all {where} have the same value")
+    return _from_populations(facts, pooled, gate, histogram, where)
+
+
+def _from_populations(
+    facts: dict[str, Any], pooled: Floats, gate: Gate, histogram: LogHistogram, where: str
+) -> FittedGate:
+    """Gate between two populations of cells, if there are two."""
+    valley = find_valley(histogram.counts)
     mixture = fit_mixture(histogram, valley.bin if valley is not None else None)
     needed = critical_score(pooled.size)
     facts["components"] = tuple(
@@ -188,21 +192,6 @@ def fit_gate(
     log_gate, how = _between(gate, histogram, valley)
     more = _further(histogram, valley)
     return _called(facts, pooled, histogram.raw(log_gate), f"{how}, {where}", more)
-
-
-def evidence(values: ArrayLike) -> tuple[bool, str]:
-    """Whether intensities hold two populations, and the reason when they do not (the rule of
-    `fit_gate`, without its minimum of cells).
-    """
-    pooled = _finite([values])
-    histogram = log_histogram(pooled)
-    if histogram is None:
-        return False, "all values are the same"
-    valley = find_valley(histogram.counts)
-    doubt = _one_mode(valley, critical_score(pooled.size))
-    if doubt is None and valley is not None:
-        doubt = _one_component(fit_mixture(histogram, valley.bin))
-    return doubt is None, doubt or ""
 
 
 def _one_mode(valley: Valley | None, needed: float) -> str | None:
@@ -232,12 +221,9 @@ def _one_component(mixture: Mixture) -> str | None:
 def _between(gate: Gate, histogram: LogHistogram, valley: Valley) -> tuple[float, str]:
     lowest = float(histogram.centers[valley.bin])
     if gate.method != "otsu":
-        return (
-            lowest,
-            (
-                "lowest point of the valley between two populations of log intensities"
-                " (two-component mixture)"
-            ),
+        return lowest, (
+            "lowest point of the valley between two populations of log intensities"
+            " (two-component mixture)"
         )
     low, high = (float(histogram.centers[at]) for at in valley.floor)
     found = float(threshold_otsu(hist=(histogram.counts, histogram.centers)))
@@ -245,10 +231,8 @@ def _between(gate: Gate, histogram: LogHistogram, valley: Valley) -> tuple[float
     if low <= found <= high:
         return found, how
     if histogram.centers[valley.left_mode] < found < histogram.centers[valley.right_mode]:
-        return (
-            float(np.clip(found, low, high)),
-            f"{how}, kept on the floor of the valley between the two modes",
-        )
+        found = float(np.clip(found, low, high))
+        return found, f"{how}, kept on the floor of the valley between the two modes"
     return lowest, "valley between the two modes of log intensities (otsu gave no gate there)"
 
 

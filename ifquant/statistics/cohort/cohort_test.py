@@ -144,11 +144,8 @@ def analyze_cohort(
     if len({slide.slide for slide in slides}) < len(slides):
         raise RequestError("a slide is given twice; each slide counts once.")
     known = {slide.slide: members.get(slide.slide) or Member(slide.slide) for slide in slides}
-    excluded = {
-        slide.slide: why
-        for slide in slides
-        if (why := _why_excluded(slide, known[slide.slide])) is not None
-    }
+    reasons = {slide.slide: _why_excluded(slide, known[slide.slide]) for slide in slides}
+    excluded = {slide: why for slide, why in reasons.items() if why is not None}
     used = [slide for slide in slides if slide.slide not in excluded]
     values = [
         slide_value(known[slide.slide], slide.z, slide.se_z, slide.n_exposed) for slide in used
@@ -159,15 +156,11 @@ def analyze_cohort(
         effect = replace(effect, reason=NO_PATIENTS)
     guards = guards_of(used, known, plan.seed)
     comparisons = [
-        *flagged_by_controls(comparisons_of(EFFECT, values, patients, plan), used, known, plan),
-        *(
-            c
-            for name, own in (measures or {}).items()
-            for c in compared_measure(name, own, known, plan.of(name))
-        ),
+        *flagged_by_controls(comparisons_of(EFFECT, values, patients, plan), used, known, plan)
     ]
+    for name, own in (measures or {}).items():
+        comparisons += compared_measure(name, own, known, plan.of(name))
     placed = {name: _location(own, known, plan.seed) for name, own in (locations or {}).items()}
-    located = [_effect_test(MEASURES, name, found) for name, found in placed.items()]
     of_patient = [(str(known[slide.slide].patient), slide) for slide in used]
     bins = [_bins(patient, slide) for patient, slide in of_patient]
     opinions = tuple(
@@ -179,12 +172,10 @@ def analyze_cohort(
             *_tests(effect, guards),
             *_second(effect, opinions),
             *(comparison_test(one) for one in comparisons),
-            *located,
+            *(_effect_test(MEASURES, name, found) for name, found in placed.items()),
         ]
     )
-    verdict, reason = cohort_verdict(effect, tests[0].adjusted if effect.testable else None, guards)
-    if effect.testable and tests[0].reason:
-        reason = f"{reason} {tests[0].reason[:1].upper()}{tests[0].reason[1:]}."
+    verdict, reason = _verdict(effect, tests[0], guards)
     return CohortResult(
         slides=tuple(slides),
         members=known,
@@ -201,6 +192,15 @@ def analyze_cohort(
         verdict=verdict,
         reason=reason,
     )
+
+
+def _verdict(
+    effect: CohortEffect, primary: TestedP, guards: Sequence[CohortGuard]
+) -> tuple[Verdict, str]:
+    verdict, reason = cohort_verdict(effect, primary.adjusted if effect.testable else None, guards)
+    if effect.testable and primary.reason:
+        reason = f"{reason} {primary.reason[:1].upper()}{primary.reason[1:]}."
+    return verdict, reason
 
 
 def _why_excluded(slide: SlideEffect, member: Member) -> str | None:

@@ -70,28 +70,14 @@ def cohort_verdict(
         f" {p:.3g}"
     )
     if p > ALPHA:
-        shared = _only_at_the_border(main, guards)
-        if shared is not None:
-            reason = (
-                f"only {shared.name} goes with the response ({_number(shared.effect)}); away from"
-                f" it: {size}."
-            )
-            return "explained by spill-over", _capital(reason)
-        found = (
-            f" An effect of {main.detectable:.2f} would have been found with 80 % power."
-            if main.detectable is not None
-            else ""
-        )
-        return "no evidence", f"{_capital(size)}.{found}"
+        return _no_effect(main, guards, size)
     controls = [guard for guard in guards if guard.kind == "negative control"]
     for guard in controls:
         if _responds(guard.effect, abs(guard.primary(main)), len(controls)):
             return (
                 "not specific (a negative control responds as well)",
-                (
-                    f"{_capital(size)}, but {guard.name} gives {_number(guard.effect)} (p ="
-                    f" {guard.effect.p:.3g})."
-                ),
+                f"{_capital(size)}, but {guard.name} gives {_number(guard.effect)} (p ="
+                f" {guard.effect.p:.3g}).",
             )
     if main.estimate < 0:
         return "opposite direction", f"{_capital(size)}: more ligand goes with less response."
@@ -100,10 +86,8 @@ def cohort_verdict(
     if vanished is not None:
         return (
             "explained by spill-over",
-            (
-                f"{_capital(size)}, but {vanished.name} leaves {_number(vanished.effect)}"
-                f" ({vanished.reads_as})."
-            ),
+            f"{_capital(size)}, but {vanished.name} leaves {_number(vanished.effect)}"
+            f" ({vanished.reads_as}).",
         )
     missing = [guard.name for guard in (*controls, *spill) if not guard.available(main)]
     rest = f" Not available in enough patients: {', '.join(missing)}." if missing else ""
@@ -112,6 +96,21 @@ def cohort_verdict(
         "no spill-over guard removes it",
     )
     return "consistent with priming", f"{_capital(size)}; {'; '.join(said)}.{rest}"
+
+
+def _no_effect(main: CohortEffect, guards: Sequence[CohortGuard], size: str) -> tuple[Verdict, str]:
+    """Verdict where the primary test finds nothing."""
+    shared = _only_at_the_border(main, guards)
+    if shared is not None:
+        reason = (
+            f"only {shared.name} goes with the response ({_number(shared.effect)}); away from"
+            f" it: {size}."
+        )
+        return "explained by spill-over", _capital(reason)
+    power = ""
+    if main.detectable is not None:
+        power = f" An effect of {main.detectable:.2f} would have been found with 80 % power."
+    return "no evidence", f"{_capital(size)}.{power}"
 
 
 def unguarded(main: CohortEffect, guards: Sequence[CohortGuard]) -> tuple[str, ...]:
