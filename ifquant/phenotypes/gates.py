@@ -172,9 +172,8 @@ def _from_populations(
     facts: dict[str, Any], pooled: Floats, gate: Gate, histogram: LogHistogram, where: str
 ) -> FittedGate:
     """Gate between two populations of cells, if there are two."""
-    valley = find_valley(histogram.counts)
+    valley, needed = find_valley(histogram.counts), critical_score(pooled.size)
     mixture = fit_mixture(histogram, valley.bin if valley is not None else None)
-    needed = critical_score(pooled.size)
     facts["components"] = tuple(
         (w, histogram.raw(m), s)
         for w, m, s in zip(mixture.weights, mixture.means, mixture.sds, strict=True)
@@ -190,8 +189,8 @@ def _from_populations(
     if doubt is not None or valley is None:
         return _refused(facts, f"not callable: {where} do not show two populations ({doubt})")
     log_gate, how = _between(gate, histogram, valley)
-    more = _further(histogram, valley)
-    return _called(facts, pooled, histogram.raw(log_gate), f"{how}, {where}", more)
+    value, more = histogram.raw(log_gate), _further(histogram, valley)
+    return _called(facts, pooled, value, f"{how}, {where}", more)
 
 
 def _one_mode(valley: Valley | None, needed: float) -> str | None:
