@@ -23,6 +23,7 @@ from ifquant.errors import RequestError
 from ifquant.geometry.region import Region
 from ifquant.recipe.defaults import resolved
 from ifquant.recipe.model import Priming, Recipe
+from ifquant.statistics.priming import analyse_slide
 from ifquant.statistics.priming.adjusted_association import occupied_um2
 from ifquant.statistics.priming.priming_test import priming_effect
 from ifquant.statistics.priming.question import Background, Question, question_of
@@ -190,6 +191,20 @@ def test_any_other_pair_of_markers_works_alike(primed: PointTissue, effect: Slid
     data = SlideData(cells, primed.pairs, region, levels)
     again = priming_effect(data, question, options, slide="a")
     assert (again.z, again.p, again.verdict) == (effect.z, effect.p, effect.verdict)
+
+
+def test_the_call_of_the_docs_gives_the_same(primed: PointTissue, effect: SlideEffect) -> None:
+    question, options = asked()
+    found = analyse_slide(
+        primed.cells,
+        slide="a",
+        question=question,
+        options=options,
+        tissue=Region(primed.tissue, (primed.step_um, primed.step_um)),
+        pairs=primed.pairs,
+        backgrounds=BACKGROUNDS,
+    )
+    assert (found.z, found.p, found.verdict) == (effect.z, effect.p, effect.verdict)
 
 
 # ---------------------------------------------------------------- what cannot be tested
