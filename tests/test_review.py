@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import ifquant
 from ifquant.cli import app
+from ifquant.columns.cell_columns import measured_columns
 from ifquant.columns.flags import has_flag
 from ifquant.commands.review_apply import apply_reviews
 from ifquant.commands.review_log import ReviewLog, log_path
@@ -36,7 +37,7 @@ from ifquant.recipe.defaults import resolved
 from ifquant.recipe.recipe_file import canonical, from_canonical
 from ifquant.results.slide_record import SlideRecord
 from ifquant.review.agreement import EXCLUDED, OUTLINE, judgements
-from ifquant.review.corrected_results import Corrected, Measure, apply_review, measured_columns
+from ifquant.review.corrected_results import Corrected, Measure, apply_review
 from ifquant.review.decisions import Decision
 from ifquant.review.outlines import polygon_of
 from ifquant.review.review_queue import QueueOptions, make_queue

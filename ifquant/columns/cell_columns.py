@@ -153,6 +153,13 @@ def categories(column: str, recipe: Recipe) -> tuple[str, ...]:
     return GROWTH_CLASSES if column == "growth_class" else phenotype_names(recipe)
 
 
+def measured_columns(recipe: Recipe) -> tuple[str, ...]:
+    """Columns that measuring gives: no gate, phenotype or neighbor decides them."""
+    groups, others = ("place", "shape", "intensity"), ("source_label", "growth_class", "flags")
+    columns = cell_columns(recipe)
+    return tuple(c.name for c in columns if c.group in groups or c.name in others)
+
+
 def typed(values: Mapping[str, Any] | pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """Make a table with exactly the columns and types of this recipe, in order; also of no cells.
 

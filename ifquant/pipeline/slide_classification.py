@@ -219,7 +219,7 @@ def _columns(prepared: PreparedSlide, cells: MeasuredCells) -> dict[str, NDArray
     kinds = {c.name: c.dtype for c in cell_columns.cell_columns(prepared.slide.recipe)}
     return {
         name: np.zeros(0, "uint8" if kinds[name] == "category" else kinds[name])
-        for name in prepared.measured_columns
+        for name in cell_columns.measured_columns(prepared.slide.recipe)
     }
 
 

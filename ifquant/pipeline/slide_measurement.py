@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ifquant.calibration import calibrate
 from ifquant.calibration.calibrate import Calibration, HistogramPart, SlideHistogram, TissueMask
+from ifquant.columns.cell_columns import measured_columns
 from ifquant.execution.executors import Execution, run_tasks
 from ifquant.files import storage
 from ifquant.geometry.windows import Window, cores
@@ -115,7 +116,7 @@ def measure_or_reuse(prepared: PreparedSlide, workers: Workers) -> MeasuredSlide
     if earlier is not None:
         cells = read_measured_cells(
             prepared.folder,
-            prepared.measured_columns,
+            measured_columns(prepared.slide.recipe),
             prepared.slide.image_shape,
             earlier.orphan_px,
         )

@@ -5,7 +5,6 @@ compared with earlier results.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from ifquant import provenance
 from ifquant.calibration.calibrate import grid_step_px
-from ifquant.columns.cell_columns import cell_columns
 from ifquant.errors import SlideError
 from ifquant.execution.executors import Execution
 from ifquant.geometry.windows import Window
@@ -65,14 +63,6 @@ class PreparedSlide:
             return None
         step = grid_step_px(self.slide.recipe.tissue.step_um, self.slide.pixel_size_um)
         return self.regions.analysed(self.slide.image_shape, step)
-
-    @cached_property
-    def measured_columns(self) -> tuple[str, ...]:
-        """Columns of cells.parquet that measuring gives (no gate, phenotype or neighbor needed)."""
-        groups = ("place", "shape", "shape of the nucleus", "intensity")
-        others = ("source_label", "growth_class", "flags")
-        columns = cell_columns(self.slide.recipe)
-        return tuple(c.name for c in columns if c.group in groups or c.name in others)
 
 
 def prepare(

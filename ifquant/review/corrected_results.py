@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ifquant.calibration.tissue import TissueMask
-from ifquant.columns import cell_columns as table
+from ifquant.columns import cell_columns
 from ifquant.columns.flags import encode_flags, flag_value, measured_flags
 from ifquant.errors import RequestError
 from ifquant.geometry.runs import CellRuns
@@ -99,21 +99,11 @@ def apply_review(
     near, region = _near(subject, columns, codes, cells, tissue)
     _deny_contacts(near, holds.apart, ids, cells, codes, subject)
     values = {**columns, **classes, **near, "cell_id": ids}
-    names = [column.name for column in table.cell_columns(subject.recipe)]
-    final = table.typed({name: values[name] for name in names if name in values}, subject.recipe)
-    return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
-
-
-def measured_columns(recipe: ResolvedRecipe) -> tuple[str, ...]:
-    """Columns that no gate, phenotype or neighbor decides."""
-    groups = ("place", "shape", "shape of the nucleus", "intensity")
-    more = ("source_label", "growth_class", "flags")
-    return tuple(
-        column.name
-        for column in table.cell_columns(recipe)
-        if column.name in more
-        or (column.group in groups and column.name != "tumor_region_distance_um")
+    names = [column.name for column in cell_columns.cell_columns(subject.recipe)]
+    final = cell_columns.typed(
+        {name: values[name] for name in names if name in values}, subject.recipe
     )
+    return Corrected(final, gates, nuclei, cells, tissue, region, holds.outcomes, holds.apart)
 
 
 def gates_after(
@@ -150,7 +140,7 @@ def _classes(
 ) -> dict[str, Any]:
     """Positivity by the gates, phenotypes by the rules and then by the verdicts, and flags."""
     classes = classify_cells(columns, recipe, {gate.marker: gate for gate in gates})
-    names = table.phenotype_names(recipe)
+    names = cell_columns.phenotype_names(recipe)
     codes = np.array(classes["phenotype_code"], np.int16)
     verdicts = {i: v.new for i, v in holds.verdicts.items() if not isinstance(v, ExcludeCell)}
     settled = np.isin(ids, list(verdicts))
@@ -176,7 +166,7 @@ def _measured(
     subject: Subject, outlines: Outlines, ids: NDArray[np.int64], measure: Measure | None
 ) -> dict[str, NDArray[Any]]:
     """Measured columns of the cells `ids`: from the table, and anew near edits."""
-    names = measured_columns(subject.recipe)
+    names = cell_columns.measured_columns(subject.recipe)
     parents = np.array([outlines.parents.get(int(i), int(i)) for i in ids], np.int64)
     rows = np.searchsorted(subject.ids, parents)
     columns: dict[str, NDArray[Any]] = {}
@@ -240,7 +230,7 @@ def _near(
 ) -> tuple[dict[str, NDArray[Any]], TumorRegion | None]:
     """Proximity columns by corrected phenotypes, and the tumor region they rest on."""
     recipe, target = subject.recipe, subject.pair[1]
-    names = table.phenotype_names(recipe)
+    names = cell_columns.phenotype_names(recipe)
     near: dict[str, NDArray[Any]] = dict(
         proximity(
             columns["x_um"],
@@ -251,7 +241,7 @@ def _near(
             radii_um=recipe.proximity.radii_um,
             pixel_size_um=subject.pixel_size_um,
             tissue=tissue,
-            of=table.proximity_phenotypes(recipe),
+            of=cell_columns.proximity_phenotypes(recipe),
         )
     )
     region = subject.drawn_region
@@ -282,7 +272,7 @@ def _deny_contacts(
     Such a pair counts as one pixel apart: the smallest gap there is, since how wide it is in truth
     nobody measured.
     """
-    names = table.phenotype_names(subject.recipe)
+    names = cell_columns.phenotype_names(subject.recipe)
     row = {cell_id: k for k, cell_id in enumerate(ids.tolist())}
     pairs = [(row[i], row[j]) for i, j in apart if i in row and j in row]
     if not pairs:
