@@ -20,7 +20,7 @@ from ifquant.recipe.model import Gate
 from ifquant.statistics.cohort.cohort_test import NO_PATIENTS, SECOND, CohortResult, analyze_cohort
 from ifquant.statistics.cohort.mean_effect import cohort_effect, dose_curve
 from ifquant.statistics.cohort.members import Member, Plan
-from ifquant.statistics.cohort.multiverse import Specification, combinations, summarized
+from ifquant.statistics.cohort.multiverse import Specification, summarized
 from ifquant.statistics.priming.slide_effect import SHARED, DosePoint, SlideEffect, TestResult
 
 
@@ -384,16 +384,6 @@ def test_dose_curve_counts_patients_once() -> None:
 
 
 # ---- multiverse and gates ------------------------------------------------------------------------
-
-
-def test_combinations_begin_with_the_primary_analysis() -> None:
-    found = list(combinations({"gate": ["estimate", "low"], "radius": ["contact", "20", "50"]}))
-    assert found[0] == {"gate": "estimate", "radius": "contact"}
-    assert len(found) == len({tuple(c.items()) for c in found}) == 6
-    with pytest.raises(RequestError, match="each once"):
-        list(combinations({"gate": ["a", "a"]}))
-    with pytest.raises(RequestError, match="at least one"):
-        list(combinations({"gate": []}))
 
 
 def test_multiverse_is_counted() -> None:

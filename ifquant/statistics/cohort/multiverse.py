@@ -7,11 +7,10 @@ cells, so their p-values are not independent and none is adjusted or reported as
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ifquant.errors import RequestError
 from ifquant.statistics.cohort.mean_effect import ALPHA, CohortEffect
 
 
@@ -52,25 +51,6 @@ class Multiverse:
     median: float | None
 
 
-def combinations(dimensions: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-    """Give every combination; the first option of each dimension is the primary analysis' and comes
-    first.
-
-    Raises
-    ------
-    RequestError
-        If a dimension has no option, or one twice.
-    """
-    for name, options in dimensions.items():
-        if not options or len(set(options)) < len(options):
-            raise RequestError(
-                f"multiverse: dimension {name!r} has options {list(options)}; expected at least"
-                " one, each once."
-            )
-    for picked in itertools.product(*dimensions.values()):
-        yield dict(zip(dimensions, picked, strict=True))
-
-
 def summarized(specifications: Sequence[Specification]) -> Multiverse:
     """Count how far the specifications agree with the main one."""
     main = next((s.effect.estimate for s in specifications if s.main), None)
@@ -79,13 +59,6 @@ def summarized(specifications: Sequence[Specification]) -> Multiverse:
     below = sum(
         s.effect.testable and s.effect.p is not None and s.effect.p <= ALPHA for s in specifications
     )
-    middle = len(found) // 2
-    median = (
-        None
-        if not found
-        else found[middle]
-        if len(found) % 2
-        else (found[middle - 1] + found[middle]) / 2
-    )
+    median = statistics.median(found) if found else None
     lowest, highest = (found[0], found[-1]) if found else (None, None)
     return Multiverse(len(specifications), len(found), same, below, lowest, highest, median)
