@@ -134,10 +134,10 @@ def test_killed_while_a_gate_is_changed_never_measures_again(
         )
     import ifquant
     from ifquant.execution.executors import Execution
-    from ifquant.pipeline import slide_preparation
+    from ifquant.pipeline import slide_measurement
 
     monkeypatch.setattr(
-        slide_preparation, "measure_slide", lambda *_, **__: pytest.fail("measured again")
+        slide_measurement, "measure_slide", lambda *_, **__: pytest.fail("measured again")
     )
     last = request(slides, tmp_path, "shared.toml")
     assert (

@@ -54,7 +54,7 @@ def test_read_outlines_equal_those_of_the_whole_label_images(template: Path) -> 
 def test_cells_that_reach_far_out_of_their_ellipse_are_read_whole(template: Path) -> None:
     subject = subject_of(template)
     short = subject.table.assign(axis_major_um=0.0)
-    stored = StoredGeometry(template / "a" / "labels.ome.zarr", short, subject.pixel_size_um, SIZE)
+    stored = StoredGeometry(template / "a", short, subject.pixel_size_um, SIZE)
     for row in range(0, len(subject), 7):
         assert all(map(same, stored.of(row), subject.outlines().of(row)))
 
@@ -84,6 +84,6 @@ def test_labels_that_are_not_those_of_the_table_are_told(template: Path, tmp_pat
     results = copied(template, tmp_path)
     subject = subject_of(results)
     other = subject.table.assign(area_um2=subject.table["area_um2"] + subject.pixel_size_um**2)
-    stored = StoredGeometry(results / "a" / "labels.ome.zarr", other, subject.pixel_size_um, SIZE)
+    stored = StoredGeometry(results / "a", other, subject.pixel_size_um, SIZE)
     with pytest.raises(SlideError, match=r"cell 4 is not what cells\.parquet says"):
         stored.of(3)

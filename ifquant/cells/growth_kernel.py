@@ -84,7 +84,9 @@ def grow(
 ) -> None:
     """Let labels grow over free pixels (label 0), in place; what is owned stays.
 
-    Goes block by block, because fronts all over a large image would not fit into the cache.
+    Goes block by block, because fronts all over a large image would not fit into the cache. With
+    `opened` there are few fronts, and one block: a front that has left the opened medium in one
+    block would not be begun again in the next.
 
     Parameters
     ----------
@@ -98,20 +100,22 @@ def grow(
         The only medium that these rules open and those before did not, so that fronts start beside
         its free pixels only; -1: any.
     """
-    for core, around, state, ground in _blocks(labels.shape, rules):
+    for core, around, state, ground in _blocks(labels.shape, rules, whole=opened >= 0):
         fill(state, ground, labels, costs, medium, edge, around)
         grow_window(state, ground, kind, rules, opened)
         keep(state, labels, costs, core, around)
 
 
-def _blocks(shape: tuple[int, ...], rules: Rules) -> Iterator[tuple[_Block, _Block, Longs, Bytes]]:
+def _blocks(
+    shape: tuple[int, ...], rules: Rules, *, whole: bool
+) -> Iterator[tuple[_Block, _Block, Longs, Bytes]]:
     """Blocks that partition an image, their surroundings within reach, and memory for these.
 
     The memory, for state and ground, has room for a wall around.
     """
     height, width = shape
     reach = int(max(rules.limit.max(), 0)) // STRAIGHT + 2
-    side = max(BLOCK_PX, BLOCK_REACHES * reach)
+    side = max(shape) if whole else max(BLOCK_PX, BLOCK_REACHES * reach)
     most = (min(side + 2 * reach, height) + 2) * (min(side + 2 * reach, width) + 2)
     state, ground = np.empty(most, np.int64), np.empty(most, np.uint8)
     for y in range(0, height, side):
